@@ -1,0 +1,141 @@
+"""The errors a user can meet. Every seam turns its library's exceptions into one of these, `raise … from`.
+
+    ConnectorError
+    ├── ConfigError               exit 2   the configuration, all problems at once
+    ├── SourceError               exit 1   the export API
+    │   ├── SourceUnavailable     exit 1   network, time-outs, 5xx after all retries
+    │   ├── SourceThrottled       exit 1   429, or the published limit would be broken
+    │   ├── SourceDenied          exit 5   no token, wrong audience, missing permission
+    │   └── SourceMalformed       exit 1   an answer that is not what the API documents
+    ├── SnapshotError             exit 1   the snapshot cannot be believed
+    │   └── SnapshotIncomplete    exit 1   a part is missing, short, empty or corrupt; the generation changed
+    ├── StateError                exit 1   the state file
+    │   ├── StateLocked           exit 1   another process has it open
+    │   ├── StateCorrupt          exit 1   not a state file of ours, or damaged
+    │   ├── StateVersionUnknown   exit 1   written by a newer version
+    │   ├── StateFull             exit 1   `state.max_pending` reached, or the disk is full
+    │   ├── StateBehindCheckpoint exit 1   Kafka knows more than the file: an old copy, or the file is gone
+    │   └── CheckpointLost        exit 1   the file knows more than Kafka: topic deleted, or another transactional id
+    ├── EncodingError             exit 1   a value the Avro schema cannot carry, or the schema registry
+    └── SinkError                 exit 1   Kafka
+        ├── SinkUnavailable       exit 1   brokers away or too slow; what is staged stays staged
+        ├── SinkFenced            exit 4   another instance with the same transactional id took over
+        └── SinkRejected          exit 1   Kafka refuses: authorisation, missing topic, too large, no transactions
+
+A class exists only where a caller treats it differently. Only `service` catches; only `cli` exits.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class ConnectorError(Exception):
+    """Root of all errors. `hint` says what to do; `retryable` whether doing nothing and trying again may help."""
+
+    exit_code: ClassVar[int] = 1
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class ConfigError(ConnectorError):
+    """The configuration is wrong; the message lists every problem with key, value and what is allowed."""
+
+    exit_code = 2
+
+
+class SourceError(ConnectorError):
+    """The export API did not give what was asked."""
+
+
+class SourceUnavailable(SourceError):
+    """The network or the service failed after all retries."""
+
+    retryable = True
+
+
+class SourceThrottled(SourceError):
+    """The published rate limits leave no call within the time a poll may wait."""
+
+    retryable = True
+
+
+class SourceDenied(SourceError):
+    """No token, the wrong audience, or a missing permission."""
+
+    exit_code = 5
+
+
+class SourceMalformed(SourceError):
+    """The API answered something it does not document."""
+
+    retryable = True
+
+
+class SnapshotError(ConnectorError):
+    """A snapshot cannot be believed; nothing of it was staged."""
+
+    retryable = True
+
+
+class SnapshotIncomplete(SnapshotError):
+    """A part is missing, short, empty or corrupt, or the generation changed in mid-walk."""
+
+
+class StateError(ConnectorError):
+    """The state file cannot be used."""
+
+
+class StateLocked(StateError):
+    """Another process has the state file open."""
+
+    retryable = True
+
+
+class StateCorrupt(StateError):
+    """The file is damaged, or not a state file of this connector."""
+
+
+class StateVersionUnknown(StateError):
+    """The file was written by a newer version of the connector."""
+
+
+class StateFull(StateError):
+    """The backlog reached `state.max_pending`, or the disk is full."""
+
+    retryable = True
+
+
+class StateBehindCheckpoint(StateError):
+    """Kafka's checkpoint is ahead of the state file: an old copy of it, or the file is gone."""
+
+
+class CheckpointLost(StateError):
+    """The state file knows more as published than Kafka's checkpoint does."""
+
+
+class EncodingError(ConnectorError):
+    """A value does not fit its Avro schema, or the schema registry does not have the schema."""
+
+
+class SinkError(ConnectorError):
+    """Kafka did not take what was published."""
+
+
+class SinkUnavailable(SinkError):
+    """Brokers are away or too slow; what is staged stays staged."""
+
+    retryable = True
+
+
+class SinkFenced(SinkError):
+    """Another instance with the same transactional id took over."""
+
+    exit_code = 4
+
+
+class SinkRejected(SinkError):
+    """Kafka refuses: authorisation, a missing topic, a message too large, no transactions."""

@@ -1,0 +1,207 @@
+"""The nouns that pass between modules. Owns no behaviour beyond names and derived values; imports no outside library.
+
+Words: a *record* is one (device, vendor, product, version) with its attributes; a *snapshot* is one complete export
+of a *generation*; the *inventory* is the stored current records; a *change* is one difference, numbered by
+*sequence*; *pending* changes are staged and not yet confirmed by Kafka; a *batch* is one Kafka transaction.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+    from pathlib import Path
+
+
+class Inventory(StrEnum):
+    """Which of the two exports: software with a product code (CPE), or without."""
+
+    CPE = "CPE"
+    NON_CPE = "NON_CPE"
+
+    @property
+    def label(self) -> str:
+        """The lower-case form that snapshot ids begin with."""
+        return self.value.lower()
+
+
+class Method(StrEnum):
+    """How a snapshot was fetched: gzip files behind pre-signed URLs, or JSON pages."""
+
+    FILES = "files"
+    JSON = "json"
+
+
+class ChangeType(StrEnum):
+    """What a change is. Debezium's letters: BASELINE = r, ADDED = c, CHANGED = u, REMOVED = d."""
+
+    BASELINE = "BASELINE"
+    ADDED = "ADDED"
+    REMOVED = "REMOVED"
+    CHANGED = "CHANGED"
+
+
+class Reason(StrEnum):
+    """Why a change was published."""
+
+    FIRST_SNAPSHOT = "FIRST_SNAPSHOT"
+    INSTALLED = "INSTALLED"
+    NEW_DEVICE = "NEW_DEVICE"
+    UNINSTALLED = "UNINSTALLED"
+    DEVICE_MISSING = "DEVICE_MISSING"
+    UPGRADED = "UPGRADED"
+    DOWNGRADED = "DOWNGRADED"
+    VERSION_CHANGED = "VERSION_CHANGED"
+    ATTRIBUTES_CHANGED = "ATTRIBUTES_CHANGED"
+    APPROVED = "APPROVED"
+
+
+class SnapshotStatus(StrEnum):
+    """What a snapshot report says of its snapshot."""
+
+    STARTED = "STARTED"
+    COMPLETE = "COMPLETE"
+    HELD = "HELD"
+    FAILED = "FAILED"
+
+
+class Topic(StrEnum):
+    """The topics; the value is what follows `kafka.topic_prefix` and a dot."""
+
+    CHANGES = "changes"
+    ALERTS = "alerts"
+    SNAPSHOTS = "snapshots"
+    CHECKPOINTS = "checkpoints"
+    INVENTORY = "inventory"
+
+    def name_under(self, prefix: str) -> str:
+        """The topic's full name under a prefix: `mde.software` gives `mde.software.changes`."""
+        return f"{prefix}.{self.value}"
+
+
+@dataclass(frozen=True, slots=True)
+class Export:
+    """What the API offers right now: which generation, and where its files are.
+
+    `generated_at` is None where the API does not tell it (JSON pages without a readable page token). `urls` are
+    pre-signed and secret: never logged, never shown.
+    """
+
+    inventory: Inventory
+    method: Method
+    generated_at: datetime | None
+    urls: tuple[str, ...] = field(default=(), repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One verified file of a snapshot on disk: one JSON object a line.
+
+    Attributes:
+        path: where it is; `.json.gz` is gzip with one member, `.json` is plain UTF-8; never a byte order mark.
+        name: the remote file's name without its query, or `page-N`; for people, never used as a path.
+        lines: number of lines that are not blank.
+        size_bytes: decompressed size.
+    """
+
+    path: Path
+    name: str
+    lines: int
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One complete, verified export on disk.
+
+    Attributes:
+        snapshot_id: `cpe-20261123T080000Z`, the same through both flavours; where the generation is unknown, the
+            time of the walk and 8 digits of a digest of the content.
+        generated_at: time of the generation, or of the walk where the API does not tell (`generation_known`).
+        spellings: the property names seen, by their lower-case form: `{"deviceid": ("DeviceId",)}`.
+        content_digest: hex SHA-256 over the lines, order of parts included; tells a repeat where the generation
+            is unknown.
+        fetched_bytes: bytes that came over the network for it, in this process.
+    """
+
+    inventory: Inventory
+    method: Method
+    snapshot_id: str
+    generated_at: datetime
+    generation_known: bool
+    parts: tuple[Part, ...]
+    spellings: Mapping[str, tuple[str, ...]]
+    content_digest: str
+    fetched_bytes: int = 0
+
+    @property
+    def lines(self) -> int:
+        """Number of lines that are not blank, over all parts."""
+        return sum(part.lines for part in self.parts)
+
+    @property
+    def size_bytes(self) -> int:
+        """Decompressed size of all parts."""
+        return sum(part.size_bytes for part in self.parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """Where Kafka is: every change of `epoch` up to `sequence` is published, every snapshot up to `sealed` is sealed.
+
+    Attributes:
+        sealed: ordinal of the last snapshot whose report was published, counted over the whole state file.
+        snapshot_id: the snapshot that the last batch belonged to.
+        claim: instance id, in a claim only: a message that marks where an instance began, and no position.
+        written_at: milliseconds since 1970.
+    """
+
+    transactional_id: str
+    entra_tenant_id: str
+    epoch: int
+    sequence: int
+    sealed: int
+    snapshot_id: str | None
+    written_at: int
+    connector_version: str
+    claim: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One encoded Kafka message. A `value` of None is a tombstone."""
+
+    topic: str
+    key: bytes
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...] = ()
+
+
+class Progress(Protocol):
+    """Told by `source` how a fetch goes on; drawn as bars on a terminal, or not at all."""
+
+    def begin(self, label: str, *, parts: int | None) -> None:
+        """A fetch of `parts` parts (None: not known, as with JSON pages) has begun."""
+
+    def advance(self, *, parts: int = 0, size_bytes: int = 0, records: int = 0) -> None:
+        """This much more is verified on disk (parts, records) or fetched over the network (size_bytes)."""
+
+    def end(self) -> None:
+        """The fetch is over, well or not."""
+
+
+class NoProgress:
+    """A `Progress` that shows nothing."""
+
+    def begin(self, label: str, *, parts: int | None) -> None:
+        """Shows nothing."""
+
+    def advance(self, *, parts: int = 0, size_bytes: int = 0, records: int = 0) -> None:
+        """Shows nothing."""
+
+    def end(self) -> None:
+        """Shows nothing."""
