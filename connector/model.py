@@ -106,12 +106,14 @@ class Part:
         name: the remote file's name without its query, or `page-N`; for people, never used as a path.
         lines: number of lines that are not blank.
         size_bytes: decompressed size.
+        spellings: the property names seen in it, by their lower-case form: `{"deviceid": ("DeviceId",)}`.
     """
 
     path: Path
     name: str
     lines: int
     size_bytes: int
+    spellings: Mapping[str, tuple[str, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +124,6 @@ class Snapshot:
         snapshot_id: `cpe-20261123T080000Z`, the same through both flavours; where the generation is unknown, the
             time of the walk and 8 digits of a digest of the content.
         generated_at: time of the generation, or of the walk where the API does not tell (`generation_known`).
-        spellings: the property names seen, by their lower-case form: `{"deviceid": ("DeviceId",)}`.
         content_digest: hex SHA-256 over the lines, order of parts included; tells a repeat where the generation
             is unknown.
         fetched_bytes: bytes that came over the network for it, in this process.
@@ -134,7 +135,6 @@ class Snapshot:
     generated_at: datetime
     generation_known: bool
     parts: tuple[Part, ...]
-    spellings: Mapping[str, tuple[str, ...]]
     content_digest: str
     fetched_bytes: int = 0
 

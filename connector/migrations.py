@@ -1,0 +1,80 @@
+"""The schema of the state file, and the steps from every released version of it to the newest.
+
+Owns the DDL. A step runs in one transaction and is followed by a CHECKPOINT; it is never edited after its release.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from connector.errors import StateCorrupt, StateVersionUnknown
+from connector.fields import ATTRIBUTE_FIELDS, FIELDS
+from connector.scan import COLUMN_TYPES
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from connector.diff import Database
+
+_ATTRIBUTES: Final = ", ".join(f"{field.column} {COLUMN_TYPES[field.kind]}" for field in ATTRIBUTE_FIELDS)
+_RECORD: Final = ", ".join(f"{field.column} {COLUMN_TYPES[field.kind]}" for field in FIELDS)
+_BEFORE: Final = ", ".join(f'"{field.name}" {COLUMN_TYPES[field.kind]}' for field in FIELDS)
+
+MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
+    (
+        "CREATE TABLE meta (name VARCHAR, value VARCHAR)",
+        "CREATE TABLE position (epoch INTEGER, last_sequence BIGINT, last_snapshot BIGINT, published_sequence BIGINT,"
+        " published_snapshot BIGINT, published_at BIGINT)",
+        "INSERT INTO position VALUES (1, 0, 0, 0, 0, NULL)",
+        "CREATE TABLE devices (device_no INTEGER, device_id VARCHAR)",
+        "CREATE TABLE software (software_no INTEGER, software_vendor VARCHAR, software_name VARCHAR,"
+        " software_version VARCHAR)",
+        f"CREATE TABLE inventory (inventory VARCHAR, device_no INTEGER, software_no INTEGER, digest UBIGINT,"
+        f" {_ATTRIBUTES})",
+        "CREATE TABLE missing_devices (inventory VARCHAR, device_no INTEGER, since_snapshot BIGINT, snapshots INTEGER)",
+        "CREATE TABLE held (inventory VARCHAR, device_no INTEGER, software_no INTEGER, since_snapshot BIGINT,"
+        " reason VARCHAR)",
+        f"CREATE TABLE changes (sequence BIGINT, epoch INTEGER, snapshot_no BIGINT, event_id VARCHAR,"
+        f" change_type VARCHAR, reason VARCHAR, changed_fields VARCHAR[], is_end_of_support BOOLEAN, {_RECORD},"
+        f" before STRUCT({_BEFORE}))",
+        "CREATE TABLE snapshots (snapshot_no BIGINT, epoch INTEGER, inventory VARCHAR, snapshot_id VARCHAR,"
+        " previous_snapshot_id VARCHAR, method VARCHAR, generated_at BIGINT, generation_known BOOLEAN,"
+        " content_digest VARCHAR, started_at BIGINT, staged_at BIGINT, baseline BOOLEAN, records BIGINT,"
+        " devices BIGINT, added BIGINT, removed BIGINT, changed BIGINT, baselined BIGINT, alerts BIGINT, held BIGINT,"
+        " hold_reason VARCHAR, duplicates BIGINT, rejected BIGINT, first_sequence BIGINT, last_sequence BIGINT,"
+        " connector_version VARCHAR)",
+    ),
+)
+
+
+def migrate(database: Database, path: Path, *, fresh: bool) -> None:
+    """Bring the file to the newest schema version.
+
+    Raises:
+        StateCorrupt: a DuckDB file that this connector did not write.
+        StateVersionUnknown: a newer connector wrote it.
+    """
+    version = 0 if fresh else _version(database, path)
+    if version > len(MIGRATIONS):
+        raise StateVersionUnknown(
+            f"{path} has schema version {version}; this connector knows versions up to {len(MIGRATIONS)}",
+            hint="Run the connector version that wrote it, or a newer one.",
+        )
+    for number, statements in enumerate(MIGRATIONS[version:], start=version + 1):
+        database.rows("BEGIN TRANSACTION")
+        for statement in statements:
+            database.rows(statement)
+        database.rows("DELETE FROM meta WHERE name = 'schema_version'")
+        database.rows("INSERT INTO meta VALUES ('schema_version', $1)", [str(number)])
+        database.rows("COMMIT")
+        database.rows("CHECKPOINT")
+
+
+def _version(database: Database, path: Path) -> int:
+    tables = {row[0] for row in database.rows("SELECT table_name FROM duckdb_tables()")}
+    if not tables:
+        return 0  # the process that made the file was stopped before its first commit
+    rows = database.rows("SELECT value FROM meta WHERE name = 'schema_version'") if "meta" in tables else []
+    if not rows or not str(rows[0][0]).isdigit():
+        raise StateCorrupt(f"{path} is a DuckDB file, but not a state file", hint="Name another file in state.path.")
+    return int(str(rows[0][0]))
