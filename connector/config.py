@@ -1,0 +1,526 @@
+"""The configuration: the tables of the TOML file, the environment over it, and every check of them.
+
+Owns pydantic and pydantic-settings, every key's default and range, and the derived values other modules ask for. Must
+not reach the network or touch a file other than the configuration and the secrets it names.
+"""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import os
+import re
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import model_validator as checked
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+
+from connector.errors import ConfigError
+from connector.fields import ATTRIBUTE_FIELDS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pydantic_core import ErrorDetails
+
+PREFIX: Final = "MDE_INVENTORY_"
+CONFIG_VARIABLE: Final = "MDE_INVENTORY_CONFIG"
+DEFAULT_FILE: Final = "connector.toml"
+
+CLOUDS: Final[dict[str, dict[str, str]]] = {
+    "commercial": {
+        "authority": "https://login.microsoftonline.com",
+        "api_url": "https://api.security.microsoft.com",
+        "scope": "https://api.securitycenter.microsoft.com/.default",
+        "storage": "blob.core.windows.net",
+    },
+    "gcc": {
+        "authority": "https://login.microsoftonline.com",
+        "api_url": "https://api-gcc.securitycenter.microsoft.us",
+        "scope": "https://api-gcc.securitycenter.microsoft.us/.default",
+        "storage": "blob.core.windows.net",
+    },
+    "gcc_high": {
+        "authority": "https://login.microsoftonline.us",
+        "api_url": "https://api-gov.securitycenter.microsoft.us",
+        "scope": "https://api-gov.securitycenter.microsoft.us/.default",
+        "storage": "blob.core.usgovcloudapi.net",
+    },
+    "dod": {
+        "authority": "https://login.microsoftonline.us",
+        "api_url": "https://api-gov.securitycenter.microsoft.us",
+        "scope": "https://api-gov.securitycenter.microsoft.us/.default",
+        "storage": "blob.core.usgovcloudapi.net",
+    },
+}
+"""What `source.cloud` picks. Source: Microsoft's pages on the API's endpoints and on US Government customers (2025)."""
+
+OWNED_CLIENT_KEYS: Final = frozenset(
+    {
+        "transactional.id",
+        "enable.idempotence",
+        "acks",
+        "request.required.acks",
+        "isolation.level",
+        "group.id",
+        "enable.auto.commit",
+        "enable.auto.offset.store",
+        "transaction.timeout.ms",
+        "max.in.flight",
+        "max.in.flight.requests.per.connection",
+    }
+)
+"""Keys of `[kafka.client]` that exactly-once delivery depends on: the connector sets them, and refuses them here."""
+
+_NAME = re.compile(r"^[A-Za-z0-9._-]{1,200}$")
+_HOST = re.compile(r"^(\*\.)?[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*$")
+_TENANT = re.compile(r"^[A-Za-z0-9][A-Za-z0-9.-]{1,252}$")
+
+
+def _https(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        port_fine = parts.port is None or parts.port > 0
+    except ValueError as error:
+        raise ValueError("must be a URL such as https://api.security.microsoft.com") from error
+    if (
+        parts.scheme != "https"
+        or not parts.hostname
+        or parts.username
+        or parts.query
+        or parts.fragment
+        or not port_fine
+    ):
+        raise ValueError("must be an https URL without user name, query or fragment")
+    return url.rstrip("/")
+
+
+def _host(host: str) -> str:
+    try:
+        ipaddress.ip_address(host.strip("[]"))
+    except ValueError:
+        if not _HOST.match(host):
+            raise ValueError("must be a host name, *.suffix or an IP address, without scheme, port or path") from None
+    return host.lower()
+
+
+def _kafka_name(name: str) -> str:
+    if name and not _NAME.match(name):
+        raise ValueError("may have up to 200 letters, digits, dots, underscores and hyphens")
+    return name
+
+
+def _dotted(table: object) -> object:
+    """Environment variables cannot have dots: `SASL_PASSWORD` is `sasl.password`; librdkafka's keys have no underscores."""
+    if not isinstance(table, dict):
+        return table
+    return {str(key).replace("_", "."): value for key, value in table.items()}
+
+
+HttpsUrl = Annotated[str, AfterValidator(_https)]
+Host = Annotated[str, AfterValidator(_host)]
+KafkaName = Annotated[str, AfterValidator(_kafka_name)]
+ClientTable = Annotated[dict[str, str | int | float | bool], BeforeValidator(_dotted)]
+
+
+class Table(BaseModel):
+    """One table of the file: frozen; unknown keys are errors; secrets are never shown."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    @checked(mode="before")
+    @classmethod
+    def _read_secret_files(cls, values: object) -> object:
+        """Replace every `<secret>_file` by the file's content without its final newline."""
+        if not isinstance(values, dict):
+            return values
+        return {**values, **_secrets_from_files(values, _secret_keys(cls))}
+
+
+class SourceConfig(Table):
+    """`[source]`: the export API and how to be let in."""
+
+    tenant_id: str
+    client_id: str = ""
+    auth: Literal["client_secret", "certificate", "workload_identity", "managed_identity", "device_code"] = (
+        "client_secret"
+    )
+    client_secret: SecretStr | None = None
+    client_secret_file: Path | None = None
+    certificate_path: Path | None = None
+    certificate_password: SecretStr | None = None
+    certificate_password_file: Path | None = None
+    federated_token_file: Path | None = None
+    method: Literal["auto", "files", "json"] = "auto"
+    cloud: Literal["commercial", "gcc", "gcc_high", "dod"] = "commercial"
+    authority: HttpsUrl = ""
+    api_url: HttpsUrl = ""
+    scope: str = ""
+    allowed_hosts: tuple[Host, ...] = ()
+    ca_bundle: str = ""
+    page_size: int = Field(50_000, ge=1, le=200_000)
+    sas_valid_hours: int = Field(6, ge=1, le=6)
+    download_parallelism: int = Field(4, ge=1, le=64)
+    include_non_cpe: bool = False
+
+    @checked(mode="before")
+    @classmethod
+    def _fill_cloud(cls, values: object) -> object:
+        if not isinstance(values, dict):
+            return values
+        preset = CLOUDS.get(str(values.get("cloud", "commercial")), CLOUDS["commercial"])
+        return {**{key: preset[key] for key in ("authority", "api_url", "scope")}, **values}
+
+    @checked(mode="after")
+    def _check_auth(self) -> Self:
+        if not _TENANT.match(self.tenant_id):
+            raise ValueError("tenant_id: must be the tenant's GUID or one of its domain names")
+        if self.auth != "managed_identity" and not self.client_id:
+            raise ValueError(f"client_id: is needed where auth is {self.auth}")
+        needed = {"client_secret": self.client_secret, "certificate": self.certificate_path}
+        keys = {"client_secret": "client_secret (or client_secret_file)", "certificate": "certificate_path"}
+        if self.auth in needed and needed[self.auth] is None:
+            raise ValueError(f"{keys[self.auth]}: is needed where auth is {self.auth}")
+        if not self.scope.startswith("https://"):
+            raise ValueError("scope: must be an https URL that ends in /.default")
+        if self.ca_bundle and not Path(self.ca_bundle).is_file():
+            raise ValueError(f"ca_bundle: there is no file {self.ca_bundle}")
+        return self
+
+    @property
+    def storage_suffix(self) -> str:
+        """The suffix of the cloud's storage hosts, which pre-signed URLs may name without being listed."""
+        return CLOUDS[self.cloud]["storage"]
+
+
+class PollConfig(Table):
+    """`[poll]`: when to poll."""
+
+    interval_seconds: int = Field(3600, ge=1, le=604_800)
+
+
+class StateConfig(Table):
+    """`[state]`: the state file and its limits."""
+
+    path: Path = Path("state.duckdb")
+    staging_dir: str = ""
+    memory_limit_mib: int = Field(1024, ge=128)
+    threads: int = Field(0, ge=0, le=1024)
+    journal_retention_days: int = Field(90, ge=1)
+    max_pending: int = Field(50_000_000, ge=1)
+
+    @property
+    def staging_path(self) -> Path:
+        """Where snapshots are fetched to: `staging_dir`, or a folder beside the state file."""
+        return Path(self.staging_dir) if self.staging_dir else self.path.with_name(self.path.name + ".staging")
+
+    @property
+    def limits_path(self) -> Path:
+        """Where the calls made are remembered, so that the published rate limits are kept over restarts."""
+        return self.path.with_name(self.path.name + ".limits.json")
+
+
+class DiffConfig(Table):
+    """`[diff]`: what counts as a change."""
+
+    baseline: Literal["silent", "emit"] = "silent"
+    pair_versions: bool = True
+    ignore_fields: tuple[str, ...] = ()
+
+    @checked(mode="after")
+    def _check_fields(self) -> Self:
+        known = [field.name for field in ATTRIBUTE_FIELDS]
+        unknown = [name for name in self.ignore_fields if name not in known]
+        if unknown:
+            raise ValueError(f"ignore_fields: {', '.join(unknown)}: allowed are {', '.join(known)}")
+        return self
+
+
+class GuardConfig(Table):
+    """`[guard]`: which removals are believed."""
+
+    max_removed_share: float = Field(0.15, ge=0, le=1)
+    min_removed: int = Field(100, ge=0)
+    missing_device_snapshots: int = Field(2, ge=1)
+
+
+class AlertsConfig(Table):
+    """`[alerts]`: end-of-support alerts."""
+
+    enabled: bool = True
+    on_baseline: bool = False
+    date_thresholds_days: tuple[Annotated[int, Field(ge=0, le=3650)], ...] = (90, 30, 7, 0)
+
+
+class KafkaConfig(Table):
+    """`[kafka]`: topics, delivery, and what librdkafka is given."""
+
+    topic_prefix: KafkaName = Field("mde.software", min_length=1)
+    delivery: Literal["exactly_once", "at_least_once"] = "exactly_once"
+    transactional_id: KafkaName = ""
+    inventory_topic: bool = False
+    batch_changes_max: int = Field(10_000, ge=1, le=20_000)
+    client: ClientTable = Field(repr=False)
+
+    @checked(mode="before")
+    @classmethod
+    def _read_client_secret_files(cls, values: object) -> object:
+        return _with_client_files(values, "client")
+
+    @checked(mode="after")
+    def _check_client(self) -> Self:
+        if not self.client.get("bootstrap.servers"):
+            raise ValueError("client.bootstrap.servers: is needed, for instance localhost:9092")
+        owned = sorted(OWNED_CLIENT_KEYS & self.client.keys())
+        if owned:
+            raise ValueError(f"client.{', client.'.join(owned)}: set by the connector, remove it here")
+        method = str(self.client.get("sasl.oauthbearer.method", "default"))
+        mechanism = str(self.client.get("sasl.mechanism", self.client.get("sasl.mechanisms", "")))
+        if mechanism.upper() == "OAUTHBEARER" and method.lower() != "oidc":
+            raise ValueError(
+                "client.sasl.oauthbearer.method: must be oidc where sasl.mechanism is OAUTHBEARER (without it"
+                " librdkafka would use an unsecured token)"
+            )
+        return self
+
+
+class SchemaRegistryConfig(BaseModel):
+    """`[schema_registry]`: where schemas are looked up; other keys pass through to the client."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", hide_input_in_errors=True)
+
+    url: str
+    auto_register: bool = False
+
+    @checked(mode="before")
+    @classmethod
+    def _read_secret_files(cls, values: object) -> object:
+        if not isinstance(values, dict):
+            return values
+        own = {key: value for key, value in values.items() if key in ("url", "auto_register")}
+        rest = _dotted({key: value for key, value in values.items() if key not in own})
+        return {**own, **_client_table(rest)}
+
+    @checked(mode="after")
+    def _check_url(self) -> Self:
+        if urlsplit(self.url).scheme not in ("http", "https", "mock"):
+            raise ValueError("url: must be an http or https URL")
+        return self
+
+    @property
+    def client(self) -> dict[str, Any]:
+        """What the client is given beside the URL."""
+        return dict(self.model_extra or {})
+
+    def __repr__(self) -> str:
+        return f"SchemaRegistryConfig(url={self.url!r}, auto_register={self.auto_register})"
+
+    __str__ = __repr__
+
+
+class HttpConfig(Table):
+    """`[http]`: where `run` answers /healthz, /readyz and /metrics."""
+
+    listen: str = "127.0.0.1:9464"
+
+    @checked(mode="after")
+    def _check_listen(self) -> Self:
+        host, _, port = self.listen.rpartition(":")
+        if not host or not port.isdigit() or not 0 <= int(port) <= 65_535:  # noqa: PLR2004 - the highest port
+            raise ValueError("listen: must be host:port")
+        return self
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port."""
+        host, _, port = self.listen.rpartition(":")
+        return host.strip("[]"), int(port)
+
+
+class Config(BaseSettings):
+    """The whole configuration, checked. Make it with `load`."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="forbid", env_prefix=PREFIX, env_nested_delimiter="__", hide_input_in_errors=True
+    )
+
+    source: SourceConfig
+    poll: PollConfig = Field(default_factory=PollConfig)
+    state: StateConfig = Field(default_factory=StateConfig)
+    diff: DiffConfig = Field(default_factory=DiffConfig)
+    guard: GuardConfig = Field(default_factory=GuardConfig)
+    alerts: AlertsConfig = Field(default_factory=AlertsConfig)
+    kafka: KafkaConfig
+    schema_registry: SchemaRegistryConfig
+    http: HttpConfig = Field(default_factory=HttpConfig)
+
+    @property
+    def transactional_id(self) -> str:
+        """`kafka.transactional_id`, or one made of tenant and topic prefix: stable, never random."""
+        return self.kafka.transactional_id or f"mde-inventory.{self.source.tenant_id}.{self.kafka.topic_prefix}"
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """Every secret value, for redaction."""
+        own = (self.source.client_secret, self.source.certificate_password)
+        tables = (self.kafka.client, self.schema_registry.client)
+        return tuple(secret.get_secret_value() for secret in own if secret) + tuple(
+            str(value) for table in tables for key, value in table.items() if _is_secret(key) and value
+        )
+
+
+def find(path: Path | None, environ: Mapping[str, str] = os.environ) -> Path:
+    """The configuration file: the given one, `$MDE_INVENTORY_CONFIG`, or `./connector.toml`.
+
+    Raises:
+        ConfigError: it does not exist.
+    """
+    named = path or (Path(environ[CONFIG_VARIABLE]) if environ.get(CONFIG_VARIABLE) else None)
+    found = named or Path(DEFAULT_FILE)
+    if not found.is_file():
+        looked = f"{found}" if named else f"./{DEFAULT_FILE}, and neither --config nor ${CONFIG_VARIABLE} is given"
+        raise ConfigError(
+            f"no configuration file at {looked}",
+            hint="Copy deploy/connector.example.toml to connector.toml, or try `mde-inventory demo`.",
+        )
+    return found
+
+
+def load(path: Path | None = None, environ: Mapping[str, str] = os.environ) -> Config:
+    """Read, merge and check the configuration.
+
+    Raises:
+        ConfigError: with every problem, a line each.
+    """
+    found = find(path, environ)
+    try:
+        values = tomllib.loads(found.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{found}: not valid TOML: {error}", hint="Correct the line it names.") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{found}: cannot be read: {error}", hint="It must be a UTF-8 text file.") from error
+    return from_values(values, environ, name=str(found))
+
+
+def from_values(values: Mapping[str, Any], environ: Mapping[str, str], *, name: str) -> Config:
+    """Check a configuration given as tables, with the environment over it.
+
+    Raises:
+        ConfigError: with every problem, a line each.
+    """
+    stray = [key for key in environ if key.startswith(PREFIX) and not _names_a_table(key)]
+
+    class _Config(Config):
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],
+            init_settings: PydanticBaseSettingsSource,
+            env_settings: PydanticBaseSettingsSource,
+            dotenv_settings: PydanticBaseSettingsSource,
+            file_secret_settings: PydanticBaseSettingsSource,
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            """The environment wins over the file; nothing else is looked at."""
+            del env_settings, dotenv_settings, file_secret_settings
+            return _Environment(settings_cls, environ), init_settings
+
+    try:
+        config = _Config(**values)
+    except ValidationError as error:
+        lines = [_line(problem) for problem in error.errors()]
+    except ValueError as error:
+        lines = [str(error).splitlines()[0]]
+    else:
+        if not stray:
+            return config
+        lines = []
+    lines += [f"{key}: no such table; allowed are {', '.join(sorted(Config.model_fields))}" for key in stray]
+    raise ConfigError("\n".join([f"{name}: {len(lines)} problem(s)", *(f"  {line}" for line in lines)]))
+
+
+class _Environment(EnvSettingsSource):
+    """pydantic-settings' reader of environment variables, over a given environment."""
+
+    def __init__(self, settings_cls: type[BaseSettings], environ: Mapping[str, str]) -> None:
+        self._given = environ
+        super().__init__(settings_cls)
+
+    def _load_env_vars(self) -> Mapping[str, str | None]:
+        return {
+            key.lower(): value
+            for key, value in self._given.items()
+            if key.startswith(PREFIX) and _names_a_table(key) and key != CONFIG_VARIABLE
+        }
+
+
+def _names_a_table(variable: str) -> bool:
+    table = variable.removeprefix(PREFIX).split("__")[0].lower()
+    return variable == CONFIG_VARIABLE or table in Config.model_fields
+
+
+def _line(problem: ErrorDetails) -> str:
+    """One problem as `key: what is wrong`, with the value unless the key is a secret."""
+    place = ".".join(str(part) for part in problem["loc"])
+    text = str(problem["msg"]).removeprefix("Value error, ")
+    if problem["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(str(problem["loc"][-1]), _keys_at(problem["loc"][:-1]), n=1)
+        return f"{place}: no such key" + (f"; did you mean {near[0]}?" if near else "")
+    if problem["type"] == "missing":
+        return f"{place}: is missing"
+    if problem["type"] == "value_error":
+        return (
+            f"{place}.{text}" if re.match(r"^[a-z_.]+( \(or [a-z_]+\))?(, [a-z_.]+)*: ", text) else f"{place}: {text}"
+        )
+    shown = "" if _is_secret(place) or isinstance(problem["input"], dict | list) else f" (is {problem['input']!r})"
+    return f"{place}: {text[:1].lower()}{text[1:]}{shown}"
+
+
+def _keys_at(place: tuple[Any, ...]) -> list[str]:
+    if not place:
+        return list(Config.model_fields)
+    table = Config.model_fields.get(str(place[0]))
+    annotation = table.annotation if table else None
+    return list(annotation.model_fields) if isinstance(annotation, type) and issubclass(annotation, BaseModel) else []
+
+
+def _is_secret(key: str) -> bool:
+    name = key.lower()
+    return any(
+        word in name for word in ("password", "secret", "user.info", "token", "private", "ssl.key.pem", "jaas")
+    ) and (not name.endswith(("_file", ".file", "location", "url", "uri")))
+
+
+def _secret_keys(model: type[BaseModel]) -> list[str]:
+    return [name for name in model.model_fields if f"{name}_file" in model.model_fields]
+
+
+def _secrets_from_files(values: Mapping[str, Any], keys: list[str]) -> dict[str, str]:
+    return {key: _read_secret(key, values[f"{key}_file"]) for key in keys if values.get(f"{key}_file")}
+
+
+def _with_client_files(values: object, key: str) -> object:
+    if not isinstance(values, dict) or not isinstance(values.get(key), dict):
+        return values
+    return {**values, key: _client_table(_dotted(values[key]))}
+
+
+def _client_table(table: object) -> dict[str, Any]:
+    """A pass-through table with every `<secret>_file` (or `.file`, from the environment) read."""
+    assert isinstance(table, dict)  # noqa: S101 - `_dotted` keeps dicts dicts
+    read = {}
+    for key, value in table.items():
+        name = key.removesuffix(".file")
+        read[name] = _read_secret(name, value) if name != key and _is_secret(name) else value
+    return read
+
+
+def _read_secret(key: str, path: object) -> str:
+    try:
+        return Path(str(path)).read_text(encoding="utf-8").removesuffix("\n").removesuffix("\r")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        raise ValueError(f"{key}_file: cannot read {path}: {reason}") from error
