@@ -1,0 +1,207 @@
+"""One configured tenant, wired: which part is given which. Owns no behaviour and knows no library.
+
+Parts are made when first asked for, so that a verb which only reads the state file needs neither network nor Kafka.
+"""
+
+from __future__ import annotations
+
+import threading
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import TYPE_CHECKING, Self
+
+from connector.auth import Tokens
+from connector.codec import Codec
+from connector.guard import GuardRules
+from connector.model import Inventory, NoProgress, Topic
+from connector.pipeline import Pipeline
+from connector.publisher import Publisher
+from connector.reader import Reader
+from connector.registry import Registry
+from connector.sink import Sink
+from connector.source import Source
+from connector.state import StagingRules, State
+from connector.topics import Topics
+from connector.transport import Transport
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from connector.config import Config
+    from connector.model import Progress
+
+STATE_WAIT_SECONDS = 5.0
+"""How long a verb that only reads waits for a poll to let go of the state file."""
+
+
+class Assembly:
+    """The parts of one tenant's connector. Use it as a context manager: it closes what it made.
+
+    Args:
+        config: checked.
+        progress: told how a fetch goes on.
+        prompt: shown the message of a device-code login.
+        stop: set to end a poll between two calls or batches.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        progress: Progress | None = None,
+        prompt: Callable[[str], None] = print,
+        stop: threading.Event | None = None,
+    ) -> None:
+        self.config = config
+        self.stop = stop or threading.Event()
+        self._progress = progress or NoProgress()
+        self._prompt = prompt
+        self._made = ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._made.close()
+
+    @property
+    def inventories(self) -> tuple[Inventory, ...]:
+        """The exports that are polled, in order."""
+        return (Inventory.CPE, Inventory.NON_CPE) if self.config.source.include_non_cpe else (Inventory.CPE,)
+
+    def topic(self, topic: Topic) -> str:
+        """The full name of a topic."""
+        return topic.name_under(self.config.kafka.topic_prefix)
+
+    @property
+    def rules(self) -> StagingRules:
+        """What staging needs of the configuration."""
+        config = self.config
+        return StagingRules(
+            tenant_id=config.source.tenant_id,
+            guard=GuardRules(
+                max_removed_share=config.guard.max_removed_share,
+                min_removed=config.guard.min_removed,
+                missing_device_snapshots=config.guard.missing_device_snapshots,
+            ),
+            emit_baseline=config.diff.baseline == "emit",
+            pair_versions=config.diff.pair_versions,
+            ignore_fields=frozenset(config.diff.ignore_fields),
+            max_pending=config.state.max_pending,
+        )
+
+    # ---- the source
+
+    @cached_property
+    def transport(self) -> Transport:
+        """Sessions to the login service, the API and the file storage."""
+        return self._made.enter_context(Transport(ca_bundle=self.config.source.ca_bundle))
+
+    @cached_property
+    def tokens(self) -> Tokens:
+        """Tokens for the API."""
+        return Tokens(self.config.source, self.transport, prompt=self._prompt)
+
+    @cached_property
+    def source(self) -> Source:
+        """Fetches snapshots."""
+        return Source(
+            self.config.source,
+            tokens=self.tokens,
+            transport=self.transport,
+            staging=self.config.state.staging_path,
+            limits=self.config.state.limits_path,
+            progress=self._progress,
+            clock=now,
+            stop=self.stop,
+        )
+
+    # ---- the state file
+
+    def open_state(self) -> State:
+        """The state file, held until closed."""
+        state = self.config.state
+        return State.open(state.path, memory_limit_mib=state.memory_limit_mib, threads=state.threads)
+
+    def open_scratch(self) -> State:
+        """The state file for a dry run; in memory where there is none yet."""
+        state = self.config.state
+        return State.open(state.path, memory_limit_mib=state.memory_limit_mib, threads=state.threads, scratch=True)
+
+    def read_state(self) -> State:
+        """The state file for reading; waits a little for a poll to let go of it."""
+        state = self.config.state
+        return State.open(
+            state.path, memory_limit_mib=state.memory_limit_mib, read_only=True, wait_seconds=STATE_WAIT_SECONDS
+        )
+
+    # ---- Kafka
+
+    @cached_property
+    def registry(self) -> Registry:
+        """The schema registry."""
+        return Registry(self.config.schema_registry)
+
+    @cached_property
+    def codec(self) -> Codec:
+        """Avro, with the registry's schema ids."""
+        kafka = self.config.kafka
+        return Codec(self.registry, topic_prefix=kafka.topic_prefix, tenant_id=self.config.source.tenant_id)
+
+    @cached_property
+    def sink(self) -> Sink:
+        """Publishes; the instance that Kafka knows."""
+        sink = Sink(
+            self.config.kafka.client,
+            transactional_id=self.config.transactional_id,
+            tenant_id=self.config.source.tenant_id,
+            checkpoints_topic=self.topic(Topic.CHECKPOINTS),
+            delivery=self.config.kafka.delivery,
+            encode_checkpoint=self.codec.encode_checkpoint,
+            decode_checkpoint=self.codec.decode_checkpoint,
+        )
+        self._made.callback(sink.close)
+        return sink
+
+    @cached_property
+    def topics(self) -> Topics:
+        """The topics and their settings."""
+        kafka = self.config.kafka
+        return Topics(kafka.client, prefix=kafka.topic_prefix, inventory_topic=kafka.inventory_topic)
+
+    def reader(self) -> Reader:
+        """A reader of topics, closed with the assembly."""
+        reader = Reader(self.config.kafka.client)
+        self._made.callback(reader.close)
+        return reader
+
+    @cached_property
+    def publisher(self) -> Publisher:
+        """Publishes what is staged."""
+        return Publisher(
+            self.codec,
+            self.sink,
+            tenant_id=self.config.source.tenant_id,
+            batch_changes_max=self.config.kafka.batch_changes_max,
+            clock=now,
+            stop=self.stop,
+        )
+
+    @cached_property
+    def pipeline(self) -> Pipeline:
+        """Polls."""
+        return Pipeline(
+            open_state=self.open_state,
+            open_scratch=self.open_scratch,
+            source=self.source,
+            publisher=self.publisher,
+            rules=self.rules,
+            inventories=self.inventories,
+            clock=now,
+        )
+
+
+def now() -> datetime:
+    """The time, in UTC."""
+    return datetime.now(UTC)

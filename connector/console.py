@@ -1,0 +1,223 @@
+"""What people see: results, tables, progress bars. Owns rich; must not decide anything.
+
+Results go to stdout, progress to stderr and only to a terminal. Every text that came from outside (device names,
+products, versions, paths) is shown with its control characters escaped and is never read as markup.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from connector.telemetry import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from connector.pipeline import PollResult
+
+CHANGE_STYLES: Final = {"ADDED": "green", "REMOVED": "red", "CHANGED": "yellow", "BASELINE": "dim"}
+CHANGE_SIGNS: Final = {"ADDED": "+", "REMOVED": "−", "CHANGED": "~", "BASELINE": "="}
+OUTCOME_STYLES: Final = {"published": "green", "unchanged": "dim", "dry_run": "cyan", "held": "yellow", "staged": "red"}
+MINUTE, HOUR, DAY = 60, 3600, 86_400
+
+out: Final = Console(highlight=False, soft_wrap=False)
+err: Final = Console(stderr=True, highlight=False)
+
+
+def print_json(value: object) -> None:
+    """One JSON object on a line of its own, uncoloured, whatever the terminal's width. Times become ISO 8601."""
+    print(json.dumps(value, ensure_ascii=False, default=_plain))  # noqa: T201 - this is the owner of stdout
+
+
+def print_line(text: str, style: str = "") -> None:
+    """A line for people, wrapped to the terminal."""
+    out.print(Text(printable(text), style=style))
+
+
+def print_failure(message: str, hint: str) -> None:
+    """An error and what to do about it, on stderr."""
+    err.print(Text.assemble(("error: ", "bold red"), _lines(message)))
+    if hint:
+        err.print(Text.assemble(("hint:  ", "bold cyan"), _lines(hint)))
+
+
+def print_check(name: str, *, fine: bool, text: str, hint: str = "") -> None:
+    """One line of `check` or `setup`: what, whether it is well, the fact; a hint below it where it is not."""
+    mark = ("ok    ", "green") if fine else ("FAIL  ", "bold red")
+    out.print(Text.assemble(mark, (f"{name:<17} ", "bold"), _lines(text)))
+    if hint and not fine:
+        out.print(Text.assemble(("      hint: ", "cyan"), _lines(hint)))
+
+
+def print_poll(result: PollResult) -> None:
+    """What a poll came to, in three lines."""
+    style = OUTCOME_STYLES[result.outcome]
+    out.print(
+        Text.assemble(
+            (result.outcome.replace("_", " "), f"bold {style}"),
+            f"  {result.snapshot_id or 'no snapshot yet'}  {result.records:,} records on {result.devices:,} devices",
+        )
+    )
+    if result.outcome != "unchanged":
+        out.print(Text("  ").append_text(counts(result)))
+    steps = ", ".join(f"{name} {seconds:.1f}" for name, seconds in result.stages.items())
+    out.print(Text(f"  {result.duration_seconds:.1f} s ({steps}); published {result.published:,}", style="dim"))
+    if result.pending:
+        out.print(Text(f"  {result.pending:,} changes are staged and wait for Kafka", style="yellow"))
+
+
+def counts(result: PollResult) -> Text:
+    """The counts of a poll: `+12 added  −3 removed  ~5 changed`, and what else is not zero."""
+    parts = [
+        ("baseline", f"={result.baseline:,} baseline", "dim"),
+        ("added", f"+{result.added:,} added", "green"),
+        ("removed", f"−{result.removed:,} removed", "red"),
+        ("changed", f"~{result.changed:,} changed", "yellow"),
+        ("held", f"{result.held:,} removals held", "bold yellow"),
+        ("duplicates", f"{result.duplicates:,} repeated lines", "dim"),
+        ("rejected", f"{result.rejected:,} rejected lines", "bold red"),
+    ]
+    always = ("added", "removed", "changed")
+    shown = [(text, style) for name, text, style in parts if getattr(result, name) or name in always]
+    return Text("  ").join(Text(text, style=style) for text, style in shown)
+
+
+def change_line(change: Mapping[str, Any]) -> Text:
+    """One change on one line: sign, device, product, version or what differs, end of support, reason."""
+    kind = str(change["changeType"])
+    style = CHANGE_STYLES.get(kind, "")
+    before = change.get("before") or {}
+    version = printable(str(change.get("softwareVersion") or ""))
+    if before and before.get("softwareVersion") != change.get("softwareVersion"):
+        version = f"{printable(str(before.get('softwareVersion') or ''))} → {version}"
+    product = "/".join(printable(str(change.get(name) or "?")) for name in ("softwareVendor", "softwareName"))
+    fields = [name for name in change.get("changedFields") or [] if name != "softwareVersion"]
+    notes = Text(str(change.get("reason", "")).lower().replace("_", " "), style="dim")
+    if change.get("reason") == "ATTRIBUTES_CHANGED" and fields:
+        notes = Text(", ".join(_field_step(name, before, change) for name in fields[:2]), style="dim")
+    line = Text.assemble(
+        (CHANGE_SIGNS.get(kind, "?") + " ", f"bold {style}"),
+        (printable(str(change.get("deviceName") or change["deviceId"])), ""),
+        "  ",
+        (product, style),
+        " ",
+        (version, "bold"),
+        "  ",
+    )
+    line.append_text(notes)
+    if change.get("isEndOfSupport"):
+        since = change.get("endOfSupportDate")
+        line.append(f"  end of support{f' since {printable(str(since))}' if since else ''}", style="bold magenta")
+    return line
+
+
+def print_change(change: Mapping[str, Any]) -> None:
+    """One change, cut at the terminal's width rather than wrapped."""
+    out.print(change_line(change), no_wrap=True, overflow="ellipsis", crop=True)
+
+
+def print_table(title: str, columns: Sequence[tuple[str, bool]], rows: Iterable[Sequence[object]]) -> None:
+    """A table: columns as (heading, is a number). Long cells are folded at the terminal's width."""
+    table = Table(title=title, title_justify="left", title_style="bold", header_style="bold", box=None, pad_edge=False)
+    for heading, number in columns:
+        table.add_column(heading, justify="right" if number else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(f"{cell:,}" if isinstance(cell, int) else printable(str(cell))) for cell in row))
+    out.print(table)
+
+
+def age(seconds: float) -> str:
+    """How long ago, in one unit: `45 s`, `12 min`, `5.0 h`, `3.2 days`."""
+    if seconds < MINUTE:
+        return f"{seconds:.0f} s"
+    if seconds < HOUR:
+        return f"{seconds / MINUTE:.0f} min"
+    return f"{seconds / HOUR:.1f} h" if seconds < 2 * DAY else f"{seconds / DAY:.1f} days"
+
+
+def moment(milliseconds: int | None) -> str:
+    """A time for people, UTC: `2026-11-23 08:00`."""
+    return "–" if milliseconds is None else f"{datetime.fromtimestamp(milliseconds / 1000, UTC):%Y-%m-%d %H:%M}"
+
+
+class FetchProgress:
+    """A `model.Progress` drawn as one line on a terminal, and nothing elsewhere."""
+
+    def __init__(self) -> None:
+        self._progress: Progress | None = None
+        self._task = TaskID(0)
+        self._records = 0
+
+    def begin(self, label: str, *, parts: int | None) -> None:
+        """A fetch has begun."""
+        self.end()
+        self._records = 0
+        if not err.is_terminal:
+            return
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[parts]}"),
+            DownloadColumn(),
+            TextColumn("{task.fields[records]:,} records"),
+            TimeElapsedColumn(),
+            console=err,
+            transient=True,
+        )
+        self._task = self._progress.add_task(printable(label), total=None, parts="", records=0)
+        self._total, self._parts, self._bytes = parts, 0, 0
+        self._progress.start()
+
+    def advance(self, *, parts: int = 0, size_bytes: int = 0, records: int = 0) -> None:
+        """This much more is there."""
+        if self._progress is None:
+            return
+        self._parts += parts
+        self._bytes += size_bytes
+        self._records += records
+        known = self._total if self._total is not None and self._parts else None
+        # The size of what is to come is not told: it is taken to be like what came.
+        total = self._bytes * known / self._parts if known else None
+        of = f"{self._parts}/{self._total}" if self._total is not None else f"{self._parts}"
+        self._progress.update(
+            self._task, completed=self._bytes, total=total, parts=f"{of} parts", records=self._records
+        )
+
+    def end(self) -> None:
+        """The fetch is over."""
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+
+
+def _lines(text: str) -> str:
+    return "\n".join(printable(line) for line in text.splitlines())
+
+
+def _field_step(name: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+    old, new = before.get(name), after.get(name)
+    if isinstance(old, list) or isinstance(new, list):
+        return name
+    return f"{name} {printable(str(old))} → {printable(str(new))}"
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "backslashreplace")
+    raise TypeError(f"{type(value).__name__} is not JSON")

@@ -1,0 +1,309 @@
+"""The order of one poll, in numbered steps. Knows no library: source, state, codec and sink do the work.
+
+    0. recover   fence an older instance, read Kafka's checkpoint, reconcile it with the state file
+    1. drain     publish what was staged earlier and not yet confirmed
+    2. fetch     one complete snapshot to disk, or nothing
+    3. stage     one transaction of the state file: diff, guard, inventory, changes
+    4. publish   the staged changes in bounded batches; the checkpoint rides in the same Kafka transaction
+    5. seal      the last batch of a snapshot carries its report
+
+Owns that order and what a poll answers. An outage of Kafka stops steps 0, 1, 4 and 5 only: what is fetched is staged
+all the same, for the export keeps no history, and the backlog is drained in order once Kafka is back.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from connector.errors import EncodingError, SinkRejected, SinkUnavailable, SourceMalformed
+from connector.telemetry import logger
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
+    from datetime import datetime
+
+    from connector.errors import ConnectorError
+    from connector.model import Inventory, Snapshot
+    from connector.publisher import Publisher
+    from connector.source import Source
+    from connector.state import Position, StagedSnapshot, StagingRules, State
+
+log = logger(__name__)
+
+OUTAGES: Final = (SinkUnavailable, SinkRejected, EncodingError)
+"""What stops publishing, but neither fetching nor staging."""
+
+Outcome = Literal["published", "staged", "unchanged", "held", "dry_run"]
+OUTCOMES: Final[tuple[Outcome, ...]] = ("published", "staged", "unchanged", "held", "dry_run")
+EXIT_CODES: Final[dict[Outcome, int]] = {"published": 0, "staged": 1, "unchanged": 0, "held": 3, "dry_run": 0}
+
+
+@dataclass(frozen=True, slots=True)
+class PollResult:
+    """What one poll of one inventory came to: the object that `poll --json` prints.
+
+    Attributes:
+        outcome: `published`; `staged` (safe in the state file, Kafka not available); `unchanged` (the generation has
+            not advanced); `held` (published, but removals wait for a person); `dry_run`.
+        baseline: records taken as the baseline; published only with `diff.baseline = "emit"`.
+        held: removals that the guard holds.
+        published: changes confirmed by Kafka in this poll, a drained backlog included.
+        duration_seconds: of the whole poll of this inventory.
+        stages: seconds a step: recover, drain, fetch, stage, publish.
+    """
+
+    outcome: Outcome
+    inventory: Inventory
+    snapshot_id: str | None
+    epoch: int
+    records: int = 0
+    devices: int = 0
+    baseline: int = 0
+    added: int = 0
+    removed: int = 0
+    changed: int = 0
+    alerts: int = 0
+    held: int = 0
+    duplicates: int = 0
+    rejected: int = 0
+    published: int = 0
+    first_sequence: int | None = None
+    last_sequence: int | None = None
+    fetched_bytes: int = 0
+    generated_at: datetime | None = None
+    pending: int = 0
+    duration_seconds: float = 0.0
+    stages: dict[str, float] = field(default_factory=dict)
+    outage: ConnectorError | None = None
+
+    @property
+    def exit_code(self) -> int:
+        """The exit code that the outcome asks for."""
+        return EXIT_CODES[self.outcome]
+
+    def as_json(self) -> dict[str, Any]:
+        """The contract of `poll --json`, in its order."""
+        names = (
+            "outcome", "inventory", "snapshot_id", "epoch", "records", "devices", "baseline", "added", "removed",
+            "changed", "alerts", "held", "duplicates", "rejected", "published", "first_sequence", "last_sequence",
+        )  # fmt: skip
+        stages = {name: round(seconds, 3) for name, seconds in self.stages.items()}
+        return {name: getattr(self, name) for name in names} | {
+            "duration_seconds": round(self.duration_seconds, 3),
+            "stages": stages,
+        }
+
+
+class Stopwatch:
+    """Seconds a step, added up where a step is taken twice."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._begun = self._last = perf_counter()
+
+    def lap(self, step: str) -> None:
+        """What has passed since the last lap was `step`."""
+        now = perf_counter()
+        self.seconds[step] = self.seconds.get(step, 0.0) + now - self._last
+        self._last = now
+
+    @property
+    def total(self) -> float:
+        """Seconds since the beginning."""
+        return perf_counter() - self._begun
+
+
+class Pipeline:
+    """Polls one tenant.
+
+    Args:
+        open_state: opens the state file; it is held for one poll.
+        open_scratch: opens it for a dry run, which writes nothing.
+        source: fetches snapshots.
+        publisher: publishes what is staged.
+        rules: `[diff]`, `[guard]` and `state.max_pending`.
+        inventories: which exports to poll, in order.
+        clock: now, in UTC.
+    """
+
+    def __init__(
+        self,
+        *,
+        open_state: Callable[[], AbstractContextManager[State]],
+        open_scratch: Callable[[], AbstractContextManager[State]],
+        source: Source,
+        publisher: Publisher,
+        rules: StagingRules,
+        inventories: Sequence[Inventory],
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._open_state = open_state
+        self._open_scratch = open_scratch
+        self._source = source
+        self._rules = rules
+        self._inventories = tuple(inventories)
+        self._clock = clock
+        self._publisher = publisher
+
+    def poll(self) -> Iterator[PollResult]:
+        """One poll: a result for each inventory, as soon as it is there.
+
+        Raises:
+            ConnectorError: whatever stopped the poll; what was staged stays staged.
+        """
+        with self._open_state() as state:
+            watch = Stopwatch()
+            outage, drained = self._drain(state, watch)
+            for inventory in self._inventories:
+                result = self._poll(state, inventory, watch, outage, drained)
+                outage, drained = result.outage, 0
+                yield result
+                watch = Stopwatch()
+
+    def dry_run(self) -> Iterator[PollResult]:
+        """What a poll would publish; nothing is written to the state file, and Kafka is not asked."""
+        for inventory in self._inventories:
+            watch = Stopwatch()
+            started_at = self._clock()
+            with self._open_scratch() as state:
+                snapshot = self._fetch(state, inventory, watch)
+                if snapshot is None:
+                    yield _unchanged(state, inventory, watch)
+                else:
+                    staged = self._stage(state, snapshot, started_at, watch, keep=False)
+                    yield _result("dry_run", staged, state.position(), watch, snapshot=snapshot)
+
+    def _drain(self, state: State, watch: Stopwatch) -> tuple[ConnectorError | None, int]:
+        """Steps 0 and 1. Returns what stopped them, if anything did, and the number of changes published."""
+        try:
+            self._publisher.recover(state)
+            watch.lap("recover")
+            drained = self._publisher.drain(state)
+        except OUTAGES as error:
+            log.warning("Kafka is not available, the poll goes on without it", error=str(error), hint=error.hint)
+            watch.lap("recover")
+            return error, 0
+        watch.lap("drain")
+        return None, drained
+
+    def _poll(
+        self, state: State, inventory: Inventory, watch: Stopwatch, outage: ConnectorError | None, drained: int
+    ) -> PollResult:
+        """Steps 2 to 5 for one inventory."""
+        started_at = self._clock()
+        snapshot = self._fetch(state, inventory, watch)
+        if snapshot is None:
+            if outage is None:
+                return _unchanged(state, inventory, watch, published=drained)
+            if not state.position().pending:
+                raise outage
+            return _unchanged(state, inventory, watch, outcome="staged", outage=outage)
+        staged = self._stage(state, snapshot, started_at, watch, keep=True)
+        self._source.discard(snapshot)
+        before = state.position().published_sequence
+        if outage is None:
+            try:
+                self._publisher.drain(state)
+            except OUTAGES as error:
+                log.warning("staged, but not published", error=str(error), hint=error.hint)
+                outage = error
+            watch.lap("publish")
+        position = state.position()
+        published = drained + position.published_sequence - before
+        outcome: Outcome = "staged" if outage else "held" if staged.held else "published"
+        return _result(outcome, staged, position, watch, snapshot=snapshot, published=published, outage=outage)
+
+    def _fetch(self, state: State, inventory: Inventory, watch: Stopwatch) -> Snapshot | None:
+        """Step 2. A repeat of the previous snapshot, where the generation is unknown, counts as unchanged."""
+        state.check_room(self._rules)
+        previous = state.latest_snapshot(inventory)
+        newer_than = previous.observed_at if previous and previous.generation_known else None
+        snapshot = self._source.fetch(inventory, newer_than=newer_than)
+        watch.lap("fetch")
+        if snapshot is None or previous is None or snapshot.generation_known:
+            return snapshot
+        if snapshot.content_digest != previous.content_digest:
+            return snapshot
+        self._source.discard(snapshot)
+        return None
+
+    def _stage(
+        self, state: State, snapshot: Snapshot, started_at: datetime, watch: Stopwatch, *, keep: bool
+    ) -> StagedSnapshot:
+        """Step 3. Where a line cannot be read, the bad lines are set aside first, and removals are held."""
+        try:
+            staged = state.stage(snapshot, self._rules, started_at=started_at, now=self._clock(), keep=keep)
+        except SourceMalformed as error:
+            repaired, rejected = self._source.repair(snapshot)
+            log.warning("lines that cannot be read were set aside", rejected=rejected, first=str(error))
+            staged = state.stage(
+                repaired, self._rules, started_at=started_at, now=self._clock(), rejected=rejected, keep=keep
+            )
+        watch.lap("stage")
+        return staged
+
+
+def _result(
+    outcome: Outcome,
+    staged: StagedSnapshot,
+    position: Position,
+    watch: Stopwatch,
+    *,
+    snapshot: Snapshot,
+    published: int = 0,
+    outage: ConnectorError | None = None,
+) -> PollResult:
+    return PollResult(
+        outcome=outcome,
+        inventory=staged.inventory,
+        snapshot_id=staged.snapshot_id,
+        epoch=staged.epoch,
+        records=staged.records,
+        devices=staged.devices,
+        baseline=staged.records if staged.baseline else 0,
+        added=staged.added,
+        removed=staged.removed,
+        changed=staged.changed,
+        alerts=staged.alerts,
+        held=staged.held,
+        duplicates=staged.duplicates,
+        rejected=staged.rejected,
+        published=published,
+        first_sequence=staged.first_sequence,
+        last_sequence=staged.last_sequence,
+        fetched_bytes=snapshot.fetched_bytes,
+        generated_at=snapshot.generated_at,
+        pending=position.pending,
+        duration_seconds=watch.total,
+        stages=watch.seconds,
+        outage=outage,
+    )
+
+
+def _unchanged(
+    state: State,
+    inventory: Inventory,
+    watch: Stopwatch,
+    *,
+    outcome: Outcome = "unchanged",
+    published: int = 0,
+    outage: ConnectorError | None = None,
+) -> PollResult:
+    latest, position = state.latest_snapshot(inventory), state.position()
+    return PollResult(
+        outcome=outcome,
+        inventory=inventory,
+        snapshot_id=latest.snapshot_id if latest else None,
+        epoch=position.epoch,
+        records=latest.records if latest else 0,
+        devices=latest.devices if latest else 0,
+        published=published,
+        generated_at=latest.observed_at if latest else None,
+        pending=position.pending,
+        duration_seconds=watch.total,
+        stages=watch.seconds,
+        outage=outage,
+    )

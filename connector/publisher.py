@@ -1,0 +1,153 @@
+"""From the state file to Kafka: which messages make up a batch, and the checkpoint that rides with it.
+
+Owns steps 0, 1, 4 and 5 of a poll: recover, drain, publish, seal. Every batch is one Kafka transaction and is noted in
+the state file after Kafka has committed it, never before; whatever is in doubt is asked of Kafka's own checkpoint. Must
+not know a library, nor make a difference between publishing at once and publishing later: the same bytes go out.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from connector.errors import SinkUnavailable, Stopped
+from connector.model import Checkpoint, SnapshotStatus
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable, Iterator
+    from datetime import datetime
+
+    from connector.codec import Codec
+    from connector.model import Message
+    from connector.sink import Sink
+    from connector.state import StagedSnapshot, State
+
+PUBLISH_ATTEMPTS_MAX: Final = 3
+"""How often one poll recovers and goes on publishing before it leaves the rest to the next poll."""
+
+
+class Publisher:
+    """Publishes one tenant's staged changes. One per process: its sink is the instance that Kafka knows.
+
+    Args:
+        codec: encodes what is published.
+        sink: publishes it, a batch a Kafka transaction.
+        tenant_id: of the checkpoints and reports.
+        batch_changes_max: changes in one batch.
+        clock: now, in UTC.
+        stop: set by whoever wants publishing to end between two batches.
+    """
+
+    def __init__(
+        self,
+        codec: Codec,
+        sink: Sink,
+        *,
+        tenant_id: str,
+        batch_changes_max: int,
+        clock: Callable[[], datetime],
+        stop: threading.Event,
+    ) -> None:
+        self._codec = codec
+        self._sink = sink
+        self._tenant_id = tenant_id
+        self._batch_changes_max = batch_changes_max
+        self._clock = clock
+        self._stop = stop
+
+    def recover(self, state: State) -> None:
+        """Abort what an earlier instance left open, fence it, and tell the state file what Kafka has.
+
+        Raises:
+            SinkError: Kafka is away, refuses, or another instance took over.
+            StateBehindCheckpoint, CheckpointLost: file and Kafka do not belong together.
+        """
+        state.reconcile(self._sink.recover())
+
+    def drain(self, state: State) -> int:
+        """Publish every staged snapshot to its seal, oldest first. Returns the number of changes published.
+
+        Raises:
+            SinkUnavailable: after some attempts, each begun from Kafka's own checkpoint.
+            SinkError, EncodingError: Kafka, or the schema registry, does not take it.
+            Stopped: between two batches.
+        """
+        before = state.position().published_sequence
+        for attempt in range(1, PUBLISH_ATTEMPTS_MAX + 1):
+            try:
+                for snapshot in state.unsealed_snapshots():
+                    self._publish(state, snapshot)
+            except SinkUnavailable:
+                if attempt == PUBLISH_ATTEMPTS_MAX:
+                    raise
+                # Whether the last batch was committed is Kafka's to say.
+                self.recover(state)
+            else:
+                break
+        return state.position().published_sequence - before
+
+    def _publish(self, state: State, snapshot: StagedSnapshot) -> None:
+        """One snapshot, batch by batch, from wherever Kafka has it."""
+        last = snapshot.last_sequence or state.position().published_sequence
+        sealed = False
+        while not sealed:
+            if self._stop.is_set():
+                raise Stopped("stopped between two batches; the rest is published by the next poll")
+            after = state.position().published_sequence
+            upto = min(last, after + self._batch_changes_max)
+            sealed = upto == last
+            checkpoint = self._checkpoint(snapshot, upto, sealed=sealed)
+            self._sink.publish(self._batch(state, snapshot, after, upto), checkpoint)
+            state.confirm(checkpoint)
+
+    def _batch(self, state: State, snapshot: StagedSnapshot, after: int, upto: int) -> Iterator[Message]:
+        """The messages of one transaction: the begin, changes, and the seal, where they belong to it."""
+        if snapshot.first_sequence is None or after < snapshot.first_sequence:
+            yield self._codec.encode_report(self._report(snapshot, SnapshotStatus.STARTED))
+        for change in state.changes(snapshot, after=after, limit=upto - after):
+            yield self._codec.encode_change(change)
+        if snapshot.last_sequence is None or upto == snapshot.last_sequence:
+            if snapshot.held:
+                yield self._codec.encode_report(self._report(snapshot, SnapshotStatus.HELD))
+            yield self._codec.encode_report(self._report(snapshot, SnapshotStatus.COMPLETE))
+
+    def _checkpoint(self, snapshot: StagedSnapshot, sequence: int, *, sealed: bool) -> Checkpoint:
+        return Checkpoint(
+            transactional_id=self._sink.transactional_id,
+            entra_tenant_id=self._tenant_id,
+            epoch=snapshot.epoch,
+            sequence=sequence,
+            sealed=snapshot.snapshot_no if sealed else snapshot.snapshot_no - 1,
+            snapshot_id=snapshot.snapshot_id,
+            written_at=round(self._clock().timestamp() * 1000),
+            connector_version=snapshot.connector_version,
+        )
+
+    def _report(self, snapshot: StagedSnapshot, status: SnapshotStatus) -> dict[str, Any]:
+        """A `SnapshotReport`; the counts of STARTED are those that the seal will have."""
+        return {
+            "snapshotId": snapshot.snapshot_id,
+            "previousSnapshotId": snapshot.previous_snapshot_id,
+            "entraTenantId": self._tenant_id,
+            "inventory": snapshot.inventory.value,
+            "status": status.value,
+            "records": snapshot.records,
+            "devices": snapshot.devices,
+            "baseline": snapshot.baselined,
+            "added": snapshot.added,
+            "removed": snapshot.removed,
+            "changed": snapshot.changed,
+            "alerts": snapshot.alerts,
+            "held": snapshot.held,
+            "duplicates": snapshot.duplicates,
+            "rejected": snapshot.rejected,
+            "epoch": snapshot.epoch,
+            "firstSequence": snapshot.first_sequence,
+            "lastSequence": snapshot.last_sequence,
+            "generatedAt": snapshot.generated_at if snapshot.generation_known else None,
+            "startedAt": snapshot.started_at,
+            "finishedAt": None if status is SnapshotStatus.STARTED else snapshot.staged_at,
+            "method": snapshot.method,
+            "reason": snapshot.hold_reason if status is not SnapshotStatus.STARTED else None,
+            "connectorVersion": snapshot.connector_version,
+        }
