@@ -1,8 +1,8 @@
 """Logs and metrics: what an operator sees of the connector.
 
-Owns structlog, prometheus_client and the set-up of the standard library's logging, through which requests, urllib3, msal
-and librdkafka speak. Every line, whoever wrote it, passes one chain: secrets removed, control characters made visible,
-sizes limited. Must not decide what is worth a line or a count.
+Owns structlog, prometheus_client and the set-up of the standard library's logging, through which requests, urllib3,
+msal and librdkafka speak. Every line, whoever wrote it, passes one chain: secrets removed, control characters made
+visible, sizes limited. Must not decide what is worth a line or a count.
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ import threading
 import traceback
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final, Literal, TextIO, cast
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Final, TextIO, cast
 
 import structlog
 from structlog.stdlib import ProcessorFormatter
 
-from connector.errors import ConnectorError
-from connector.redaction import REMOVED, SECRET_NAMES, Redactor
+from connector.errors import ConfigError, ConnectorError
+from connector.redaction import REMOVED, SECRET_NAMES, Redactor, escape
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -31,9 +32,15 @@ if TYPE_CHECKING:
 
     from connector.redaction import Shown
 
-LogFormat = Literal["console", "json"]
-Level = Literal["debug", "info", "warning", "error"]
 
+class LogFormat(StrEnum):
+    """How logs are written: for people, or one JSON object a line."""
+
+    CONSOLE = "console"
+    JSON = "json"
+
+
+LEVELS: Final = ("debug", "info", "warning", "error")
 _ROOT: Final = "connector"
 _HEAD: Final = ("timestamp", "level", "logger", "event")
 _COLOURS: Final = {"debug": "\x1b[2m", "info": "\x1b[32m", "warning": "\x1b[33m", "error": "\x1b[31m"}
@@ -59,7 +66,12 @@ def logger(name: str) -> FilteringBoundLogger:
     )
 
 
-def configure(log_format: LogFormat, level: Level = "info", secrets: Iterable[str] = ()) -> None:
+def printable(text: str) -> str:
+    """A text from outside as it may stand on a terminal: control, invisible and bidirectional characters escaped."""
+    return escape(text)
+
+
+def configure(log_format: LogFormat | str, level: str = "info", secrets: Iterable[str] = ()) -> None:
     """Write logs to stderr from now on. May be called again; the last call counts.
 
     Libraries are heard from `warning` on; at `debug` in full. What escapes a thread, or the program, is logged too: the
@@ -69,10 +81,16 @@ def configure(log_format: LogFormat, level: Level = "info", secrets: Iterable[st
         log_format: `console` for people (colours on a terminal only), `json` for machines: one object a line.
         level: what is less important is not written.
         secrets: values to remove from everything that is written.
+
+    Raises:
+        ConfigError: an unknown format or level.
     """
+    for name, given, allowed in (("format", log_format, list(LogFormat)), ("level", level, LEVELS)):
+        if given not in allowed:
+            raise ConfigError(f"log {name} {given!r}", hint=f"Allowed are {', '.join(allowed)}.")
     threshold = getattr(logging, level.upper())
     redactor = Redactor(secrets)
-    render: Processor = _render_json if log_format == "json" else _Console(colours=_has_colours())
+    render: Processor = _render_json if log_format == LogFormat.JSON else _Console(colours=_has_colours())
     chain: list[Processor] = [_Explain(redactor, debug=level == "debug"), _Clean(redactor), render]
     handler = _StderrHandler()
     handler.setFormatter(ProcessorFormatter(processors=chain, use_get_message=True))
