@@ -1,0 +1,265 @@
+"""Fixtures that many tests share: a real Kafka broker and schema registry, and an independent consumer.
+
+A test that asks for one of them is marked `broker`. Where none can be had it is skipped, and the run ends with a list
+of what was therefore not proven; with MDE_TEST_REQUIRE_BROKER=1 it fails instead.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import uuid
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+
+import pytest
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]  # documented there
+
+from tests.broker import Broker, LocalBroker, Missing, Registry, session_broker, session_registry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterator
+    from pathlib import Path
+
+REQUIRE_VARIABLE = "MDE_TEST_REQUIRE_BROKER"
+CONSUME_SECONDS_MAX = 60
+
+REAL_FIXTURES = frozenset({"broker", "private_broker", "registry_url"})
+"""What only a real component can give."""
+
+
+class Components:
+    """The real components of one session, started when first asked for, and what could not be proven without them."""
+
+    def __init__(self) -> None:
+        self.registry_wanted = False
+        self.private: LocalBroker | None = None
+        self.unproven: dict[str, str] = {}
+        self.seconds: dict[str, float] = {}
+        self._broker: Broker | Missing | None = None
+        self._registry: Registry | Missing | None = None
+
+    @property
+    def started(self) -> list[Broker | Registry]:
+        """What runs."""
+        return [found for found in (self._broker, self._registry, self.private) if isinstance(found, Broker | Registry)]
+
+    def broker(self, folder: Path) -> Broker:
+        """The session's broker. A registry that will be wanted too starts beside it.
+
+        Raises:
+            Missing: none can be had.
+        """
+        begun = time.monotonic()
+        if self._broker is None:
+            if self.registry_wanted:
+                self._start_registry(folder)
+            try:
+                self._broker = session_broker(folder / "kafka")
+                self.seconds[self._broker.origin] = time.monotonic() - begun
+            except Missing as error:
+                self._broker = error
+        if isinstance(self._broker, Missing):
+            raise self._broker
+        return self._broker
+
+    def registry(self, folder: Path) -> Registry:
+        """The session's schema registry, answering.
+
+        Raises:
+            Missing: none can be had.
+        """
+        begun = time.monotonic()
+        if self._registry is None:
+            self._start_registry(folder)
+        if isinstance(self._registry, Registry) and self._registry.origin not in self.seconds:
+            try:
+                assert self._registry.url
+                self.seconds[self._registry.origin] = time.monotonic() - begun
+            except Missing as error:
+                self._registry = error
+        if isinstance(self._registry, Registry):
+            return self._registry
+        raise self._registry or Missing("no schema registry")
+
+    def _start_registry(self, folder: Path) -> None:
+        try:
+            self._registry = session_registry(folder / "registry", lambda: self.broker(folder))
+        except Missing as error:
+            self._registry = error
+
+
+COMPONENTS: pytest.StashKey[Components] = pytest.StashKey()
+
+
+class Consumed(NamedTuple):
+    """One message as an independent consumer saw it. `timestamp` is in milliseconds since 1970."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...]
+    timestamp: int
+
+    @classmethod
+    def of(cls, message: Any) -> Consumed:
+        """What a librdkafka message says."""
+        headers = tuple(message.headers() or ())
+        where = (message.topic(), message.partition(), message.offset())
+        return cls(*where, message.key(), message.value(), headers, message.timestamp()[1])
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """A place for the real components."""
+    config.stash[COMPONENTS] = Components()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A test that uses a real component is marked `broker`; those come last, so that quick failures show first."""
+    for item in items:
+        wanted = REAL_FIXTURES & set(getattr(item, "fixturenames", ()))
+        if wanted:
+            item.add_marker("broker")
+        item.config.stash[COMPONENTS].registry_wanted |= "registry_url" in wanted
+    items.sort(key=lambda item: item.get_closest_marker("broker") is not None)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """End what was started, whatever became of the session."""
+    for component in config.stash[COMPONENTS].started:
+        component.close()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """The logs of broker and registry stand below the failure of a test that used them."""
+    report = yield
+    if report.failed and REAL_FIXTURES & set(getattr(item, "fixturenames", ())):
+        for component in item.config.stash[COMPONENTS].started:
+            report.sections.append((f"end of the log: {component.origin}", component.tail()))
+    return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Which broker and registry it was, and loudly what was not proven without them."""
+    components = config.stash[COMPONENTS]
+    for origin, seconds in components.seconds.items():
+        terminalreporter.write_line(f"real component: {origin}, waited for {seconds:.1f} s")
+    if not components.unproven:
+        return
+    terminalreporter.section(f"NOT PROVEN: {len(components.unproven)} tests had no real component", sep="!", red=True)
+    for reason in sorted(set(components.unproven.values())):
+        terminalreporter.write_line(f"because: {reason}")
+    for test in sorted(components.unproven):
+        terminalreporter.write_line(f"  not proven: {test}")
+    terminalreporter.write_line(f"Java and Maven, or Docker, bring them; {REQUIRE_VARIABLE}=1 makes this a failure.")
+
+
+def _missing(request: pytest.FixtureRequest, reason: str) -> NoReturn:
+    """Skip the test, or fail it where a real component is required."""
+    if os.environ.get(REQUIRE_VARIABLE, "") not in ("", "0"):
+        pytest.fail(f"a real component is required here, and missing: {reason}", pytrace=False)
+    request.config.stash[COMPONENTS].unproven[request.node.nodeid] = reason
+    pytest.skip(reason.splitlines()[0])
+
+
+@pytest.fixture
+def broker(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Broker:
+    """A real Kafka broker, one for the whole session: use `topic_prefix` and `create_topic` to be alone on it."""
+    try:
+        return request.config.stash[COMPONENTS].broker(tmp_path_factory.getbasetemp())
+    except Missing as error:
+        _missing(request, str(error))
+
+
+@pytest.fixture
+def private_broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[LocalBroker]:
+    """A local broker for this test alone, which may `stop`, `kill`, `start`, `pause` and `resume` it."""
+    components = request.config.stash[COMPONENTS]
+    try:
+        components.private = LocalBroker(tmp_path / "private-kafka")
+    except Missing as error:
+        _missing(request, f"a broker that may be stopped: {error}")
+    yield components.private
+    components.private.close()
+
+
+@pytest.fixture
+def registry_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The address of a real schema registry with Confluent's API, one for the whole session."""
+    try:
+        return request.config.stash[COMPONENTS].registry(tmp_path_factory.getbasetemp()).url
+    except Missing as error:
+        _missing(request, str(error))
+
+
+@pytest.fixture
+def topic_prefix() -> str:
+    """A topic prefix that no other test uses."""
+    return f"test.{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture
+def create_topic(request: pytest.FixtureRequest) -> Callable[..., str]:
+    """`create_topic(name, partitions=1, settings={…}, at=broker)` creates a topic and returns its name."""
+
+    def create(
+        name: str, *, partitions: int = 1, settings: dict[str, str] | None = None, at: Broker | None = None
+    ) -> str:
+        admin = AdminClient({"bootstrap.servers": (at or request.getfixturevalue("broker")).bootstrap_servers})
+        topic = NewTopic(name, num_partitions=partitions, replication_factor=1, config=settings or {})
+        admin.create_topics([topic])[name].result(timeout=30)
+        return name
+
+    return create
+
+
+@pytest.fixture
+def consume(request: pytest.FixtureRequest) -> Callable[..., list[Consumed]]:
+    """`consume(topic, at=broker, isolation="read_committed")`: every message up to the end, in order per partition."""
+
+    def read(topic: str, *, at: Broker | None = None, isolation: str = "read_committed") -> list[Consumed]:
+        return consume_all((at or request.getfixturevalue("broker")).bootstrap_servers, topic, isolation=isolation)
+
+    return read
+
+
+def consume_all(bootstrap_servers: str, topic: str, *, isolation: str = "read_committed") -> list[Consumed]:
+    """Read a topic from its beginning to its end, with a consumer that shares nothing with the connector.
+
+    With read_committed the end is the last stable offset: an open transaction holds back what follows it.
+    """
+    settings = {
+        "bootstrap.servers": bootstrap_servers,
+        "group.id": f"independent-{uuid.uuid4().hex}",
+        "isolation.level": isolation,
+        "enable.partition.eof": True,
+        "enable.auto.commit": False,
+        "auto.offset.reset": "earliest",
+    }
+    consumer = Consumer(settings)
+    try:
+        partitions = consumer.list_topics(topic, timeout=30).topics[topic]
+        if partitions.error:
+            raise KafkaException(partitions.error)
+        consumer.assign([TopicPartition(topic, number, OFFSET_BEGINNING) for number in partitions.partitions])
+        return list(_read_to_end(consumer, len(partitions.partitions)))
+    finally:
+        consumer.close()
+
+
+def _read_to_end(consumer: Consumer, partitions: int) -> Iterator[Consumed]:
+    deadline = time.monotonic() + CONSUME_SECONDS_MAX
+    ended: set[int] = set()
+    while len(ended) < partitions:
+        assert time.monotonic() < deadline, "the end of the topic was not reached in time"
+        for message in consumer.consume(1000, timeout=1.0):
+            error = message.error()
+            if error is None:
+                yield Consumed.of(message)
+            elif error.code() == KafkaError._PARTITION_EOF:
+                ended.add(message.partition() or 0)
+            else:
+                raise KafkaException(error)
