@@ -340,11 +340,11 @@ def session_broker(folder: Path) -> Broker:
         raise Missing(f"local Kafka: {local}\n{error}") from error
 
 
-def session_registry(folder: Path, broker: Callable[[], Broker]) -> Registry:
-    """The schema registry of this test session, perhaps still starting. `broker` is asked where only Docker is left.
+def session_registry(folder: Path) -> Registry:
+    """The schema registry of this test session, perhaps still starting.
 
     Raises:
-        Missing: none can be had.
+        Missing: none can be had without Docker.
     """
     if address := os.environ.get(REGISTRY_VARIABLE):
         if not answers_http(f"{address.rstrip('/')}/subjects"):
@@ -353,12 +353,7 @@ def session_registry(folder: Path, broker: Callable[[], Broker]) -> Registry:
     try:
         return LocalRegistry(folder)
     except Missing as error:
-        local = str(error)
-    with contextlib.suppress(Missing):
-        container = broker()
-        if isinstance(container, ContainerBroker):
-            return Registry(container.registry_url, container.origin)
-    raise Missing(f"local schema registry: {local}")
+        raise Missing(f"local schema registry: {error}") from error
 
 
 def answers(address: str, *, seconds: float = 2) -> bool:

@@ -15,7 +15,7 @@ import pytest
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]  # documented there
 
-from tests.broker import Broker, LocalBroker, Missing, Registry, session_broker, session_registry
+from tests.broker import Broker, ContainerBroker, LocalBroker, Missing, Registry, session_broker, session_registry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -72,6 +72,8 @@ class Components:
         begun = time.monotonic()
         if self._registry is None:
             self._start_registry(folder)
+        if isinstance(self._registry, Missing) and isinstance(found := self._broker, ContainerBroker):
+            self._registry = Registry(found.registry_url, found.origin)
         if isinstance(self._registry, Registry) and self._registry.origin not in self.seconds:
             try:
                 assert self._registry.url
@@ -84,7 +86,7 @@ class Components:
 
     def _start_registry(self, folder: Path) -> None:
         try:
-            self._registry = session_registry(folder / "registry", lambda: self.broker(folder))
+            self._registry = session_registry(folder / "registry")
         except Missing as error:
             self._registry = error
 
