@@ -17,10 +17,11 @@
     │   ├── StateBehindCheckpoint exit 1   Kafka knows more than the file: an old copy, or the file is gone
     │   └── CheckpointLost        exit 1   the file knows more than Kafka: topic deleted, or another transactional id
     ├── EncodingError             exit 1   a value the Avro schema cannot carry, or the schema registry
-    └── SinkError                 exit 1   Kafka
-        ├── SinkUnavailable       exit 1   brokers away or too slow; what is staged stays staged
-        ├── SinkFenced            exit 4   another instance with the same transactional id took over
-        └── SinkRejected          exit 1   Kafka refuses: authorisation, missing topic, too large, no transactions
+    ├── SinkError                 exit 1   Kafka
+    │   ├── SinkUnavailable       exit 1   brokers away or too slow; what is staged stays staged
+    │   ├── SinkFenced            exit 4   another instance with the same transactional id took over
+    │   └── SinkRejected          exit 1   Kafka refuses: authorisation, missing topic, too large, no transactions
+    └── Stopped                   exit 0   the process was asked to stop, and left a poll between two steps
 
 A class exists only where a caller treats it differently. Only `service` catches; only `cli` exits.
 """
@@ -139,3 +140,9 @@ class SinkFenced(SinkError):
 
 class SinkRejected(SinkError):
     """Kafka refuses: authorisation, a missing topic, a message too large, no transactions."""
+
+
+class Stopped(ConnectorError):
+    """The stop event was set; a poll left between two calls or batches. Nothing is wrong."""
+
+    exit_code = 0
