@@ -70,7 +70,7 @@ _JWT: Final = re.compile(r"\beyJ[A-Za-z0-9_-]{4,}\.[A-Za-z0-9_.-]+")
 _SCHEME: Final = re.compile(r"\b((?i:bearer|basic))(\s+)(?=[a-z]*[A-Z0-9+/_])[A-Za-z0-9._~+/=-]{8,}")
 _QUERY: Final = re.compile(rf"(\?|%3[fF])({_CHUNK}+)")
 _ASSIGNED: Final = re.compile(rf"(?i)(?<![a-z])((?:{_NAMES}|\$?skiptoken)(?:=|%3d))[^\s\"'<>&,;]+")
-_QUOTED: Final = re.compile(rf"(?i)(([\"'])(?:{_NAMES})\2\s*:\s*)([\"'])(?:(?!\3)[^\\]|\\.)*\3?")
+_QUOTED: Final = re.compile(rf"((\\*[\"'])(?i:{_NAMES})\2\s*:\s*b?)(\\*[\"'])(?:(?!\3)(?:\\.|.))*(\3|$)", re.DOTALL)
 _USER: Final = re.compile(r"(?<=://)[^\s/@\"'<>]+@")
 _PRIVATE_KEY: Final = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----[^-]*(?:-----END [A-Z ]*PRIVATE KEY-----)?")
 
@@ -105,7 +105,7 @@ class Redactor:
         text = _SCHEME.sub(rf"\1\2{REMOVED}", text)
         text = _QUERY.sub(_without_query, text)
         text = _ASSIGNED.sub(rf"\1{REMOVED}", text)
-        text = _QUOTED.sub(rf"\1\3{REMOVED}\3", text)
+        text = _QUOTED.sub(rf"\1\3{REMOVED}\4", text)
         return _USER.sub(f"{REMOVED}@", text)
 
     def line(self, text: str) -> str:
@@ -117,7 +117,7 @@ class Redactor:
         return [escape(line) for line in _cut(self.redact(text), TRACEBACK_CHARACTERS_MAX).split("\n")]
 
     def value(self, value: object, *, depth: int = 0) -> Shown:
-        """Any value as what JSON can carry, every text in it redacted and escaped. Raises nothing."""
+        """Any value as what JSON can carry, every text in it redacted and escaped."""
         if value is None or isinstance(value, bool):
             return value
         if isinstance(value, Enum):
@@ -141,12 +141,13 @@ class Redactor:
         more = len(value) - ITEMS_MAX
         if isinstance(value, Mapping):
             pairs = list(value.items())[:ITEMS_MAX]
-            shown = {self.line(_text(key)): self._item(key, item, depth) for key, item in pairs}
+            shown = {self.line(_text(key)): self.item(key, item, depth) for key, item in pairs}
             return shown | ({"...": f"{more} more"} if more > 0 else {})
         items: list[Shown] = [self.value(item, depth=depth + 1) for item in list(value)[:ITEMS_MAX]]
         return items + ([f"{more} more"] if more > 0 else [])
 
-    def _item(self, key: object, item: object, depth: int) -> Shown:
+    def item(self, key: object, item: object, depth: int = 0) -> Shown:
+        """A value under a name: not at all where the name is that of a secret."""
         if isinstance(key, str) and key.lower().replace("-", "_") in SECRET_NAMES:
             return REMOVED
         return self.value(item, depth=depth + 1)

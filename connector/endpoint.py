@@ -1,0 +1,170 @@
+"""A small HTTP server for health and metrics: GET and HEAD of a few paths, and nothing else.
+
+Owns the listening socket and one thread. Must not know what the answers mean. Whoever asks may be anybody: the number
+of connections, the size of a request and the time it may take are limited; a request body is never read; every
+connection serves one request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+import threading
+from contextlib import suppress
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final, Self
+
+from connector.errors import ConfigError
+from connector.telemetry import logger
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+log = logger(__name__)
+
+REQUEST_BYTES_MAX: Final = 8_192
+REQUEST_SECONDS_MAX: Final = 5.0
+CONNECTIONS_MAX: Final = 32
+METHODS: Final = ("GET", "HEAD")
+REQUEST_WORDS: Final = 3
+"""Method, target, version."""
+
+Address = tuple[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a path answers."""
+
+    status: HTTPStatus
+    body: bytes
+    content_type: str = "application/json"
+
+
+class Endpoint:
+    """Serves answers while its block runs.
+
+    Args:
+        listen: host and port; port 0 takes a free one.
+        paths: what answers a path. Called in the server's thread, one after the other: an answer should not take long.
+
+    Raises:
+        ConfigError: on entering, where the address cannot be listened on.
+    """
+
+    def __init__(self, listen: Address, paths: Mapping[str, Callable[[], Answer]]) -> None:
+        self.address = listen
+        self._paths = paths
+        self._connections: set[asyncio.Task[None]] = set()
+        self._started = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stop = asyncio.Event()
+
+    def __enter__(self) -> Self:
+        listener = _listener(self.address)
+        host, port, *_ = listener.getsockname()
+        self.address = (host, port)
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve(listener)), name="http", daemon=True)
+        self._thread.start()
+        self._started.wait()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._loop is not None and self._thread is not None:
+            self._loop.call_soon_threadsafe(self._stop.set)
+            self._thread.join()
+
+    async def _serve(self, listener: socket.socket) -> None:
+        """Serve until stopped, then cut what is still open."""
+        self._loop = asyncio.get_running_loop()
+        server = await asyncio.start_server(self._connected, sock=listener, limit=REQUEST_BYTES_MAX)
+        self._started.set()
+        await self._stop.wait()
+        server.close()
+        for connection in self._connections:
+            connection.cancel()
+        await asyncio.gather(*self._connections, return_exceptions=True)
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One connection: one request within its limits. Whoever keeps none of them gets no answer."""
+        connection = asyncio.current_task()
+        if connection is None or len(self._connections) >= CONNECTIONS_MAX:
+            writer.transport.abort()
+            return
+        self._connections.add(connection)
+        try:
+            with suppress(TimeoutError, OSError, asyncio.IncompleteReadError):
+                async with asyncio.timeout(REQUEST_SECONDS_MAX):
+                    writer.write(await self._response(reader))
+                    await writer.drain()
+                    writer.close()
+                    await writer.wait_closed()
+        finally:
+            self._connections.discard(connection)
+            writer.transport.abort()
+
+    async def _response(self, reader: asyncio.StreamReader) -> bytes:
+        """Read a request's head and make the whole response to it."""
+        try:
+            head = await reader.readuntil(b"\r\n\r\n")
+        except asyncio.LimitOverrunError:
+            return _response(_plain(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE))
+        words = head.split(b"\r\n", 1)[0].decode("latin-1").split(" ")
+        if len(words) != REQUEST_WORDS or not words[2].startswith("HTTP/1."):
+            return _response(_plain(HTTPStatus.BAD_REQUEST))
+        method, target, _ = words
+        answer = self._paths.get(target.partition("?")[0])
+        if answer is None:
+            return _response(_plain(HTTPStatus.NOT_FOUND), head_only=method == "HEAD")
+        if method not in METHODS:
+            return _response(_plain(HTTPStatus.METHOD_NOT_ALLOWED))
+        return _response(self._answered(answer), head_only=method == "HEAD")
+
+    def _answered(self, answer: Callable[[], Answer]) -> Answer:
+        try:
+            return answer()
+        except Exception as error:
+            log.exception("a health or metrics answer failed", exc_info=error)
+            return _plain(HTTPStatus.INTERNAL_SERVER_ERROR)
+
+
+def _listener(listen: Address) -> socket.socket:
+    """A listening socket.
+
+    Raises:
+        ConfigError: the port is taken, or the address is not of this machine.
+    """
+    host, port = listen
+    try:
+        family, *_ = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        return socket.create_server(listen, family=family, backlog=CONNECTIONS_MAX)
+    except OSError as error:
+        hints = {
+            errno.EADDRINUSE: "Another process has the port: end it, or choose another one.",
+            errno.EACCES: "Ports below 1024 need privileges: choose a higher one.",
+        }
+        raise ConfigError(
+            f"http.listen: cannot listen on {host}:{port}: {error.strerror or error}",
+            hint=hints.get(error.errno or 0, "Name an address of this machine, such as 127.0.0.1 or 0.0.0.0."),
+        ) from error
+
+
+def _plain(status: HTTPStatus) -> Answer:
+    return Answer(status, f"{status.phrase}\n".encode(), "text/plain; charset=utf-8")
+
+
+def _response(answer: Answer, *, head_only: bool = False) -> bytes:
+    lines = [
+        f"HTTP/1.1 {answer.status.value} {answer.status.phrase}",
+        f"Content-Type: {answer.content_type}",
+        f"Content-Length: {len(answer.body)}",
+        "Cache-Control: no-store",
+        "X-Content-Type-Options: nosniff",
+        "Connection: close",
+    ]
+    if answer.status is HTTPStatus.METHOD_NOT_ALLOWED:
+        lines.append(f"Allow: {', '.join(METHODS)}")
+    return "\r\n".join([*lines, "", ""]).encode() + (b"" if head_only else answer.body)

@@ -1,0 +1,127 @@
+"""Whether the polling lives and whether its data is fresh, in words: what `/healthz` and `/readyz` answer by.
+
+Owns the limits of both. Pure: times are given, in seconds of a clock that nobody can set. Must not know HTTP, threads
+or what a poll does.
+
+Alive means that the polling thread moves; a liveness probe restarts the process where it does not. Ready means that
+the last poll ended well, or failed in a way that may pass while the last good one is no older than `READY_INTERVALS`
+intervals.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from connector.errors import (
+    CheckpointLost,
+    ConnectorError,
+    EncodingError,
+    SinkError,
+    SnapshotError,
+    SourceError,
+    StateBehindCheckpoint,
+    StateError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+TICK_SECONDS: Final = 5.0
+"""The polling thread shows that it lives at least this often while it waits."""
+
+TICK_SECONDS_MAX: Final = 60.0
+POLL_SECONDS_MAX: Final = 6 * 3600.0
+"""A poll that takes longer is stuck: the URLs of a file export are valid for six hours at most."""
+
+READY_INTERVALS: Final = 3
+
+STAGES: Final[tuple[tuple[tuple[type[ConnectorError], ...], str], ...]] = (
+    ((StateBehindCheckpoint, CheckpointLost), "recover"),
+    ((SourceError, SnapshotError), "fetch"),
+    ((StateError,), "stage"),
+    ((EncodingError, SinkError), "publish"),
+)
+
+
+def stage_of(error: ConnectorError) -> str:
+    """The step of a poll that an error stopped; `poll` where the error does not tell."""
+    return next((stage for classes, stage in STAGES if isinstance(error, classes)), "poll")
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """How the polling is.
+
+    Attributes:
+        ready_seconds_max: how old the last good poll may be.
+        poll_seconds_max: how long one poll may take.
+        ticked_at: when the polling thread last showed that it lives.
+        poll_began_at: begin of the poll that runs; None between polls.
+        due_at: when the next poll is due; None while one runs.
+        succeeded_at: end of the last poll that ended well.
+        error: what the last poll failed with.
+        pending: changes staged and not confirmed by Kafka; None before the first poll.
+        held: removals that the guard holds, by inventory.
+    """
+
+    ready_seconds_max: float
+    ticked_at: float
+    poll_seconds_max: float = POLL_SECONDS_MAX
+    poll_began_at: float | None = None
+    due_at: float | None = None
+    succeeded_at: float | None = None
+    error: ConnectorError | None = None
+    pending: int | None = None
+    held: Mapping[str, int] = field(default_factory=dict)
+
+    def stuck(self, now: float) -> str | None:
+        """What is wrong with the polling thread, if anything is."""
+        if self.poll_began_at is not None:
+            seconds = now - self.poll_began_at
+            return f"a poll has been running for {seconds:.0f} s" if seconds > self.poll_seconds_max else None
+        seconds = now - self.ticked_at
+        return f"the polling thread has not moved for {seconds:.0f} s" if seconds > TICK_SECONDS_MAX else None
+
+    def reasons(self, now: float) -> Iterator[str]:
+        """Why the data may not be fresh; nothing where it is."""
+        if stuck := self.stuck(now):
+            yield stuck
+        if self.error and not self.error.retryable:
+            yield f"the last poll failed, and waiting will not mend it: {self.error}"
+        if self.succeeded_at is None:
+            yield f"no poll has ended well yet: {self.error}" if self.error else "no poll has ended yet"
+            return
+        # While a poll runs, its own length does not count.
+        age = (now if self.poll_began_at is None else self.poll_began_at) - self.succeeded_at
+        if age > self.ready_seconds_max:
+            yield f"the last poll that ended well was {age:.0f} s ago"
+
+    def liveness(self, now: float) -> dict[str, Any]:
+        """The body of `/healthz`."""
+        stuck = self.stuck(now)
+        return {"alive": stuck is None, "reasons": [stuck] if stuck else []}
+
+    def readiness(self, now: float, *, stopping: bool) -> dict[str, Any]:
+        """The body of `/readyz`."""
+        reasons = [*(["stopping"] if stopping else []), *self.reasons(now)]
+        return {
+            "ready": not reasons,
+            "reasons": reasons,
+            "polling": self.poll_began_at is not None,
+            "next_poll_seconds": None if self.due_at is None else round(max(self.due_at - now, 0.0), 1),
+            "last_success_age_seconds": None if self.succeeded_at is None else round(now - self.succeeded_at, 1),
+            "last_error": _described(self.error) if self.error else None,
+            "pending_changes": self.pending,
+            "held_records": dict(self.held),
+        }
+
+
+def _described(error: ConnectorError) -> dict[str, Any]:
+    return {
+        "type": type(error).__name__,
+        "stage": stage_of(error),
+        "message": str(error),
+        "hint": error.hint,
+        "retryable": error.retryable,
+    }
