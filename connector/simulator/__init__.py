@@ -1,1 +1,53 @@
-"""An evolving fleet, and Defender's export API over HTTPS, for demos and tests. Needs the extra `simulator`."""
+"""An evolving fleet, and Defender's export API over HTTPS, for demos and tests. Needs the extra `simulator`.
+
+fleet      devices and their software: a pure function of seed, device and generation
+tracks     which versions come out when, of the products in `catalogue` and the tables `products_*`
+layouts    how a record is written: lines of the files, records of the pages, normal form
+export     a generation's parts on disk, and the pages as a cursor over them
+tokens     the authority       api  the export API       storage  pre-signed URLs
+faults     what goes wrong     distort  how that changes records, lines and bytes
+routes     which request is answered by what             server   HTTPS in a thread
+simulation puts it all together
+
+"""
+
+from __future__ import annotations
+
+from connector.errors import ConfigError
+
+try:
+    import aiohttp as _aiohttp
+    import trustme as _trustme
+except ModuleNotFoundError as error:
+    raise ConfigError(
+        f"the simulator needs the package {error.name}, which is not installed",
+        hint="Install it with `pip install 'mde-inventory-connector[simulator]'`.",
+    ) from error
+
+from connector.simulator.api import PageShape
+from connector.simulator.certificates import Certificate
+from connector.simulator.faults import Endpoint, Fault, FaultKind, Faults
+from connector.simulator.fleet import Device, Fleet
+from connector.simulator.limits import RateLimits
+from connector.simulator.routes import ADMIN_HEADER, ADMIN_PATH, Request
+from connector.simulator.simulation import Simulator, run_simulator
+from connector.simulator.tokens import federated_token
+
+__all__ = [
+    "ADMIN_HEADER",
+    "ADMIN_PATH",
+    "Certificate",
+    "Device",
+    "Endpoint",
+    "Fault",
+    "FaultKind",
+    "Faults",
+    "Fleet",
+    "PageShape",
+    "RateLimits",
+    "Request",
+    "Simulator",
+    "federated_token",
+    "run_simulator",
+]
+del _aiohttp, _trustme

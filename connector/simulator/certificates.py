@@ -1,0 +1,54 @@
+"""Certificates made on the fly for the simulator's hosts: good ones, and those that a client must refuse.
+
+Owns trustme. Writes the CA's certificate to a file that clients are given as their CA bundle.
+"""
+
+from __future__ import annotations
+
+import ssl
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+import trustme
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class Certificate(StrEnum):
+    """Which certificate a host shows."""
+
+    VALID = "valid"
+    SELF_SIGNED = "self_signed"
+    """Signed by itself, unknown to the CA bundle."""
+    UNKNOWN_CA = "unknown_ca"
+    """For the right name, from an authority that is not in the CA bundle."""
+    WRONG_NAME = "wrong_name"
+    EXPIRED = "expired"
+
+
+class Authority:
+    """A certificate authority of our own, made for one run."""
+
+    def __init__(self) -> None:
+        self._authority = trustme.CA(organization_name="mde-inventory-connector simulator")
+
+    def write_bundle(self, path: Path) -> None:
+        """Write the CA's certificate in PEM form."""
+        self._authority.cert_pem.write_to_path(path)
+
+    def context(self, host: str, certificate: Certificate) -> ssl.SSLContext:
+        """A server's TLS context for a host, with the certificate asked for."""
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        if certificate is Certificate.SELF_SIGNED:
+            lone = trustme.CA(organization_name=host)
+            with (lone.private_key_pem + lone.cert_pem).tempfile() as file:
+                context.load_cert_chain(file)
+            return context
+        authority = trustme.CA() if certificate is Certificate.UNKNOWN_CA else self._authority
+        name = "another-host.example" if certificate is Certificate.WRONG_NAME else host
+        now = datetime.now(UTC)
+        ends = now - timedelta(days=1) if certificate is Certificate.EXPIRED else now + timedelta(days=30)
+        authority.issue_cert(name, not_before=now - timedelta(days=90), not_after=ends).configure_cert(context)
+        return context

@@ -1,0 +1,294 @@
+"""Faults on request: which endpoint goes wrong, how, how often, and after how many good answers.
+
+Owns the list of faults and their counters. Must not know HTTP: `distort` and the server carry a fault out.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from dataclasses import asdict, dataclass, fields
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from connector.errors import ConfigError
+from connector.model import Inventory
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+
+class Endpoint(StrEnum):
+    """What a request asks for."""
+
+    TOKEN = "token"  # noqa: S105 - the name of an endpoint
+    EXPORT = "export"
+    PAGES = "pages"
+    BLOB = "blob"
+
+
+class FaultKind(StrEnum):
+    """What goes wrong. Where a kind needs a value of a fault, it is named."""
+
+    # Instead of an answer.
+    STATUS = "status"
+    """`status` and, where given, `retry_after`: a number of seconds, `date` for an HTTP date that far ahead, or any text."""
+    CONNECTION_RESET = "connection_reset"
+    HANG = "hang"
+    EMPTY_BODY = "empty_body"
+    NO_CONTENT = "no_content"
+    HTML_PAGE = "html_page"
+    REDIRECT = "redirect"
+    """To `url`."""
+    EXPIRED_URL = "expired_url"
+
+    # While the body is written.
+    RESET_IN_BODY = "reset_in_body"
+    TRUNCATED_BODY = "truncated_body"
+    """Content-Length says more than what comes."""
+    SLOW_BODY = "slow_body"
+    """One byte every `seconds`."""
+
+    # The listing of the files.
+    EMPTY_FILES = "empty_files"
+    NULL_FILES = "null_files"
+    FILES_ELSEWHERE = "files_elsewhere"
+    """Every URL's scheme and host are replaced by `url`."""
+    GENERATED_TIME = "generated_time"
+    """`generatedTime` is `text`."""
+    GROUP_MISSING = "group_missing"
+    """The parts of one device group (`group_id`, else the first) are left out; in the pages too."""
+    SHUFFLED_PARTS = "shuffled_parts"
+
+    # The pages.
+    NULL_VALUE = "null_value"
+    NEXT_LINK_MISSING = "next_link_missing"
+    NEXT_LINK_REPEATED = "next_link_repeated"
+    NEXT_LINK_ELSEWHERE = "next_link_elsewhere"
+    """The scheme and host of nextLink are replaced by `url`."""
+    NEXT_LINK_OPAQUE = "next_link_opaque"
+    """The page token is in a form that no page documents."""
+
+    # Both.
+    GENERATION_CHANGED = "generation_changed"
+    """The fleet goes on by a generation before the answer, and the answer is of the new one."""
+
+    # Records, in files and pages.
+    MALFORMED_LINE = "malformed_line"
+    EXTRA_LINES = "extra_lines"
+    """`lines` are added as they are."""
+    DUPLICATE_ROWS = "duplicate_rows"
+    """A `share` of the records come twice."""
+    SHUFFLED_ROWS = "shuffled_rows"
+    FEWER_RECORDS = "fewer_records"
+    """A `share` of the records is left out."""
+    ZERO_RECORDS = "zero_records"
+    OTHER_CASE = "other_case"
+    """Files in camelCase, pages in PascalCase."""
+    OS_PLATFORM_CASE = "os_platform_case"
+    """`OSPlatform` is written `OsPlatform`."""
+    ARRAYS_NULL = "arrays_null"
+    ARRAYS_ABSENT = "arrays_absent"
+    ARRAYS_EMPTY = "arrays_empty"
+    SHUFFLED_PATHS = "shuffled_paths"
+
+    # A file's bytes.
+    SHORT_GZIP = "short_gzip"
+    """The gzip stream is cut, and Content-Length is right."""
+    CRC_ERROR = "crc_error"
+    TRAILING_RUBBISH = "trailing_rubbish"
+    PLAIN_TEXT = "plain_text"
+    CONTENT_ENCODING = "content_encoding"
+    BYTE_ORDER_MARK = "byte_order_mark"
+    SEVERAL_MEMBERS = "several_members"
+    GZIP_BOMB = "gzip_bomb"
+    """`size_bytes` of blanks in some kilobytes."""
+    MISSING_LAST_NEWLINE = "missing_last_newline"
+    LAST_LINE_CUT = "last_line_cut"
+
+
+ENDING_KINDS: Final = frozenset(
+    {
+        FaultKind.STATUS,
+        FaultKind.CONNECTION_RESET,
+        FaultKind.HANG,
+        FaultKind.EMPTY_BODY,
+        FaultKind.NO_CONTENT,
+        FaultKind.HTML_PAGE,
+        FaultKind.REDIRECT,
+        FaultKind.EXPIRED_URL,
+        FaultKind.RESET_IN_BODY,
+        FaultKind.TRUNCATED_BODY,
+        FaultKind.SLOW_BODY,
+    }
+)
+"""Kinds of which a request meets one at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing that goes wrong.
+
+    Attributes:
+        endpoint: where.
+        kind: how.
+        inventory: for one inventory only; the token endpoint knows none.
+        part: for the n-th part only, counted from 0 in the order of the listing (blobs).
+        times: how often; None: for ever.
+        after: how many answers go well before.
+        status, retry_after, url, text, share, seconds, group_id, size_bytes, lines: what the kind says of them.
+    """
+
+    endpoint: Endpoint
+    kind: FaultKind
+    inventory: Inventory | None = None
+    part: int | None = None
+    times: int | None = 1
+    after: int = 0
+    status: int = 500
+    retry_after: str | None = None
+    url: str = "https://203.0.113.1"
+    text: str = ""
+    share: float = 0.5
+    seconds: float = 1.0
+    group_id: int | None = None
+    size_bytes: int = 1 << 30
+    lines: tuple[str, ...] = ()
+
+    @classmethod
+    def from_values(cls, values: Mapping[str, Any]) -> Self:
+        """A fault from JSON: the same names, enumerations by value.
+
+        Raises:
+            ConfigError: an unknown name or value.
+        """
+        known = {one.name for one in fields(cls)}
+        unknown = sorted(set(values) - known)
+        if unknown or not {"endpoint", "kind"} <= set(values):
+            raise ConfigError(
+                f"not a fault: {', '.join(unknown) or 'endpoint and kind are needed'}",
+                hint=f"A fault has endpoint and kind, and may have {', '.join(sorted(known - {'endpoint', 'kind'}))}.",
+            )
+        try:
+            return cls(
+                **{
+                    **values,
+                    "endpoint": Endpoint(values["endpoint"]),
+                    "kind": FaultKind(values["kind"]),
+                    "inventory": Inventory(values["inventory"]) if values.get("inventory") else None,
+                    "lines": tuple(values.get("lines", ())),
+                }
+            )
+        except (ValueError, TypeError) as error:
+            kinds = ", ".join(FaultKind)
+            raise ConfigError(
+                f"not a fault: {error}", hint=f"Kinds: {kinds}; endpoints: {', '.join(Endpoint)}."
+            ) from error
+
+
+@dataclass(slots=True)
+class _Counted:
+    fault: Fault
+    met: int = 0
+    done: int = 0
+
+    @property
+    def spent(self) -> bool:
+        return self.fault.times is not None and self.done >= self.fault.times
+
+
+FAULTS_MAX: Final = 1_000
+
+
+class Faults:
+    """The faults that are set; safe to use from any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._counted: list[_Counted] = []
+
+    def add(self, *faults: Fault) -> None:
+        """Set further faults.
+
+        Raises:
+            ConfigError: there are too many.
+        """
+        with self._lock:
+            self._counted = [counted for counted in self._counted if not counted.spent]
+            if len(self._counted) + len(faults) > FAULTS_MAX:
+                raise ConfigError(f"more than {FAULTS_MAX} faults", hint="Clear them first.")
+            self._counted += [_Counted(fault) for fault in faults]
+
+    def load(self, path: Path) -> None:
+        """Set the faults of a JSON file: a list of objects.
+
+        Raises:
+            ConfigError: the file cannot be read, or is not such a list.
+        """
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise ConfigError(
+                f"{path}: cannot be read as JSON: {error}", hint="It must be a list of faults."
+            ) from error
+        self.add(*read_faults(values))
+
+    def clear(self) -> None:
+        """Forget all faults."""
+        with self._lock:
+            self._counted.clear()
+
+    @property
+    def pending(self) -> tuple[Fault, ...]:
+        """The faults that have not yet gone off as often as they should."""
+        with self._lock:
+            return tuple(counted.fault for counted in self._counted if not counted.spent)
+
+    def take(self, endpoint: Endpoint, inventory: Inventory | None, part: int | None) -> tuple[Fault, ...]:
+        """The faults that a request meets now, each counted.
+
+        Of those that leave no answer to distort only the first: the next request meets the second.
+        """
+        taken: list[Fault] = []
+        with self._lock:
+            for counted in self._counted:
+                fault = counted.fault
+                ends = fault.kind in ENDING_KINDS
+                if _concerns(fault, endpoint, inventory, part) and not (ends and _has_ending(taken)) and _due(counted):
+                    taken.append(fault)
+        return tuple(taken)
+
+
+def read_faults(values: object) -> list[Fault]:
+    """The faults of a parsed JSON list.
+
+    Raises:
+        ConfigError: it is not a list of faults.
+    """
+    if not isinstance(values, list) or not all(isinstance(value, dict) for value in values):
+        raise ConfigError(
+            "not a list of faults", hint='For instance [{"endpoint": "export", "kind": "status", "status": 429}].'
+        )
+    return [Fault.from_values(value) for value in values]
+
+
+def written_faults(faults: Iterable[Fault]) -> list[dict[str, Any]]:
+    """Faults as JSON values, what is not set left out."""
+    return [{name: value for name, value in asdict(fault).items() if value not in (None, "", ())} for fault in faults]
+
+
+def _concerns(fault: Fault, endpoint: Endpoint, inventory: Inventory | None, part: int | None) -> bool:
+    return fault.endpoint is endpoint and fault.inventory in (None, inventory) and fault.part in (None, part)
+
+
+def _has_ending(taken: list[Fault]) -> bool:
+    return any(fault.kind in ENDING_KINDS for fault in taken)
+
+
+def _due(counted: _Counted) -> bool:
+    counted.met += 1
+    if counted.met <= counted.fault.after or counted.spent:
+        return False
+    counted.done += 1
+    return True

@@ -1,0 +1,263 @@
+"""Which request is answered by what: the API, the authority, storage, and the simulator's own admin endpoint.
+
+Owns the routes, the record of what was asked, and the faults that take the place of an answer. Must not know aiohttp.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+from collections import deque
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import parse_qsl
+
+from connector.errors import ConfigError
+from connector.simulator.answers import Answer, Asked, api_error, json_answer, storage_error
+from connector.simulator.api import ROUTES, ExportApi
+from connector.simulator.faults import Endpoint, Fault, FaultKind, Faults, read_faults, written_faults
+from connector.simulator.tokens import AuthorityError, TokenAuthority
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from connector.model import Inventory
+    from connector.simulator.server import Answering
+    from connector.simulator.storage import Storage
+
+REQUESTS_KEPT: Final = 10_000
+ADMIN_PATH: Final = "/simulator/"
+ADMIN_HEADER: Final = "X-Simulator-Token"
+IMDS_PATH: Final = "/metadata/identity/oauth2/token"
+APP_SERVICE_PATH: Final = "/msi/token"
+
+_CODES: Final = {401: "Unauthorized", 403: "Forbidden", 404: "ResourceNotFound", 429: "TooManyRequests"}
+_HTML: Final = (
+    b"<!DOCTYPE html><html><head><title>Sign in</title></head><body>Please sign in to the network.</body></html>"
+)
+_UNANSWERED: Final = frozenset({FaultKind.CONNECTION_RESET, FaultKind.HANG})
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What was asked; no value of a query and no token is kept.
+
+    Attributes:
+        host: of the Host header, with the port.
+        endpoint: None: the discovery document, or a path that nothing answers.
+        query_names: the names in the query, in their order.
+        has_authorization: whether an Authorization header came.
+        faults: what it met.
+        status: of the answer; 0: none was given.
+    """
+
+    method: str
+    host: str
+    path: str
+    endpoint: Endpoint | None
+    query_names: tuple[str, ...]
+    has_authorization: bool
+    faults: tuple[FaultKind, ...]
+    status: int
+
+
+class Routes:
+    """Answers what the two hosts are asked.
+
+    Args:
+        admin_token: what the admin endpoint wants to see in its header.
+        advance: goes on by a number of generations, and tells the new one's time.
+    """
+
+    def __init__(
+        self,
+        api: ExportApi,
+        storage: Storage,
+        tokens: TokenAuthority,
+        faults: Faults,
+        *,
+        admin_token: str,
+        advance: Callable[[int], datetime],
+    ) -> None:
+        self._api = api
+        self._storage = storage
+        self._tokens = tokens
+        self._faults = faults
+        self._admin_token = admin_token
+        self._advance = advance
+        self._requests: deque[Request] = deque(maxlen=REQUESTS_KEPT)
+
+    @property
+    def requests(self) -> tuple[Request, ...]:
+        """The last requests, oldest first."""
+        return tuple(self._requests)
+
+    def answer_api(self, asked: Asked) -> Answering:
+        """Answer a request to the API's and the authority's host."""
+        if asked.path.startswith(ADMIN_PATH):
+            return self._admin(asked), ()
+        if asked.path in ROUTES:
+            endpoint, inventory = ROUTES[asked.path]
+            return self._answer(asked, endpoint, inventory, None, self._api.answer)
+        if asked.path.endswith(("/oauth2/v2.0/token", IMDS_PATH, APP_SERVICE_PATH)):
+            return self._answer(asked, Endpoint.TOKEN, None, None, self._identity)
+        return self._answer(asked, None, None, None, self._identity)
+
+    def answer_storage(self, asked: Asked) -> Answering:
+        """Answer a request to the storage host."""
+        found = self._storage.find(asked.path)
+        inventory, place = (found[0], found[1]) if found else (None, None)
+        return self._answer(asked, Endpoint.BLOB, inventory, place, self._storage.answer)
+
+    def _answer(
+        self,
+        asked: Asked,
+        endpoint: Endpoint | None,
+        inventory: Inventory | None,
+        part: int | None,
+        answering: Callable[[Asked, tuple[Fault, ...]], Answer],
+    ) -> Answering:
+        due = self._faults.take(endpoint, inventory, part) if endpoint else ()
+        kinds = tuple(fault.kind for fault in due)
+        answer: Answer | None = None
+        if not _UNANSWERED & set(kinds):
+            instead = (_instead(fault, endpoint) for fault in due)
+            answer = next((found for found in instead if found), None) or answering(asked, due)
+        self._requests.append(
+            Request(
+                method=asked.method,
+                host=asked.host,
+                path=asked.path,
+                endpoint=endpoint,
+                query_names=tuple(name for name, _ in parse_qsl(asked.raw_query, keep_blank_values=True)),
+                has_authorization=asked.authorization is not None,
+                faults=kinds,
+                status=answer.status if answer else 0,
+            )
+        )
+        return answer, due
+
+    def _identity(self, asked: Asked, _: tuple[Fault, ...]) -> Answer:
+        """The authority: discovery, tokens, device codes, managed identities."""
+        pieces = asked.path.strip("/").split("/")
+        tenant, rest = pieces[0], "/".join(pieces[1:])
+        base_url = f"https://{asked.host}"
+        try:
+            if rest in ("v2.0/.well-known/openid-configuration", ".well-known/openid-configuration"):
+                return json_answer(self._tokens.discovery(base_url, tenant))
+            if asked.path == "/common/discovery/instance":
+                return json_answer(
+                    {
+                        "tenant_discovery_endpoint": f"{base_url}/{self._tokens.client.tenant_id}/v2.0/.well-known/openid-configuration",
+                        "metadata": [],
+                    }
+                )
+            if rest == "discovery/v2.0/keys":
+                return json_answer({"keys": []})
+            if rest == "oauth2/v2.0/token" and asked.method == "POST":
+                return json_answer(self._tokens.token(asked.form, token_url=base_url + asked.path, tenant=tenant))
+            if rest == "oauth2/v2.0/devicecode" and asked.method == "POST":
+                return json_answer(self._tokens.device_code(asked.form, base_url=base_url, tenant=tenant))
+            if asked.path in (IMDS_PATH, APP_SERVICE_PATH):
+                return self._managed_identity(asked)
+        except AuthorityError as error:
+            return json_answer(error.document(datetime.now(UTC)), status=error.status)
+        return api_error(404, "ResourceNotFound", "Nothing answers this path.")
+
+    def _managed_identity(self, asked: Asked) -> Answer:
+        header = asked.headers.get("X-IDENTITY-HEADER", "")
+        if asked.path == APP_SERVICE_PATH and not hmac.compare_digest(header, self._tokens.client.identity_header):
+            return json_answer({"statusCode": 401, "message": "The identity header is wrong."}, status=401)
+        if asked.path == IMDS_PATH and asked.headers.get("Metadata") != "true":
+            return json_answer(
+                {"error": "bad_request_102", "error_description": "Required metadata header not specified"}, status=400
+            )
+        resource = asked.query.get("resource", "")
+        if not resource.startswith("https://") or resource.endswith("/.default"):
+            return json_answer(
+                {
+                    "error": "invalid_resource",
+                    "error_description": "The resource is not known.",
+                    "statusCode": 500,
+                    "message": "The resource is not known.",
+                },
+                status=400,
+            )
+        return json_answer(self._tokens.managed_identity_token(resource))
+
+    def _admin(self, asked: Asked) -> Answer:
+        """The simulator's own endpoint: faults, generations, requests."""
+        if not hmac.compare_digest(asked.headers.get(ADMIN_HEADER, ""), self._admin_token):
+            return api_error(401, "Unauthorized", f"The header {ADMIN_HEADER} must be the token printed at start.")
+        what = (asked.method, asked.path.removeprefix(ADMIN_PATH))
+        try:
+            if what == ("POST", "faults"):
+                self._faults.add(*read_faults(json.loads(asked.body)))
+            elif what == ("DELETE", "faults"):
+                self._faults.clear()
+            elif what == ("POST", "advance"):
+                return json_answer({"generatedTime": self._advance(_generations(asked.query)).isoformat()})
+            elif what == ("GET", "requests"):
+                return json_answer([_written(request) for request in self._requests])
+            elif what != ("GET", "faults"):
+                return api_error(404, "ResourceNotFound", "GET, POST or DELETE faults; POST advance; GET requests.")
+        except (ConfigError, ValueError) as error:
+            return api_error(400, "BadRequest", str(error))
+        return json_answer(written_faults(self._faults.pending))
+
+
+def _generations(query: Mapping[str, str]) -> int:
+    generations = int(query.get("generations", "1"))
+    if not 1 <= generations <= GENERATIONS_MAX:
+        raise ValueError(f"generations must be from 1 to {GENERATIONS_MAX}")
+    return generations
+
+
+GENERATIONS_MAX: Final = 10_000
+"""By how many generations one step may go on."""
+
+
+def _written(request: Request) -> dict[str, Any]:
+    return {
+        "method": request.method,
+        "host": request.host,
+        "path": request.path,
+        "queryNames": request.query_names,
+        "hasAuthorization": request.has_authorization,
+        "faults": request.faults,
+        "status": request.status,
+    }
+
+
+def _instead(fault: Fault, endpoint: Endpoint | None) -> Answer | None:
+    """The answer that a fault gives in place of the endpoint's; None: the endpoint's own."""
+    if fault.kind is FaultKind.STATUS:
+        return _status(fault, endpoint)
+    if fault.kind is FaultKind.REDIRECT:
+        return Answer(302, b"", {"Location": fault.url})
+    plain = {
+        FaultKind.EMPTY_BODY: Answer(200, b"", {}),
+        FaultKind.NO_CONTENT: Answer(204, b"", {}),
+        FaultKind.HTML_PAGE: Answer(200, _HTML, {"Content-Type": "text/html; charset=utf-8"}),
+    }
+    return plain.get(fault.kind)
+
+
+def _status(fault: Fault, endpoint: Endpoint | None) -> Answer:
+    after = fault.retry_after
+    if after and after.startswith("date"):
+        ahead = timedelta(seconds=float(after.removeprefix("date") or fault.seconds))
+        after = format_datetime(datetime.now(UTC) + ahead, usegmt=True)
+    headers = {"Retry-After": after} if after else {}
+    code = _CODES.get(fault.status, "InternalServerError")
+    message = fault.text or "The request failed on purpose."
+    if endpoint is Endpoint.BLOB:
+        found = storage_error(fault.status, code, message)
+        return Answer(found.status, found.body, {**found.headers, **headers})
+    if endpoint is Endpoint.TOKEN:
+        return json_answer(
+            {"error": "temporarily_unavailable", "error_description": message}, status=fault.status, headers=headers
+        )
+    return api_error(fault.status, code, message, headers)

@@ -1,0 +1,229 @@
+"""The simulator: a fleet, served as Defender's export API with its authority and its storage, over HTTPS on loopback.
+
+Owns the putting together and the temporary folder. For demos, for tests, and for trying the connector.
+"""
+
+from __future__ import annotations
+
+import secrets
+import tempfile
+import time
+from dataclasses import KW_ONLY, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from connector.errors import ConfigError
+from connector.model import Inventory, Method
+from connector.simulator.api import ExportApi, PageShape
+from connector.simulator.certificates import Authority, Certificate
+from connector.simulator.export import RECORDS_OF_PART_MAX, Exports
+from connector.simulator.faults import Faults
+from connector.simulator.layouts import normal_records
+from connector.simulator.limits import RateLimiter, RateLimits
+from connector.simulator.routes import APP_SERVICE_PATH, Request, Routes
+from connector.simulator.server import LOOPBACK, Listener, Server
+from connector.simulator.storage import Storage
+from connector.simulator.tokens import APPLICATION_ROLE, DEFENDER_AUDIENCE, Client, TokenAuthority
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable
+    from types import TracebackType
+
+    from connector.simulator.fleet import Fleet
+
+API_HOST: Final = "localhost"
+STORAGE_HOST: Final = LOOPBACK
+"""Another host than the API's. It is an address since no second name resolves to loopback everywhere."""
+
+TENANT_ID: Final = "5f8c2a4e-1b3d-4c6f-9a7e-0d2b4c6e8f10"
+CLIENT_ID: Final = "c0ffee00-1234-4abc-8def-5eedf1ee7000"
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(eq=False)
+class Simulator:
+    """Serves a fleet while it is entered as a context.
+
+    Attributes:
+        fleet: what is served; generation 0 first, `advance` goes on.
+        rate_limits: None: none are kept; `RateLimits()` are the published ones.
+        certificate, storage_certificate: what the two hosts show.
+        token_seconds, roles, audience: of the tokens; `audience` None: the one asked for.
+        certificate_thumbprint: hex SHA-256 of the client certificate to insist on.
+        device_code_polls: answers that tell a waiting device-code client to go on waiting.
+        page_shape: where the JSON pages end.
+        port, storage_port: 0: a free one.
+        clock: the time of tokens and signatures; the fleet has a time of its own.
+        faults: what goes wrong; none at first.
+        admin_token: what the admin endpoint wants to see.
+        authority, api_url, storage_url: where it listens, once it is entered.
+    """
+
+    fleet: Fleet
+    _: KW_ONLY
+    tenant_id: str = TENANT_ID
+    client_id: str = CLIENT_ID
+    client_secret: str | None = field(default_factory=secrets.token_urlsafe, repr=False)
+    certificate_thumbprint: str | None = None
+    roles: tuple[str, ...] = (APPLICATION_ROLE,)
+    audience: str | None = None
+    token_seconds: int = 3599
+    device_code_polls: int = 1
+    rate_limits: RateLimits | None = None
+    certificate: Certificate = Certificate.VALID
+    storage_certificate: Certificate = Certificate.VALID
+    page_shape: PageShape = PageShape.FULL
+    records_of_part_max: int = RECORDS_OF_PART_MAX
+    port: int = 0
+    storage_port: int = 0
+    clock: Callable[[], datetime] = _now
+    faults: Faults = field(default_factory=Faults, init=False, repr=False)
+    admin_token: str = field(default_factory=secrets.token_urlsafe, init=False, repr=False)
+    authority: str = field(default="", init=False)
+    api_url: str = field(default="", init=False)
+    storage_url: str = field(default="", init=False)
+
+    def __enter__(self) -> Self:
+        """Make certificates and listen.
+
+        Raises:
+            ConfigError: a port is taken.
+        """
+        self._folder = tempfile.TemporaryDirectory(prefix="mde-simulator-")
+        try:
+            self._start(Path(self._folder.name))
+        except ConfigError:
+            self._folder.cleanup()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop listening and delete everything written."""
+        self._server.stop()
+        self._folder.cleanup()
+
+    @property
+    def storage_host(self) -> str:
+        """The host of the files' URLs, which a connector must allow."""
+        return STORAGE_HOST
+
+    @property
+    def ca_bundle(self) -> Path:
+        """The CA certificate to trust, as a PEM file."""
+        return Path(self._folder.name) / "ca.pem"
+
+    @property
+    def requests(self) -> tuple[Request, ...]:
+        """The last requests, oldest first."""
+        return self._routes.requests
+
+    @property
+    def generation(self) -> int:
+        """The number of the generation that is served."""
+        return self._exports.current.number
+
+    @property
+    def generated_at(self) -> datetime:
+        """The time of the generation that is served."""
+        return self._exports.current.generated_at
+
+    def settings(self, **others: Any) -> dict[str, Any]:
+        """The `[source]` table of a connector that talks to this simulator, with other keys added or replaced."""
+        return {
+            "tenant_id": self.tenant_id,
+            "client_id": self.client_id,
+            "auth": "client_secret",
+            "client_secret": self.client_secret,
+            "authority": self.authority,
+            "api_url": self.api_url,
+            "ca_bundle": str(self.ca_bundle),
+            "allowed_hosts": [self.storage_host],
+            **others,
+        }
+
+    def managed_identity_environment(self) -> dict[str, str]:
+        """The environment variables that let MSAL find this simulator's managed identity, App Service's form."""
+        header = self.tokens.client.identity_header
+        return {"IDENTITY_ENDPOINT": f"{self.authority}{APP_SERVICE_PATH}", "IDENTITY_HEADER": header}
+
+    def advance(self, generations: int = 1) -> datetime:
+        """Let the fleet evolve; the generation it comes to is served from now on. Returns its time.
+
+        The page tokens and URLs of the generation before stay good, those of older ones do not.
+        """
+        return self._exports.advance(generations).generated_at
+
+    def prepare(self, inventory: Inventory = Inventory.CPE, method: Method = Method.FILES) -> int:
+        """Write the current generation now, not at the first request. Returns its number of records."""
+        return sum(part.lines for part in self._exports.current.parts(inventory, method))
+
+    def records(self, inventory: Inventory = Inventory.CPE) -> list[dict[str, Any]]:
+        """The current generation's records in the connector's normal forms: the oracle of tests."""
+        return list(normal_records(self.fleet, self.generation, inventory))
+
+    def _start(self, folder: Path) -> None:
+        client = Client(
+            tenant_id=self.tenant_id,
+            client_id=self.client_id,
+            secret=self.client_secret,
+            certificate_thumbprint=self.certificate_thumbprint,
+            roles=self.roles,
+            audience=self.audience,
+            token_seconds=self.token_seconds,
+            device_code_polls=self.device_code_polls,
+        )
+        self.tokens = TokenAuthority(client, clock=self.clock)
+        self._exports = Exports(self.fleet, folder, records_of_part_max=self.records_of_part_max)
+        storage = Storage(self._exports, self.tenant_id, clock=self.clock)
+        limiter = RateLimiter(self.rate_limits, clock=time.monotonic)
+        api = ExportApi(
+            self._exports, storage, self.tokens, limiter, frozenset({DEFENDER_AUDIENCE}), page_shape=self.page_shape
+        )
+        self._routes = Routes(
+            api, storage, self.tokens, self.faults, admin_token=self.admin_token, advance=self.advance
+        )
+        authority = Authority()
+        authority.write_bundle(folder / "ca.pem")
+        self._server = Server(
+            (
+                Listener(self.port, authority.context(API_HOST, self.certificate), self._routes.answer_api),
+                Listener(
+                    self.storage_port,
+                    authority.context(STORAGE_HOST, self.storage_certificate),
+                    self._routes.answer_storage,
+                ),
+            )
+        )
+        ports = self._server.start()
+        self.authority = self.api_url = api.base_url = f"https://{API_HOST}:{ports[0]}"
+        self.storage_url = storage.base_url = f"https://{STORAGE_HOST}:{ports[1]}"
+
+
+def run_simulator(
+    simulator: Simulator,
+    *,
+    interval_seconds: float,
+    announce: Callable[[Simulator], None],
+    stop: threading.Event,
+) -> None:
+    """Serve until `stop` is set, and go on by a generation every interval.
+
+    Args:
+        interval_seconds: between generations; 0: never.
+        announce: told once it listens, and after each new generation.
+
+    Raises:
+        ConfigError: a port is taken.
+    """
+    with simulator:
+        announce(simulator)
+        while not stop.wait(interval_seconds or None):
+            simulator.advance()
+            announce(simulator)
