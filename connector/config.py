@@ -70,11 +70,18 @@ OWNED_CLIENT_KEYS: Final = frozenset(
         "enable.auto.commit",
         "enable.auto.offset.store",
         "transaction.timeout.ms",
+        "message.timeout.ms",
+        "delivery.timeout.ms",
+        "delivery.report.only.error",
+        "enable.partition.eof",
+        "allow.auto.create.topics",
+        "auto.offset.reset",
+        "statistics.interval.ms",
         "max.in.flight",
         "max.in.flight.requests.per.connection",
     }
 )
-"""Keys of `[kafka.client]` that exactly-once delivery depends on: the connector sets them, and refuses them here."""
+"""Keys of `[kafka.client]` that delivery depends on: the connector sets them, and refuses them here."""
 
 _NAME = re.compile(r"^[A-Za-z0-9._-]{1,200}$")
 _HOST = re.compile(r"^(\*\.)?[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*$")

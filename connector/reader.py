@@ -1,0 +1,178 @@
+"""Reads topics: to follow them as messages come, or one partition from its beginning to where something stands.
+
+Owns the Kafka consumer. Always read_committed: a message of a transaction that was aborted, or is still open, is never
+seen. Joins no consumer group and commits no offsets, so reading leaves no trace. Must not decode what it reads.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from connector.errors import SinkUnavailable
+from connector.kafka import AWAY_HINT, REJECTED_HINTS, Reports, error_of, made, settings, translated
+from connector.telemetry import logger
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+log = logger(__name__)
+
+WAIT_SECONDS: Final = 0.5
+"""How long one look for messages waits: what Ctrl-C waits for at most."""
+METADATA_SECONDS: Final = 30.0
+MESSAGES_AT_ONCE_MAX: Final = 500
+
+OWNED: Final[dict[str, Any]] = {
+    # The bindings insist on a name; no group is joined under it.
+    "group.id": "mde-inventory-connector",
+    "isolation.level": "read_committed",
+    "enable.auto.commit": False,
+    "enable.auto.offset.store": False,
+    "enable.partition.eof": True,
+    "allow.auto.create.topics": False,
+    "auto.offset.reset": "earliest",
+}
+
+_GROUP_CODES: Final = frozenset({KafkaError.GROUP_AUTHORIZATION_FAILED, KafkaError._WAIT_COORD})  # noqa: SLF001 - public
+"""About a consumer group, of which we are none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """One message read; `timestamp` is its publishing, in milliseconds since 1970, and a tombstone has no value."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+
+    @property
+    def place(self) -> dict[str, Any]:
+        """Where it lies, for people: topic, partition, offset, publishing time in ISO 8601, key as text."""
+        published_at = datetime.fromtimestamp(self.timestamp / 1000, UTC).isoformat(timespec="milliseconds")
+        return {
+            "topic": self.topic,
+            "partition": self.partition,
+            "offset": self.offset,
+            "timestamp": published_at.replace("+00:00", "Z"),
+            "key": None if self.key is None else self.key.decode(errors="replace"),
+        }
+
+
+class Reader:
+    """Reads topics. Close it, or use it as a context manager.
+
+    Args:
+        client: `[kafka.client]`.
+
+    Raises:
+        ConfigError: librdkafka does not take these settings.
+    """
+
+    def __init__(self, client: Mapping[str, Any]) -> None:
+        self._reports = Reports()
+        self._consumer: Consumer = made(Consumer, settings(client, self._reports, OWNED))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        self._consumer.close()
+
+    def partitions(self, topic: str, *, seconds: float = METADATA_SECONDS) -> list[int]:
+        """The partitions of a topic.
+
+        Raises:
+            SinkRejected: there is no such topic, or this client may not know of it.
+            SinkUnavailable: no answer in time.
+        """
+        doing = f"looking for topic {topic}"
+        try:
+            found = self._consumer.list_topics(topic, timeout=seconds).topics[topic]
+        except KafkaException as error:
+            # The reason of a time-out is told when events are looked at.
+            self._consumer.poll(0)
+            raise translated(error_of(error), doing, self._reports) from error
+        if found.error is not None:
+            raise translated(found.error, doing)
+        return sorted(found.partitions)
+
+    def read(
+        self, topic: str, *, partition: int, deadline_seconds: float, until: Callable[[Incoming], bool] | None = None
+    ) -> Iterator[Incoming]:
+        """One partition from its beginning to the first message that `until` accepts, that one included.
+
+        Without `until`, to its end: the last message that no open transaction holds back.
+
+        Raises:
+            SinkUnavailable: not reached within `deadline_seconds`.
+            SinkRejected: Kafka refuses to be read.
+        """
+        deadline = time.monotonic() + deadline_seconds
+        doing = f"reading {topic}"
+        self._reports.forget()
+        self._consumer.assign([TopicPartition(topic, partition, OFFSET_BEGINNING)])
+        while time.monotonic() < deadline:
+            for message in self._messages(doing):
+                error = message.error()
+                if error is not None:
+                    if until is None:
+                        return
+                    continue
+                incoming = _incoming(message)
+                yield incoming
+                if until is not None and until(incoming):
+                    return
+        cause = translated(self._reports.trouble, doing).args[0] if self._reports.trouble else f"Kafka: {doing}"
+        raise SinkUnavailable(f"{cause}: its end was not reached in {deadline_seconds:.0f} s", hint=AWAY_HINT)
+
+    def follow(self, topic: str, *, from_beginning: bool, limit: int | None = None) -> Iterator[Incoming]:
+        """Messages of all partitions as they come, for ever, or `limit` of them. An outage is waited out.
+
+        Partitions added meanwhile are not noticed.
+
+        Raises:
+            SinkRejected: there is no such topic, or Kafka refuses to be read.
+            SinkUnavailable: Kafka did not answer at the beginning.
+        """
+        start = OFFSET_BEGINNING if from_beginning else OFFSET_END
+        self._consumer.assign([TopicPartition(topic, number, start) for number in self.partitions(topic)])
+        remaining = limit
+        while remaining is None or remaining > 0:
+            for message in self._messages(f"reading {topic}"):
+                if message.error() is not None:
+                    continue
+                yield _incoming(message)
+                if remaining is not None:
+                    remaining -= 1
+                    if remaining == 0:
+                        return
+
+    def _messages(self, doing: str) -> Iterator[Message]:
+        """What has come: messages, and ends of partitions as errors. Other trouble is raised, or gets better."""
+        for message in self._consumer.consume(MESSAGES_AT_ONCE_MAX, timeout=WAIT_SECONDS):
+            error = message.error()
+            if error is None or error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - its public name
+                yield message
+            elif error.code() in REJECTED_HINTS and error.code() not in _GROUP_CODES:
+                raise translated(error, doing, self._reports)
+            else:
+                # librdkafka goes on trying by itself.
+                self._reports.note_trouble(error)
+
+
+def _incoming(message: Message) -> Incoming:
+    topic, partition, offset = message.topic(), message.partition(), message.offset()
+    assert topic is not None and partition is not None and offset is not None  # noqa: S101, PT018 - a message has a place
+    return Incoming(topic, partition, offset, message.timestamp()[1], message.key(), message.value())
