@@ -160,6 +160,7 @@ class Assembly:
             delivery=self.config.kafka.delivery,
             encode_checkpoint=self.codec.encode_checkpoint,
             decode_checkpoint=self.codec.decode_checkpoint,
+            stop=self.stop,
         )
         self._made.callback(sink.close)
         return sink

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, SpinnerColumn, Ta
 from rich.table import Table
 from rich.text import Text
 
-from connector.telemetry import printable
+from connector.redaction import escape
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -23,9 +23,10 @@ if TYPE_CHECKING:
     from connector.pipeline import PollResult
 
 CHANGE_STYLES: Final = {"ADDED": "green", "REMOVED": "red", "CHANGED": "yellow", "BASELINE": "dim"}
-CHANGE_SIGNS: Final = {"ADDED": "+", "REMOVED": "−", "CHANGED": "~", "BASELINE": "="}
+CHANGE_SIGNS: Final = {"ADDED": "+", "REMOVED": "-", "CHANGED": "~", "BASELINE": "="}
 OUTCOME_STYLES: Final = {"published": "green", "unchanged": "dim", "dry_run": "cyan", "held": "yellow", "staged": "red"}
 MINUTE, HOUR, DAY = 60, 3600, 86_400
+SHOWN_CHARACTERS_MAX: Final = 60
 
 out: Final = Console(highlight=False, soft_wrap=False)
 err: Final = Console(stderr=True, highlight=False)
@@ -38,7 +39,31 @@ def print_json(value: object) -> None:
 
 def print_line(text: str, style: str = "") -> None:
     """A line for people, wrapped to the terminal."""
-    out.print(Text(printable(text), style=style))
+    out.print(Text(escape(text), style=style))
+
+
+def print_rule(title: str) -> None:
+    """A heading over the terminal's width."""
+    out.rule(Text(escape(title), style="bold"), align="left")
+
+
+def print_heading(title: str, counted: Text) -> None:
+    """A heading of its own paragraph, with counts behind it."""
+    out.print()
+    out.print(Text.assemble((escape(title), "bold"), "  ", counted))
+
+
+def print_toml(tables: Mapping[str, Mapping[str, object]]) -> None:
+    """Tables as TOML, to be copied: texts, numbers and lists of texts."""
+    for name, table in tables.items():
+        print(f"[{name}]")  # noqa: T201 - this is the owner of stdout
+        for key, value in table.items():
+            print(f"{key} = {json.dumps(value)}")  # noqa: T201 - JSON's texts, numbers and lists are TOML's too
+
+
+def print_notice(text: str) -> None:
+    """A line for people on stderr, such as what a device-code login asks for."""
+    err.print(Text(_lines(text)))
 
 
 def print_failure(message: str, hint: str) -> None:
@@ -74,11 +99,11 @@ def print_poll(result: PollResult) -> None:
 
 
 def counts(result: PollResult) -> Text:
-    """The counts of a poll: `+12 added  −3 removed  ~5 changed`, and what else is not zero."""
+    """The counts of a poll: `+12 added  -3 removed  ~5 changed`, and what else is not zero."""
     parts = [
         ("baseline", f"={result.baseline:,} baseline", "dim"),
         ("added", f"+{result.added:,} added", "green"),
-        ("removed", f"−{result.removed:,} removed", "red"),
+        ("removed", f"-{result.removed:,} removed", "red"),
         ("changed", f"~{result.changed:,} changed", "yellow"),
         ("held", f"{result.held:,} removals held", "bold yellow"),
         ("duplicates", f"{result.duplicates:,} repeated lines", "dim"),
@@ -94,17 +119,17 @@ def change_line(change: Mapping[str, Any]) -> Text:
     kind = str(change["changeType"])
     style = CHANGE_STYLES.get(kind, "")
     before = change.get("before") or {}
-    version = printable(str(change.get("softwareVersion") or ""))
+    version = escape(str(change.get("softwareVersion") or ""))
     if before and before.get("softwareVersion") != change.get("softwareVersion"):
-        version = f"{printable(str(before.get('softwareVersion') or ''))} → {version}"
-    product = "/".join(printable(str(change.get(name) or "?")) for name in ("softwareVendor", "softwareName"))
+        version = f"{escape(str(before.get('softwareVersion') or ''))} → {version}"
+    product = "/".join(escape(str(change.get(name) or "?")) for name in ("softwareVendor", "softwareName"))
     fields = [name for name in change.get("changedFields") or [] if name != "softwareVersion"]
     notes = Text(str(change.get("reason", "")).lower().replace("_", " "), style="dim")
     if change.get("reason") == "ATTRIBUTES_CHANGED" and fields:
         notes = Text(", ".join(_field_step(name, before, change) for name in fields[:2]), style="dim")
     line = Text.assemble(
         (CHANGE_SIGNS.get(kind, "?") + " ", f"bold {style}"),
-        (printable(str(change.get("deviceName") or change["deviceId"])), ""),
+        (escape(str(change.get("deviceName") or change["deviceId"])), ""),
         "  ",
         (product, style),
         " ",
@@ -114,7 +139,7 @@ def change_line(change: Mapping[str, Any]) -> Text:
     line.append_text(notes)
     if change.get("isEndOfSupport"):
         since = change.get("endOfSupportDate")
-        line.append(f"  end of support{f' since {printable(str(since))}' if since else ''}", style="bold magenta")
+        line.append(f"  end of support{f' since {escape(str(since))}' if since else ''}", style="bold magenta")
     return line
 
 
@@ -123,13 +148,56 @@ def print_change(change: Mapping[str, Any]) -> None:
     out.print(change_line(change), no_wrap=True, overflow="ellipsis", crop=True)
 
 
+def print_message(place: Mapping[str, Any], value: Mapping[str, Any] | None) -> None:
+    """One message of a topic: a change on one line, anything else as its fields that are not empty."""
+    if value is not None and "changeType" in value and "eventId" in value and "alertId" not in value:
+        print_change(value)
+        return
+    head = f"{place['topic']}[{place['partition']}]@{place['offset']} {place['key']}"
+    fields = (
+        "tombstone" if value is None else "  ".join(f"{name}={_short(item)}" for name, item in value.items() if item)
+    )
+    out.print(Text.assemble((escape(head), "dim"), "  ", escape(fields)))
+
+
+def print_status(status: Mapping[str, Any]) -> None:
+    """What `status` found: where the state file is, the last snapshots, what waits, what is held."""
+    rows = [
+        (
+            snapshot["snapshot_id"],
+            snapshot["records"],
+            snapshot["devices"],
+            snapshot["added"],
+            snapshot["removed"],
+            snapshot["changed"],
+            snapshot["held"],
+            "sealed" if snapshot["sealed"] else "pending",
+        )
+        for snapshot in status["snapshots"]
+    ]
+    headings = [("snapshot", False), ("records", True), ("devices", True), ("added", True), ("removed", True)]
+    print_table("Last snapshots", [*headings, ("changed", True), ("held", True), ("Kafka", False)], rows)
+    print_line(
+        f"epoch {status['epoch']}, sequence {status['last_sequence']:,}; pending: {status['pending']:,} changes;"
+        f" {status['inventory']:,} records in {status['state']}"
+    )
+    for name, seconds in status["age_seconds"].items():
+        print_line(f"{name}: generated {age(seconds)} ago")
+    for hold in status["held"]:
+        print_line(
+            f"held: {hold['records']:,} removals on {hold['devices']:,} devices since {hold['since']}"
+            f" ({hold['reason']})",
+            style="bold yellow",
+        )
+
+
 def print_table(title: str, columns: Sequence[tuple[str, bool]], rows: Iterable[Sequence[object]]) -> None:
     """A table: columns as (heading, is a number). Long cells are folded at the terminal's width."""
     table = Table(title=title, title_justify="left", title_style="bold", header_style="bold", box=None, pad_edge=False)
     for heading, number in columns:
         table.add_column(heading, justify="right" if number else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(Text(f"{cell:,}" if isinstance(cell, int) else printable(str(cell))) for cell in row))
+        table.add_row(*(Text(f"{cell:,}" if isinstance(cell, int) else escape(str(cell))) for cell in row))
     out.print(table)
 
 
@@ -144,7 +212,7 @@ def age(seconds: float) -> str:
 
 def moment(milliseconds: int | None) -> str:
     """A time for people, UTC: `2026-11-23 08:00`."""
-    return "–" if milliseconds is None else f"{datetime.fromtimestamp(milliseconds / 1000, UTC):%Y-%m-%d %H:%M}"
+    return "-" if milliseconds is None else f"{datetime.fromtimestamp(milliseconds / 1000, UTC):%Y-%m-%d %H:%M}"
 
 
 class FetchProgress:
@@ -172,7 +240,7 @@ class FetchProgress:
             console=err,
             transient=True,
         )
-        self._task = self._progress.add_task(printable(label), total=None, parts="", records=0)
+        self._task = self._progress.add_task(escape(label), total=None, parts="", records=0)
         self._total, self._parts, self._bytes = parts, 0, 0
         self._progress.start()
 
@@ -205,14 +273,19 @@ class FetchProgress:
 
 
 def _lines(text: str) -> str:
-    return "\n".join(printable(line) for line in text.splitlines())
+    return "\n".join(escape(line) for line in text.splitlines())
 
 
 def _field_step(name: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
     old, new = before.get(name), after.get(name)
     if isinstance(old, list) or isinstance(new, list):
         return name
-    return f"{name} {printable(str(old))} → {printable(str(new))}"
+    return f"{name} {escape(str(old))} → {escape(str(new))}"
+
+
+def _short(value: object) -> str:
+    text = json.dumps(value, ensure_ascii=False, default=_plain) if not isinstance(value, str) else value
+    return text if len(text) <= SHOWN_CHARACTERS_MAX else text[: SHOWN_CHARACTERS_MAX - 1] + "…"
 
 
 def _plain(value: object) -> object:

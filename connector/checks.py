@@ -1,0 +1,185 @@
+"""What `check`, `setup`, `schema` and `status` find out: one finding a line, with what to do about it.
+
+Owns which questions are asked, in which order; the parts of `assembly` answer them. An error of one question is its
+finding, and the others are asked all the same. Must not print.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from connector import schemas
+from connector.auth import claims_of, explain_denial
+from connector.errors import ConnectorError, SourceDenied
+from connector.model import Topic
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from connector.assembly import Assembly
+    from connector.state import State
+
+SNAPSHOTS_SHOWN: Final = 10
+PERMISSIONS: Final = ("Software.Read.All", "Software.Read")
+"""Application permission, and the delegated one that a device-code login gives. Source: the export's API page."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One finding: what was looked at, whether it is well, the fact, what to do; `exit_code` where it is not well."""
+
+    name: str
+    fine: bool
+    text: str
+    hint: str = ""
+    exit_code: int = 1
+
+
+def checks(assembly: Assembly) -> Iterator[Check]:
+    """Everything a poll needs, in the order it needs it."""
+    config = assembly.config
+    yield Check(
+        "config", fine=True, text=f"tenant {config.source.tenant_id}, {config.source.auth}, {config.source.api_url}"
+    )
+    yield from _asked("token", lambda: _token(assembly))
+    yield from _asked("api", lambda: [Check("api", fine=True, text=assembly.source.probe())])
+    yield from _asked("state", lambda: [_state(assembly)])
+    yield from _asked("kafka", lambda: _topics(assembly))
+    yield from check_schemas(assembly)
+
+
+def set_up(assembly: Assembly) -> Iterator[Check]:
+    """Create topics and register schemas; what is there already is left as it is."""
+    yield from _asked(
+        "kafka", lambda: [Check(found.name, found.fine, found.text, found.hint) for found in assembly.topics.create()]
+    )
+    yield from register_schemas(assembly)
+
+
+def register_schemas(assembly: Assembly) -> Iterator[Check]:
+    """Register the schema of every topic, with its compatibility."""
+    for topic in published_topics(assembly):
+        yield from _asked(_subject(assembly, topic), lambda topic=topic: [_register(assembly, topic)])
+
+
+def check_schemas(assembly: Assembly) -> Iterator[Check]:
+    """Whether the schema of every topic is registered, and compatible with what is."""
+    for topic in published_topics(assembly):
+        yield from _asked(_subject(assembly, topic), lambda topic=topic: [_check_schema(assembly, topic)])
+
+
+def published_topics(assembly: Assembly) -> list[Topic]:
+    """The topics that this configuration publishes to."""
+    return [topic for topic in Topic if topic is not Topic.INVENTORY or assembly.config.kafka.inventory_topic]
+
+
+def status(assembly: Assembly, state: State, *, at: datetime) -> dict[str, Any]:
+    """What `status --json` prints: position, backlog, last snapshots, held removals, age of the data in seconds."""
+    position = state.position()
+    latest = {inventory: state.latest_snapshot(inventory) for inventory in assembly.inventories}
+    return {
+        "state": str(assembly.config.state.path),
+        "tenant_id": state.tenant_id(),
+        "epoch": position.epoch,
+        "last_sequence": position.last_sequence,
+        "published_sequence": position.published_sequence,
+        "pending": position.pending,
+        "inventory": sum(state.inventory_count(inventory) for inventory in assembly.inventories),
+        "age_seconds": {
+            inventory.value: round((at - snapshot.observed_at).total_seconds())
+            for inventory, snapshot in latest.items()
+            if snapshot
+        },
+        "held": [
+            {
+                "inventory": hold.inventory.value,
+                "reason": hold.reason,
+                "records": hold.records,
+                "devices": hold.devices,
+                "share": round(hold.share, 4),
+                "since": hold.since_snapshot_id,
+            }
+            for hold in state.holds()
+        ],
+        "snapshots": [
+            {
+                "snapshot_id": snapshot.snapshot_id,
+                "inventory": snapshot.inventory.value,
+                "epoch": snapshot.epoch,
+                "baseline": snapshot.baseline,
+                "records": snapshot.records,
+                "devices": snapshot.devices,
+                "added": snapshot.added,
+                "removed": snapshot.removed,
+                "changed": snapshot.changed,
+                "held": snapshot.held,
+                "duplicates": snapshot.duplicates,
+                "rejected": snapshot.rejected,
+                "method": snapshot.method,
+                "generated_at": snapshot.observed_at.isoformat(),
+                "staged_at": datetime.fromtimestamp(snapshot.staged_at / 1000, UTC).isoformat(),
+                "sealed": snapshot.snapshot_no <= position.published_snapshot,
+            }
+            for snapshot in state.recent_snapshots(SNAPSHOTS_SHOWN)
+        ],
+    }
+
+
+def _asked(name: str, question: Callable[[], Iterable[Check]]) -> Iterator[Check]:
+    """The findings of a question; an error of ours is one."""
+    try:
+        yield from question()
+    except ConnectorError as error:
+        yield Check(name, fine=False, text=str(error), hint=error.hint, exit_code=error.exit_code)
+
+
+def _token(assembly: Assembly) -> Iterator[Check]:
+    token = assembly.tokens.token()
+    claims = claims_of(token)
+    granted = [*claims.roles, *claims.scopes]
+    yield Check("token", fine=True, text=f"audience {claims.audience}, grants {', '.join(granted) or 'nothing'}")
+    permitted = [name for name in PERMISSIONS if name in granted]
+    scope = assembly.config.source.scope
+    yield Check(
+        "permission",
+        fine=bool(permitted),
+        text=permitted[0] if permitted else f"the token does not grant {PERMISSIONS[0]}",
+        hint="" if permitted else explain_denial(token, scope),
+        exit_code=SourceDenied.exit_code,
+    )
+
+
+def _state(assembly: Assembly) -> Check:
+    path = assembly.config.state.path
+    if not path.exists():
+        return Check("state", fine=True, text=f"{path} will be made by the first poll")
+    with assembly.read_state() as state:
+        position = state.position()
+    return Check("state", fine=True, text=f"{path}: epoch {position.epoch}, {position.pending:,} changes pending")
+
+
+def _topics(assembly: Assembly) -> Iterator[Check]:
+    for found in assembly.topics.check():
+        yield Check(found.name, found.fine, found.text, found.hint)
+
+
+def _subject(assembly: Assembly, topic: Topic) -> str:
+    return f"{assembly.topic(topic)}-value"
+
+
+def _register(assembly: Assembly, topic: Topic) -> Check:
+    subject = _subject(assembly, topic)
+    schema_id = assembly.registry.register(subject, schemas.schema_of(topic))
+    return Check(subject, fine=True, text=f"registered with id {schema_id}, FULL_TRANSITIVE")
+
+
+def _check_schema(assembly: Assembly, topic: Topic) -> Check:
+    subject, schema = _subject(assembly, topic), schemas.schema_of(topic)
+    problems = assembly.registry.compatible(subject, schema)
+    if problems:
+        return Check(
+            subject, fine=False, text="; ".join(problems), hint="A newer connector registered it: update this one."
+        )
+    return Check(subject, fine=True, text=f"registered with id {assembly.registry.schema_id(subject, schema)}")

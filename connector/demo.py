@@ -1,0 +1,203 @@
+"""`demo` and `simulate`: the connector seen at work, without accounts, Docker or Java.
+
+Owns the story that is told. The connector in it is the real one: a real login to the simulator over HTTPS, a real state
+file, real Kafka messages to librdkafka's in-process cluster. What is shown is what a consumer decodes from the topics,
+and the summary checks it: the changes, applied in order, must give the simulated fleet.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, Final
+
+from connector import config, console
+from connector.assembly import Assembly
+from connector.errors import ConfigError
+from connector.fields import KEY_FIELDS
+from connector.kafka import MockCluster
+from connector.model import ChangeType, Inventory, Topic
+
+if TYPE_CHECKING:
+    import threading
+
+    from connector.pipeline import PollResult
+    from connector.simulator import Simulator
+
+START: Final = datetime(2026, 1, 5, 6, 0, tzinfo=UTC)
+CHANGES_SHOWN: Final = 6
+READ_SECONDS_MAX: Final = 30.0
+
+Key = tuple[str, ...]
+
+
+class Consumer:
+    """Somebody who reads the changes topic and knows nothing else: decodes, counts, applies the changes in order."""
+
+    def __init__(self, assembly: Assembly) -> None:
+        self._assembly = assembly
+        self._reader = assembly.reader()
+        self._topic = assembly.topic(Topic.CHANGES)
+        self._seen = 0
+        self.counts: Counter[str] = Counter()
+        self.end_of_support: list[dict[str, Any]] = []
+        self.records: dict[Key, dict[str, Any]] = {}
+
+    def read(self) -> list[dict[str, Any]]:
+        """The changes that came since the last call, by sequence."""
+        found = [
+            self._assembly.codec.decode(message.value)
+            for partition in self._reader.partitions(self._topic)
+            for message in self._reader.read(self._topic, partition=partition, deadline_seconds=READ_SECONDS_MAX)
+            if message.value is not None
+        ]
+        fresh = sorted((change for change in found if change["sequence"] > self._seen), key=_sequence)
+        for change in fresh:
+            self._apply(change)
+        return fresh
+
+    def _apply(self, change: dict[str, Any]) -> None:
+        self._seen = change["sequence"]
+        self.counts[change["changeType"]] += 1
+        gone = change["before"] or (change if change["changeType"] == ChangeType.REMOVED else None)
+        if gone is not None:
+            self.records.pop(_key(gone))
+        if change["changeType"] != ChangeType.REMOVED:
+            self.records[_key(change)] = change
+        if change["changeType"] == ChangeType.ADDED and change["isEndOfSupport"]:
+            self.end_of_support.append(change)
+
+
+def run(*, devices: int, generations: int, seed: int) -> int:
+    """Play the demo. Returns the exit code: 0 where the consumer's view equals the fleet.
+
+    Raises:
+        ConfigError: the extra `simulator` is not installed.
+    """
+    simulators = _simulators()
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(TemporaryDirectory(prefix="mde-inventory-demo-")))
+        cluster = stack.enter_context(MockCluster([topic.name_under("mde.software") for topic in Topic]))
+        fleet = simulators.Fleet(seed=seed, devices=devices, start=START)
+        simulator = stack.enter_context(simulators.Simulator(fleet))
+        assembly = stack.enter_context(Assembly(_demo_config(simulator, cluster, folder)))
+        consumer = Consumer(assembly)
+        console.print_rule("mde-inventory-connector: what changed on which device?")
+        console.print_line(
+            f"A simulated tenant with {devices} devices on {simulator.api_url}, a Kafka cluster inside this process."
+            f" {generations} generations of the export are polled; below is what a consumer decodes from"
+            f" {assembly.topic(Topic.CHANGES)}.",
+            style="dim",
+        )
+        results = []
+        for generation in range(generations):
+            if generation:
+                simulator.advance()
+            results += list(assembly.pipeline.poll())
+            _show(results[-1], consumer.read(), first=not generation)
+        return _summarize(simulator, consumer, results)
+
+
+def simulate(
+    *, devices: int, seed: int, port: int, interval_seconds: int, faults_file: Path | None, stop: threading.Event
+) -> None:
+    """Serve the simulated export API until `stop` is set; a new generation every interval.
+
+    Raises:
+        ConfigError: the extra `simulator` is not installed, the port is taken, or the file of faults is wrong.
+    """
+    _simulators().run_simulator(
+        devices=devices,
+        seed=seed,
+        port=port,
+        interval_seconds=interval_seconds,
+        faults_file=faults_file,
+        announce=_announce,
+        stop=stop,
+    )
+
+
+def _simulators() -> Any:  # noqa: ANN401 - the package behind an extra, looked up when needed
+    try:
+        from connector import simulator  # noqa: PLC0415 - an extra: the connector itself runs without it
+    except ImportError as error:
+        raise ConfigError(
+            f"the simulator is not installed: {error}",
+            hint='Install it with `pip install "mde-inventory-connector[simulator]"`.',
+        ) from error
+    return simulator
+
+
+def _demo_config(simulator: Simulator, cluster: MockCluster, folder: Path) -> config.Config:
+    tables = {
+        "source": simulator.settings(),
+        "state": {"path": str(folder / "state.duckdb"), "memory_limit_mib": 512},
+        "diff": {"baseline": "emit"},
+        "guard": {"missing_device_snapshots": 1},
+        "kafka": {"client": {"bootstrap.servers": cluster.bootstrap_servers}},
+        "schema_registry": {"url": "mock://demo", "auto_register": True},
+    }
+    return config.from_values(tables, {}, name="the demo's configuration")
+
+
+def _show(result: PollResult, changes: list[dict[str, Any]], *, first: bool) -> None:
+    """One generation: a heading, its counts, and the changes that people would want to see first."""
+    when = result.generated_at.strftime("%a %d %b %H:%M") if result.generated_at else ""
+    console.print_heading(f"{when}  {result.snapshot_id}", console.counts(result))
+    if first:
+        console.print_line(f"  the baseline: {result.records:,} records, published as BASELINE", style="dim")
+        return
+    ranked = sorted(changes, key=lambda change: (_rank(change), change["sequence"]))
+    for change in ranked[:CHANGES_SHOWN]:
+        console.print_change(change)
+    if len(ranked) > CHANGES_SHOWN:
+        console.print_line(f"  and {len(ranked) - CHANGES_SHOWN} more", style="dim")
+
+
+def _rank(change: dict[str, Any]) -> int:
+    """Newly installed software that is out of support first, then what came and went, attributes last."""
+    if change["isEndOfSupport"] and change["changeType"] == ChangeType.ADDED:
+        return 0
+    order = ("INSTALLED", "UNINSTALLED", "UPGRADED", "DOWNGRADED", "NEW_DEVICE", "DEVICE_MISSING")
+    return 1 + order.index(change["reason"]) if change["reason"] in order else len(order) + 1
+
+
+def _summarize(simulator: Simulator, consumer: Consumer, results: list[PollResult]) -> int:
+    fleet = {_key(record) for record in simulator.records(Inventory.CPE)}
+    equal = fleet == set(consumer.records)
+    seconds = sum(result.duration_seconds for result in results)
+    console.print_rule("Summary")
+    rows = [(kind.value, consumer.counts[kind.value]) for kind in ChangeType]
+    console.print_table("Changes that the consumer decoded", [("type", False), ("messages", True)], rows)
+    last = results[-1]
+    console.print_line(
+        f"{len(results)} snapshots, {last.records:,} records on {last.devices:,} devices, {seconds:.1f} s."
+    )
+    if consumer.end_of_support:
+        products = Counter(f"{change['softwareVendor']}/{change['softwareName']}" for change in consumer.end_of_support)
+        named = ", ".join(f"{name} ({number})" for name, number in products.most_common(3))
+        console.print_line(f"Newly installed and out of support: {named}.", style="magenta")
+    verdict = "equal" if equal else "DO NOT EQUAL"
+    console.print_line(
+        f"All changes, applied in order, {verdict} the simulated fleet: {len(consumer.records):,} records.",
+        style="bold green" if equal else "bold red",
+    )
+    console.print_line("Next: copy deploy/connector.example.toml to connector.toml, then `mde-inventory check`.", "dim")
+    return 0 if equal else 1
+
+
+def _announce(simulator: Simulator) -> None:
+    console.print_line("# The simulated export API is served. A connector reaches it with:", style="dim")
+    console.print_toml({"source": simulator.settings()})
+    console.print_notice("Ctrl-C ends it.")
+
+
+def _sequence(change: dict[str, Any]) -> int:
+    return int(change["sequence"])
+
+
+def _key(record: dict[str, Any]) -> Key:
+    return tuple(record[field.name] or "" for field in KEY_FIELDS)
