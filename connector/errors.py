@@ -4,6 +4,7 @@
     ├── ConfigError               exit 2   the configuration, all problems at once
     ├── SourceError               exit 1   the export API
     │   ├── SourceUnavailable     exit 1   network, time-outs, 5xx after all retries
+    │   │   └── SourceUnreachable exit 1   no connection at all: name, network, proxy or TLS
     │   ├── SourceThrottled       exit 1   429, or the published limit would be broken
     │   ├── SourceDenied          exit 5   no token, wrong audience, missing permission
     │   └── SourceMalformed       exit 1   an answer that is not what the API documents
@@ -56,6 +57,10 @@ class SourceUnavailable(SourceError):
     """The network or the service failed after all retries."""
 
     retryable = True
+
+
+class SourceUnreachable(SourceUnavailable):
+    """No connection could be made: the name, the network, a proxy or TLS."""
 
 
 class SourceThrottled(SourceError):

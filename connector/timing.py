@@ -1,0 +1,101 @@
+"""Clocks, waits and back-off. Owns every wait of the fetching side, so that a stop ends each of them at once.
+
+Must not know what is waited for.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Final
+
+from connector.errors import Stopped
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable
+
+DELAY_SECONDS_MAX: Final = 10**9
+"""What an absurdly long `Retry-After` counts as: beyond every limit, and still a number to reckon with."""
+
+
+def utc_now() -> datetime:
+    """The time, in UTC."""
+    return datetime.now(UTC)
+
+
+class Timer:
+    """Tells the time and waits.
+
+    Args:
+        stop: ends every wait when it is set.
+        clock: now, in UTC.
+        monotonic: seconds that only grow, whatever the clock does.
+    """
+
+    def __init__(
+        self,
+        stop: threading.Event,
+        *,
+        clock: Callable[[], datetime] = utc_now,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.stop = stop
+        self.now = clock
+        self.monotonic = monotonic
+
+    def check(self) -> None:
+        """Go on.
+
+        Raises:
+            Stopped: the process was asked to stop.
+        """
+        if self.stop.is_set():
+            raise stopped()
+
+    def wait(self, seconds: float) -> None:
+        """Wait that long.
+
+        Raises:
+            Stopped: the process was asked to stop, at once.
+        """
+        if self.stop.wait(seconds):
+            raise stopped()
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """How often something is tried, and how long the waits between grow."""
+
+    attempts_max: int = 5
+    first_seconds: float = 1.0
+    seconds_max: float = 30.0
+
+    def seconds(self, failures: int) -> float:
+        """The wait after that many failures, half of it by chance, so that many clients do not come back together."""
+        longest = min(self.seconds_max, self.first_seconds * 2.0 ** min(failures - 1, 32))
+        return random.uniform(longest / 2, longest)  # noqa: S311 - spreads load, guards nothing
+
+
+def stopped() -> Stopped:
+    """The error that says so."""
+    return Stopped("stopped while fetching; what is complete is kept for the next poll")
+
+
+def retry_after(value: str | None, now: datetime) -> float | None:
+    """Seconds that a `Retry-After` header asks for: a number of seconds or an HTTP date (RFC 9110, 10.2.3).
+
+    None where it is missing, negative or unreadable; a date in the past is 0; never more than `DELAY_SECONDS_MAX`.
+    """
+    text = (value or "").strip()
+    if text.isascii() and text.isdigit():
+        return float(min(int(text[:12]), DELAY_SECONDS_MAX))
+    try:
+        moment = parsedate_to_datetime(text)
+        aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        return min(max((aware - now).total_seconds(), 0.0), float(DELAY_SECONDS_MAX))
+    except (ValueError, TypeError, OverflowError):
+        return None
