@@ -1,7 +1,7 @@
 """An evolving fleet, and Defender's export API over HTTPS, for demos and tests. Needs the extra `simulator`.
 
 fleet      devices and their software: a pure function of seed, device and generation
-tracks     which versions come out when, of the products in `catalogue` and the tables `products_*`
+tracks     which versions come out when, of the products in `catalogue` and the folder `products`
 layouts    how a record is written: lines of the files, records of the pages, normal form
 export     a generation's parts on disk, and the pages as a cursor over them
 tokens     the authority       api  the export API       storage  pre-signed URLs

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -48,7 +48,7 @@ class Answer:
     headers: Mapping[str, str]
 
 
-def json_answer(document: Any, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Answer:
+def json_answer(document: object, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Answer:
     """A JSON document."""
     body = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
     return Answer(status, body, {"Content-Type": "application/json; charset=utf-8", **(headers or {})})

@@ -1,7 +1,7 @@
 """The software that a simulated fleet runs: products, their version branches, end-of-support dates and paths.
 
-Owns the reading of the product tables (`products_*.py`), which are text so that a line is a product. A line has five
-columns, separated by ` | `:
+Owns the reading of the product tables in the folder `products`, where a line is a product. A line has five columns,
+separated by ` | `:
 
     vendor name | shares | options | branches | paths
 
@@ -22,6 +22,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import date
+from functools import cache
+from importlib import resources
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -123,13 +125,15 @@ class Product:
         return f"{self.vendor}/{self.name}"
 
 
+@cache
 def read_products(table: str) -> tuple[Product, ...]:
-    """The products of a table of text, in its order.
+    """The products of a table of the folder `products`, in its order.
 
     Raises:
         ValueError: a line is not of the form that the module's docstring gives.
     """
-    lines = (line.strip() for line in table.splitlines())
+    text = resources.files(__package__).joinpath("products", f"{table}.txt").read_text(encoding="utf-8")
+    lines = (line.strip() for line in text.splitlines())
     return tuple(_product(line) for line in lines if line and not line.startswith("#"))
 
 

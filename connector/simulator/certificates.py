@@ -43,8 +43,8 @@ class Authority:
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         if certificate is Certificate.SELF_SIGNED:
             lone = trustme.CA(organization_name=host)
-            with (lone.private_key_pem + lone.cert_pem).tempfile() as file:
-                context.load_cert_chain(file)
+            with lone.cert_pem.tempfile() as chain, lone.private_key_pem.tempfile() as key:
+                context.load_cert_chain(chain, key)
             return context
         authority = trustme.CA() if certificate is Certificate.UNKNOWN_CA else self._authority
         name = "another-host.example" if certificate is Certificate.WRONG_NAME else host

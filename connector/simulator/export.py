@@ -295,6 +295,9 @@ def read_page(
     """One page of the pages' parts from a position on: its records, and where the next begins (None: no next).
 
     Args:
+        parts: in the form of the pages.
+        position: where the page begins.
+        records_max: how many records it has at most.
         cross_parts: fill the page over the end of a part; otherwise it stops there and may be short.
         empty_after_part: stay at a part's end, so that the next page has no record.
     """

@@ -33,7 +33,7 @@ class FaultKind(StrEnum):
 
     # Instead of an answer.
     STATUS = "status"
-    """`status` and, where given, `retry_after`: a number of seconds, `date` for an HTTP date that far ahead, or any text."""
+    """`status` and, where given, `retry_after`: any text, or `date` and seconds for an HTTP date that far ahead."""
     CONNECTION_RESET = "connection_reset"
     HANG = "hang"
     EMPTY_BODY = "empty_body"
@@ -148,7 +148,7 @@ class Fault:
     after: int = 0
     status: int = 500
     retry_after: str | None = None
-    url: str = "https://203.0.113.1"
+    url: str = "https://elsewhere.invalid"
     text: str = ""
     share: float = 0.5
     seconds: float = 1.0

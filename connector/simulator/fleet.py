@@ -29,7 +29,7 @@ GENERATION_INTERVAL: Final = timedelta(hours=6)
 
 GROUPS: Final[dict[str, tuple[tuple[int, str | None], ...]]] = {
     "w": ((3, "Workstations EMEA"), (4, "Workstations Americas"), (9, "Executives"), (0, "UnassignedGroup")),
-    "s": ((12, "Servers"), (14, "Servers – DMZ"), (0, "UnassignedGroup")),
+    "s": ((12, "Servers"), (14, "Serveurs DMZ (Genève)"), (0, "UnassignedGroup")),
     "m": ((21, "macOS"), (9, "Executives"), (0, "UnassignedGroup")),
     "l": ((12, "Servers"), (17, "Linux"), (18, None)),
 }
@@ -257,6 +257,10 @@ _LINUX_SHELVES: Final = {
 _HOST_PREFIXES: Final = {"w": "lt", "s": "srv", "m": "mac", "l": "lnx"}
 
 
+_TRIED: Final = 2
+"""Generations after which a disappointing release is taken back."""
+
+
 def _release(track: Track, x: int, y: int, generation: int) -> tuple[int, int, int]:
     """The release a device has of a track, when it came, and when the one before it had come.
 
@@ -271,8 +275,8 @@ def _release(track: Track, x: int, y: int, generation: int) -> tuple[int, int, i
     step, age = divmod(generation + track.phase - lag, cadence)
     release = track.base + step
     came = generation - age
-    if y >> 8 & 15 == 0 and 2 <= age < 4 + (y >> 12 & 7) and age + 1 < cadence and release > 0:
-        return release - 1, came + 2, came - cadence
+    if y >> 8 & 15 == 0 and _TRIED <= age < 2 * _TRIED + (y >> 12 & 7) and age + 1 < cadence and release > 0:
+        return release - 1, came + _TRIED, came - cadence
     return (release, came, came - cadence) if release > 0 else (0, long_ago, long_ago)
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from connector.fields import FIELDS, Kind
+from connector.fields import FIELDS, Field, Kind
 from connector.model import Inventory
 from connector.simulator.tracks import RELEASES_APART, Track
 
@@ -163,18 +163,15 @@ def normal_records(fleet: Fleet, generation: int, inventory: Inventory) -> Itera
                 "registryPaths": _of_user(paths, device.user),
                 _FIRST_SEEN: first_seen,
             }
-            yield {
-                field.name: known.get(field.name, [] if field.kind is Kind.TEXT_SET else None) or _absent(known, field)
-                for field in FIELDS
-            }
+            yield {field.name: _normal(known.get(field.name), field) for field in FIELDS}
 
 
-def _absent(known: dict[str, Any], field: Any) -> Any:
-    if field.kind is Kind.NUMBER:
-        return known.get(field.name)
-    if field.kind is Kind.TEXT_SET:
-        return []
-    return "" if field.key else None
+def _normal(value: object, field: Field) -> object:
+    if value is not None:
+        return value
+    if field.key:
+        return ""
+    return [] if field.kind is Kind.TEXT_SET else None
 
 
 def _of_user(paths: list[str | None] | None, user: str) -> list[str]:

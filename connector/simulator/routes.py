@@ -18,7 +18,7 @@ from connector.errors import ConfigError
 from connector.simulator.answers import Answer, Asked, api_error, json_answer, storage_error
 from connector.simulator.api import ROUTES, ExportApi
 from connector.simulator.faults import Endpoint, Fault, FaultKind, Faults, read_faults, written_faults
-from connector.simulator.tokens import AuthorityError, TokenAuthority
+from connector.simulator.identity import Identity, gives_tokens
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 REQUESTS_KEPT: Final = 10_000
 ADMIN_PATH: Final = "/simulator/"
 ADMIN_HEADER: Final = "X-Simulator-Token"
-IMDS_PATH: Final = "/metadata/identity/oauth2/token"
-APP_SERVICE_PATH: Final = "/msi/token"
 
 _CODES: Final = {401: "Unauthorized", 403: "Forbidden", 404: "ResourceNotFound", 429: "TooManyRequests"}
 _HTML: Final = (
@@ -46,7 +44,7 @@ class Request:
 
     Attributes:
         host: of the Host header, with the port.
-        endpoint: None: the discovery document, or a path that nothing answers.
+        endpoint: None: discovery, a device code, or a path that nothing answers.
         query_names: the names in the query, in their order.
         has_authorization: whether an Authorization header came.
         faults: what it met.
@@ -75,7 +73,7 @@ class Routes:
         self,
         api: ExportApi,
         storage: Storage,
-        tokens: TokenAuthority,
+        identity: Identity,
         faults: Faults,
         *,
         admin_token: str,
@@ -83,7 +81,7 @@ class Routes:
     ) -> None:
         self._api = api
         self._storage = storage
-        self._tokens = tokens
+        self._identity = identity
         self._faults = faults
         self._admin_token = admin_token
         self._advance = advance
@@ -101,9 +99,8 @@ class Routes:
         if asked.path in ROUTES:
             endpoint, inventory = ROUTES[asked.path]
             return self._answer(asked, endpoint, inventory, None, self._api.answer)
-        if asked.path.endswith(("/oauth2/v2.0/token", IMDS_PATH, APP_SERVICE_PATH)):
-            return self._answer(asked, Endpoint.TOKEN, None, None, self._identity)
-        return self._answer(asked, None, None, None, self._identity)
+        token = Endpoint.TOKEN if gives_tokens(asked.path) else None
+        return self._answer(asked, token, None, None, self._identity.answer)
 
     def answer_storage(self, asked: Asked) -> Answering:
         """Answer a request to the storage host."""
@@ -138,54 +135,6 @@ class Routes:
             )
         )
         return answer, due
-
-    def _identity(self, asked: Asked, _: tuple[Fault, ...]) -> Answer:
-        """The authority: discovery, tokens, device codes, managed identities."""
-        pieces = asked.path.strip("/").split("/")
-        tenant, rest = pieces[0], "/".join(pieces[1:])
-        base_url = f"https://{asked.host}"
-        try:
-            if rest in ("v2.0/.well-known/openid-configuration", ".well-known/openid-configuration"):
-                return json_answer(self._tokens.discovery(base_url, tenant))
-            if asked.path == "/common/discovery/instance":
-                return json_answer(
-                    {
-                        "tenant_discovery_endpoint": f"{base_url}/{self._tokens.client.tenant_id}/v2.0/.well-known/openid-configuration",
-                        "metadata": [],
-                    }
-                )
-            if rest == "discovery/v2.0/keys":
-                return json_answer({"keys": []})
-            if rest == "oauth2/v2.0/token" and asked.method == "POST":
-                return json_answer(self._tokens.token(asked.form, token_url=base_url + asked.path, tenant=tenant))
-            if rest == "oauth2/v2.0/devicecode" and asked.method == "POST":
-                return json_answer(self._tokens.device_code(asked.form, base_url=base_url, tenant=tenant))
-            if asked.path in (IMDS_PATH, APP_SERVICE_PATH):
-                return self._managed_identity(asked)
-        except AuthorityError as error:
-            return json_answer(error.document(datetime.now(UTC)), status=error.status)
-        return api_error(404, "ResourceNotFound", "Nothing answers this path.")
-
-    def _managed_identity(self, asked: Asked) -> Answer:
-        header = asked.headers.get("X-IDENTITY-HEADER", "")
-        if asked.path == APP_SERVICE_PATH and not hmac.compare_digest(header, self._tokens.client.identity_header):
-            return json_answer({"statusCode": 401, "message": "The identity header is wrong."}, status=401)
-        if asked.path == IMDS_PATH and asked.headers.get("Metadata") != "true":
-            return json_answer(
-                {"error": "bad_request_102", "error_description": "Required metadata header not specified"}, status=400
-            )
-        resource = asked.query.get("resource", "")
-        if not resource.startswith("https://") or resource.endswith("/.default"):
-            return json_answer(
-                {
-                    "error": "invalid_resource",
-                    "error_description": "The resource is not known.",
-                    "statusCode": 500,
-                    "message": "The resource is not known.",
-                },
-                status=400,
-            )
-        return json_answer(self._tokens.managed_identity_token(resource))
 
     def _admin(self, asked: Asked) -> Answer:
         """The simulator's own endpoint: faults, generations, requests."""

@@ -92,7 +92,8 @@ class Server:
             self._loop.set_default_executor(workers)
             try:
                 for listener in self._listeners:
-                    runners.append(await self._listen(listener))
+                    runner = await self._listen(listener)
+                    runners.append(runner)
             except OSError as error:
                 self._error = error
                 self._stopping.set()
@@ -169,7 +170,12 @@ class Server:
 async def _asked(request: web.BaseRequest) -> Asked:
     """The request, with its raw query and a body of bounded size."""
     raw_query = request.raw_path.partition("?")[2]
-    body = await request.content.read(_BODY_MAX) if request.body_exists else b""
+    body = b""
+    while request.body_exists and len(body) < _BODY_MAX:
+        more = await request.content.readany()
+        if not more:
+            break
+        body += more
     is_form = request.content_type == "application/x-www-form-urlencoded"
     return Asked(
         method=request.method,

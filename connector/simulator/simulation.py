@@ -19,9 +19,10 @@ from connector.simulator.api import ExportApi, PageShape
 from connector.simulator.certificates import Authority, Certificate
 from connector.simulator.export import RECORDS_OF_PART_MAX, Exports
 from connector.simulator.faults import Faults
+from connector.simulator.identity import APP_SERVICE_PATH, Identity
 from connector.simulator.layouts import normal_records
 from connector.simulator.limits import RateLimiter, RateLimits
-from connector.simulator.routes import APP_SERVICE_PATH, Request, Routes
+from connector.simulator.routes import Request, Routes
 from connector.simulator.server import LOOPBACK, Listener, Server
 from connector.simulator.storage import Storage
 from connector.simulator.tokens import APPLICATION_ROLE, DEFENDER_AUDIENCE, Client, TokenAuthority
@@ -134,7 +135,7 @@ class Simulator:
         """The time of the generation that is served."""
         return self._exports.current.generated_at
 
-    def settings(self, **others: Any) -> dict[str, Any]:
+    def settings(self, **others: object) -> dict[str, Any]:
         """The `[source]` table of a connector that talks to this simulator, with other keys added or replaced."""
         return {
             "tenant_id": self.tenant_id,
@@ -187,7 +188,12 @@ class Simulator:
             self._exports, storage, self.tokens, limiter, frozenset({DEFENDER_AUDIENCE}), page_shape=self.page_shape
         )
         self._routes = Routes(
-            api, storage, self.tokens, self.faults, admin_token=self.admin_token, advance=self.advance
+            api,
+            storage,
+            Identity(self.tokens),
+            self.faults,
+            admin_token=self.admin_token,
+            advance=self.advance,
         )
         authority = Authority()
         authority.write_bundle(folder / "ca.pem")
@@ -216,8 +222,10 @@ def run_simulator(
     """Serve until `stop` is set, and go on by a generation every interval.
 
     Args:
-        interval_seconds: between generations; 0: never.
+        simulator: not yet entered.
+        interval_seconds: between generations; 0: no second one.
         announce: told once it listens, and after each new generation.
+        stop: ends it; set from a signal or another thread.
 
     Raises:
         ConfigError: a port is taken.

@@ -102,7 +102,10 @@ class Storage:
             return storage_error(403, "AuthenticationFailed", _FAILED, "Signature did not match.")
         now = self._clock().strftime(_TIME)
         if expired or now >= ends:
-            detail = f"Signature not valid in the specified key time frame: Start [{begins}] - Expiry [{ends}] - Current [{now}]"
+            detail = (
+                f"Signature not valid in the specified key time frame: Start [{begins}] - Expiry [{ends}] - Current"
+                f" [{now}]"
+            )
             return storage_error(403, "AuthenticationFailed", _FAILED, detail)
         return None
 

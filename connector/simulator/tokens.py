@@ -195,8 +195,8 @@ class TokenAuthority:
             return Refusal(
                 403,
                 "Forbidden",
-                f"The application does not have any of the required application permissions ({APPLICATION_ROLE}) to access"
-                " the resource.",
+                f"The application does not have any of the required application permissions ({APPLICATION_ROLE}) to"
+                " access the resource.",
             )
         return None
 

@@ -8,11 +8,9 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass
-from functools import cache
 from typing import TYPE_CHECKING, Final
 
 from connector.model import Inventory
-from connector.simulator import products_plain, products_third_party, products_unix, products_windows
 from connector.simulator.catalogue import KINDS, Branch, Product, read_products
 
 if TYPE_CHECKING:
@@ -27,6 +25,8 @@ RELEASES_APART: Final = 1 << 24
 
 SHELVES: Final = {"w": "w", "s": "s", "m": "m", "rpm": "l", "deb": "l"}
 """What a device chooses from, and the kind whose shares count: Linux packages come as RPM or Debian packages."""
+
+_TABLES: Final = {Inventory.CPE: ("windows", "macos", "linux"), Inventory.NON_CPE: ("non_cpe",)}
 
 _UNFIT: Final = {
     "rpm": re.compile(r"ubuntu|dfsg|build|deb|~2[24]\.04"),
@@ -108,25 +108,16 @@ class Catalogue:
     systems: Mapping[str, tuple[Candidate, ...]]
 
 
-@cache
-def _products(inventory: Inventory) -> tuple[Product, ...]:
-    if inventory is Inventory.NON_CPE:
-        return read_products(products_plain.NON_CPE)
-    windows = products_windows.MICROSOFT + products_third_party.DESKTOP + products_third_party.COMPONENTS
-    return read_products(windows + products_unix.MACOS + products_unix.LINUX)
-
-
-@cache
-def _systems() -> tuple[Product, ...]:
-    return read_products(products_windows.OPERATING_SYSTEMS + products_unix.OPERATING_SYSTEMS)
-
-
 def make_catalogue(seed: int, *, churn: float, start: date) -> Catalogue:
     """The catalogue of a fleet: the same for the same seed, churn and start."""
     calendar = _Calendar(seed, churn, start)
-    systems = {kind: calendar.candidates(_systems(), kind, permanent=True) for kind in KINDS}
+    systems = {kind: calendar.candidates(read_products("systems"), kind, permanent=True) for kind in KINDS}
+    products = {
+        inventory: [product for table in tables for product in read_products(table)]
+        for inventory, tables in _TABLES.items()
+    }
     software = {
-        (inventory, shelf): calendar.candidates(_products(inventory), shelf)
+        (inventory, shelf): calendar.candidates(products[inventory], shelf)
         for inventory in Inventory
         for shelf in SHELVES
     }
