@@ -49,14 +49,22 @@ class Endpoint:
     Args:
         listen: host and port; port 0 takes a free one.
         paths: what answers a path. Called in the server's thread, one after the other: an answer should not take long.
+        request_seconds_max: from accepting a connection to having answered it.
 
     Raises:
         ConfigError: on entering, where the address cannot be listened on.
     """
 
-    def __init__(self, listen: Address, paths: Mapping[str, Callable[[], Answer]]) -> None:
+    def __init__(
+        self,
+        listen: Address,
+        paths: Mapping[str, Callable[[], Answer]],
+        *,
+        request_seconds_max: float = REQUEST_SECONDS_MAX,
+    ) -> None:
         self.address = listen
         self._paths = paths
+        self._request_seconds_max = request_seconds_max
         self._connections: set[asyncio.Task[None]] = set()
         self._started = threading.Event()
         self._thread: threading.Thread | None = None
@@ -97,7 +105,7 @@ class Endpoint:
         self._connections.add(connection)
         try:
             with suppress(TimeoutError, OSError, asyncio.IncompleteReadError):
-                async with asyncio.timeout(REQUEST_SECONDS_MAX):
+                async with asyncio.timeout(self._request_seconds_max):
                     writer.write(await self._response(reader))
                     await writer.drain()
                     writer.close()

@@ -70,7 +70,9 @@ _JWT: Final = re.compile(r"\beyJ[A-Za-z0-9_-]{4,}\.[A-Za-z0-9_.-]+")
 _SCHEME: Final = re.compile(r"\b((?i:bearer|basic))(\s+)(?=[a-z]*[A-Z0-9+/_])[A-Za-z0-9._~+/=-]{8,}")
 _QUERY: Final = re.compile(rf"(\?|%3[fF])({_CHUNK}+)")
 _ASSIGNED: Final = re.compile(rf"(?i)(?<![a-z])((?:{_NAMES}|\$?skiptoken)(?:=|%3d))[^\s\"'<>&,;]+")
-_QUOTED: Final = re.compile(rf"((\\*[\"'])(?i:{_NAMES})\2\s*:\s*b?)(\\*[\"'])(?:(?!\3)(?:\\.|.))*(\3|$)", re.DOTALL)
+_QUOTED: Final = re.compile(
+    rf"((\\{{0,3}}[\"'])(?i:{_NAMES})\2\s{{0,9}}:\s{{0,9}}b?)(\\{{0,3}}[\"'])(?:(?!\3)(?:\\.|.))*(\3|$)", re.DOTALL
+)
 _USER: Final = re.compile(r"(?<=://)[^\s/@\"'<>]+@")
 _PRIVATE_KEY: Final = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----[^-]*(?:-----END [A-Z ]*PRIVATE KEY-----)?")
 
@@ -160,7 +162,8 @@ def _forms(secret: str) -> set[str]:
     user, colon, password = secret.partition(":")
     if user and colon and len(password) >= 4 and not password.startswith("//"):  # noqa: PLR2004 - shorter ones are words of every text
         parts.add(password)
-    spoken = {form for part in parts for form in (part, escape(part), json.dumps(part)[1:-1], repr(part)[1:-1])}
+    spoken = {form for part in parts for form in (part, escape(part), repr(part)[1:-1])}
+    spoken |= {json.dumps(part, ensure_ascii=ascii_only)[1:-1] for part in parts for ascii_only in (True, False)}
     quoted = {
         form
         for part in parts
