@@ -101,7 +101,11 @@ def simulate(
     faults: Annotated[Path | None, typer.Option(help="JSON file of faults to play.")] = None,
 ) -> None:
     """Serve the simulated export API over HTTPS, for trying the connector against it."""
-    demonstration.simulate(devices=devices, seed=seed, port=port, interval_seconds=interval_seconds, faults_file=faults)
+    stop = threading.Event()
+    with _stopped_by_signals(stop):
+        demonstration.simulate(
+            devices=devices, seed=seed, port=port, interval_seconds=interval_seconds, faults_file=faults, stop=stop
+        )
 
 
 @app.command()
