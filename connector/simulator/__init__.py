@@ -28,6 +28,7 @@ from connector.simulator.api import PageShape
 from connector.simulator.certificates import Certificate
 from connector.simulator.faults import Endpoint, Fault, FaultKind, Faults
 from connector.simulator.fleet import Device, Fleet
+from connector.simulator.layouts import normal_records
 from connector.simulator.limits import RateLimits
 from connector.simulator.routes import ADMIN_HEADER, ADMIN_PATH, Request
 from connector.simulator.simulation import Simulator, run_simulator
@@ -48,6 +49,7 @@ __all__ = [
     "Request",
     "Simulator",
     "federated_token",
+    "normal_records",
     "run_simulator",
 ]
 del _aiohttp, _trustme

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, urlsplit
 
 from connector.model import Inventory, Method
-from connector.simulator import distort
 from connector.simulator.answers import Answer, Asked, api_error, json_answer
+from connector.simulator.distort import distort_records, distorts_records
 from connector.simulator.export import Position, read_page
 from connector.simulator.faults import Endpoint, Fault, FaultKind
 
@@ -127,8 +127,8 @@ class ExportApi:
             cross_parts=shape is PageShape.FULL,
             empty_after_part=shape is PageShape.EMPTY,
         )
-        if distort.distorts_records(due):
-            lines = distort.records(lines, due)
+        if distorts_records(due):
+            lines = distort_records(lines, due)
         if top:
             following = None
         link = self._next_link(asked, size, position, following, kinds)

@@ -31,6 +31,7 @@ _RECORDS: Final = {
         *(line.encode("utf-8", "surrogatepass") for line in fault.lines),
     ],
     FaultKind.DUPLICATE_ROWS: lambda lines, fault: lines + _drawn(lines, fault.share),
+    FaultKind.CONFLICTING_ROWS: lambda lines, fault: lines + _each(_drawn(lines, fault.share), _moved),
     FaultKind.SHUFFLED_ROWS: lambda lines, _: _drawn(lines, 1.0),
     FaultKind.FEWER_RECORDS: lambda lines, fault: _drawn(lines, 1.0 - fault.share),
     FaultKind.ZERO_RECORDS: lambda _, __: [],
@@ -67,7 +68,7 @@ def distorts_files(due: Iterable[Fault]) -> bool:
     return any(fault.kind in _RECORDS or fault.kind in _BYTES for fault in due)
 
 
-def records(lines: list[bytes], due: Iterable[Fault]) -> list[bytes]:
+def distort_records(lines: list[bytes], due: Iterable[Fault]) -> list[bytes]:
     """The lines, one record each and without newlines, after the faults."""
     for fault in due:
         change: Callable[[list[bytes], Fault], list[bytes]] | None = _RECORDS.get(fault.kind)
@@ -79,7 +80,7 @@ def records(lines: list[bytes], due: Iterable[Fault]) -> list[bytes]:
 def file_body(lines: list[bytes], due: tuple[Fault, ...]) -> bytes:
     """The bytes of a file of these lines after the faults."""
     kinds = {fault.kind: fault for fault in due}
-    lines = records(lines, due)
+    lines = distort_records(lines, due)
     text = b"".join(line + b"\n" for line in lines)
     if FaultKind.MISSING_LAST_NEWLINE in kinds:
         text = text.removesuffix(b"\n")
@@ -126,6 +127,11 @@ def _drawn(lines: list[bytes], share: float) -> list[bytes]:
 
 def _each(lines: list[bytes], change: Callable[[dict[str, Any]], dict[str, Any]]) -> list[bytes]:
     return [json.dumps(change(json.loads(line)), ensure_ascii=False, separators=(",", ":")).encode() for line in lines]
+
+
+def _moved(record: dict[str, Any]) -> dict[str, Any]:
+    group = {"rbacGroupId": 77, "rbacGroupName": "Moved"}
+    return {**record, **{pascal(name) if "DeviceId" in record else name: value for name, value in group.items()}}
 
 
 def _other_case(record: dict[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import threading
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -42,6 +42,8 @@ class FaultKind(StrEnum):
     REDIRECT = "redirect"
     """To `url`."""
     EXPIRED_URL = "expired_url"
+    BODY = "body"
+    """200 with `text` as JSON."""
 
     # While the body is written.
     RESET_IN_BODY = "reset_in_body"
@@ -49,6 +51,8 @@ class FaultKind(StrEnum):
     """Content-Length says more than what comes."""
     SLOW_BODY = "slow_body"
     """One byte every `seconds`."""
+    ENDLESS_BODY = "endless_body"
+    """After the body come `size_bytes` of blanks; no length is told."""
 
     # The listing of the files.
     EMPTY_FILES = "empty_files"
@@ -80,6 +84,8 @@ class FaultKind(StrEnum):
     """`lines` are added as they are."""
     DUPLICATE_ROWS = "duplicate_rows"
     """A `share` of the records come twice."""
+    CONFLICTING_ROWS = "conflicting_rows"
+    """A `share` of the records come again, as if their device had moved to another group."""
     SHUFFLED_ROWS = "shuffled_rows"
     FEWER_RECORDS = "fewer_records"
     """A `share` of the records is left out."""
@@ -118,9 +124,11 @@ ENDING_KINDS: Final = frozenset(
         FaultKind.HTML_PAGE,
         FaultKind.REDIRECT,
         FaultKind.EXPIRED_URL,
+        FaultKind.BODY,
         FaultKind.RESET_IN_BODY,
         FaultKind.TRUNCATED_BODY,
         FaultKind.SLOW_BODY,
+        FaultKind.ENDLESS_BODY,
     }
 )
 """Kinds of which a request meets one at most."""
@@ -137,6 +145,7 @@ class Fault:
         part: for the n-th part only, counted from 0 in the order of the listing (blobs).
         times: how often; None: for ever.
         after: how many answers go well before.
+        headers: further headers of the answer.
         status, retry_after, url, text, share, seconds, group_id, size_bytes, lines: what the kind says of them.
     """
 
@@ -155,6 +164,7 @@ class Fault:
     group_id: int | None = None
     size_bytes: int = 1 << 30
     lines: tuple[str, ...] = ()
+    headers: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any]) -> Self:
@@ -275,7 +285,9 @@ def read_faults(values: object) -> list[Fault]:
 
 def written_faults(faults: Iterable[Fault]) -> list[dict[str, Any]]:
     """Faults as JSON values, what is not set left out."""
-    return [{name: value for name, value in asdict(fault).items() if value not in (None, "", ())} for fault in faults]
+    return [
+        {name: value for name, value in asdict(fault).items() if value not in (None, "", (), {})} for fault in faults
+    ]
 
 
 def _concerns(fault: Fault, endpoint: Endpoint, inventory: Inventory | None, part: int | None) -> bool:

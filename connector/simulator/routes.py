@@ -8,7 +8,7 @@ from __future__ import annotations
 import hmac
 import json
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -35,6 +35,7 @@ _CODES: Final = {401: "Unauthorized", 403: "Forbidden", 404: "ResourceNotFound",
 _HTML: Final = (
     b"<!DOCTYPE html><html><head><title>Sign in</title></head><body>Please sign in to the network.</body></html>"
 )
+_JSON: Final = {"Content-Type": "application/json"}
 _UNANSWERED: Final = frozenset({FaultKind.CONNECTION_RESET, FaultKind.HANG})
 
 
@@ -121,7 +122,9 @@ class Routes:
         answer: Answer | None = None
         if not _UNANSWERED & set(kinds):
             instead = (_instead(fault, endpoint) for fault in due)
-            answer = next((found for found in instead if found), None) or answering(asked, due)
+            found = next((answer for answer in instead if answer), None) or answering(asked, due)
+            more = {name: value for fault in due for name, value in fault.headers.items()}
+            answer = replace(found, headers={**found.headers, **more})
         self._requests.append(
             Request(
                 method=asked.method,
@@ -189,6 +192,7 @@ def _instead(fault: Fault, endpoint: Endpoint | None) -> Answer | None:
     plain = {
         FaultKind.EMPTY_BODY: Answer(200, b"", {}),
         FaultKind.NO_CONTENT: Answer(204, b"", {}),
+        FaultKind.BODY: Answer(200, fault.text.encode("utf-8", "surrogatepass"), _JSON),
         FaultKind.HTML_PAGE: Answer(200, _HTML, {"Content-Type": "text/html; charset=utf-8"}),
     }
     return plain.get(fault.kind)

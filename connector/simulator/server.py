@@ -32,6 +32,10 @@ _BODY_MAX: Final = 1 << 20
 _WORKERS: Final = 4
 _START_SECONDS: Final = 30
 _CHECK_SECONDS: Final = 0.1
+_BLANKS: Final = b" " * (1 << 16)
+_WRITTEN_BADLY: Final = frozenset(
+    {FaultKind.SLOW_BODY, FaultKind.ENDLESS_BODY, FaultKind.RESET_IN_BODY, FaultKind.TRUNCATED_BODY}
+)
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 
 Answering = tuple[Answer | None, tuple[Fault, ...]]
@@ -66,7 +70,8 @@ class Server:
             ConfigError: a port is taken.
         """
         self._thread.start()
-        self._ready.wait(_START_SECONDS)
+        if not self._ready.wait(_START_SECONDS):
+            raise ConfigError(f"the simulator did not listen within {_START_SECONDS} s", hint="Try again.")
         if self._error:
             self._thread.join(_START_SECONDS)
             raise ConfigError(
@@ -122,27 +127,33 @@ class Server:
         if answer is None:
             _reset(request)
             return web.Response(status=500)
-        slow = kinds.get(FaultKind.SLOW_BODY)
-        if slow or FaultKind.RESET_IN_BODY in kinds or FaultKind.TRUNCATED_BODY in kinds:
-            return await self._respond_badly(request, answer, slow, reset=FaultKind.RESET_IN_BODY in kinds)
+        bad = next((fault for fault in due if fault.kind in _WRITTEN_BADLY), None)
+        if bad:
+            return await self._respond_badly(request, answer, bad)
         if isinstance(answer.body, Path):
             return web.FileResponse(answer.body, status=answer.status, headers=answer.headers)
         return web.Response(status=answer.status, body=answer.body, headers=answer.headers)
 
-    async def _respond_badly(
-        self, request: web.BaseRequest, answer: Answer, slow: Fault | None, *, reset: bool
-    ) -> web.StreamResponse:
-        body = answer.body.read_bytes() if isinstance(answer.body, Path) else answer.body
+    async def _respond_badly(self, request: web.BaseRequest, answer: Answer, fault: Fault) -> web.StreamResponse:
+        body = answer.body
+        if isinstance(body, Path):
+            body = await asyncio.to_thread(body.read_bytes)
         response = web.StreamResponse(status=answer.status, headers=answer.headers)
-        response.content_length = len(body)
+        if fault.kind is not FaultKind.ENDLESS_BODY:
+            response.content_length = len(body)
         response.force_close()
         await response.prepare(request)
         with contextlib.suppress(ConnectionError):
-            if slow:
-                await self._write_slowly(request, response, body, slow.seconds)
+            if fault.kind is FaultKind.SLOW_BODY:
+                await self._write_slowly(request, response, body, fault.seconds)
+                return response
+            if fault.kind is FaultKind.ENDLESS_BODY:
+                await response.write(body)
+                for _ in range(fault.size_bytes // len(_BLANKS)):
+                    await response.write(_BLANKS)
                 return response
             await response.write(body[: len(body) // 2])
-        if reset:
+        if fault.kind is FaultKind.RESET_IN_BODY:
             _reset(request)
         elif request.transport:
             request.transport.close()

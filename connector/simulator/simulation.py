@@ -9,7 +9,7 @@ import secrets
 import tempfile
 import time
 from dataclasses import KW_ONLY, dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -19,10 +19,11 @@ from connector.simulator.api import ExportApi, PageShape
 from connector.simulator.certificates import Authority, Certificate
 from connector.simulator.export import RECORDS_OF_PART_MAX, Exports
 from connector.simulator.faults import Faults
+from connector.simulator.fleet import Fleet
 from connector.simulator.identity import APP_SERVICE_PATH, Identity
 from connector.simulator.layouts import normal_records
 from connector.simulator.limits import RateLimiter, RateLimits
-from connector.simulator.routes import Request, Routes
+from connector.simulator.routes import ADMIN_PATH, Request, Routes
 from connector.simulator.server import LOOPBACK, Listener, Server
 from connector.simulator.storage import Storage
 from connector.simulator.tokens import APPLICATION_ROLE, DEFENDER_AUDIENCE, Client, TokenAuthority
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Callable
     from types import TracebackType
-
-    from connector.simulator.fleet import Fleet
 
 API_HOST: Final = "localhost"
 STORAGE_HOST: Final = LOOPBACK
@@ -119,6 +118,11 @@ class Simulator:
     def ca_bundle(self) -> Path:
         """The CA certificate to trust, as a PEM file."""
         return Path(self._folder.name) / "ca.pem"
+
+    @property
+    def admin_url(self) -> str:
+        """Where faults are set and generations advanced; wants `admin_token` in its header `ADMIN_HEADER`."""
+        return f"{self.api_url}{ADMIN_PATH}"
 
     @property
     def requests(self) -> tuple[Request, ...]:
@@ -213,25 +217,37 @@ class Simulator:
 
 
 def run_simulator(
-    simulator: Simulator,
     *,
-    interval_seconds: float,
+    devices: int,
+    seed: int,
+    port: int,
+    interval_seconds: int,
+    faults_file: Path | None,
     announce: Callable[[Simulator], None],
     stop: threading.Event,
 ) -> None:
-    """Serve until `stop` is set, and go on by a generation every interval.
+    """Serve a fleet until `stop` is set, with the published rate limits, and go on by a generation every interval.
+
+    The fleet's time is the time of day: generations are as far apart as the interval, in whole minutes.
 
     Args:
-        simulator: not yet entered.
-        interval_seconds: between generations; 0: no second one.
-        announce: told once it listens, and after each new generation.
+        devices: of the fleet.
+        seed: the same seed is the same fleet.
+        port: of the API; 0: a free one. Storage has the port after it.
+        interval_seconds: between two generations.
+        faults_file: faults to play, as JSON.
+        announce: told once, when it listens.
         stop: ends it; set from a signal or another thread.
 
     Raises:
-        ConfigError: a port is taken.
+        ConfigError: a port is taken, the file of faults is wrong, or the fleet cannot be made so.
     """
+    minutes = max(1, -(-interval_seconds // 60))
+    fleet = Fleet(seed=seed, devices=devices, start=_now(), interval=timedelta(minutes=minutes))
+    simulator = Simulator(fleet, port=port, storage_port=port + 1 if port else 0, rate_limits=RateLimits())
+    if faults_file:
+        simulator.faults.load(faults_file)
     with simulator:
         announce(simulator)
-        while not stop.wait(interval_seconds or None):
+        while not stop.wait(interval_seconds):
             simulator.advance()
-            announce(simulator)
