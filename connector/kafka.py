@@ -41,8 +41,8 @@ FENCED_HINT: Final = (
     "Only one instance may publish under a transactional id: stop the other one, or give this one an own"
     " kafka.transactional_id and topic_prefix."
 )
-_TOPIC_HINT: Final = "Create the topics with `mde-inventory setup`, or have an administrator create them."
-_ACL_HINT: Final = (
+TOPIC_HINT: Final = "Create the topics with `mde-inventory setup`, or have an administrator create them."
+ACL_HINT: Final = (
     "Grant this client's principal Write and Describe on the topics and on the transactional id, Read on the"
     " checkpoints topic, and IdempotentWrite on the cluster."
 )
@@ -57,10 +57,10 @@ AWAY_HINT: Final = "Look at bootstrap.servers in [kafka.client], at the network 
 AGAIN_HINT: Final = "Nothing is lost: what is staged is published by the next poll, from Kafka's own checkpoint."
 
 _REJECTED_BY_HINT: Final[dict[str, tuple[str, ...]]] = {
-    _TOPIC_HINT: (
+    TOPIC_HINT: (
         "UNKNOWN_TOPIC_OR_PART", "_UNKNOWN_TOPIC", "_UNKNOWN_PARTITION", "UNKNOWN_TOPIC_ID", "TOPIC_EXCEPTION",
     ),
-    _ACL_HINT: (
+    ACL_HINT: (
         "TOPIC_AUTHORIZATION_FAILED", "CLUSTER_AUTHORIZATION_FAILED", "TRANSACTIONAL_ID_AUTHORIZATION_FAILED",
         "GROUP_AUTHORIZATION_FAILED", "DELEGATION_TOKEN_AUTHORIZATION_FAILED",
     ),
@@ -142,9 +142,9 @@ class _Log:
 
 def settings(client: Mapping[str, Any], reports: Reports, owned: Mapping[str, Any]) -> dict[str, Any]:
     """What a librdkafka client is given: our default name, the user's table over it, and what we own over both."""
-    table = {**SHARED_DEFAULTS, **client, "statistics.interval.ms": 0, **owned}
-    said = {key: str(value).lower() if isinstance(value, bool) else value for key, value in table.items()}
-    return {**said, "error_cb": reports.note_trouble, "logger": _Log()}
+    said = {key: str(value).lower() if isinstance(value, bool) else value for key, value in client.items()}
+    ours = {"statistics.interval.ms": 0, **owned, "error_cb": reports.note_trouble, "logger": _Log()}
+    return {**SHARED_DEFAULTS, **said, **ours}
 
 
 def made(make: Callable[[dict[str, Any]], Client], table: dict[str, Any]) -> Client:

@@ -25,6 +25,8 @@ log = logger(__name__)
 WAIT_SECONDS: Final = 0.5
 """How long one look for messages waits: what Ctrl-C waits for at most."""
 METADATA_SECONDS: Final = 30.0
+APPEARS_SECONDS_MAX: Final = 5.0
+APPEARS_EVERY_SECONDS: Final = 0.2
 MESSAGES_AT_ONCE_MAX: Final = 500
 
 OWNED: Final[dict[str, Any]] = {
@@ -40,6 +42,8 @@ OWNED: Final[dict[str, Any]] = {
 
 _GROUP_CODES: Final = frozenset({KafkaError.GROUP_AUTHORIZATION_FAILED, KafkaError._WAIT_COORD})  # noqa: SLF001 - public
 """About a consumer group, of which we are none."""
+
+_APPEARING_CODES: Final = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.LEADER_NOT_AVAILABLE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,22 +95,27 @@ class Reader:
         self._consumer.close()
 
     def partitions(self, topic: str, *, seconds: float = METADATA_SECONDS) -> list[int]:
-        """The partitions of a topic.
+        """The partitions of a topic. One that has just been made takes a moment to be known everywhere.
 
         Raises:
             SinkRejected: there is no such topic, or this client may not know of it.
-            SinkUnavailable: no answer in time.
+            SinkUnavailable: no answer in `seconds`.
         """
         doing = f"looking for topic {topic}"
-        try:
-            found = self._consumer.list_topics(topic, timeout=seconds).topics[topic]
-        except KafkaException as error:
-            # The reason of a time-out is told when events are looked at.
-            self._consumer.poll(0)
-            raise translated(error_of(error), doing, self._reports) from error
-        if found.error is not None:
-            raise translated(found.error, doing)
-        return sorted(found.partitions)
+        deadline = time.monotonic() + seconds
+        appears_by = time.monotonic() + min(seconds, APPEARS_SECONDS_MAX)
+        while True:
+            try:
+                found = self._consumer.list_topics(topic, timeout=max(deadline - time.monotonic(), 0.1)).topics[topic]
+            except KafkaException as error:
+                # The reason of a time-out is told when events are looked at.
+                self._consumer.poll(0)
+                raise translated(error_of(error), doing, self._reports) from error
+            if found.error is None:
+                return sorted(found.partitions)
+            if found.error.code() not in _APPEARING_CODES or time.monotonic() >= appears_by:
+                raise translated(found.error, doing)
+            self._consumer.poll(APPEARS_EVERY_SECONDS)
 
     def read(
         self, topic: str, *, partition: int, deadline_seconds: float, until: Callable[[Incoming], bool] | None = None
@@ -161,7 +170,10 @@ class Reader:
 
     def _messages(self, doing: str) -> Iterator[Message]:
         """What has come: messages, and ends of partitions as errors. Other trouble is raised, or gets better."""
-        for message in self._consumer.consume(MESSAGES_AT_ONCE_MAX, timeout=WAIT_SECONDS):
+        first = self._consumer.poll(WAIT_SECONDS)
+        if first is None:
+            return
+        for message in (first, *self._consumer.consume(MESSAGES_AT_ONCE_MAX, timeout=0)):
             error = message.error()
             if error is None or error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - its public name
                 yield message

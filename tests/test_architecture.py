@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).parents[1] / "connector"
 
 OWNERS = {
     "aiohttp": {"simulator"},
-    "confluent_kafka": {"sink", "reader"},
+    "confluent_kafka": {"kafka", "reader", "sink", "topics"},
     "confluent_kafka.admin": {"topics"},
     "confluent_kafka.schema_registry": {"registry"},
     "cryptography": {"auth", "simulator"},
