@@ -106,7 +106,8 @@ class Part:
         name: the remote file's name without its query, or `page-N`; for people, never used as a path.
         lines: number of lines that are not blank.
         size_bytes: decompressed size.
-        spellings: the property names seen in it, by their lower-case form: `{"deviceid": ("DeviceId",)}`.
+        spellings: the documented property names seen in it, by their lower-case form: `{"deviceid": ("DeviceId",)}`.
+        rejected: lines of the remote file that could not be read and were set aside; they are not in `lines`.
     """
 
     path: Path
@@ -114,6 +115,7 @@ class Part:
     lines: int
     size_bytes: int
     spellings: Mapping[str, tuple[str, ...]]
+    rejected: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,8 +126,8 @@ class Snapshot:
         snapshot_id: `cpe-20261123T080000Z`, the same through both flavours; where the generation is unknown, the
             time of the walk and 8 digits of a digest of the content.
         generated_at: time of the generation, or of the walk where the API does not tell (`generation_known`).
-        content_digest: hex SHA-256 over the lines, order of parts included; tells a repeat where the generation
-            is unknown.
+        content_digest: hex SHA-256, over the lines of a walk through pages, or over the files as they came; tells a
+            repeat where the generation is unknown.
         fetched_bytes: bytes that came over the network for it, in this process.
     """
 
@@ -142,6 +144,11 @@ class Snapshot:
     def lines(self) -> int:
         """Number of lines that are not blank, over all parts."""
         return sum(part.lines for part in self.parts)
+
+    @property
+    def rejected(self) -> int:
+        """Number of lines that could not be read and were set aside, over all parts."""
+        return sum(part.rejected for part in self.parts)
 
     @property
     def size_bytes(self) -> int:
