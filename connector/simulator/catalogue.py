@@ -134,10 +134,15 @@ def read_products(table: str) -> tuple[Product, ...]:
     """
     text = resources.files(__package__).joinpath("products", f"{table}.txt").read_text(encoding="utf-8")
     lines = (line.strip() for line in text.splitlines())
-    return tuple(_product(line) for line in lines if line and not line.startswith("#"))
+    return tuple(read_product(line) for line in lines if line and not line.startswith("#"))
 
 
-def _product(line: str) -> Product:
+def read_product(line: str) -> Product:
+    """One line of a table.
+
+    Raises:
+        ValueError: it is not of the form that the module's docstring gives.
+    """
     columns = [column.strip() for column in f"{line} ".split(" | ")]
     if len(columns) != 5:  # noqa: PLR2004 - the module's docstring names the five columns
         raise ValueError(f"not five columns: {line}")
