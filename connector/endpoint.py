@@ -27,6 +27,7 @@ log = logger(__name__)
 REQUEST_BYTES_MAX: Final = 8_192
 REQUEST_SECONDS_MAX: Final = 5.0
 CONNECTIONS_MAX: Final = 32
+START_SECONDS_MAX: Final = 10.0
 METHODS: Final = ("GET", "HEAD")
 REQUEST_WORDS: Final = 3
 """Method, target, version."""
@@ -77,13 +78,14 @@ class Endpoint:
         self.address = (host, port)
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve(listener)), name="http", daemon=True)
         self._thread.start()
-        self._started.wait()
+        if not self._started.wait(START_SECONDS_MAX):
+            raise ConfigError("http.listen: the server did not start", hint="The log says why.")
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._loop is not None and self._thread is not None:
             self._loop.call_soon_threadsafe(self._stop.set)
-            self._thread.join()
+            self._thread.join(START_SECONDS_MAX)
 
     async def _serve(self, listener: socket.socket) -> None:
         """Serve until stopped, then cut what is still open."""
@@ -96,13 +98,17 @@ class Endpoint:
             connection.cancel()
         await asyncio.gather(*self._connections, return_exceptions=True)
 
-    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One connection: one request within its limits. Whoever keeps none of them gets no answer."""
-        connection = asyncio.current_task()
-        if connection is None or len(self._connections) >= CONNECTIONS_MAX:
+    def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """A new connection: served by a task of its own, or closed at once where there are too many."""
+        if len(self._connections) >= CONNECTIONS_MAX:
             writer.transport.abort()
             return
+        connection = asyncio.ensure_future(self._serve_one(reader, writer))
         self._connections.add(connection)
+        connection.add_done_callback(self._connections.discard)
+
+    async def _serve_one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One request within its limits. Whoever keeps none of them gets no answer."""
         try:
             with suppress(TimeoutError, OSError, asyncio.IncompleteReadError):
                 async with asyncio.timeout(self._request_seconds_max):
@@ -111,7 +117,6 @@ class Endpoint:
                     writer.close()
                     await writer.wait_closed()
         finally:
-            self._connections.discard(connection)
             writer.transport.abort()
 
     async def _response(self, reader: asyncio.StreamReader) -> bytes:

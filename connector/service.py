@@ -56,12 +56,16 @@ class Pace:
     """How the service measures time and takes its leave.
 
     Attributes:
+        grace_seconds: for a running poll to end after a stop was asked for.
+        poll_seconds_max: a poll that takes longer is stuck.
+        tick_seconds: the longest single wait between polls.
         monotonic: seconds of a clock that nobody can set.
         leave: ends the process at once, with an exit code. Not `sys.exit`: a library that waits would keep it.
     """
 
     grace_seconds: float = GRACE_SECONDS
     poll_seconds_max: float = POLL_SECONDS_MAX
+    tick_seconds: float = TICK_SECONDS
     monotonic: Callable[[], float] = elapsed_seconds
     leave: Callable[[int], object] = os._exit
 
@@ -163,7 +167,7 @@ class Service:
         """Wait in short steps: each shows that the thread lives, and notices at once that the machine has slept."""
         while not self._stop.is_set() and (now := self._pace.monotonic()) < due:
             self._health = replace(self._health, ticked_at=now)
-            self._stop.wait(min(due - now, TICK_SECONDS))
+            self._stop.wait(min(due - now, self._pace.tick_seconds))
 
     def _end(self, error: ConnectorError) -> None:
         """The poll said that there is to be no other."""
