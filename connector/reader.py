@@ -25,7 +25,7 @@ log = logger(__name__)
 WAIT_SECONDS: Final = 0.5
 """How long one look for messages waits: what Ctrl-C waits for at most."""
 METADATA_SECONDS: Final = 30.0
-APPEARS_SECONDS_MAX: Final = 5.0
+APPEARS_SECONDS_MAX: Final = 3.0
 APPEARS_EVERY_SECONDS: Final = 0.2
 MESSAGES_AT_ONCE_MAX: Final = 500
 

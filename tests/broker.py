@@ -56,6 +56,8 @@ controller.listener.names=CONTROLLER
 listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
 log.dirs={data}
 auto.create.topics.enable=false
+authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+allow.everyone.if.no.acl.found=true
 num.partitions=1
 default.replication.factor=1
 offsets.topic.replication.factor=1
@@ -73,7 +75,8 @@ log.cleaner.backoff.ms=200
 log.cleaner.dedupe.buffer.size=8388608
 log.segment.delete.delay.ms=1000
 """
-"""One node that is broker and controller; time-outs and compaction act within a test's patience."""
+"""One node that is broker and controller. Everything is allowed unless a test says otherwise for one resource, and
+time-outs and compaction act within a test's patience."""
 
 
 class Missing(Exception):
@@ -114,8 +117,9 @@ class Process:
         return self._log_path.read_text(encoding="utf-8", errors="replace")
 
     def tail(self) -> str:
-        """The end of what it has written."""
-        return "\n".join(self.log().splitlines()[-LOG_LINES_SHOWN:])
+        """The end of what it has written, without lists of settings."""
+        lines = [line for line in self.log().splitlines() if not line.startswith("\t")]
+        return "\n".join(lines[-LOG_LINES_SHOWN:])
 
     def signal(self, number: signal.Signals) -> None:
         """A signal for the whole group."""

@@ -13,7 +13,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import pytest
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]  # documented there
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # the documented place of them all
+    AclBinding,
+    AclBindingFilter,
+    AclOperation,
+    AclPermissionType,
+    AdminClient,
+    NewTopic,
+    ResourcePatternType,
+    ResourceType,
+)
 
 from tests.broker import Broker, ContainerBroker, LocalBroker, Missing, Registry, session_broker, session_registry
 
@@ -24,7 +33,7 @@ if TYPE_CHECKING:
 REQUIRE_VARIABLE = "MDE_TEST_REQUIRE_BROKER"
 CONSUME_SECONDS_MAX = 60
 
-REAL_FIXTURES = frozenset({"broker", "private_broker", "registry_url"})
+REAL_FIXTURES = frozenset({"broker", "local_broker", "private_broker", "registry_url"})
 """What only a real component can give."""
 
 
@@ -177,6 +186,14 @@ def broker(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 @pytest.fixture
+def local_broker(request: pytest.FixtureRequest, broker: Broker) -> LocalBroker:
+    """The session's broker where it is one of ours, so that ACLs may be set for a topic or a transactional id."""
+    if not isinstance(broker, LocalBroker):
+        _missing(request, f"a broker whose ACLs may be set; there is {broker.origin}")
+    return broker
+
+
+@pytest.fixture
 def private_broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[LocalBroker]:
     """A local broker for this test alone, which may `stop`, `kill`, `start`, `pause` and `resume` it."""
     components = request.config.stash[COMPONENTS]
@@ -219,6 +236,39 @@ def create_topic(request: pytest.FixtureRequest) -> Callable[..., str]:
 
 
 @pytest.fixture
+def allow_only(local_broker: LocalBroker) -> Iterator[Callable[..., None]]:
+    """`allow_only(name, "WRITE", …, kind=ResourceType.TOPIC)`: in this test nothing else is allowed there."""
+    admin = AdminClient({"bootstrap.servers": local_broker.bootstrap_servers})
+    made: list[AclBinding] = []
+
+    def allow(
+        name: str,
+        *operations: str,
+        kind: ResourceType = ResourceType.TOPIC,
+        principal: str = "User:ANONYMOUS",
+    ) -> None:
+        bindings = [
+            AclBinding(
+                kind,
+                name,
+                ResourcePatternType.LITERAL,
+                principal,
+                "*",
+                AclOperation[operation],
+                AclPermissionType.ALLOW,
+            )
+            for operation in operations
+        ]
+        for future in admin.create_acls(bindings).values():
+            future.result(30)
+        made.extend(bindings)
+
+    yield allow
+    for future in admin.delete_acls([AclBindingFilter(*_fields(binding)) for binding in made]).values():
+        future.result(30)
+
+
+@pytest.fixture
 def consume(request: pytest.FixtureRequest) -> Callable[..., list[Consumed]]:
     """`consume(topic, at=broker, isolation="read_committed")`: every message up to the end, in order per partition."""
 
@@ -250,6 +300,18 @@ def consume_all(bootstrap_servers: str, topic: str, *, isolation: str = "read_co
         return list(_read_to_end(consumer, len(partitions.partitions)))
     finally:
         consumer.close()
+
+
+def _fields(binding: AclBinding) -> tuple[Any, ...]:
+    return (
+        binding.restype,
+        binding.name,
+        binding.resource_pattern_type,
+        binding.principal,
+        binding.host,
+        binding.operation,
+        binding.permission_type,
+    )
 
 
 def _read_to_end(consumer: Consumer, partitions: int) -> Iterator[Consumed]:
