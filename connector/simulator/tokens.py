@@ -280,10 +280,7 @@ class TokenAuthority:
         if not itself or token_url not in audiences or header.get("alg") not in ("RS256", "PS256"):
             raise AuthorityError("invalid_client", 700027, "Client assertion contains an invalid claim.", status=401)
         expected = self.client.certificate_thumbprint
-        if (
-            expected
-            and header.get("x5t#S256") != base64.urlsafe_b64encode(bytes.fromhex(expected)).rstrip(b"=").decode()
-        ):
+        if expected and str(header.get("x5t#S256")).rstrip("=") != _base64(bytes.fromhex(expected)):
             raise AuthorityError(
                 "invalid_client", 700027, "The certificate is not registered on the application.", status=401
             )
@@ -296,9 +293,7 @@ class TokenAuthority:
         return decoded[1] if decoded else None
 
     def _signature(self, signed: str) -> str:
-        return (
-            base64.urlsafe_b64encode(hashlib.shake_256(self._key + signed.encode()).digest(256)).rstrip(b"=").decode()
-        )
+        return _base64(hashlib.shake_256(self._key + signed.encode()).digest(256))
 
 
 def federated_token(*, subject: str = "system:serviceaccount:defender:connector", seconds: int = 3600) -> str:
@@ -317,7 +312,11 @@ def federated_token(*, subject: str = "system:serviceaccount:defender:connector"
 
 
 def _encoded(values: Mapping[str, Any]) -> str:
-    return base64.urlsafe_b64encode(json.dumps(values, separators=(",", ":")).encode()).rstrip(b"=").decode()
+    return _base64(json.dumps(values, separators=(",", ":")).encode())
+
+
+def _base64(content: bytes) -> str:
+    return base64.urlsafe_b64encode(content).rstrip(b"=").decode()
 
 
 def _decoded(token: str) -> tuple[dict[str, Any], dict[str, Any]] | None:
