@@ -394,6 +394,20 @@ def test_every_metric_of_the_table_is_rendered_with_its_type_and_help() -> None:
     ]
 
 
+def test_the_readme_has_the_table_of_metrics() -> None:
+    """The README's table is made of the one in the code."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    written = re.search(r"<!-- metrics\b[^>]*-->\n(.*?)<!-- /metrics -->", readme, re.DOTALL)
+    rows = [
+        f"| `{metric.name}` | {metric.kind} | {', '.join(f'`{label}`' for label in metric.labels)} | {metric.unit} |"
+        f" {metric.help} |\n"
+        for metric in METRICS
+    ]
+    head = "| metric | type | labels | unit | meaning |\n|---|---|---|---|---|\n"
+    assert written is not None
+    assert written.group(1) == head + "".join(rows)
+
+
 def test_metric_names_end_in_their_unit() -> None:
     """Seconds and bytes stand last in a name, and only a counter ends in `total`."""
     wrong = [
