@@ -284,9 +284,12 @@ def read_faults(values: object) -> list[Fault]:
 
 
 def written_faults(faults: Iterable[Fault]) -> list[dict[str, Any]]:
-    """Faults as JSON values, what is not set left out."""
+    """Faults as JSON values, with only what differs from the defaults."""
+    usual = asdict(Fault(Endpoint.TOKEN, FaultKind.STATUS))
+    named = {"endpoint", "kind"}
     return [
-        {name: value for name, value in asdict(fault).items() if value not in (None, "", (), {})} for fault in faults
+        {name: value for name, value in asdict(fault).items() if name in named or value != usual[name]}
+        for fault in faults
     ]
 
 

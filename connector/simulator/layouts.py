@@ -93,8 +93,7 @@ class Writing:
 
     def _version(self, track: Track, release: int) -> _Version:
         values = version_values(track, release, self._generation, self._fleet, self._inventory)
-        if not self._camel_case:
-            values = _as_in_files(values, track.number)
+        values = (_as_in_pages if self._camel_case else _as_in_files)(values, track.number)
         names = list(values)
         place = names.index(_FIRST_SEEN)
         before = {name: values[name] for name in names[:place]}
@@ -176,6 +175,11 @@ def _normal(value: object, field: Field) -> object:
 
 def _of_user(paths: list[str | None] | None, user: str) -> list[str]:
     return sorted({path.replace(_USER, user) for path in paths or () if path})
+
+
+def _as_in_pages(values: dict[str, Any], number: int) -> dict[str, Any]:
+    """The pages' way: empty arrays are written as `[]` or null."""
+    return {name: None if value == [] and number % 2 else value for name, value in values.items()}
 
 
 def _as_in_files(values: dict[str, Any], number: int) -> dict[str, Any]:
