@@ -65,8 +65,12 @@ class Answer:
         """Whether the body says that it is JSON."""
         return "json" in self.headers.get("content-type", "").lower()
 
-    def chunks(self, *, decoded: bool = False) -> Iterator[bytes]:
-        """The body, piece by piece as it arrives; `decoded` undoes `Content-Encoding`.
+    def chunks(self, received: Callable[[int], None] = lambda _: None, *, decoded: bool = False) -> Iterator[bytes]:
+        """The body, piece by piece as it arrives.
+
+        Args:
+            received: told how many bytes came over the network for each piece.
+            decoded: undo `Content-Encoding`.
 
         Raises:
             SourceUnavailable: it ends early, or takes too long.
@@ -77,8 +81,10 @@ class Answer:
         while True:
             with _translated(self._exchange, f"the answer of {self._exchange.what}"):
                 chunk = raw.read1(READ_BYTES, decode_content=decoded)
-            self._exchange.received(raw.tell() - counted)
-            counted = raw.tell()
+            size = raw.tell() - counted
+            counted += size
+            self._exchange.received(size)
+            received(size)
             if not chunk:
                 return
             yield chunk
@@ -88,7 +94,7 @@ class Answer:
 
         Args:
             bytes_max: refused beyond this.
-            received: told the size of each piece.
+            received: told how many bytes came over the network for each piece.
 
         Raises:
             SourceMalformed: it is larger than `bytes_max`.
@@ -96,9 +102,8 @@ class Answer:
             Stopped: asked to stop.
         """
         content = bytearray()
-        for chunk in self.chunks(decoded=True):
+        for chunk in self.chunks(received, decoded=True):
             content += chunk
-            received(len(chunk))
             if len(content) > bytes_max:
                 raise SourceMalformed(
                     f"{self._exchange.what} answers with more than {bytes_max} bytes",
