@@ -11,6 +11,7 @@ that was signed.
 from __future__ import annotations
 
 import logging
+import os
 import re
 import socket
 import threading
@@ -100,7 +101,7 @@ class Exchange:
         with self._lock:
             if self._handle is not None:
                 self._handle.close()
-            self._handle = connection.dup()
+            self._handle = socket.socket(fileno=os.dup(connection.fileno()))
 
     def end(self) -> None:
         """It is over; nothing is watched any more."""
