@@ -7,7 +7,6 @@ import pty
 import re
 import subprocess
 import sys
-import threading
 import traceback
 import warnings
 from datetime import UTC, datetime
@@ -25,6 +24,7 @@ from connector.endpoint import Answer, Endpoint
 from connector.errors import ConfigError, SourceDenied, SourceUnavailable
 from connector.pipeline import OUTCOMES
 from connector.telemetry import METRICS, Metrics, configure, logger, without_secrets
+from tests.logs import restored
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -41,14 +41,8 @@ log = logger("connector.test")
 @pytest.fixture(autouse=True)
 def _restored_logging() -> Iterator[None]:
     """Leave the interpreter's logging as it was found."""
-    root, ours = logging.getLogger(), logging.getLogger("connector")
-    before = list(root.handlers), root.level, ours.level
-    hooks = sys.excepthook, threading.excepthook
-    yield
-    logging.captureWarnings(capture=False)
-    root.handlers[:], root.level, ours.level = before[0], before[1], before[2]
-    sys.excepthook, threading.excepthook = hooks
-    root.manager._clear_cache()  # type: ignore[attr-defined]  # levels were set behind its back
+    with restored():
+        yield
 
 
 @pytest.fixture
