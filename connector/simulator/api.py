@@ -162,9 +162,15 @@ class ExportApi:
 
     def _page_answer(self, lines: list[bytes], link: str | None, *, null: bool) -> Answer:
         context = f"{self.base_url}/api/$metadata#Collection(microsoft.windowsDefenderATP.api.AssetSoftware)"
-        value = b"null" if null else b"[" + b",".join(lines) + b"]"
         last = f',"@odata.nextLink":{json.dumps(link)}' if link else ""
-        body = f'{{"@odata.context":{json.dumps(context)},"value":'.encode() + value + last.encode() + b"}"
+        begin, end = f'{{"@odata.context":{json.dumps(context)},"value":'.encode(), f"{last}}}".encode()
+        if null or not lines:
+            body = begin + (b"null" if null else b"[]") + end
+        else:
+            # Put into the first and the last record, so that a large page is joined, and held, only once.
+            lines[0] = begin + b"[" + lines[0]
+            lines[-1] += b"]" + end
+            body = b",".join(lines)
         return Answer(200, body, {"Content-Type": "application/json; odata.metadata=minimal"})
 
 

@@ -32,6 +32,7 @@ _BODY_MAX: Final = 1 << 20
 _WORKERS: Final = 4
 _START_SECONDS: Final = 30
 _CHECK_SECONDS: Final = 0.1
+_SLICE_BYTES: Final = 1 << 18
 _BLANKS: Final = b" " * (1 << 16)
 _WRITTEN_BADLY: Final = frozenset(
     {FaultKind.SLOW_BODY, FaultKind.ENDLESS_BODY, FaultKind.RESET_IN_BODY, FaultKind.TRUNCATED_BODY}
@@ -132,6 +133,8 @@ class Server:
             return await self._respond_badly(request, answer, bad)
         if isinstance(answer.body, Path):
             return web.FileResponse(answer.body, status=answer.status, headers=answer.headers)
+        if len(answer.body) > _SLICE_BYTES:
+            return await _respond_in_slices(request, answer, answer.body)
         return web.Response(status=answer.status, body=answer.body, headers=answer.headers)
 
     async def _respond_badly(self, request: web.BaseRequest, answer: Answer, fault: Fault) -> web.StreamResponse:
@@ -176,6 +179,17 @@ class Server:
         while not self._stopping.is_set() and request.transport and not request.transport.is_closing():
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), _CHECK_SECONDS)
+
+
+async def _respond_in_slices(request: web.BaseRequest, answer: Answer, body: bytes) -> web.StreamResponse:
+    """A large body a slice at a time: TLS would otherwise hold several copies of the whole."""
+    response = web.StreamResponse(status=answer.status, headers=answer.headers)
+    response.content_length = len(body)
+    await response.prepare(request)
+    view = memoryview(body)
+    for place in range(0, len(body), _SLICE_BYTES):
+        await response.write(view[place : place + _SLICE_BYTES])
+    return response
 
 
 async def _asked(request: web.BaseRequest) -> Asked:
