@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import http.client
+import re
 import socket
 import threading
 import time
@@ -9,6 +10,8 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from connector.endpoint import CONNECTIONS_MAX, REQUEST_BYTES_MAX, Answer, Endpoint
 from connector.errors import ConfigError
@@ -109,6 +112,14 @@ def test_any_other_method_is_refused(server: Endpoint, method: str) -> None:
 def test_what_is_no_request_is_refused(server: Endpoint, request_line: bytes) -> None:
     """Rubbish gets 400 and a closed connection."""
     assert ask_raw(server, request_line + b"\r\n\r\n").startswith(b"HTTP/1.1 400 ")
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50, deadline=None)
+@given(st.binary(max_size=200) | st.text(alphabet="GETHADPOS /fine?%.:1\r\n", max_size=80).map(str.encode))
+def test_any_bytes_get_a_status_or_a_closed_connection(server: Endpoint, request_bytes: bytes) -> None:
+    """Whatever is sent, what comes back is a whole response of a documented status, or nothing."""
+    received = ask_raw(server, request_bytes + b"\r\n\r\n")
+    assert received == b"" or re.match(rb"HTTP/1\.1 (200|400|404|405|431) [A-Za-z ]+\r\n", received)
 
 
 def test_a_head_that_is_too_large_is_refused(server: Endpoint) -> None:
