@@ -98,6 +98,10 @@ _AWAY_CODES: Final = _NO_REASON_CODES | {
 }
 
 
+PURGED_CODES: Final = frozenset({KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT})  # noqa: SLF001 - public names
+"""A message given up along with its transaction; why is what the transaction says."""
+
+
 class Reports:
     """What librdkafka reports beside its answers: trouble with connections, and the first message refused.
 
@@ -105,7 +109,7 @@ class Reports:
     """
 
     def __init__(self) -> None:
-        self.refused: tuple[KafkaError, Any] | None = None
+        self._refused: tuple[KafkaError, Any] | None = None
         self._latest: KafkaError | None = None
         self._earlier: KafkaError | None = None
 
@@ -116,6 +120,11 @@ class Reports:
             return self._earlier or self._latest
         return self._latest
 
+    @property
+    def refused(self) -> tuple[KafkaError, Any] | None:
+        """The first message refused, with the reason; none that was only given up along with its transaction."""
+        return None if self._refused is None or self._refused[0].code() in PURGED_CODES else self._refused
+
     def note_trouble(self, error: KafkaError) -> None:
         """What to give librdkafka as `error_cb`."""
         self._earlier = self._latest
@@ -123,12 +132,12 @@ class Reports:
 
     def note_refused(self, error: KafkaError | None, message: Any) -> None:  # noqa: ANN401 - librdkafka's message
         """What to give librdkafka as `on_delivery`, where it reports errors only."""
-        if error is not None and self.refused is None:
-            self.refused = (error, message)
+        if error is not None and self._refused is None:
+            self._refused = (error, message)
 
     def forget(self) -> None:
         """A new attempt begins; what was reported before does not explain it."""
-        self._latest = self._earlier = self.refused = None
+        self._latest = self._earlier = self._refused = None
 
 
 class _Log:

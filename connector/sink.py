@@ -51,6 +51,7 @@ TRANSACTION_SECONDS_MAX: Final = 60.0
 """The broker aborts a transaction that is older. Until then it holds back every read_committed reader of its topics."""
 ASKED_AGAIN_SECONDS: Final = 2.0
 """How long one call into librdkafka may block: what a signal waits for at most."""
+FULL_QUEUE_SECONDS: Final = 0.02
 STOP_SECONDS: Final = 5.0
 """How long Kafka is still waited for once the process is to stop."""
 SERVED_EVERY_MESSAGES: Final = 1000
@@ -170,7 +171,9 @@ class Sink:
                 self._repeat("committing", producer.commit_transaction)
         except SinkFenced as error:
             self._drop()
-            raise self._unless_timed_out(error) from error
+            if self._outlived():
+                raise SinkUnavailable(f"{error}, as the transaction outlived its time-out", hint=AGAIN_HINT) from error
+            raise
         except BaseException:
             self._drop()
             raise
@@ -189,9 +192,6 @@ class Sink:
                 raise SinkFenced("Kafka: another instance took over", hint=FENCED_HINT)
             try:
                 return self._commit_claim(self._ensure_producer())
-            except SinkFenced as error:
-                self._drop()
-                raise self._unless_timed_out(error) from error
             except SinkUnavailable:
                 self._drop()
                 if not kept or attempt == RECOVER_ATTEMPTS_MAX:
@@ -249,20 +249,6 @@ class Sink:
                 claim = incoming
         return checkpoint, claim
 
-    def _unless_timed_out(self, error: SinkFenced) -> SinkError:
-        """The coordinator fences a transaction that outlived its time-out, too: then nobody took over.
-
-        It happens to a process that was stopped, or a machine that slept, in mid-transaction.
-        """
-        if time.time() - self._begun_at < self._deadline_seconds:
-            return error
-        with Reader(self._client) as reader:
-            self._begin_deadline()
-            taken = self._claimed_by_another(reader)
-        if taken:
-            return error
-        return SinkUnavailable("Kafka: the transaction outlived its time-out and was aborted", hint=AGAIN_HINT)
-
     def _ensure_producer(self) -> Producer:
         """The producer kept, or a new one, initialised: step 1."""
         if self._producer is None:
@@ -312,7 +298,7 @@ class Sink:
             except BufferError:
                 # The queue is full: this very message again, once some have gone.
                 self._check_deadline("publishing")
-                self._serve(producer, min(ASKED_AGAIN_SECONDS, self._remaining()))
+                self._serve(producer, FULL_QUEUE_SECONDS)
             except (KafkaException, SystemError) as error:
                 self._serve(producer, 0)
                 doing = f"publishing to {message.topic}, key {_shown(message.key)}"
@@ -373,6 +359,13 @@ class Sink:
             error_of(error)
 
     # ---- time
+
+    def _outlived(self) -> bool:
+        """Whether a transaction begun with this deadline can have timed out: that looks like a takeover, and is none.
+
+        It happens to a process that was stopped, or a machine that slept. The next recovery tells the two apart.
+        """
+        return not self._remaining() or time.time() - self._begun_at >= self._deadline_seconds
 
     def _begin_deadline(self) -> None:
         self._deadline = time.monotonic() + self._deadline_seconds

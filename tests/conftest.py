@@ -319,7 +319,8 @@ def _read_to_end(consumer: Consumer, partitions: int) -> Iterator[Consumed]:
     ended: set[int] = set()
     while len(ended) < partitions:
         assert time.monotonic() < deadline, "the end of the topic was not reached in time"
-        for message in consumer.consume(1000, timeout=1.0):
+        first = consumer.poll(1.0)
+        for message in () if first is None else (first, *consumer.consume(1000, timeout=0)):
             error = message.error()
             if error is None:
                 yield Consumed.of(message)
