@@ -13,7 +13,7 @@ import threading
 import uuid
 import zlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, Self
 
 from connector.model import Inventory, Method
 from connector.simulator.layouts import Writing
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
     from pathlib import Path
+    from types import TracebackType
 
     from connector.simulator.fleet import Fleet
 
@@ -110,11 +111,18 @@ class Position:
 
 
 class _PartFile(Protocol):
+    """A part that is being written."""
+
     lines: int
 
-    def add(self, lines: list[bytes]) -> None: ...
+    def add(self, lines: list[bytes]) -> None:
+        """Write lines, given without newlines."""
 
-    def close(self) -> tuple[tuple[int, int, int], ...]: ...
+    def close(self) -> tuple[tuple[int, int, int], ...]:
+        """Finish the file. Returns its blocks, if it has any."""
+
+    def abandon(self) -> None:
+        """Close the file as it is, after an error."""
 
 
 class _GzipFile:
@@ -140,6 +148,9 @@ class _GzipFile:
         self._file.write(self._gzip.flush())
         self._file.close()
         return ()
+
+    def abandon(self) -> None:
+        self._file.close()
 
     def _write(self) -> None:
         self._file.write(self._gzip.compress(b"".join(self._waiting)))
@@ -169,10 +180,67 @@ class _BlockFile:
         self._file.close()
         return tuple(self._blocks)
 
+    def abandon(self) -> None:
+        self._file.close()
+
     def _write(self, lines: list[bytes]) -> None:
         block = zlib.compress(b"\n".join(lines), 1)
         self._blocks.append((self._file.tell(), len(block), len(lines)))
         self._file.write(block)
+
+
+class _Splitter:
+    """Splits records into parts by device group; a group's next part begins when one is full.
+
+    A context: a file that is still open when it is left was not finished, and is closed.
+    """
+
+    def __init__(self, folder: Path, job: uuid.UUID, method: Method, *, records_of_part_max: int) -> None:
+        self._folder = folder
+        self._job = job
+        self._method = method
+        self._records_of_part_max = records_of_part_max
+        self._open: dict[int, _PartFile] = {}
+        self._done: dict[int, list[ExportPart]] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for file in self._open.values():
+            file.abandon()
+
+    def add(self, group_id: int, lines: list[bytes]) -> None:
+        """Write a device's records."""
+        while lines:
+            file = self._open.get(group_id)
+            if file is None:
+                path = self._path(group_id)
+                file = self._open[group_id] = _GzipFile(path) if self._method is Method.FILES else _BlockFile(path)
+            room = self._records_of_part_max - file.lines
+            file.add(lines[:room])
+            lines = lines[room:]
+            if file.lines >= self._records_of_part_max:
+                self._finish(group_id)
+
+    def finish(self) -> tuple[ExportPart, ...]:
+        """The parts, by group, in the order of their records."""
+        for group_id in tuple(self._open):
+            self._finish(group_id)
+        return tuple(part for group_id in sorted(self._done) for part in self._done[group_id])
+
+    def _finish(self, group_id: int) -> None:
+        file = self._open[group_id]
+        path = self._path(group_id)
+        done = self._done.setdefault(group_id, [])
+        name = f"part-{len(done):05d}-{self._job}.c{group_id:03d}.json.gz"
+        done.append(ExportPart(path, name, group_id, file.lines, file.close()))
+        del self._open[group_id]
+
+    def _path(self, group_id: int) -> Path:
+        return self._folder / f"{self._job}.{self._method}.{group_id}.{len(self._done.get(group_id, ()))}"
 
 
 class ExportGeneration:
@@ -209,47 +277,20 @@ class ExportGeneration:
     def _write(self, inventory: Inventory, method: Method) -> tuple[ExportPart, ...]:
         self._folder.mkdir(mode=0o700, exist_ok=True)
         writing = Writing(self._fleet, self.number, inventory, camel_case=method is Method.JSON)
-        # The id of the writing is in the names of its parts, so the same generation always has the same names.
+        # The id is in the names of the parts: the same generation always has the same names, the next has others.
         job = uuid.uuid5(uuid.NAMESPACE_OID, f"{self._fleet.seed}/{self.number}/{inventory}")
-        open_parts: dict[int, _PartFile] = {}
-        done: dict[int, list[ExportPart]] = {}
-
-        def finish(group_id: int) -> None:
-            file = open_parts.pop(group_id)
-            found = done.setdefault(group_id, [])
-            name = f"part-{len(found):05d}-{job}.c{group_id:03d}.json.gz"
-            found.append(
-                ExportPart(
-                    self._path(inventory, method, group_id, len(found)), name, group_id, file.lines, file.close()
-                )
-            )
-
-        for device in self._fleet.present(self.number):
-            lines = writing.lines(device)
-            group_id = device.group_id
-            while lines:
-                file = open_parts.get(group_id)
-                if file is None:
-                    path = self._path(inventory, method, group_id, len(done.get(group_id, ())))
-                    file = open_parts[group_id] = (_GzipFile if method is Method.FILES else _BlockFile)(path)
-                room = self._records_of_part_max - file.lines
-                file.add(lines[:room])
-                lines = lines[room:]
-                if file.lines >= self._records_of_part_max:
-                    finish(group_id)
-        for group_id in list(open_parts):
-            finish(group_id)
-        return tuple(part for group_id in sorted(done) for part in done[group_id])
-
-    def _path(self, inventory: Inventory, method: Method, group_id: int, sequence: int) -> Path:
-        return self._folder / f"{inventory.label}.{method}.{group_id}.{sequence}"
+        with _Splitter(self._folder, job, method, records_of_part_max=self._records_of_part_max) as splitter:
+            for device in self._fleet.present(self.number):
+                splitter.add(device.group_id, writing.lines(device))
+            return splitter.finish()
 
 
 class Exports:
     """The generations that can be fetched: the current one and the few before it.
 
     Args:
-        folder: an existing folder of ours; emptied by `close`.
+        fleet: what is exported.
+        folder: an existing folder of ours.
         records_of_part_max: records of one part at most.
     """
 
@@ -258,6 +299,7 @@ class Exports:
         self._folder = folder
         self._records_of_part_max = records_of_part_max
         self._lock = threading.Lock()
+        self._advancing = threading.Lock()
         self._kept: list[ExportGeneration] = [self._make(0)]
 
     @property
@@ -273,13 +315,14 @@ class Exports:
 
     def advance(self, generations: int = 1) -> ExportGeneration:
         """Go on by some generations. What was in use of the current one is written before the switch."""
-        current = self.current
-        following = self._make(current.number + generations)
-        for inventory, method in current.written():
-            following.parts(inventory, method)
-        with self._lock:
-            self._kept.append(following)
-            gone, self._kept = self._kept[:-GENERATIONS_KEPT], self._kept[-GENERATIONS_KEPT:]
+        with self._advancing:
+            current = self.current
+            following = self._make(current.number + generations)
+            for inventory, method in current.written():
+                following.parts(inventory, method)
+            with self._lock:
+                self._kept.append(following)
+                gone, self._kept = self._kept[:-GENERATIONS_KEPT], self._kept[-GENERATIONS_KEPT:]
         for generation in gone:
             generation.remove()
         return following

@@ -35,8 +35,6 @@ GROUPS: Final[dict[str, tuple[tuple[int, str | None], ...]]] = {
 }
 """Device groups by kind of device; one has no name."""
 
-GROUP_IDS: Final = tuple(sorted({number for groups in GROUPS.values() for number, _ in groups}))
-
 _KINDS_OF_256: Final = "w" * 159 + "s" * 36 + "m" * 25 + "l" * 36
 _PLATFORMS: Final = {
     "windows_10": "Windows10",
@@ -51,12 +49,12 @@ _PLATFORMS: Final = {
 _SITES: Final = ("ber", "par", "nyc", "sin", "lon", "gva")
 _USERS: Final = ("a.martin", "b.schulz", "c.nguyen", "d.rossi", "e.novak", "f.garcia", "g.smith", "h.ito", "i.okafor")
 
+# Lengths of cycles in generations, at churn 1: at least the first, up to the spread longer.
 _LIFE, _LIFE_SPREAD, _GAP = 1800, 1500, 2
 _ABSENCE, _ABSENCE_SPREAD = 900, 900
 _GROUP_PERIOD, _GROUP_SPREAD = 1800, 1500
 _BRANCH_PERIOD: Final = 2600
 _RENEWAL, _RENEWAL_SPREAD = 250, 1023
-_OFFSETS: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +177,10 @@ class Fleet:
     def _evolve(
         self, candidate: Candidate, x: int, y: int, generation: int, born: int, found: list[tuple[Track, int, int, int]]
     ) -> None:
-        """Append what one candidate has come to on one device, from its two draws (48 and 64 random bits)."""
+        """Append what one candidate has come to on one device, from its two draws (48 and 64 random bits).
+
+        Appends to `found` instead of yielding, and takes its draws as numbers: this is the hot loop.
+        """
         periods = self._periods
         arrived = born
         if candidate.renews and x & 1:
@@ -255,7 +256,6 @@ _LINUX_SHELVES: Final = {
     "debian_linux": "deb",
 }
 _HOST_PREFIXES: Final = {"w": "lt", "s": "srv", "m": "mac", "l": "lnx"}
-
 
 _TRIED: Final = 2
 """Generations after which a disappointing release is taken back."""
