@@ -6,6 +6,8 @@ the demo. Makes no other connection; must not decide what is repeated, dropped o
 
 from __future__ import annotations
 
+import math
+import time
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from confluent_kafka import KafkaError, KafkaException, Producer
@@ -14,6 +16,7 @@ from connector.errors import ConfigError, SinkFenced, SinkRejected, SinkUnavaila
 from connector.telemetry import logger
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Callable, Mapping, Sequence
 
     from connector.errors import SinkError
@@ -31,6 +34,11 @@ PRODUCER_DEFAULTS: Final[dict[str, Any]] = {
     "queue.buffering.max.kbytes": 131_072,
 }
 """Ours where the user's table says nothing."""
+
+CALL_SECONDS: Final = 2.0
+"""How long one call into librdkafka may block: what a signal waits for at most. Then the same call is made again."""
+STOP_SECONDS: Final = 5.0
+"""How long Kafka is still waited for once the process is to stop."""
 
 FENCED_CODES: Final = frozenset(
     {KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH}  # noqa: SLF001 - its public name
@@ -138,6 +146,37 @@ class Reports:
     def forget(self) -> None:
         """A new attempt begins; what was reported before does not explain it."""
         self._latest = self._earlier = self._refused = None
+
+
+class Deadline:
+    """How long something may take; shorter once the process is to stop.
+
+    Args:
+        seconds: from now.
+        stop: once set, `STOP_SECONDS` are left.
+    """
+
+    def __init__(self, seconds: float, stop: threading.Event | None = None) -> None:
+        self.seconds = seconds
+        self._stop = stop
+        self._begun_at = time.time()
+        self._ends = time.monotonic() + seconds
+
+    def remaining(self, *, at_most: float = math.inf) -> float:
+        """Seconds left, or `at_most`; 0 once it has passed."""
+        if self._stop is not None and self._stop.is_set():
+            self._ends = min(self._ends, time.monotonic() + STOP_SECONDS)
+        return min(max(self._ends - time.monotonic(), 0.0), at_most)
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing is left of it."""
+        return not self.remaining()
+
+    @property
+    def passed_by_any_clock(self) -> bool:
+        """The same, counting the time that the machine slept."""
+        return self.passed or time.time() - self._begun_at >= self.seconds
 
 
 class _Log:

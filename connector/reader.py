@@ -6,7 +6,6 @@ seen. Joins no consumer group and commits no offsets, so reading leaves no trace
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from connector.errors import SinkUnavailable
-from connector.kafka import AWAY_HINT, REJECTED_HINTS, Reports, error_of, made, settings, translated
+from connector.kafka import CALL_SECONDS, REJECTED_HINTS, Deadline, Reports, error_of, made, settings, translated
 from connector.telemetry import logger
 
 if TYPE_CHECKING:
@@ -94,48 +93,50 @@ class Reader:
         """Let go of the connections."""
         self._consumer.close()
 
-    def partitions(self, topic: str, *, seconds: float = METADATA_SECONDS) -> list[int]:
+    def partitions(self, topic: str, deadline: Deadline | None = None) -> list[int]:
         """The partitions of a topic. One that has just been made takes a moment to be known everywhere.
 
         Raises:
             SinkRejected: there is no such topic, or this client may not know of it.
-            SinkUnavailable: no answer in `seconds`.
+            SinkUnavailable: no answer in time; `METADATA_SECONDS` where no deadline is given.
         """
         doing = f"looking for topic {topic}"
-        deadline = time.monotonic() + seconds
-        appears_by = time.monotonic() + min(seconds, APPEARS_SECONDS_MAX)
+        deadline = deadline or Deadline(METADATA_SECONDS)
+        appears = Deadline(APPEARS_SECONDS_MAX)
         while True:
             try:
-                found = self._consumer.list_topics(topic, timeout=max(deadline - time.monotonic(), 0.1)).topics[topic]
+                metadata = self._consumer.list_topics(topic, timeout=deadline.remaining(at_most=CALL_SECONDS))
             except KafkaException as error:
                 # The reason of a time-out is told when events are looked at.
-                self._consumer.poll(0)
-                raise translated(error_of(error), doing, self._reports) from error
+                self._consumer.poll(APPEARS_EVERY_SECONDS)
+                trouble = translated(error_of(error), doing, self._reports)
+                if deadline.passed or not isinstance(trouble, SinkUnavailable):
+                    raise trouble from error
+                continue
+            found = metadata.topics[topic]
             if found.error is None:
                 return sorted(found.partitions)
-            if found.error.code() not in _APPEARING_CODES or time.monotonic() >= appears_by:
+            if found.error.code() not in _APPEARING_CODES or appears.passed or deadline.passed:
                 raise translated(found.error, doing)
             self._consumer.poll(APPEARS_EVERY_SECONDS)
 
     def read(
-        self, topic: str, *, partition: int, deadline_seconds: float, until: Callable[[Incoming], bool] | None = None
+        self, topic: str, deadline: Deadline, *, partition: int, until: Callable[[Incoming], bool] | None = None
     ) -> Iterator[Incoming]:
         """One partition from its beginning to the first message that `until` accepts, that one included.
 
         Without `until`, to its end: the last message that no open transaction holds back.
 
         Raises:
-            SinkUnavailable: not reached within `deadline_seconds`.
+            SinkUnavailable: not reached in time.
             SinkRejected: Kafka refuses to be read.
         """
-        deadline = time.monotonic() + deadline_seconds
         doing = f"reading {topic}"
         self._reports.forget()
         self._consumer.assign([TopicPartition(topic, partition, OFFSET_BEGINNING)])
-        while time.monotonic() < deadline:
+        while not deadline.passed:
             for message in self._messages(doing):
-                error = message.error()
-                if error is not None:
+                if message.error() is not None:
                     if until is None:
                         return
                     continue
@@ -143,8 +144,7 @@ class Reader:
                 yield incoming
                 if until is not None and until(incoming):
                     return
-        cause = translated(self._reports.trouble, doing).args[0] if self._reports.trouble else f"Kafka: {doing}"
-        raise SinkUnavailable(f"{cause}: its end was not reached in {deadline_seconds:.0f} s", hint=AWAY_HINT)
+        raise translated(KafkaError(KafkaError._TIMED_OUT), doing, self._reports)  # noqa: SLF001 - its public name
 
     def follow(self, topic: str, *, from_beginning: bool, limit: int | None = None) -> Iterator[Incoming]:
         """Messages of all partitions as they come, for ever, or `limit` of them. An outage is waited out.

@@ -23,9 +23,11 @@ from connector import __version__
 from connector.errors import SinkFenced, SinkUnavailable
 from connector.kafka import (
     AGAIN_HINT,
+    CALL_SECONDS,
     FENCED_CODES,
     FENCED_HINT,
     PRODUCER_DEFAULTS,
+    Deadline,
     Reports,
     error_of,
     made,
@@ -33,7 +35,7 @@ from connector.kafka import (
     translated,
 )
 from connector.model import Checkpoint, Message
-from connector.reader import METADATA_SECONDS, Reader
+from connector.reader import Reader
 from connector.telemetry import logger
 
 if TYPE_CHECKING:
@@ -49,15 +51,10 @@ Delivery = Literal["exactly_once", "at_least_once"]
 
 TRANSACTION_SECONDS_MAX: Final = 60.0
 """The broker aborts a transaction that is older. Until then it holds back every read_committed reader of its topics."""
-ASKED_AGAIN_SECONDS: Final = 2.0
-"""How long one call into librdkafka may block: what a signal waits for at most."""
 FULL_QUEUE_SECONDS: Final = 0.02
-STOP_SECONDS: Final = 5.0
-"""How long Kafka is still waited for once the process is to stop."""
 SERVED_EVERY_MESSAGES: Final = 1000
 CHECKPOINTS_PARTITION: Final = 0
 """Checkpoints and claims lie in one partition, however many the topic has: their order is what recovery reads."""
-RECOVER_ATTEMPTS_MAX: Final = 2
 OWNED: Final[dict[str, Any]] = {"enable.idempotence": True, "acks": "all", "delivery.report.only.error": True}
 CLAIM_SUFFIX: Final = b"#claim"
 """A claim's key is not the checkpoint's: under the same key, compaction would let the claim replace the checkpoint."""
@@ -77,7 +74,7 @@ class Sink:
         encode_checkpoint: also used for claims.
         decode_checkpoint: of a checkpoint's value.
         deadline_seconds: how long recovering, or publishing a batch, may take; a minute at most.
-        stop: once set, nothing is waited for longer than `STOP_SECONDS`.
+        stop: once set, nothing is waited for longer than a few seconds.
     """
 
     def __init__(  # noqa: PLR0913 - one keyword for each thing the configuration says
@@ -109,7 +106,7 @@ class Sink:
         self._claims = 0
         self._claimed = False
         self._topics_seen: set[str] = set()
-        self._deadline = self._begun_at = 0.0
+        self._deadline = Deadline(0)
 
     # ---- what callers do
 
@@ -131,15 +128,15 @@ class Sink:
             EncodingError: the checkpoint cannot be read, or the claim not be written.
         """
         self._begin_deadline()
-        with Reader(self._client) as reader:
-            reader.partitions(self._checkpoints_topic, seconds=min(METADATA_SECONDS, self._remaining()))
-            if not self._transactions:
+        try:
+            with Reader(self._client) as reader:
+                reader.partitions(self._checkpoints_topic, self._deadline)
+                claim = self._take_over(reader) if self._transactions else None
                 self._ensure_producer()
-                last, _ = self._read(reader, until=None)
-            else:
-                claim = self._take_over(reader)
                 last, _ = self._read(reader, until=claim)
-        self._topics_seen.add(self._checkpoints_topic)
+        except BaseException:
+            self._drop()
+            raise
         checkpoint = None if last is None or last.value is None else self._decode_checkpoint(last.value)
         log.debug("recovered", checkpoint=checkpoint)
         return checkpoint
@@ -171,7 +168,8 @@ class Sink:
                 self._repeat("committing", producer.commit_transaction)
         except SinkFenced as error:
             self._drop()
-            if self._outlived():
+            if self._deadline.passed_by_any_clock:
+                # A transaction that timed out looks like a takeover and is none; the next recovery tells them apart.
                 raise SinkUnavailable(f"{error}, as the transaction outlived its time-out", hint=AGAIN_HINT) from error
             raise
         except BaseException:
@@ -185,21 +183,17 @@ class Sink:
     # ---- recovering
 
     def _take_over(self, reader: Reader) -> bytes:
-        """Steps 1 and 2: a claim of ours, committed. A producer kept from before gets one chance."""
-        for attempt in range(1, RECOVER_ATTEMPTS_MAX + 1):
-            kept = self._producer is not None
-            if not kept and self._claimed_by_another(reader):
-                raise SinkFenced("Kafka: another instance took over", hint=FENCED_HINT)
+        """Steps 1 and 2: a claim of ours, committed. A producer kept from before is tried first."""
+        if self._producer is not None:
             try:
-                return self._commit_claim(self._ensure_producer())
-            except SinkUnavailable:
+                return self._commit_claim(self._producer)
+            except SinkUnavailable as error:
+                log.debug("the producer kept is of no use any more", error=str(error))
                 self._drop()
-                if not kept or attempt == RECOVER_ATTEMPTS_MAX:
-                    raise
-            except BaseException:
-                self._drop()
-                raise
-        raise AssertionError("unreachable: the last attempt returns or raises")
+                self._reports.forget()
+        if self._claimed_by_another(reader):
+            raise SinkFenced("Kafka: another instance took over", hint=FENCED_HINT)
+        return self._commit_claim(self._ensure_producer())
 
     def _commit_claim(self, producer: Producer) -> bytes:
         claim = Checkpoint(
@@ -239,8 +233,8 @@ class Sink:
         claim_key = self._key + CLAIM_SUFFIX
         for incoming in reader.read(
             self._checkpoints_topic,
+            self._deadline,
             partition=CHECKPOINTS_PARTITION,
-            deadline_seconds=max(self._deadline - time.monotonic(), 1.0),
             until=None if until is None else lambda found: found.key == claim_key and found.value == until,
         ):
             if incoming.key == self._key:
@@ -287,7 +281,7 @@ class Sink:
     def _look_for(self, topic: str) -> None:
         """A topic that is missing must not be made by the broker with its own settings, nor be waited for."""
         with Reader(self._client) as reader:
-            reader.partitions(topic, seconds=self._remaining())
+            reader.partitions(topic, self._deadline)
         self._topics_seen.add(topic)
 
     def _produce(self, producer: Producer, message: Message, *, partition: int = -1) -> None:
@@ -311,7 +305,7 @@ class Sink:
         self._serve(producer, 0)
         while len(producer):
             self._check_deadline("publishing")
-            self._serve(producer, min(ASKED_AGAIN_SECONDS, self._remaining()), until_empty=True)
+            self._serve(producer, self._deadline.remaining(at_most=CALL_SECONDS), until_empty=True)
 
     def _serve(self, producer: Producer, seconds: float, *, until_empty: bool = False) -> None:
         """Let librdkafka report; a message refused, or a producer that is done for, ends the batch."""
@@ -329,10 +323,10 @@ class Sink:
         """Make a call, and the same call again for as long as librdkafka says that it may be repeated."""
         while True:
             try:
-                call(min(ASKED_AGAIN_SECONDS, self._remaining()))
+                call(self._deadline.remaining(at_most=CALL_SECONDS))
             except (KafkaException, SystemError) as error:
                 found = error_of(error)
-                if not found.retriable() or found.code() in FENCED_CODES or not self._remaining():
+                if not found.retriable() or found.code() in FENCED_CODES or self._deadline.passed:
                     raise self._because(error, doing) from error
                 log.debug("Kafka is asked again", doing=doing, error=str(found))
             else:
@@ -360,26 +354,12 @@ class Sink:
 
     # ---- time
 
-    def _outlived(self) -> bool:
-        """Whether a transaction begun with this deadline can have timed out: that looks like a takeover, and is none.
-
-        It happens to a process that was stopped, or a machine that slept. The next recovery tells the two apart.
-        """
-        return not self._remaining() or time.time() - self._begun_at >= self._deadline_seconds
-
     def _begin_deadline(self) -> None:
-        self._deadline = time.monotonic() + self._deadline_seconds
-        self._begun_at = time.time()
+        self._deadline = Deadline(self._deadline_seconds, self._stop)
         self._reports.forget()
 
-    def _remaining(self) -> float:
-        """Seconds that may still be waited; 0 at the deadline."""
-        if self._stop is not None and self._stop.is_set():
-            self._deadline = min(self._deadline, time.monotonic() + STOP_SECONDS)
-        return max(self._deadline - time.monotonic(), 0.0)
-
     def _check_deadline(self, doing: str) -> None:
-        if not self._remaining():
+        if self._deadline.passed:
             raise translated(KafkaError(KafkaError._TIMED_OUT), doing, self._reports)  # noqa: SLF001 - its public name
 
 

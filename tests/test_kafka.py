@@ -9,9 +9,19 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from connector import sink
-from connector.config import OWNED_CLIENT_KEYS
+from connector.config_values import OWNED_CLIENT_KEYS
 from connector.errors import ConfigError, SinkFenced, SinkRejected, SinkUnavailable
-from connector.kafka import FENCED_CODES, REJECTED_HINTS, MockCluster, Reports, error_of, made, settings, translated
+from connector.kafka import (
+    FENCED_CODES,
+    REJECTED_HINTS,
+    Deadline,
+    MockCluster,
+    Reports,
+    error_of,
+    made,
+    settings,
+    translated,
+)
 from connector.reader import OWNED, Reader
 from tests.publishing import checkpoint_of, make_sink, numbers
 
@@ -130,7 +140,7 @@ def test_no_secret_of_the_client_table_reaches_an_error_or_a_log(caplog: pytest.
         "debug": "all",
     }
     with pytest.raises(SinkUnavailable) as away, Reader(client) as reader:
-        reader.partitions("any", seconds=1)
+        reader.partitions("any", Deadline(1))
     assert len(caplog.records) > 10
     assert canary not in "\n".join([str(away.value), away.value.hint, caplog.text])
 

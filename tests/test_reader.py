@@ -11,6 +11,7 @@ import pytest
 from confluent_kafka import Producer
 
 from connector.errors import SinkRejected, SinkUnavailable
+from connector.kafka import Deadline
 from connector.reader import Reader
 from tests.broker import free_ports
 
@@ -100,9 +101,9 @@ def test_reading_stops_at_the_message_asked_for(
     topic = create_topic(f"{topic_prefix}.checkpoints")
     _publish(broker, topic, b"1", b"2", b"3", b"4")
     with _reader(broker) as reader:
-        some = reader.read(topic, partition=0, deadline_seconds=30, until=lambda message: message.value == b"3")
+        some = reader.read(topic, Deadline(30), partition=0, until=lambda message: message.value == b"3")
         assert [message.value for message in some] == [b"1", b"2", b"3"]
-        every = reader.read(topic, partition=0, deadline_seconds=30)
+        every = reader.read(topic, Deadline(30), partition=0)
         assert [message.value for message in every] == [b"1", b"2", b"3", b"4"]
 
 
@@ -117,11 +118,11 @@ def test_an_open_transaction_holds_back_what_follows_it(
     open_one.flush(30)
     _publish(broker, topic, b"behind")
     with _reader(broker) as reader:
-        assert [message.value for message in reader.read(topic, partition=0, deadline_seconds=30)] == [b"stable"]
-        with pytest.raises(SinkUnavailable, match="not reached in 1 s"):
-            list(reader.read(topic, partition=0, deadline_seconds=1, until=lambda message: message.value == b"behind"))
+        assert [message.value for message in reader.read(topic, Deadline(30), partition=0)] == [b"stable"]
+        with pytest.raises(SinkUnavailable, match="_TIMED_OUT"):
+            list(reader.read(topic, Deadline(1), partition=0, until=lambda message: message.value == b"behind"))
         open_one.abort_transaction(30)
-        behind = reader.read(topic, partition=0, deadline_seconds=30, until=lambda message: message.value == b"behind")
+        behind = reader.read(topic, Deadline(30), partition=0, until=lambda message: message.value == b"behind")
         assert [message.value for message in behind] == [b"stable", b"behind"]
 
 
@@ -151,7 +152,7 @@ def test_a_cluster_that_is_away_is_told_with_the_reason() -> None:
     (port,) = free_ports(1)
     with Reader({"bootstrap.servers": f"127.0.0.1:{port}"}) as reader:
         with pytest.raises(SinkUnavailable, match="Connection refused") as away:
-            reader.partitions("any", seconds=1)
+            reader.partitions("any", Deadline(1))
         assert "bootstrap.servers" in away.value.hint
 
 
