@@ -6,132 +6,33 @@ not reach the network or touch a file other than the configuration and the secre
 
 from __future__ import annotations
 
-import difflib
-import ipaddress
 import os
-import re
 import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self, get_origin
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic import model_validator as checked
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
+from connector import config_values
+from connector.config_problems import lines_of
+from connector.config_values import CLOUDS, OWNED_CLIENT_KEYS
 from connector.errors import ConfigError
 from connector.fields import ATTRIBUTE_FIELDS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from pydantic_core import ErrorDetails
-
 PREFIX: Final = "MDE_INVENTORY_"
 CONFIG_VARIABLE: Final = "MDE_INVENTORY_CONFIG"
 DEFAULT_FILE: Final = "connector.toml"
 
-CLOUDS: Final[dict[str, dict[str, str]]] = {
-    "commercial": {
-        "authority": "https://login.microsoftonline.com",
-        "api_url": "https://api.security.microsoft.com",
-        "scope": "https://api.securitycenter.microsoft.com/.default",
-        "storage": "blob.core.windows.net",
-    },
-    "gcc": {
-        "authority": "https://login.microsoftonline.com",
-        "api_url": "https://api-gcc.securitycenter.microsoft.us",
-        "scope": "https://api-gcc.securitycenter.microsoft.us/.default",
-        "storage": "blob.core.windows.net",
-    },
-    "gcc_high": {
-        "authority": "https://login.microsoftonline.us",
-        "api_url": "https://api-gov.securitycenter.microsoft.us",
-        "scope": "https://api-gov.securitycenter.microsoft.us/.default",
-        "storage": "blob.core.usgovcloudapi.net",
-    },
-    "dod": {
-        "authority": "https://login.microsoftonline.us",
-        "api_url": "https://api-gov.securitycenter.microsoft.us",
-        "scope": "https://api-gov.securitycenter.microsoft.us/.default",
-        "storage": "blob.core.usgovcloudapi.net",
-    },
-}
-"""What `source.cloud` picks. Source: Microsoft's pages on the API's endpoints and on US Government customers (2025)."""
-
-OWNED_CLIENT_KEYS: Final = frozenset(
-    {
-        "transactional.id",
-        "enable.idempotence",
-        "acks",
-        "request.required.acks",
-        "isolation.level",
-        "group.id",
-        "enable.auto.commit",
-        "enable.auto.offset.store",
-        "transaction.timeout.ms",
-        "message.timeout.ms",
-        "delivery.timeout.ms",
-        "delivery.report.only.error",
-        "enable.partition.eof",
-        "allow.auto.create.topics",
-        "auto.offset.reset",
-        "statistics.interval.ms",
-        "max.in.flight",
-        "max.in.flight.requests.per.connection",
-    }
-)
-"""Keys of `[kafka.client]` that delivery depends on: the connector sets them, and refuses them here."""
-
-_NAME = re.compile(r"^[A-Za-z0-9._-]{1,200}$")
-_HOST = re.compile(r"^(\*\.)?[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*$")
-_TENANT = re.compile(r"^[A-Za-z0-9][A-Za-z0-9.-]{1,252}$")
-
-
-def _https(url: str) -> str:
-    try:
-        parts = urlsplit(url)
-        port_fine = parts.port is None or parts.port > 0
-    except ValueError as error:
-        raise ValueError("must be a URL such as https://api.security.microsoft.com") from error
-    if (
-        parts.scheme != "https"
-        or not parts.hostname
-        or parts.username
-        or parts.query
-        or parts.fragment
-        or not port_fine
-    ):
-        raise ValueError("must be an https URL without user name, query or fragment")
-    return url.rstrip("/")
-
-
-def _host(host: str) -> str:
-    try:
-        ipaddress.ip_address(host.strip("[]"))
-    except ValueError:
-        if not _HOST.match(host):
-            raise ValueError("must be a host name, *.suffix or an IP address, without scheme, port or path") from None
-    return host.lower()
-
-
-def _kafka_name(name: str) -> str:
-    if name and not _NAME.match(name):
-        raise ValueError("may have up to 200 letters, digits, dots, underscores and hyphens")
-    return name
-
-
-def _dotted(table: object) -> object:
-    """Environment variables cannot have dots: `SASL_PASSWORD` is `sasl.password`; librdkafka's keys have no underscores."""
-    if not isinstance(table, dict):
-        return table
-    return {str(key).replace("_", "."): value for key, value in table.items()}
-
-
-HttpsUrl = Annotated[str, AfterValidator(_https)]
-Host = Annotated[str, AfterValidator(_host)]
-KafkaName = Annotated[str, AfterValidator(_kafka_name)]
-ClientTable = Annotated[dict[str, str | int | float | bool], BeforeValidator(_dotted)]
+HttpsUrl = Annotated[str, AfterValidator(config_values.https_url)]
+Host = Annotated[str, AfterValidator(config_values.host)]
+KafkaName = Annotated[str, AfterValidator(config_values.kafka_name)]
+ClientTable = dict[str, str | int | float | bool]
 
 
 class Table(BaseModel):
@@ -145,7 +46,8 @@ class Table(BaseModel):
         """Replace every `<secret>_file` by the file's content without its final newline."""
         if not isinstance(values, dict):
             return values
-        return {**values, **_secrets_from_files(values, _secret_keys(cls))}
+        keys = [name for name in cls.model_fields if f"{name}_file" in cls.model_fields]
+        return {**values, **config_values.secrets_from_files(values, keys)}
 
 
 class SourceConfig(Table):
@@ -169,9 +71,9 @@ class SourceConfig(Table):
     scope: str = ""
     allowed_hosts: tuple[Host, ...] = ()
     ca_bundle: str = ""
-    page_size: int = Field(50_000, ge=1, le=200_000)
-    sas_valid_hours: int = Field(6, ge=1, le=6)
-    download_parallelism: int = Field(4, ge=1, le=64)
+    page_size: int = Field(default=50_000, ge=1, le=200_000)
+    sas_valid_hours: int = Field(default=6, ge=1, le=6)
+    download_parallelism: int = Field(default=4, ge=1, le=64)
     include_non_cpe: bool = False
 
     @checked(mode="before")
@@ -183,20 +85,21 @@ class SourceConfig(Table):
         return {**{key: preset[key] for key in ("authority", "api_url", "scope")}, **values}
 
     @checked(mode="after")
-    def _check_auth(self) -> Self:
-        if not _TENANT.match(self.tenant_id):
-            raise ValueError("tenant_id: must be the tenant's GUID or one of its domain names")
+    def _check_together(self) -> Self:
+        problems = []
+        if not config_values.is_tenant(self.tenant_id):
+            problems.append("tenant_id: must be the tenant's GUID or one of its domain names")
         if self.auth != "managed_identity" and not self.client_id:
-            raise ValueError(f"client_id: is needed where auth is {self.auth}")
-        needed = {"client_secret": self.client_secret, "certificate": self.certificate_path}
-        keys = {"client_secret": "client_secret (or client_secret_file)", "certificate": "certificate_path"}
-        if self.auth in needed and needed[self.auth] is None:
-            raise ValueError(f"{keys[self.auth]}: is needed where auth is {self.auth}")
-        if not self.scope.startswith("https://"):
-            raise ValueError("scope: must be an https URL that ends in /.default")
+            problems.append(f"client_id: is needed where auth is {self.auth}")
+        if self.auth == "client_secret" and not (self.client_secret and self.client_secret.get_secret_value()):
+            problems.append("client_secret (or client_secret_file): is needed where auth is client_secret")
+        if self.auth == "certificate" and self.certificate_path is None:
+            problems.append("certificate_path: is needed where auth is certificate")
+        if not (self.scope.startswith("https://") and self.scope.endswith("/.default")):
+            problems.append("scope: must be an https URL that ends in /.default")
         if self.ca_bundle and not Path(self.ca_bundle).is_file():
-            raise ValueError(f"ca_bundle: there is no file {self.ca_bundle}")
-        return self
+            problems.append(f"ca_bundle: there is no file {self.ca_bundle}")
+        return config_values.without_problems(self, problems)
 
     @property
     def storage_suffix(self) -> str:
@@ -207,7 +110,7 @@ class SourceConfig(Table):
 class PollConfig(Table):
     """`[poll]`: when to poll."""
 
-    interval_seconds: int = Field(3600, ge=1, le=604_800)
+    interval_seconds: int = Field(default=3600, ge=1, le=604_800)
 
 
 class StateConfig(Table):
@@ -215,15 +118,20 @@ class StateConfig(Table):
 
     path: Path = Path("state.duckdb")
     staging_dir: str = ""
-    memory_limit_mib: int = Field(1024, ge=128)
-    threads: int = Field(0, ge=0, le=1024)
-    journal_retention_days: int = Field(90, ge=1)
-    max_pending: int = Field(50_000_000, ge=1)
+    memory_limit_mib: int = Field(default=1024, ge=128)
+    threads: int = Field(default=0, ge=0, le=1024)
+    journal_retention_days: int = Field(default=90, ge=1)
+    max_pending: int = Field(default=50_000_000, ge=1)
 
     @property
     def staging_path(self) -> Path:
         """Where snapshots are fetched to: `staging_dir`, or a folder beside the state file."""
         return Path(self.staging_dir) if self.staging_dir else self.path.with_name(self.path.name + ".staging")
+
+    @property
+    def rejected_path(self) -> Path:
+        """Where lines that cannot be read are set aside: a folder beside the state file."""
+        return self.path.with_name("rejected")
 
     @property
     def limits_path(self) -> Path:
@@ -250,9 +158,9 @@ class DiffConfig(Table):
 class GuardConfig(Table):
     """`[guard]`: which removals are believed."""
 
-    max_removed_share: float = Field(0.15, ge=0, le=1)
-    min_removed: int = Field(100, ge=0)
-    missing_device_snapshots: int = Field(2, ge=1)
+    max_removed_share: float = Field(default=0.15, ge=0, le=1)
+    min_removed: int = Field(default=100, ge=0)
+    missing_device_snapshots: int = Field(default=2, ge=1)
 
 
 class AlertsConfig(Table):
@@ -266,33 +174,35 @@ class AlertsConfig(Table):
 class KafkaConfig(Table):
     """`[kafka]`: topics, delivery, and what librdkafka is given."""
 
-    topic_prefix: KafkaName = Field("mde.software", min_length=1)
+    topic_prefix: KafkaName = Field(default="mde.software", min_length=1)
     delivery: Literal["exactly_once", "at_least_once"] = "exactly_once"
     transactional_id: KafkaName = ""
     inventory_topic: bool = False
-    batch_changes_max: int = Field(10_000, ge=1, le=20_000)
+    batch_changes_max: int = Field(default=10_000, ge=1, le=20_000)
     client: ClientTable = Field(repr=False)
 
     @checked(mode="before")
     @classmethod
     def _read_client_secret_files(cls, values: object) -> object:
-        return _with_client_files(values, "client")
+        if not isinstance(values, dict) or not isinstance(values.get("client"), dict):
+            return values
+        return {**values, "client": config_values.client_table(values["client"])}
 
     @checked(mode="after")
     def _check_client(self) -> Self:
+        problems = []
         if not self.client.get("bootstrap.servers"):
-            raise ValueError("client.bootstrap.servers: is needed, for instance localhost:9092")
+            problems.append("client.bootstrap.servers: is needed, for instance localhost:9092")
         owned = sorted(OWNED_CLIENT_KEYS & self.client.keys())
-        if owned:
-            raise ValueError(f"client.{', client.'.join(owned)}: set by the connector, remove it here")
+        problems += [f"client.{key}: set by the connector, remove it here" for key in owned]
         method = str(self.client.get("sasl.oauthbearer.method", "default"))
         mechanism = str(self.client.get("sasl.mechanism", self.client.get("sasl.mechanisms", "")))
         if mechanism.upper() == "OAUTHBEARER" and method.lower() != "oidc":
-            raise ValueError(
+            problems.append(
                 "client.sasl.oauthbearer.method: must be oidc where sasl.mechanism is OAUTHBEARER (without it"
                 " librdkafka would use an unsecured token)"
             )
-        return self
+        return config_values.without_problems(self, problems)
 
 
 class SchemaRegistryConfig(BaseModel):
@@ -309,13 +219,15 @@ class SchemaRegistryConfig(BaseModel):
         if not isinstance(values, dict):
             return values
         own = {key: value for key, value in values.items() if key in ("url", "auto_register")}
-        rest = _dotted({key: value for key, value in values.items() if key not in own})
-        return {**own, **_client_table(rest)}
+        return {**own, **config_values.client_table({key: value for key, value in values.items() if key not in own})}
 
     @checked(mode="after")
     def _check_url(self) -> Self:
-        if urlsplit(self.url).scheme not in ("http", "https", "mock"):
-            raise ValueError("url: must be an http or https URL")
+        for url in map(urlsplit, self.url.split(",")):
+            if url.scheme.strip() not in ("http", "https", "mock"):
+                raise ValueError("url: must be an http or https URL")
+            if "@" in url.netloc:
+                raise ValueError("url: must have no user name or password; give basic.auth.user.info instead")
         return self
 
     @property
@@ -376,7 +288,7 @@ class Config(BaseSettings):
         own = (self.source.client_secret, self.source.certificate_password)
         tables = (self.kafka.client, self.schema_registry.client)
         return tuple(secret.get_secret_value() for secret in own if secret) + tuple(
-            str(value) for table in tables for key, value in table.items() if _is_secret(key) and value
+            str(value) for table in tables for key, value in table.items() if config_values.is_secret(key) and value
         )
 
 
@@ -436,11 +348,13 @@ def from_values(values: Mapping[str, Any], environ: Mapping[str, str], *, name: 
             return _Environment(settings_cls, environ), init_settings
 
     try:
-        config = _Config(**values)
+        config = _Config(
+            **config_values.without_overridden(values, [key.removeprefix(PREFIX).lower() for key in environ])
+        )
     except ValidationError as error:
-        lines = [_line(problem) for problem in error.errors()]
+        lines = [line for problem in error.errors() for line in lines_of(problem, _keys_at)]
     except ValueError as error:
-        lines = [str(error).splitlines()[0]]
+        lines = [f"{str(error).splitlines()[0]}: a table or key given as a variable must be JSON"]
     else:
         if not stray:
             return config
@@ -458,7 +372,7 @@ class _Environment(EnvSettingsSource):
 
     def _load_env_vars(self) -> Mapping[str, str | None]:
         return {
-            key.lower(): value
+            key.lower(): config_values.as_json_list(value) if _is_list(key) else value
             for key, value in self._given.items()
             if key.startswith(PREFIX) and _names_a_table(key) and key != CONFIG_VARIABLE
         }
@@ -469,21 +383,11 @@ def _names_a_table(variable: str) -> bool:
     return variable == CONFIG_VARIABLE or table in Config.model_fields
 
 
-def _line(problem: ErrorDetails) -> str:
-    """One problem as `key: what is wrong`, with the value unless the key is a secret."""
-    place = ".".join(str(part) for part in problem["loc"])
-    text = str(problem["msg"]).removeprefix("Value error, ")
-    if problem["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(str(problem["loc"][-1]), _keys_at(problem["loc"][:-1]), n=1)
-        return f"{place}: no such key" + (f"; did you mean {near[0]}?" if near else "")
-    if problem["type"] == "missing":
-        return f"{place}: is missing"
-    if problem["type"] == "value_error":
-        return (
-            f"{place}.{text}" if re.match(r"^[a-z_.]+( \(or [a-z_]+\))?(, [a-z_.]+)*: ", text) else f"{place}: {text}"
-        )
-    shown = "" if _is_secret(place) or isinstance(problem["input"], dict | list) else f" (is {problem['input']!r})"
-    return f"{place}: {text[:1].lower()}{text[1:]}{shown}"
+def _is_list(variable: str) -> bool:
+    table, _, key = variable.removeprefix(PREFIX).lower().partition("__")
+    annotation = Config.model_fields[table].annotation
+    field = getattr(annotation, "model_fields", {}).get(key)
+    return field is not None and get_origin(field.annotation) is tuple
 
 
 def _keys_at(place: tuple[Any, ...]) -> list[str]:
@@ -492,42 +396,3 @@ def _keys_at(place: tuple[Any, ...]) -> list[str]:
     table = Config.model_fields.get(str(place[0]))
     annotation = table.annotation if table else None
     return list(annotation.model_fields) if isinstance(annotation, type) and issubclass(annotation, BaseModel) else []
-
-
-def _is_secret(key: str) -> bool:
-    name = key.lower()
-    return any(
-        word in name for word in ("password", "secret", "user.info", "token", "private", "ssl.key.pem", "jaas")
-    ) and (not name.endswith(("_file", ".file", "location", "url", "uri")))
-
-
-def _secret_keys(model: type[BaseModel]) -> list[str]:
-    return [name for name in model.model_fields if f"{name}_file" in model.model_fields]
-
-
-def _secrets_from_files(values: Mapping[str, Any], keys: list[str]) -> dict[str, str]:
-    return {key: _read_secret(key, values[f"{key}_file"]) for key in keys if values.get(f"{key}_file")}
-
-
-def _with_client_files(values: object, key: str) -> object:
-    if not isinstance(values, dict) or not isinstance(values.get(key), dict):
-        return values
-    return {**values, key: _client_table(_dotted(values[key]))}
-
-
-def _client_table(table: object) -> dict[str, Any]:
-    """A pass-through table with every `<secret>_file` (or `.file`, from the environment) read."""
-    assert isinstance(table, dict)  # noqa: S101 - `_dotted` keeps dicts dicts
-    read = {}
-    for key, value in table.items():
-        name = key.removesuffix(".file")
-        read[name] = _read_secret(name, value) if name != key and _is_secret(name) else value
-    return read
-
-
-def _read_secret(key: str, path: object) -> str:
-    try:
-        return Path(str(path)).read_text(encoding="utf-8").removesuffix("\n").removesuffix("\r")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        raise ValueError(f"{key}_file: cannot read {path}: {reason}") from error

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from connector.errors import ConnectorError, SnapshotIncomplete, SourceUnavailable, SourceUnreachable, Stopped
 from connector.parts import PartWriter
 from connector.private import translated
-from connector.staging import Verified, VerifiedList, stem_of
+from connector.staging_folder import Verified, VerifiedList, stem_of
 from connector.telemetry import logger
 from connector.timing import Timer, retry_after
 

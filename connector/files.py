@@ -28,7 +28,7 @@ from connector.errors import (
 from connector.limits import Endpoint
 from connector.lines import UNREADABLE, read_value
 from connector.model import Export, Inventory, Method
-from connector.staging import Verified, VerifiedList
+from connector.staging_folder import Verified, VerifiedList
 from connector.telemetry import logger
 
 if TYPE_CHECKING:

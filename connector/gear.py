@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from connector.api import Api
     from connector.config import SourceConfig
     from connector.hosts import Hosts
-    from connector.staging import Staging
+    from connector.staging_folder import StagingFolder
     from connector.tally import Tally
     from connector.timing import Backoff, Timer
     from connector.transport import Transport
@@ -34,7 +34,7 @@ class Gear:
     api: Api
     hosts: Hosts
     transport: Transport
-    staging: Staging
+    staging: StagingFolder
     timer: Timer
     tally: Tally
     backoff: Backoff

@@ -26,7 +26,7 @@ from connector.lines import Page
 from connector.model import Inventory
 from connector.parts import PartWriter
 from connector.private import translated
-from connector.staging import Verified
+from connector.staging_folder import Verified
 from connector.telemetry import logger
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from connector.lines import Page
 from connector.model import Inventory, Method, NoProgress, Snapshot
 from connector.pages import ENDPOINTS, Pages, generation_of
 from connector.repair import repair
-from connector.staging import Staging
+from connector.staging_folder import StagingFolder
 from connector.tally import Tally
 from connector.telemetry import logger
 from connector.timing import Timer, utc_now
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from connector.auth import Tokens
     from connector.config import SourceConfig
     from connector.model import Part, Progress
-    from connector.staging import Verified
+    from connector.staging_folder import Verified
     from connector.transport import Transport
 
 log = logger(__name__)
@@ -94,7 +94,7 @@ class Source:
             api=api,
             hosts=Hosts(api_url=config.api_url, storage_suffix=config.storage_suffix, allowed=config.allowed_hosts),
             transport=transport,
-            staging=Staging(staging),
+            staging=StagingFolder(staging),
             timer=timer,
             tally=tally,
             backoff=patience.backoff,

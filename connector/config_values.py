@@ -1,0 +1,208 @@
+"""What single values of the configuration may be: URLs, hosts, names, client keys, secrets that stand in files.
+
+Owns the presets of the clouds, the keys of librdkafka that the connector sets itself, and the rules for one value at a
+time. Raises ValueError with what is allowed; `config` makes that a problem with a key. Must not know pydantic.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+T = TypeVar("T")
+
+CLOUDS: Final[dict[str, dict[str, str]]] = {
+    "commercial": {
+        "authority": "https://login.microsoftonline.com",
+        "api_url": "https://api.security.microsoft.com",
+        "scope": "https://api.securitycenter.microsoft.com/.default",
+        "storage": "blob.core.windows.net",
+    },
+    "gcc": {
+        "authority": "https://login.microsoftonline.com",
+        "api_url": "https://api-gcc.securitycenter.microsoft.us",
+        "scope": "https://api-gcc.securitycenter.microsoft.us/.default",
+        "storage": "blob.core.windows.net",
+    },
+    "gcc_high": {
+        "authority": "https://login.microsoftonline.us",
+        "api_url": "https://api-gov.securitycenter.microsoft.us",
+        "scope": "https://api-gov.securitycenter.microsoft.us/.default",
+        "storage": "blob.core.usgovcloudapi.net",
+    },
+    "dod": {
+        "authority": "https://login.microsoftonline.us",
+        "api_url": "https://api-gov.securitycenter.microsoft.us",
+        "scope": "https://api-gov.securitycenter.microsoft.us/.default",
+        "storage": "blob.core.usgovcloudapi.net",
+    },
+}
+"""What `source.cloud` picks. Source: Microsoft's pages on the API's endpoints and on US Government customers (2025)."""
+
+OWNED_CLIENT_KEYS: Final = frozenset(
+    {
+        "transactional.id",
+        "enable.idempotence",
+        "acks",
+        "request.required.acks",
+        "isolation.level",
+        "group.id",
+        "enable.auto.commit",
+        "enable.auto.offset.store",
+        "transaction.timeout.ms",
+        "message.timeout.ms",
+        "delivery.timeout.ms",
+        "delivery.report.only.error",
+        "enable.partition.eof",
+        "allow.auto.create.topics",
+        "auto.offset.reset",
+        "statistics.interval.ms",
+        "max.in.flight",
+        "max.in.flight.requests.per.connection",
+    }
+)
+"""Keys of `[kafka.client]` that delivery depends on: the connector sets them, and refuses them here."""
+
+PASSED_FILE_KEYS: Final = frozenset({"sasl.oauthbearer.assertion.private.key.file"})
+"""librdkafka's own keys that end in `.file`: passed on, not read."""
+
+SECRET_WORDS: Final = (
+    "password",
+    "secret",
+    "user.info",
+    "token",
+    "private",
+    "ssl.key.pem",
+    "jaas",
+    "oauthbearer.config",
+)
+PUBLIC_ENDINGS: Final = ("_file", ".file", "location", "url", "uri")
+SECRET_BYTES_MAX: Final = 2**16
+
+_NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,200}")
+_LABEL: Final = r"[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?"
+_HOST: Final = re.compile(rf"{_LABEL}(\.{_LABEL})*")
+_TENANT: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{1,252}")
+
+
+def https_url(url: str) -> str:
+    """An https URL of a host, without its last slash."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise ValueError("must be a URL such as https://api.security.microsoft.com") from error
+    odd = parts.username is not None or "?" in url or "#" in url or any(not "!" <= mark <= "~" for mark in url)
+    if parts.scheme != "https" or not _is_host(parts.hostname or "") or odd or port == 0 or "\\" in url:
+        raise ValueError("must be an https URL without user name, query or fragment")
+    return url.rstrip("/")
+
+
+def host(name: str) -> str:
+    """A host name, `*.suffix` or an IP address, in lower case."""
+    if not _is_host(name.removeprefix("*.")) or (name.startswith("*.") and _is_address(name[2:])):
+        raise ValueError("must be a host name, *.suffix or an IP address, without scheme, port or path")
+    return name.lower().strip("[]")
+
+
+def kafka_name(name: str) -> str:
+    """What Kafka takes as a name; empty is fine where the key has a default."""
+    if name and not _NAME.fullmatch(name):
+        raise ValueError("may have up to 200 letters, digits, dots, underscores and hyphens")
+    return name
+
+
+def dotted(table: Mapping[str, Any]) -> dict[str, Any]:
+    """Client keys as librdkafka writes them. Environment variables have no dots: `SASL_PASSWORD` is `sasl.password`."""
+    return {str(key).replace("_", "."): value for key, value in table.items()}
+
+
+def as_json_list(text: str) -> str:
+    """A list from the environment, as JSON: it may also be written with commas."""
+    items = [item.strip() for item in text.split(",")]
+    return text if text.lstrip().startswith("[") else json.dumps([item for item in items if item])
+
+
+def without_overridden(values: Mapping[str, Any], variables: Iterable[str]) -> dict[str, Any]:
+    """The file's tables without the secrets that a variable gives in the other way: as a value, or as a file.
+
+    Args:
+        values: the tables of the file.
+        variables: names of variables without their prefix, in lower case: `source__client_secret_file`.
+    """
+    given = set(variables)
+
+    def is_overridden(name: str) -> bool:
+        name = name.replace(".", "_")
+        return name.removesuffix("_file") in given if name.endswith("_file") else f"{name}_file" in given
+
+    def kept(table: Mapping[str, Any], place: str) -> dict[str, Any]:
+        return {
+            key: kept(value, f"{place}{key}__") if isinstance(value, dict) else value
+            for key, value in table.items()
+            if not is_overridden(f"{place}{key}")
+        }
+
+    return kept(values, "")
+
+
+def without_problems(table: T, problems: list[str]) -> T:
+    """The table, if nothing is wrong with its values together; else all of it at once, a line each."""
+    if problems:
+        raise ValueError("\n".join(problems))
+    return table
+
+
+def is_tenant(text: str) -> bool:
+    """Whether it can be a tenant's GUID or domain name."""
+    return _TENANT.fullmatch(text) is not None
+
+
+def is_secret(key: str) -> bool:
+    """Whether a key's value must never be shown."""
+    name = key.lower()
+    return any(word in name for word in SECRET_WORDS) and not name.endswith(PUBLIC_ENDINGS)
+
+
+def secrets_from_files(values: Mapping[str, Any], keys: Iterable[str]) -> dict[str, str]:
+    """The secrets that stand in files: for each key whose `<key>_file` is given, what that file has."""
+    return {key: read_secret(key, values[f"{key}_file"]) for key in keys if values.get(f"{key}_file")}
+
+
+def client_table(table: Mapping[str, Any]) -> dict[str, Any]:
+    """A client's table, its keys dotted, with every `<secret>_file` read."""
+    read = {}
+    for key, value in dotted(table).items():
+        name = key.removesuffix(".file")
+        is_file = name != key and key not in PASSED_FILE_KEYS and is_secret(name)
+        read[name if is_file else key] = read_secret(name, value) if is_file else value
+    return read
+
+
+def read_secret(key: str, path: object) -> str:
+    """A secret from its file, without the last line break."""
+    try:
+        with Path(str(path)).open(encoding="utf-8", newline="") as file:
+            return file.read(SECRET_BYTES_MAX).removesuffix("\n").removesuffix("\r")
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        raise ValueError(f"{key}_file: cannot read {path}: {reason}") from error
+
+
+def _is_host(name: str) -> bool:
+    return _is_address(name) or _HOST.fullmatch(name) is not None
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name.strip("[]"))
+    except ValueError:
+        return False
+    return True
