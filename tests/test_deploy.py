@@ -18,7 +18,7 @@ import pytest
 from pydantic import BaseModel
 
 from connector import config, errors
-from connector.config import CLOUDS, Config
+from connector.config import Config
 from connector.endpoint import Answer, Endpoint
 from connector.service import GRACE_SECONDS, SIGNAL_EXIT_CODES
 
@@ -101,10 +101,9 @@ def test_the_values_in_the_example_are_the_defaults() -> None:
 
 def test_the_addresses_behind_a_comment_mark_are_those_of_the_default_cloud() -> None:
     """The three that `cloud` picks are shown as they are for the commercial cloud."""
-    optional = optional_keys()
-    assert {key: optional[f"source.{key}"] for key in ("authority", "api_url", "scope")} == {
-        key: CLOUDS["commercial"][key] for key in ("authority", "api_url", "scope")
-    }
+    optional, source = optional_keys(), config.load(DEPLOY / "connector.example.toml", SECRET).source
+    shown = [optional[f"source.{key}"] for key in ("authority", "api_url", "scope")]
+    assert shown == [source.authority, source.api_url, source.scope]
 
 
 def test_the_keys_behind_a_comment_mark_are_read(tmp_path: Path) -> None:
@@ -183,7 +182,7 @@ def test_what_is_copied_into_the_image_exists_and_reaches_the_build() -> None:
 def test_the_image_keeps_its_state_in_the_volume_and_answers_from_outside() -> None:
     """The environment that the image sets is read, wins over the example, and agrees with its volume and port."""
     stage, environment = last_stage(), container_environment()
-    ours = {name: value for name, value in environment.items() if name.startswith(config.PREFIX)}
+    ours = {name: value for name, value in environment.items() if name.startswith("MDE_INVENTORY_")}
     loaded = config.load(DEPLOY / "connector.example.toml", ours | SECRET)
     assert loaded.state.path.parent == Path(stage["VOLUME"]) == Path(stage["WORKDIR"])
     assert loaded.http.address == ("0.0.0.0", int(stage["EXPOSE"]))  # noqa: S104 - the point of a container
