@@ -12,16 +12,16 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import threading
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from connector import private
 from connector.errors import SourceError, SourceThrottled
 from connector.telemetry import logger
 
 if TYPE_CHECKING:
+    import os
     from pathlib import Path
 
     from connector.timing import Timer
@@ -152,20 +152,18 @@ class Limiter:
     def _read(self) -> dict[str, _Calls]:
         """What the file says, where it has changed since it was last seen."""
         try:
-            descriptor = os.open(self._path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            seen = _stamp(self._path.lstat())
+            if seen == self._seen:
+                return {}
+            text = private.read(self._path, FILE_BYTES_MAX)
+            self._seen = seen
         except FileNotFoundError:
             return {}
         except OSError as error:
             raise _unusable(self._path, error) from error
-        with os.fdopen(descriptor, "rb") as file:
-            seen = _stamp(os.fstat(descriptor))
-            if seen == self._seen:
-                return {}
-            self._seen = seen
-            text = file.read(FILE_BYTES_MAX)
         try:
             return {str(name): _calls(value) for name, value in json.loads(text)["endpoints"].items()}
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError):
             log.warning("the file of calls made cannot be read and begins anew", path=str(self._path))
             return {}
 
@@ -176,15 +174,10 @@ class Limiter:
                 for name, calls in self._endpoints.items()
             }
         }
-        draft = self._path.with_name(f"{self._path.name}.{os.getpid()}.new")
         try:
-            with suppress(FileNotFoundError):
-                draft.unlink()
-            descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-            with os.fdopen(descriptor, "w", encoding="ascii") as file:
-                json.dump(content, file)
-            draft.replace(self._path)
-            self._seen = _stamp(self._path.stat())
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            private.replace(self._path, json.dumps(content).encode("ascii"))
+            self._seen = _stamp(self._path.lstat())
         except OSError as error:
             raise _unusable(self._path, error) from error
 
