@@ -133,12 +133,15 @@ class PartWriter:
         stem: the file's name here, without its ending; never made of a remote name.
         name: the remote file's name, for people.
         encoded: whether the HTTP answer says `Content-Encoding: gzip`: one packing that is not the file's own.
+        gathered_bytes: pieces are gathered to this size before they are looked at.
 
     Attributes:
         wire_bytes: fed so far.
     """
 
-    def __init__(self, folder: Path, stem: str, name: str, *, encoded: bool = False) -> None:
+    def __init__(
+        self, folder: Path, stem: str, name: str, *, encoded: bool = False, gathered_bytes: int = CHUNK_BYTES_MIN
+    ) -> None:
         self.wire_bytes = 0
         self._path = folder / stem
         self._name = name
@@ -150,6 +153,7 @@ class PartWriter:
         self._inner: Gunzip | None = None
         self._waiting: list[bytes] = []
         self._waiting_bytes = 0
+        self._gathered_bytes = gathered_bytes
         self._packed = b""
         self._begun = False
         self._head: bytes | None = b""
@@ -180,7 +184,7 @@ class PartWriter:
         self._digest.update(chunk)
         self._waiting.append(chunk)
         self._waiting_bytes += len(chunk)
-        if self._waiting_bytes >= CHUNK_BYTES_MIN:
+        if self._waiting_bytes >= self._gathered_bytes:
             self._take_waiting()
 
     def finish(self, expected_bytes: int | None = None) -> Part:
