@@ -5,9 +5,9 @@ objects, or was refused by the reader; never on the hot path.
 
 What counts as readable is what the reader takes, with the same meaning, so that a record does not change by passing
 through here: a number or a boolean stands for its text where text is expected, a number in quotes for the number, and a
-fraction is rounded to the nearest even whole number. Stricter only in this: a line needs a DeviceId. More lenient in
-this: of a property given twice the last value that is not null counts, and undocumented properties may hold anything
-that keeps the line a JSON object.
+fraction is rounded to the nearest even whole number. Stricter only in this: a line needs a DeviceId, NaN is no value,
+and a number in quotes has plain decimal digits. More lenient in this: of a property given twice the last value that is
+not null counts, and undocumented properties may hold anything that keeps the line a JSON object.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ REJECTED_LINES_MAX: Final = 10_000
 INTEGER_MAX: Final = 2**63
 DIGITS_MAX: Final = 400
 
-_INTEGER: Final = re.compile(r"[+-]?[0-9]{1,19}")
+_INTEGER: Final = re.compile(r"-?[0-9]{1,19}")
 
 PROPERTIES: Final[dict[str, tuple[str, Kind]]] = {
     name.lower(): (name, Kind.TEXT if field.kind is Kind.TEXT_SET and name != field.name else field.kind)
