@@ -50,10 +50,11 @@ SERVER_PROPERTIES: Final = """
 process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:{controller_port}
-listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port},CUT://127.0.0.1:{behind_port}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port},CUT://127.0.0.1:{cut_port}
 controller.listener.names=CONTROLLER
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+inter.broker.listener.name=PLAINTEXT
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,CUT:PLAINTEXT
 log.dirs={data}
 auto.create.topics.enable=false
 authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
@@ -75,8 +76,9 @@ log.cleaner.backoff.ms=200
 log.cleaner.dedupe.buffer.size=8388608
 log.segment.delete.delay.ms=1000
 """
-"""One node that is broker and controller. Everything is allowed unless a test says otherwise for one resource, and
-time-outs and compaction act within a test's patience."""
+"""One node that is broker and controller. A second door, CUT, is told to clients as the address of a proxy that may
+stand before it (tests/cutting.py). Everything is allowed unless a test says otherwise for one resource; time-outs and
+compaction act within a test's patience."""
 
 
 class Missing(Exception):
@@ -179,6 +181,8 @@ class LocalBroker(Broker):
         self._settings = "\n".join(f"{key.replace('_', '.')}={value}" for key, value in settings.items())
         self._properties = folder / "server.properties"
         self._process: Process
+        self.behind_port: int
+        self.cut_port: int
         for attempt in range(1, START_ATTEMPTS_MAX + 1):
             self._format()
             try:
@@ -197,11 +201,17 @@ class LocalBroker(Broker):
 
     def _format(self) -> None:
         """Choose ports and make the empty storage."""
-        self._port, controller_port = free_ports(2)
+        self._port, controller_port, self.behind_port, self.cut_port = free_ports(4)
         shutil.rmtree(self._folder / "data", ignore_errors=True)
         self._folder.mkdir(parents=True, exist_ok=True)
-        ports = {"port": self._port, "controller_port": controller_port, "data": self._folder / "data"}
-        self._properties.write_text(SERVER_PROPERTIES.format(**ports) + self._settings, encoding="utf-8")
+        text = SERVER_PROPERTIES.format(
+            port=self._port,
+            controller_port=controller_port,
+            behind_port=self.behind_port,
+            cut_port=self.cut_port,
+            data=self._folder / "data",
+        )
+        self._properties.write_text(text + self._settings, encoding="utf-8")
         tool = ("kafka.tools.StorageTool", "format", "-t", "bWRlLWludmVudG9yeS10ZQ", "-c", str(self._properties))
         done = subprocess.run([*self._java, *tool], capture_output=True, text=True, timeout=60, check=False)
         if done.returncode:
