@@ -233,7 +233,6 @@ class _Session(requests.Session):
     def __init__(self, stop: threading.Event, limits: _Limits, *, proxies: bool) -> None:
         super().__init__()
         self.trust_env = False
-        self.max_redirects = 0
         self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         self._stop = stop
         self._limits = limits
@@ -265,6 +264,10 @@ class _Session(requests.Session):
             proxies=get_environ_proxies(request.url or "", no_proxy=None) if self._proxied else {},
         )
         return super().send(request, **options)
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """No redirect is ever followed, nor prepared."""
+        del resp
 
 
 def _check_head(response: requests.Response, host: str) -> None:
@@ -331,6 +334,8 @@ def _clean(error: BaseException) -> None:
             one.filename = None
             continue
         one.args = tuple(without_queries(arg) if isinstance(arg, str) else arg for arg in one.args)
-        for name in ("request", "response", "url", "request_url"):
-            if hasattr(one, name):
+        for name, value in vars(one).items():
+            if name in ("request", "response"):
                 setattr(one, name, None)
+            elif isinstance(value, str):
+                setattr(one, name, without_queries(value))
