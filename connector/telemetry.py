@@ -17,8 +17,7 @@ import traceback
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Final, Literal, TextIO, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, TextIO, cast, get_args
 
 import structlog
 from prometheus_client import (
@@ -35,7 +34,7 @@ from structlog.stdlib import ProcessorFormatter
 
 from connector.errors import ConfigError, ConnectorError
 from connector.model import ChangeType
-from connector.redaction import Redactor, escape
+from connector.redaction import Redactor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -45,15 +44,9 @@ if TYPE_CHECKING:
 
     from connector.redaction import Shown
 
+LogFormat = Literal["console", "json"]
+Level = Literal["debug", "info", "warning", "error"]
 
-class LogFormat(StrEnum):
-    """How logs are written: for people, or one JSON object a line."""
-
-    CONSOLE = "console"
-    JSON = "json"
-
-
-LEVELS: Final = ("debug", "info", "warning", "error")
 _ROOT: Final = "connector"
 _HEAD: Final = ("timestamp", "level", "logger", "event")
 _COLOURS: Final = {"debug": "\x1b[2m", "info": "\x1b[32m", "warning": "\x1b[33m", "error": "\x1b[31m"}
@@ -85,12 +78,7 @@ def logger(name: str) -> FilteringBoundLogger:
     )
 
 
-def printable(text: str) -> str:
-    """A text from outside as it may stand on a terminal: control, invisible and bidirectional characters escaped."""
-    return escape(text)
-
-
-def configure(log_format: LogFormat | str, level: str = "info", secrets: Iterable[str] = ()) -> None:
+def configure(log_format: LogFormat, level: Level = "info", secrets: Iterable[str] = ()) -> None:
     """Write logs to stderr from now on. May be called again; the last call counts.
 
     Libraries are heard from `warning` on; at `debug` in full. What escapes a thread, or the program, is logged too: the
@@ -104,12 +92,12 @@ def configure(log_format: LogFormat | str, level: str = "info", secrets: Iterabl
     Raises:
         ConfigError: an unknown format or level.
     """
-    for name, given, allowed in (("format", log_format, list(LogFormat)), ("level", level, LEVELS)):
-        if given not in allowed:
-            raise ConfigError(f"log {name} {given!r}", hint=f"Allowed are {', '.join(allowed)}.")
+    for name, given, allowed in (("format", log_format, LogFormat), ("level", level, Level)):
+        if given not in get_args(allowed):
+            raise ConfigError(f"log {name} {given!r}", hint=f"Allowed are {', '.join(get_args(allowed))}.")
     threshold = getattr(logging, level.upper())
     redactor = Redactor(secrets)
-    render: Processor = _render_json if log_format == LogFormat.JSON else _Console(colours=_has_colours())
+    render: Processor = _render_json if log_format == "json" else _Console(colours=_has_colours())
     chain: list[Processor] = [_Explain(redactor, debug=level == "debug"), _Clean(redactor), render]
     handler = _StderrHandler(redactor)
     handler.setFormatter(ProcessorFormatter(processors=chain, use_get_message=True))

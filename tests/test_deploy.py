@@ -220,6 +220,21 @@ def test_a_restart_is_tried_where_it_can_help_and_only_there() -> None:
     assert int(settings("TimeoutStopSec")[0]) > GRACE_SECONDS
 
 
+def test_the_image_and_the_unit_start_the_verb_with_options_that_exist() -> None:
+    """The command lines are ones that the command understands."""
+    container = json.loads(last_stage()["CMD"])
+    unit = settings("ExecStart")[0].split()[1:]
+    ran = subprocess.run(
+        [sys.executable, "-c", "from connector.cli import main; main()", *unit, "--help"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+        timeout=60,
+    )
+    assert (container, ran.returncode, "Poll for ever" in ran.stdout) == (unit, 0, True)
+
+
 def test_the_unit_gives_secrets_as_credentials_that_the_configuration_reads(tmp_path: Path) -> None:
     """Each credential, the commented one too, is named by an environment variable that ends in the right key."""
     given = dict(re.findall(r"^#?LoadCredential=(\w+):(\S+)$", UNIT, re.MULTILINE))

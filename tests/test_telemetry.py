@@ -29,6 +29,8 @@ from tests.logs import restored
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from connector.telemetry import Level, LogFormat
+
 CANARY = "c4nary-s3cret-value"
 SIGNATURE = "c4narySignature%2Babc%3D"
 SAS_QUERY = f"sv=2022-11-02&se=2026-11-23T09%3A00%3A00Z&sr=b&sig={SIGNATURE}"
@@ -134,7 +136,8 @@ def test_what_is_less_important_than_the_level_is_not_written(written: Callable[
 def test_libraries_are_heard_from_warning_on_and_at_debug_in_full(written: Callable[[], str]) -> None:
     """At info a library's chatter stays away; at debug it is there, through the same chain."""
     found = {}
-    for level in ("info", "debug"):
+    levels: tuple[Level, ...] = ("info", "debug")
+    for level in levels:
         configure("json", level)
         for name in ("urllib3.connectionpool", "msal.application", "librdkafka"):
             logging.getLogger(name).debug("secret is %s", "x")
@@ -161,7 +164,7 @@ def test_the_last_configuration_counts(written: Callable[[], str]) -> None:
 def test_an_unknown_format_or_level_is_refused(log_format: str, level: str) -> None:
     """A wrong word is a configuration error that names the right ones."""
     with pytest.raises(ConfigError) as caught:
-        configure(log_format, level)
+        configure(log_format, level)  # type: ignore[arg-type]  # what no type checker saw
     assert caught.value.hint.startswith("Allowed are ")
 
 
@@ -201,7 +204,7 @@ def _raise_chain(url: str) -> None:
 
 @pytest.mark.parametrize("log_format", ["console", "json"])
 @pytest.mark.parametrize("level", ["debug", "info", "warning", "error"])
-def test_no_secret_is_written_at_any_level(log_format: str, level: str, written: Callable[[], str]) -> None:
+def test_no_secret_is_written_at_any_level(log_format: LogFormat, level: Level, written: Callable[[], str]) -> None:
     """A failed download with a signed URL, real library logs, nested values: no signature and no secret anywhere."""
     configure(log_format, level, [CANARY])
     with Endpoint(("127.0.0.1", 0), {"/part": lambda: Answer(HTTPStatus.OK, b"{}")}) as server:
@@ -282,7 +285,7 @@ def test_a_device_name_cannot_forge_a_line_or_a_value(name: str, written: Callab
 @given(name=st.text(), key=st.from_regex(r"[a-z_]{1,10}\n?", fullmatch=True))
 @pytest.mark.parametrize("log_format", ["console", "json"])
 def test_a_log_call_is_one_line_whatever_it_says(
-    log_format: str, name: str, key: str, written: Callable[[], str]
+    log_format: LogFormat, name: str, key: str, written: Callable[[], str]
 ) -> None:
     """Any text as event, value or key gives exactly one line, and in JSON one object that begins with the head."""
     configure(log_format)
