@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Self
 
 from connector.auth import Tokens
-from connector.codec import Codec
+from connector.codec import Codec, message_bytes_max_of
 from connector.guard import GuardRules
 from connector.model import Inventory, NoProgress, Topic
 from connector.pipeline import Pipeline
@@ -96,7 +96,7 @@ class Assembly:
     @cached_property
     def transport(self) -> Transport:
         """Sessions to the login service, the API and the file storage."""
-        return self._made.enter_context(Transport(ca_bundle=self.config.source.ca_bundle))
+        return self._made.enter_context(Transport(ca_bundle=self.config.source.ca_bundle, stop=self.stop))
 
     @cached_property
     def tokens(self) -> Tokens:
@@ -141,13 +141,18 @@ class Assembly:
     @cached_property
     def registry(self) -> Registry:
         """The schema registry."""
-        return Registry(self.config.schema_registry)
+        return self._made.enter_context(Registry(self.config.schema_registry))
 
     @cached_property
     def codec(self) -> Codec:
         """Avro, with the registry's schema ids."""
         kafka = self.config.kafka
-        return Codec(self.registry, topic_prefix=kafka.topic_prefix, tenant_id=self.config.source.tenant_id)
+        return Codec(
+            self.registry,
+            topic_prefix=kafka.topic_prefix,
+            tenant_id=self.config.source.tenant_id,
+            message_bytes_max=message_bytes_max_of(kafka.client),
+        )
 
     @cached_property
     def sink(self) -> Sink:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from connector import schemas
@@ -61,13 +62,13 @@ def set_up(assembly: Assembly) -> Iterator[Check]:
 def register_schemas(assembly: Assembly) -> Iterator[Check]:
     """Register the schema of every topic, with its compatibility."""
     for topic in published_topics(assembly):
-        yield from _asked(_subject(assembly, topic), lambda topic=topic: [_register(assembly, topic)])
+        yield from _asked(_subject(assembly, topic), partial(_register, assembly, topic))
 
 
 def check_schemas(assembly: Assembly) -> Iterator[Check]:
     """Whether the schema of every topic is registered, and compatible with what is."""
     for topic in published_topics(assembly):
-        yield from _asked(_subject(assembly, topic), lambda topic=topic: [_check_schema(assembly, topic)])
+        yield from _asked(_subject(assembly, topic), partial(_check_schema, assembly, topic))
 
 
 def published_topics(assembly: Assembly) -> list[Topic]:
@@ -169,17 +170,17 @@ def _subject(assembly: Assembly, topic: Topic) -> str:
     return f"{assembly.topic(topic)}-value"
 
 
-def _register(assembly: Assembly, topic: Topic) -> Check:
+def _register(assembly: Assembly, topic: Topic) -> Iterator[Check]:
     subject = _subject(assembly, topic)
     schema_id = assembly.registry.register(subject, schemas.schema_of(topic))
-    return Check(subject, fine=True, text=f"registered with id {schema_id}, FULL_TRANSITIVE")
+    yield Check(subject, fine=True, text=f"registered with id {schema_id}, FULL_TRANSITIVE")
 
 
-def _check_schema(assembly: Assembly, topic: Topic) -> Check:
+def _check_schema(assembly: Assembly, topic: Topic) -> Iterator[Check]:
     subject, schema = _subject(assembly, topic), schemas.schema_of(topic)
     problems = assembly.registry.compatible(subject, schema)
     if problems:
-        return Check(
-            subject, fine=False, text="; ".join(problems), hint="A newer connector registered it: update this one."
-        )
-    return Check(subject, fine=True, text=f"registered with id {assembly.registry.schema_id(subject, schema)}")
+        hint = "A newer connector registered it: update this one."
+        yield Check(subject, fine=False, text="; ".join(problems), hint=hint)
+        return
+    yield Check(subject, fine=True, text=f"registered with id {assembly.registry.schema_id(subject, schema)}")

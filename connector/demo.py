@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from connector import config, console
 from connector.assembly import Assembly
 from connector.fields import KEY_FIELDS
-from connector.kafka import MockCluster
+from connector.kafka import Deadline, MockCluster
 from connector.model import ChangeType, Inventory, Topic
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Consumer:
         found = [
             self._assembly.codec.decode(message.value)
             for partition in self._reader.partitions(self._topic)
-            for message in self._reader.read(self._topic, partition=partition, deadline_seconds=READ_SECONDS_MAX)
+            for message in self._reader.read(self._topic, Deadline(READ_SECONDS_MAX), partition=partition)
             if message.value is not None
         ]
         fresh = sorted((change for change in found if change["sequence"] > self._seen), key=_sequence)
@@ -186,6 +186,9 @@ def _summarize(simulator: Simulator, consumer: Consumer, results: list[PollResul
 def _announce(simulator: Simulator) -> None:
     console.print_line("# The simulated export API is served. A connector reaches it with:", style="dim")
     console.print_toml({"source": simulator.settings()})
+    console.print_notice(
+        f"Faults on request: {simulator.admin_url}/faults, header X-Simulator-Token: {simulator.admin_token}"
+    )
     console.print_notice("Ctrl-C ends it.")
 
 
