@@ -41,9 +41,7 @@ NUMBER_KEYS: Final = frozenset({*CLIENT_DEFAULTS, "cache.capacity", "cache.lates
 """Keys that the client wants as numbers; the environment gives text."""
 
 SETUP_HINT: Final = "Run `mde-inventory setup` once; it registers the schemas."
-UNREACHABLE_HINT: Final = (
-    "Check schema_registry.url, the network, and the registry itself. What is staged stays staged."
-)
+UNREACHABLE_HINT: Final = "Check schema_registry.url, the network, the registry. What is staged is published later."
 DENIED_HINT: Final = (
     "Check basic.auth.user.info, bearer.auth.* or ssl.* in [schema_registry], and what the registry grants that user."
 )
@@ -59,6 +57,7 @@ DENIED: Final = frozenset({401, 403, 407})
 PASSING: Final = frozenset({408, 429})
 SERVER_ERROR: Final = 500
 ID_MAX: Final = 2**32
+REASON_CHARACTERS_MAX: Final = 500
 NO_SUCH_SUBJECT_OR_SCHEMA: Final = frozenset({40400, 40401, 40402, 40403})
 """Codes beside a 404 that are the registry's own; without one, the address is wrong. 40400 is the mock's."""
 
@@ -183,7 +182,7 @@ class Registry:
 
 def _refusal(error: SchemaRegistryError, doing: str, url: str) -> ConnectorError:
     """The registry's answer, when it is not 2xx."""
-    status, text = error.http_status_code, str(error.error_message)[:500]
+    status, text = error.http_status_code, str(error.error_message or "no reason given")[:REASON_CHARACTERS_MAX]
     if status in DENIED:
         return SinkRejected(f"{doing}: the schema registry denies access (HTTP {status})", hint=DENIED_HINT)
     if status in PASSING or status >= SERVER_ERROR:
