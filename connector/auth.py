@@ -1,8 +1,8 @@
 """A token for the API. Owns msal, and cryptography for reading certificates.
 
 Five ways, as `source.auth` says: a client secret, a certificate, a workload identity (a token of the platform, read
-anew each time it is needed), a managed identity, or a person who signs in on another device. msal keeps the token and
-renews it; here its answers become tokens or errors that say what to do. Must not call the API.
+anew each time it is needed), a managed identity, or a person who signs in on another device. msal asks; here its
+answers become tokens, kept while they are good, or errors that say what to do. Must not call the API.
 """
 
 from __future__ import annotations
@@ -41,6 +41,9 @@ PERMISSION: Final = "Software.Read.All"
 DELEGATED_PERMISSION: Final = "Software.Read"
 FEDERATED_VARIABLE: Final = "AZURE_FEDERATED_TOKEN_FILE"
 FEDERATED_BYTES_MAX: Final = 2**16
+RENEW_SECONDS: Final = 300.0
+"""A token is not used in its last minutes: msal has the same rule."""
+
 DESCRIPTION_CHARACTERS_MAX: Final = 300
 
 TRANSIENT: Final = frozenset({"temporarily_unavailable", "server_error"})
@@ -55,6 +58,8 @@ HINTS: Final = {
     "700027": "The certificate is not one of the app registration's: upload it there.",
     "700024": "The assertion is not valid now: check this machine's clock.",
     "70021": "The app registration trusts no such workload: add its issuer and subject as a federated credential.",
+    "700211": "The app registration trusts no such workload: add its issuer as a federated credential.",
+    "700212": "The app registration trusts no such workload: add its audience as a federated credential.",
     "700213": "The app registration trusts no such workload: add its subject as a federated credential.",
     "500011": "The tenant does not know the resource of source.scope: check source.scope and source.cloud.",
     "53003": "A conditional access policy blocks this sign-in.",
@@ -104,6 +109,8 @@ class Tokens:
         self._timer = Timer(transport.stop)
         self._lock = threading.Lock()
         self._client: Any = None
+        self._token = ""
+        self._good_until = 0.0
 
     def token(self, *, renew: bool = False) -> str:
         """A token that is valid now; with `renew`, a new one even if the last seems valid.
@@ -115,6 +122,8 @@ class Tokens:
             Stopped: asked to stop.
         """
         with self._lock:
+            if self._token and not renew and self._timer.monotonic() < self._good_until:
+                return self._token
             failures = 0
             while True:
                 try:
@@ -136,10 +145,11 @@ class Tokens:
             ) from error
         except (ValueError, KeyError, RuntimeError) as error:
             raise self._misunderstood(error) from error
-        token = (result or {}).get("access_token")
-        if token:
-            return str(token)
-        raise _refusal(result or {})
+        if not result or not result.get("access_token"):
+            raise _refusal(result or {})
+        self._token = str(result["access_token"])
+        self._good_until = self._timer.monotonic() + float(result.get("expires_in") or 0) - RENEW_SECONDS
+        return self._token
 
     # ---- the five ways
 
@@ -233,7 +243,7 @@ class Tokens:
 
 def _refusal(result: Mapping[str, Any]) -> SourceError:
     """The error for an answer without a token."""
-    kind = str(result.get("error") or "no token")
+    kind = _word(result.get("error")) or "no token"
     description = _first_line(result.get("error_description") or "")
     message = f"the login service says {kind}" + (f": {description}" if description else "")
     if kind in TRANSIENT:

@@ -36,6 +36,8 @@ CONNECT_SECONDS_MAX: Final = 10.0
 SILENCE_SECONDS_MAX: Final = 60.0
 LOGIN_SECONDS_MAX: Final = 60.0
 LOGIN_BYTES_MAX: Final = 2**20
+UNAVAILABLE: Final = frozenset({408, 410, 429})
+BROKEN: Final = 500
 HEADER_BYTES_MAX: Final = 2**16
 READ_BYTES: Final = 2**18
 """Bytes asked for at a time; TLS gives at most 16 KiB of them."""
@@ -242,7 +244,13 @@ class _Session(requests.Session):
             self.mount(scheme, _Adapter(max_retries=0))
 
     def request(self, method: str | bytes, url: str | bytes, *args: Any, **options: Any) -> requests.Response:  # noqa: ANN401 - as requests defines it
-        """What msal calls: the whole answer, of limited size, within a deadline."""
+        """What msal calls: the whole answer, of limited size, within a deadline.
+
+        Raises:
+            SourceUnreachable, SourceUnavailable: no answer, or one that says that another time may be better: msal
+                would keep such an answer, and give it again without asking.
+            Stopped: asked to stop.
+        """
         host = str(urlsplit(str(url)).hostname)
         exchange = self._limits.exchange(host, LOGIN_SECONDS_MAX, self._stop)
         try:
@@ -250,6 +258,10 @@ class _Session(requests.Session):
                 response = super().request(method, url, *args, **{**options, "stream": True})
             with response:
                 response._content = bytes(Answer(response, exchange).body(LOGIN_BYTES_MAX))  # noqa: SLF001 - the one way to cap it
+            if response.status_code in UNAVAILABLE or response.status_code >= BROKEN:
+                raise SourceUnavailable(
+                    f"the login service at {host} answers {response.status_code}", hint="The next poll tries again."
+                )
             return response
         finally:
             exchange.end()

@@ -13,7 +13,7 @@ OWNERS = {
     "confluent_kafka": {"kafka", "reader", "sink", "topics"},
     "confluent_kafka.admin": {"topics"},
     "confluent_kafka.schema_registry": {"registry"},
-    "cryptography": {"auth", "simulator"},
+    "cryptography": {"auth"},
     "duckdb": {"state"},
     "fastavro": {"codec"},
     "isal": {"parts"},
