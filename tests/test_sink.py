@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import ResourceType  # type: ignore[attr-defined]  # its documented place
 
 from connector.errors import ConfigError, EncodingError, SinkFenced, SinkRejected, SinkUnavailable
@@ -138,6 +138,29 @@ def test_transactional_ids_share_a_checkpoints_topic(place: Place) -> None:
     second.publish(numbers(place.prefix, 6, 7), checkpoint_of("second", 7))
     assert place.sink(transactional_id="first").recover() == checkpoint_of("first", 5)
     assert place.sink(transactional_id="second").recover() == checkpoint_of("second", 7)
+
+
+def test_a_checkpoint_behind_the_open_transaction_of_another_tenant_is_waited_for(place: Place) -> None:
+    """What holds back the end of the topic does not make an old checkpoint the last one: our claim is read up to."""
+    first = place.sink()
+    first.recover()
+    place.publish(first, 1, 5)
+    other = Producer(
+        {
+            "bootstrap.servers": place.broker.bootstrap_servers,
+            "transactional.id": f"{place.prefix}.other",
+            "transaction.timeout.ms": 2000,
+            "log_level": 0,
+        }
+    )
+    other.init_transactions(30)
+    other.begin_transaction()
+    other.produce(f"{place.prefix}.checkpoints", b"open", b"other", partition=0)
+    other.flush(30)
+    place.publish(first, 6, 10)
+    assert place.checkpoints() == [5]
+    # The broker aborts the other tenant's transaction after two seconds.
+    assert place.sink().recover() == checkpoint_of(place.prefix, 10)
 
 
 def test_a_full_queue_skips_nothing(place: Place) -> None:
