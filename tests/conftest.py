@@ -24,7 +24,17 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # the documen
     ResourceType,
 )
 
-from tests.broker import Broker, ContainerBroker, LocalBroker, Missing, Registry, session_broker, session_registry
+from tests.broker import (
+    KAFKA_JAVA,
+    Broker,
+    ContainerBroker,
+    LocalBroker,
+    Missing,
+    Registry,
+    java_command,
+    session_broker,
+    session_registry,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -33,7 +43,7 @@ if TYPE_CHECKING:
 REQUIRE_VARIABLE = "MDE_TEST_REQUIRE_BROKER"
 CONSUME_SECONDS_MAX = 60
 
-REAL_FIXTURES = frozenset({"broker", "local_broker", "private_broker", "registry_url"})
+REAL_FIXTURES = frozenset({"broker", "java", "local_broker", "private_broker", "registry_url"})
 """What only a real component can give."""
 
 
@@ -210,6 +220,15 @@ def registry_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPa
     """The address of a real schema registry with Confluent's API, one for the whole session."""
     try:
         return request.config.stash[COMPONENTS].registry(tmp_path_factory.getbasetemp()).url
+    except Missing as error:
+        _missing(request, str(error))
+
+
+@pytest.fixture
+def java(request: pytest.FixtureRequest) -> str:
+    """The command of a Java runtime that runs Kafka's own libraries."""
+    try:
+        return java_command(KAFKA_JAVA)[0]
     except Missing as error:
         _missing(request, str(error))
 
