@@ -140,7 +140,7 @@ def poll(
             else:
                 console.print_poll(result)
             if result.outage:
-                console.print_failure(str(result.outage), result.outage.hint)
+                _show_error(result.outage)
             exit_code = max(exit_code, result.exit_code)
     raise typer.Exit(exit_code)
 
@@ -151,7 +151,7 @@ def run(context: typer.Context) -> None:
     with context.obj.assembly() as assembly:
         settings = assembly.config
         service = Service(
-            lambda: list(assembly.pipeline.poll()),
+            assembly.pipeline.poll,
             interval_seconds=settings.poll.interval_seconds,
             listen=settings.http.address,
             metrics=telemetry.Metrics(),
@@ -281,6 +281,11 @@ def _stopped_by_signals(stop: threading.Event) -> Iterator[None]:
         restore()
 
 
+def _show_error(error: ConnectorError) -> None:
+    message = "\n".join(str(telemetry.without_secrets(line)) for line in str(error).splitlines())
+    console.print_failure(message, error.hint)
+
+
 def _shown(found: checks.Check) -> checks.Check:
     console.print_check(found.name, fine=found.fine, text=found.text, hint=found.hint)
     return found
@@ -291,5 +296,5 @@ def main() -> None:
     try:
         app()
     except ConnectorError as error:
-        console.print_failure(str(error), error.hint)
+        _show_error(error)
         sys.exit(error.exit_code)
