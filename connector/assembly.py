@@ -43,6 +43,7 @@ class Assembly:
         progress: told how a fetch goes on.
         prompt: shown the message of a device-code login.
         stop: set to end a poll between two calls or batches.
+        clock: now, in UTC.
     """
 
     def __init__(
@@ -52,11 +53,13 @@ class Assembly:
         progress: Progress | None = None,
         prompt: Callable[[str], None] = print,
         stop: threading.Event | None = None,
+        clock: Callable[[], datetime] | None = None,
     ) -> None:
         self.config = config
         self.stop = stop or threading.Event()
         self._progress = progress or NoProgress()
         self._prompt = prompt
+        self.clock = clock or now
         self._made = ExitStack()
 
     def __enter__(self) -> Self:
@@ -113,7 +116,7 @@ class Assembly:
             staging=self.config.state.staging_path,
             limits=self.config.state.limits_path,
             progress=self._progress,
-            clock=now,
+            clock=self.clock,
             stop=self.stop,
         )
 
@@ -190,7 +193,7 @@ class Assembly:
             self.sink,
             tenant_id=self.config.source.tenant_id,
             batch_changes_max=self.config.kafka.batch_changes_max,
-            clock=now,
+            clock=self.clock,
             stop=self.stop,
         )
 
@@ -204,7 +207,7 @@ class Assembly:
             publisher=self.publisher,
             rules=self.rules,
             inventories=self.inventories,
-            clock=now,
+            clock=self.clock,
         )
 
 

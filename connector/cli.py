@@ -89,6 +89,7 @@ def demo(
     seed: Annotated[int, typer.Option(help="The same seed gives the same fleet.")] = 7,
 ) -> None:
     """See it work: a simulated fleet, an in-process Kafka; no accounts, no Docker, no Java."""
+    telemetry.configure("console", "warning")
     raise typer.Exit(demonstration.run(devices=devices, generations=generations, seed=seed))
 
 

@@ -44,6 +44,7 @@ def print_line(text: str, style: str = "") -> None:
 
 def print_rule(title: str) -> None:
     """A heading over the terminal's width."""
+    out.print()
     out.rule(Text(escape(title), style="bold"), align="left")
 
 
@@ -109,7 +110,7 @@ def counts(result: PollResult) -> Text:
         ("duplicates", f"{result.duplicates:,} repeated lines", "dim"),
         ("rejected", f"{result.rejected:,} rejected lines", "bold red"),
     ]
-    always = ("added", "removed", "changed")
+    always = () if result.baseline else ("added", "removed", "changed")
     shown = [(text, style) for name, text, style in parts if getattr(result, name) or name in always]
     return Text("  ").join(Text(text, style=style) for text, style in shown)
 
@@ -129,18 +130,17 @@ def change_line(change: Mapping[str, Any]) -> Text:
         notes = Text(", ".join(_field_step(name, before, change) for name in fields[:2]), style="dim")
     line = Text.assemble(
         (CHANGE_SIGNS.get(kind, "?") + " ", f"bold {style}"),
-        (escape(str(change.get("deviceName") or change["deviceId"])), ""),
+        (_device(change), ""),
         "  ",
         (product, style),
         " ",
         (version, "bold"),
         "  ",
     )
-    line.append_text(notes)
     if change.get("isEndOfSupport"):
         since = change.get("endOfSupportDate")
-        line.append(f"  end of support{f' since {escape(str(since))}' if since else ''}", style="bold magenta")
-    return line
+        line.append(f"END OF SUPPORT{f' since {escape(str(since))}' if since else ''}  ", style="bold magenta")
+    return line.append_text(notes)
 
 
 def print_change(change: Mapping[str, Any]) -> None:
@@ -270,6 +270,12 @@ class FetchProgress:
 
     def __exit__(self, *_: object) -> None:
         self.end()
+
+
+def _device(change: Mapping[str, Any]) -> str:
+    """The device's name without its domain; the beginning of its id where it has no name."""
+    name = change.get("deviceName")
+    return escape(str(name).split(".", maxsplit=1)[0] if name else f"{str(change['deviceId'])[:12]}…")
 
 
 def _lines(text: str) -> str:

@@ -18,7 +18,7 @@ from connector import config, console
 from connector.assembly import Assembly
 from connector.fields import KEY_FIELDS
 from connector.kafka import Deadline, MockCluster
-from connector.model import ChangeType, Inventory, Topic
+from connector.model import ChangeType, Inventory, Method, Topic
 
 if TYPE_CHECKING:
     import threading
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from connector.simulator import Simulator
 
 START: Final = datetime(2026, 1, 5, 6, 0, tzinfo=UTC)
+PREFIX: Final = "mde.software"
+CHURN: Final = 2.0
 CHANGES_SHOWN: Final = 6
 READ_SECONDS_MAX: Final = 30.0
 
@@ -40,26 +42,27 @@ class Consumer:
         self._assembly = assembly
         self._reader = assembly.reader()
         self._topic = assembly.topic(Topic.CHANGES)
-        self._seen = 0
+        self._changes: list[dict[str, Any]] = []
         self.counts: Counter[str] = Counter()
         self.end_of_support: list[dict[str, Any]] = []
         self.records: dict[Key, dict[str, Any]] = {}
 
-    def read(self) -> list[dict[str, Any]]:
-        """The changes that came since the last call, by sequence."""
-        found = [
-            self._assembly.codec.decode(message.value)
-            for partition in self._reader.partitions(self._topic)
-            for message in self._reader.read(self._topic, Deadline(READ_SECONDS_MAX), partition=partition)
-            if message.value is not None
-        ]
-        fresh = sorted((change for change in found if change["sequence"] > self._seen), key=_sequence)
+    def read(self, number: int) -> list[dict[str, Any]]:
+        """The next so many changes, by sequence; fewer where they do not come."""
+        if not number:
+            return []
+        deadline = Deadline(READ_SECONDS_MAX)
+        incoming = self._reader.follow(
+            self._topic, from_beginning=True, limit=len(self._changes) + number, deadline=deadline
+        )
+        found = [self._assembly.codec.decode(message.value) for message in incoming if message.value is not None]
+        fresh = sorted((change for change in found if change["sequence"] > len(self._changes)), key=_sequence)
         for change in fresh:
             self._apply(change)
         return fresh
 
     def _apply(self, change: dict[str, Any]) -> None:
-        self._seen = change["sequence"]
+        self._changes.append(change)
         self.counts[change["changeType"]] += 1
         gone = change["before"] or (change if change["changeType"] == ChangeType.REMOVED else None)
         if gone is not None:
@@ -79,24 +82,24 @@ def run(*, devices: int, generations: int, seed: int) -> int:
     simulators = _simulators()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="mde-inventory-demo-")))
-        cluster = stack.enter_context(MockCluster([topic.name_under("mde.software") for topic in Topic]))
-        fleet = simulators.Fleet(seed=seed, devices=devices, start=START)
+        cluster = stack.enter_context(MockCluster([topic.name_under(PREFIX) for topic in Topic]))
+        fleet = simulators.Fleet(seed=seed, devices=devices, start=START, churn=CHURN)
         simulator = stack.enter_context(simulators.Simulator(fleet))
-        assembly = stack.enter_context(Assembly(_demo_config(simulator, cluster, folder)))
-        consumer = Consumer(assembly)
+        consumer = Consumer(stack.enter_context(_assembly(simulator, cluster, folder, Method.FILES)))
         console.print_rule("mde-inventory-connector: what changed on which device?")
         console.print_line(
-            f"A simulated tenant with {devices} devices on {simulator.api_url}, a Kafka cluster inside this process."
-            f" {generations} generations of the export are polled; below is what a consumer decodes from"
-            f" {assembly.topic(Topic.CHANGES)}.",
+            f"A simulated tenant with {devices} devices on {simulator.api_url}, and a Kafka cluster in this process."
+            f" {generations} generations of the export are polled, as files and as JSON pages in turn, each by a new"
+            f" instance of the connector. Below is what a consumer decodes from {PREFIX}.{Topic.CHANGES}.",
             style="dim",
         )
         results = []
         for generation in range(generations):
             if generation:
                 simulator.advance()
-            results += list(assembly.pipeline.poll())
-            _show(results[-1], consumer.read(), first=not generation)
+            with _assembly(simulator, cluster, folder, tuple(Method)[generation % 2]) as assembly:
+                results += list(assembly.pipeline.poll())
+            _show(results[-1], consumer.read(results[-1].published))
         return _summarize(simulator, consumer, results)
 
 
@@ -125,24 +128,26 @@ def _simulators() -> Any:  # noqa: ANN401 - a package behind an extra, which say
     return simulator
 
 
-def _demo_config(simulator: Simulator, cluster: MockCluster, folder: Path) -> config.Config:
+def _assembly(simulator: Simulator, cluster: MockCluster, folder: Path, method: Method) -> Assembly:
+    """The connector, as a new process would begin it: at the time of the generation, six hours after the last."""
     tables = {
-        "source": simulator.settings(),
+        "source": simulator.settings() | {"method": method.value},
         "state": {"path": str(folder / "state.duckdb"), "memory_limit_mib": 512},
         "diff": {"baseline": "emit"},
         "guard": {"missing_device_snapshots": 1},
-        "kafka": {"client": {"bootstrap.servers": cluster.bootstrap_servers}},
+        "kafka": {"topic_prefix": PREFIX, "client": {"bootstrap.servers": cluster.bootstrap_servers}},
         "schema_registry": {"url": "mock://demo", "auto_register": True},
     }
-    return config.from_values(tables, {}, name="the demo's configuration")
+    checked = config.from_values(tables, {}, name="the demo's configuration")
+    return Assembly(checked, clock=lambda: simulator.generated_at)
 
 
-def _show(result: PollResult, changes: list[dict[str, Any]], *, first: bool) -> None:
+def _show(result: PollResult, changes: list[dict[str, Any]]) -> None:
     """One generation: a heading, its counts, and the changes that people would want to see first."""
-    when = result.generated_at.strftime("%a %d %b %H:%M") if result.generated_at else ""
+    when = f"{result.generated_at:%a %d %b %H:%M}" if result.generated_at else ""
     console.print_heading(f"{when}  {result.snapshot_id}", console.counts(result))
-    if first:
-        console.print_line(f"  the baseline: {result.records:,} records, published as BASELINE", style="dim")
+    if result.baseline:
+        console.print_line(f"  the first snapshot: {result.records:,} records, published as BASELINE", style="dim")
         return
     ranked = sorted(changes, key=lambda change: (_rank(change), change["sequence"]))
     for change in ranked[:CHANGES_SHOWN]:
@@ -165,7 +170,7 @@ def _summarize(simulator: Simulator, consumer: Consumer, results: list[PollResul
     seconds = sum(result.duration_seconds for result in results)
     console.print_rule("Summary")
     rows = [(kind.value, consumer.counts[kind.value]) for kind in ChangeType]
-    console.print_table("Changes that the consumer decoded", [("type", False), ("messages", True)], rows)
+    console.print_table("Decoded", [("change type", False), ("messages", True)], rows)
     last = results[-1]
     console.print_line(
         f"{len(results)} snapshots, {last.records:,} records on {last.devices:,} devices, {seconds:.1f} s."
@@ -173,7 +178,7 @@ def _summarize(simulator: Simulator, consumer: Consumer, results: list[PollResul
     if consumer.end_of_support:
         products = Counter(f"{change['softwareVendor']}/{change['softwareName']}" for change in consumer.end_of_support)
         named = ", ".join(f"{name} ({number})" for name, number in products.most_common(3))
-        console.print_line(f"Newly installed and out of support: {named}.", style="magenta")
+        console.print_line(f"Newly installed although out of support: {named}.", style="magenta")
     verdict = "equal" if equal else "DO NOT EQUAL"
     console.print_line(
         f"All changes, applied in order, {verdict} the simulated fleet: {len(consumer.records):,} records.",

@@ -146,10 +146,12 @@ class Reader:
                     return
         raise translated(KafkaError(KafkaError._TIMED_OUT), doing, self._reports)  # noqa: SLF001 - its public name
 
-    def follow(self, topic: str, *, from_beginning: bool, limit: int | None = None) -> Iterator[Incoming]:
-        """Messages of all partitions as they come, for ever, or `limit` of them. An outage is waited out.
+    def follow(
+        self, topic: str, *, from_beginning: bool, limit: int | None = None, deadline: Deadline | None = None
+    ) -> Iterator[Incoming]:
+        """Messages of all partitions as they come: for ever, or `limit` of them, or until `deadline`.
 
-        Partitions added meanwhile are not noticed.
+        An outage is waited out; partitions added meanwhile are not noticed.
 
         Raises:
             SinkRejected: there is no such topic, or Kafka refuses to be read.
@@ -158,7 +160,7 @@ class Reader:
         start = OFFSET_BEGINNING if from_beginning else OFFSET_END
         self._consumer.assign([TopicPartition(topic, number, start) for number in self.partitions(topic)])
         remaining = limit
-        while remaining is None or remaining > 0:
+        while (remaining is None or remaining > 0) and not (deadline and deadline.passed):
             for message in self._messages(f"reading {topic}"):
                 if message.error() is not None:
                     continue
