@@ -108,6 +108,7 @@ class Walk:
         self._deadline = gear.timer.monotonic() + WALK_SECONDS_MAX
         self._digest = hashlib.sha256()
         self._seen: set[bytes] = set()
+        self._is_pinned = False
 
     @property
     def content_digest(self) -> str:
@@ -120,13 +121,14 @@ class Walk:
         Raises:
             _ChangedError: the pages are not of one generation.
         """
-        endpoint = ENDPOINTS[self._inventory]
+        # A page of one record tells the generation by its nextLink, at the price of a small call.
+        if not self._is_newer(self._ask(self._first_link(1)), newer_than):
+            return False
+        self._is_pinned = False
         self._gear.tally.begin(f"{self._inventory.label} pages", parts=None)
         folder = self._gear.staging.open_folder(self._inventory, "pages", fresh=True)
-        link = self._gear.hosts.api(f"/api/machines/{endpoint.path}?pageSize={self._gear.config.page_size}")
+        link = self._first_link(self._gear.config.page_size)
         page = self._ask(link)
-        if not self._is_newer(page, newer_than):
-            return False
         for number in range(1, PAGES_MAX + 1):
             digest = self._store(page, folder, number)
             if page.next_link is None:
@@ -137,6 +139,9 @@ class Walk:
             page = self._ask(link)
         raise _endless(f"{PAGES_MAX} pages")
 
+    def _first_link(self, page_size: int) -> Link:
+        return self._gear.hosts.api(f"/api/machines/{ENDPOINTS[self._inventory].path}?pageSize={page_size}")
+
     def _ask(self, link: Link) -> Page:
         if self._gear.timer.monotonic() > self._deadline:
             raise _endless(f"{WALK_SECONDS_MAX / 3600:.0f} hours")
@@ -146,6 +151,7 @@ class Walk:
         if told is not None and self.generated_at not in (None, told):
             raise _ChangedError("the generation changed")
         self.generated_at = told or self.generated_at
+        self._is_pinned = self._is_pinned or told is not None
         return page
 
     def _ask_again(self, link: Link, digest: str) -> Page:
@@ -203,6 +209,9 @@ class Walk:
                 hint="Nothing was staged. They may not be ready yet: the next poll tries again. Does the application"
                 " see any device?",
             )
+        if self.generated_at is not None and not self._is_pinned:
+            # No page of the walk itself told its generation: it is still the one that was told before, or another.
+            self._ask(self._first_link(1))
         return True
 
 

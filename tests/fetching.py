@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 import threading
 import time
 from contextlib import contextmanager
@@ -15,12 +17,13 @@ from connector.config import SourceConfig
 from connector.source import Source
 from connector.timing import Backoff, Timer
 from connector.transport import Transport
+from tests.plain_client import in_order, normal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from connector.model import Snapshot
+    from connector.model import Part, Snapshot
     from connector.simulator import Simulator
 
 START = datetime(2026, 11, 23, 8, 0, tzinfo=UTC)
@@ -28,14 +31,14 @@ QUICK = Patience(Backoff(attempts_max=4, first_seconds=0.01, seconds_max=0.02))
 
 
 class QuickTimer(Timer):
-    """A timer whose waits are over at once: its clocks go forward instead.
+    """A timer whose waits are over at once: its clocks go forward instead. It begins an hour after the fleet's start.
 
     Attributes:
         waits: seconds of each wait.
         step: what the wall clock is off by; set it to let the clock jump.
     """
 
-    def __init__(self, begin: datetime = START, stop: threading.Event | None = None) -> None:
+    def __init__(self, begin: datetime = START + timedelta(hours=1), stop: threading.Event | None = None) -> None:
         self._skipped = 0.0
         self._begin = begin
         self._begun = time.monotonic()
@@ -115,7 +118,7 @@ def bench(
 ) -> Iterator[Bench]:
     """A source of its own at a running simulator, with a private folder. Waits for the limits take no time."""
     config = SourceConfig(**simulator.settings(**{"page_size": 300, **settings}))
-    timer = timer or QuickTimer(begin=datetime.now(UTC))
+    timer = timer or QuickTimer()
     progress = Told()
     staging, rejected, limits = folder / "staging", folder / "rejected", folder / "limits.json"
     with Transport(ca_bundle=config.ca_bundle, stop=timer.stop) as transport:
@@ -132,6 +135,20 @@ def bench(
             timer=timer,
         )
         yield Bench(simulator, source, timer, progress, staging, rejected, limits)
+
+
+def records_of(snapshot: Snapshot | None) -> list[dict[str, Any]]:
+    """Every record of a snapshot in its normal form, by key, as a plain reader of its files finds them."""
+    lines = [line for part in got(snapshot).parts for line in text_of(part).splitlines() if line.strip()]
+    assert len(lines) == got(snapshot).lines
+    return in_order([normal(json.loads(line)) for line in lines])
+
+
+def text_of(part: Part) -> bytes:
+    """The text of a part."""
+    content = part.path.read_bytes()
+    assert not content.startswith(b"\xef\xbb\xbf")
+    return gzip.decompress(content) if part.path.name.endswith(".gz") else content
 
 
 def got(snapshot: Snapshot | None) -> Snapshot:
