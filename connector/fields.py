@@ -37,12 +37,13 @@ class Field:
     """One documented property.
 
     Attributes:
-        name: camelCase, as in the JSON pages and in Avro. Files write it in PascalCase; any case is read.
+        name: camelCase, as in the JSON pages and in Avro; any case is read.
         column: the name of its column in the state file.
         kind: how its value is read and compared.
         key: part of the record's key; null is "" there.
         aliases: other names the service has been seen to use for it, camelCase.
         doc: what it is, for the schemas and the README.
+        file_name: as the files spell it, where that is not simply the name in PascalCase.
     """
 
     name: str
@@ -51,17 +52,30 @@ class Field:
     doc: str
     key: bool = False
     aliases: tuple[str, ...] = ()
+    file_name: str = ""
 
     @property
     def wire_names(self) -> tuple[str, ...]:
         """The names to look for in lower case, the usual one first."""
         return tuple(name.lower() for name in (self.name, *self.aliases))
 
+    @property
+    def file_names(self) -> tuple[str, ...]:
+        """The same names as the files usually spell them."""
+        name, *aliases = (name[0].upper() + name[1:] for name in (self.name, *self.aliases))
+        return (self.file_name or name, *aliases)
+
 
 FIELDS: Final[tuple[Field, ...]] = (
     Field("deviceId", "device_id", Kind.TEXT, "Defender's id of the device.", key=True),
     Field("deviceName", "device_name", Kind.TEXT, "Fully qualified name of the device."),
-    Field("osPlatform", "os_platform", Kind.TEXT, "Operating system: Windows11, WindowsServer2022, Linux, macOS, …"),
+    Field(
+        "osPlatform",
+        "os_platform",
+        Kind.TEXT,
+        "Operating system: Windows11, WindowsServer2022, Linux, macOS, …",
+        file_name="OSPlatform",
+    ),
     Field("rbacGroupId", "rbac_group_id", Kind.NUMBER, "Number of the device group."),
     Field("rbacGroupName", "rbac_group_name", Kind.TEXT, "Name of the device group."),
     Field("softwareVendor", "software_vendor", Kind.TEXT, "Vendor of the product.", key=True),

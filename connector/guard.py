@@ -5,16 +5,17 @@ staging transaction, after `diff` has filled `absent` and `pairs`. Must not touc
 
 A record is absent when the snapshot lacks it. What becomes of it, first rule that applies:
 
-    its other half is in `pairs`            a change of version, no removal
-    held already                            stays held, whatever its device does
-    its whole device group is gone          held, SCOPE_LOST: the app registration sees less, nothing was uninstalled
+    its other half is in `pairs`            a change of version, no removal to judge
+    held as MASS_REMOVAL                    stays held until a person decides, whatever its device does
+    its device group is gone, whole         held, SCOPE_LOST: the app registration sees less, nothing was uninstalled
     its device is absent                    waits; after `missing_device_snapshots` in a row due as DEVICE_MISSING
     its device is present                   due as UNINSTALLED
     due, and the snapshot has unread lines  held, REJECTED_LINES, until the next snapshot without
     due, and too many are                   held, MASS_REMOVAL
     due                                     removed
 
-A held record that comes back is forgotten quietly.
+A held record that comes back is forgotten quietly, as is the absence of a device that comes back. Snapshots with unread
+lines do not count as snapshots without a device: its lines may be those.
 """
 
 from __future__ import annotations
@@ -23,13 +24,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
+from connector.database import literal
 from connector.model import Inventory, Reason
-from connector.scan import literal
 
 if TYPE_CHECKING:
-    from connector.diff import Database
+    from connector.database import Database
 
-TEMPORARY_TABLES: Final = ("absent_devices", "due", "removals")
+_GROUP: Final = "coalesce('#' || rbac_group_id, rbac_group_name)"
+"""A device group: by its number, or by its name where the export tells no number; NULL for none."""
 
 
 class HoldReason(StrEnum):
@@ -51,96 +53,125 @@ class GuardRules:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the guard decided: records it held in this snapshot, and why (None where it held nothing)."""
+    """What the guard decided: records that it began to hold with this snapshot, and why (None where there are none)."""
 
-    held: int
-    reason: HoldReason | None
+    held: int = 0
+    reason: HoldReason | None = None
 
 
 def judge(database: Database, inventory: Inventory, *, rules: GuardRules, snapshot_no: int, rejected: int) -> Verdict:
     """Fill `removals` (device_no, software_no, previous_row, reason) with what may be published as REMOVED.
 
     Args:
-        database: inside the staging transaction, `absent` and `pairs` filled.
+        database: inside the staging transaction, `absent`, `arrivals` and `pairs` filled.
         inventory: which inventory the snapshot is of.
         rules: the limits.
         snapshot_no: number of the snapshot being staged; holds and missing devices remember it.
         rejected: lines of the snapshot that could not be read.
     """
     which = literal(inventory)
-    for table in TEMPORARY_TABLES:
-        database.rows(f"DROP TABLE IF EXISTS {table}")
-    database.rows(
-        "CREATE TEMP TABLE absent_devices AS SELECT device_no FROM"
-        f" (SELECT device_no, count(*) AS stored FROM inventory WHERE inventory = {which} GROUP BY device_no)"
-        " JOIN (SELECT device_no, count(*) AS gone FROM absent GROUP BY device_no) USING (device_no)"
-        " ANTI JOIN (SELECT device_no FROM differs WHERE device_id IS NOT NULL) USING (device_no)"
-        " WHERE stored = gone"
-    )
-    _count_missing_devices(database, which, snapshot_no)
-    _forget_returned(database, which)
+    _find_absent_devices(database, which)
+    _count_missing_devices(database, which, snapshot_no, counts=not rejected)
+    _lift_holds(database, which)
     lost = _hold_lost_groups(database, which, snapshot_no)
-    database.rows(
-        "CREATE TEMP TABLE due AS SELECT a.device_no, a.software_no, a.previous_row,"
-        f" CASE WHEN m.device_no IS NULL THEN {literal(Reason.UNINSTALLED)} ELSE {literal(Reason.DEVICE_MISSING)} END"
-        " AS reason FROM absent a ANTI JOIN pairs ON pairs.previous_row = a.previous_row"
-        f" ANTI JOIN (SELECT * FROM held WHERE inventory = {which}) h USING (device_no, software_no)"
-        f" LEFT JOIN (SELECT * FROM missing_devices WHERE inventory = {which}) m ON m.device_no = a.device_no"
-        f" WHERE m.device_no IS NULL OR m.snapshots >= {rules.missing_device_snapshots}"
-    )
+    _find_due(database, which, rules)
     reason = _reason_to_hold(database, which, rules, rejected)
-    if reason is not None:
-        _hold(database, which, snapshot_no, reason, "SELECT device_no, software_no FROM due")
-    database.rows("CREATE TEMP TABLE removals AS SELECT * FROM due" + (" WHERE false" if reason else ""))
-    held_due = database.number("SELECT count(*) FROM due") if reason else 0
-    return Verdict(held=lost + held_due, reason=reason or (HoldReason.SCOPE_LOST if lost else None))
+    held = _hold(database, which, snapshot_no, reason, "due") if reason else 0
+    database.rows("CREATE OR REPLACE TEMP TABLE removals AS SELECT * FROM due" + (" WHERE false" if reason else ""))
+    return Verdict(held=lost + held, reason=reason or (HoldReason.SCOPE_LOST if lost else None))
 
 
-def _count_missing_devices(database: Database, which: str, snapshot_no: int) -> None:
+def discard_holds(database: Database, inventory: Inventory) -> int:
+    """Take what is held as missing data: the holds are dropped, and absences are counted from nothing.
+
+    Returns the number of records that were held. They stay in the inventory; the next snapshot is judged afresh.
+    """
+    which = literal(inventory)
+    database.rows(
+        f"DELETE FROM missing_devices WHERE inventory = {which}"
+        f" AND device_no IN (SELECT device_no FROM held WHERE inventory = {which})"
+    )
+    return database.number(f"DELETE FROM held WHERE inventory = {which}")
+
+
+def approve_holds(database: Database, inventory: Inventory) -> int:
+    """Make `staged` of what is held, reason APPROVED, and hold it no longer. Returns the number of records."""
+    which = literal(inventory)
+    database.rows(
+        "CREATE OR REPLACE TEMP TABLE staged AS SELECT device_no, software_no, i.rowid AS previous_row,"
+        f" 'REMOVED' AS change_type, {literal(Reason.APPROVED)} AS reason FROM inventory i JOIN"
+        f" (SELECT device_no, software_no FROM held WHERE inventory = {which}) USING (device_no, software_no)"
+        f" WHERE inventory = {which}"
+    )
+    return database.number(f"DELETE FROM held WHERE inventory = {which}")
+
+
+def _find_absent_devices(database: Database, which: str) -> None:
+    """Make `absent_devices`: those of which the snapshot has no record at all."""
+    database.rows(
+        "CREATE OR REPLACE TEMP TABLE absent_devices AS SELECT DISTINCT device_no FROM absent"
+        " ANTI JOIN arrivals USING (device_no)"
+        " ANTI JOIN (SELECT device_no FROM (SELECT * FROM inventory SEMI JOIN absent USING (device_no)"
+        f"  WHERE inventory = {which}) ANTI JOIN absent USING (device_no, software_no)) USING (device_no)"
+    )
+
+
+def _count_missing_devices(database: Database, which: str, snapshot_no: int, *, counts: bool) -> None:
     """Count this snapshot for every absent device; a device that is back is forgotten, and begins at 0 again."""
     database.rows(
         f"DELETE FROM missing_devices WHERE inventory = {which}"
         " AND device_no NOT IN (SELECT device_no FROM absent_devices)"
     )
-    database.rows(f"UPDATE missing_devices SET snapshots = snapshots + 1 WHERE inventory = {which}")
     database.rows(
-        f"INSERT INTO missing_devices SELECT {which}, device_no, $1, 1 FROM absent_devices"
+        f"INSERT INTO missing_devices SELECT {which}, device_no, $1, 0 FROM absent_devices"
         f" ANTI JOIN (SELECT device_no FROM missing_devices WHERE inventory = {which}) USING (device_no)",
         [snapshot_no],
     )
+    if counts:
+        database.rows(f"UPDATE missing_devices SET snapshots = snapshots + 1 WHERE inventory = {which}")
 
 
-def _forget_returned(database: Database, which: str) -> None:
-    """Drop holds whose record is back, became another version, or was held only for lines that could not be read."""
+def _lift_holds(database: Database, which: str) -> None:
+    """Drop the holds that this snapshot answers.
+
+    Those are: a record that is back, or became another version; one held for lines that could not be read; one held
+    for a lost device group whose device is seen again.
+    """
     database.rows(
         f"DELETE FROM held WHERE inventory = {which} AND (reason = {literal(HoldReason.REJECTED_LINES)}"
+        f" OR (reason = {literal(HoldReason.SCOPE_LOST)} AND device_no NOT IN (SELECT device_no FROM absent_devices))"
         " OR (device_no, software_no) NOT IN (SELECT (device_no, software_no) FROM absent"
         "  ANTI JOIN pairs USING (previous_row)))"
     )
 
 
 def _hold_lost_groups(database: Database, which: str, snapshot_no: int) -> int:
-    """Hold the records of device groups that vanished whole, with all their devices, while others stayed."""
-    lost = database.rows(
-        "WITH stored AS (SELECT rbac_group_id, count(*) AS records FROM inventory"
-        f" WHERE inventory = {which} AND rbac_group_id IS NOT NULL GROUP BY rbac_group_id),"
-        " gone AS (SELECT rbac_group_id, count(*) AS records FROM inventory"
-        " JOIN absent ON absent.previous_row = inventory.rowid"
-        " SEMI JOIN absent_devices ON absent_devices.device_no = inventory.device_no GROUP BY rbac_group_id)"
-        " SELECT rbac_group_id FROM stored JOIN gone USING (rbac_group_id) WHERE stored.records = gone.records"
-        " AND rbac_group_id NOT IN"
-        "  (SELECT rbac_group_id FROM differs WHERE device_id IS NOT NULL AND rbac_group_id IS NOT NULL)"
+    """Hold the records of device groups that vanished whole, with all their devices."""
+    database.rows(
+        f"CREATE OR REPLACE TEMP TABLE gone AS SELECT device_no, software_no, {_GROUP} AS device_group"
+        " FROM inventory SEMI JOIN absent_devices USING (device_no)"
+        f" WHERE inventory = {which} AND device_group IS NOT NULL"
     )
-    if not lost:
+    if not database.number("SELECT count(*) FROM gone"):
         return 0
-    return _hold(
-        database,
-        which,
-        snapshot_no,
-        HoldReason.SCOPE_LOST,
-        "SELECT inventory.device_no, inventory.software_no FROM inventory"
-        " JOIN absent ON absent.previous_row = inventory.rowid"
-        f" WHERE rbac_group_id IN ({', '.join(str(row[0]) for row in lost)})",
+    database.rows(
+        "DELETE FROM gone WHERE device_group IN"
+        f" (SELECT {_GROUP} FROM inventory ANTI JOIN absent_devices USING (device_no)"
+        f"  WHERE inventory = {which} AND {_GROUP} IS NOT NULL"
+        f"  UNION ALL SELECT {_GROUP} FROM arrivals WHERE {_GROUP} IS NOT NULL)"
+    )
+    return _hold(database, which, snapshot_no, HoldReason.SCOPE_LOST, "gone")
+
+
+def _find_due(database: Database, which: str, rules: GuardRules) -> None:
+    """Make `due`: absent records that are neither held nor half of a change of version, and have waited enough."""
+    database.rows(
+        "CREATE OR REPLACE TEMP TABLE due AS SELECT a.device_no, a.software_no, a.previous_row,"
+        f" CASE WHEN m.device_no IS NULL THEN {literal(Reason.UNINSTALLED)} ELSE {literal(Reason.DEVICE_MISSING)} END"
+        " AS reason FROM absent a ANTI JOIN pairs ON pairs.previous_row = a.previous_row"
+        f" ANTI JOIN (SELECT * FROM held WHERE inventory = {which}) h USING (device_no, software_no)"
+        f" LEFT JOIN (SELECT * FROM missing_devices WHERE inventory = {which}) m ON m.device_no = a.device_no"
+        f" WHERE m.device_no IS NULL OR m.snapshots >= {rules.missing_device_snapshots}"
     )
 
 
@@ -154,10 +185,10 @@ def _reason_to_hold(database: Database, which: str, rules: GuardRules, rejected:
     return None
 
 
-def _hold(database: Database, which: str, snapshot_no: int, reason: HoldReason, keys: str) -> int:
-    """Hold the records that `keys` (a SELECT of device_no, software_no) names and that are not held yet."""
+def _hold(database: Database, which: str, snapshot_no: int, reason: HoldReason, records: str) -> int:
+    """Hold the records (device_no, software_no) of a table that are not held yet."""
     return database.number(
-        f"INSERT INTO held SELECT {which}, device_no, software_no, $1, {literal(reason)} FROM ({keys})"
+        f"INSERT INTO held SELECT {which}, device_no, software_no, $1, {literal(reason)} FROM {records}"
         f" ANTI JOIN (SELECT * FROM held WHERE inventory = {which}) USING (device_no, software_no)",
         [snapshot_no],
     )

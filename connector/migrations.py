@@ -1,20 +1,21 @@
 """The schema of the state file, and the steps from every released version of it to the newest.
 
 Owns the DDL. A step runs in one transaction and is followed by a CHECKPOINT; it is never edited after its release.
+No table has a key, an index or a constraint: reports of DuckDB files that would not open nearly all involve those.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from connector.errors import StateCorrupt, StateVersionUnknown
+from connector.errors import StateCorrupt, StateError, StateVersionUnknown
 from connector.fields import ATTRIBUTE_FIELDS, FIELDS
 from connector.scan import COLUMN_TYPES
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from connector.diff import Database
+    from connector.database import Database
 
 _ATTRIBUTES: Final = ", ".join(f"{field.column} {COLUMN_TYPES[field.kind]}" for field in ATTRIBUTE_FIELDS)
 _RECORD: Final = ", ".join(f"{field.column} {COLUMN_TYPES[field.kind]}" for field in FIELDS)
@@ -24,41 +25,50 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
     (
         "CREATE TABLE meta (name VARCHAR, value VARCHAR)",
         "CREATE TABLE position (epoch INTEGER, last_sequence BIGINT, last_snapshot BIGINT, published_sequence BIGINT,"
-        " published_snapshot BIGINT, published_at BIGINT)",
-        "INSERT INTO position VALUES (1, 0, 0, 0, 0, NULL)",
+        " published_snapshot BIGINT, epoch_snapshot BIGINT, published_at BIGINT)",
+        "INSERT INTO position VALUES (1, 0, 0, 0, 0, 0, NULL)",
         "CREATE TABLE devices (device_no INTEGER, device_id VARCHAR)",
         "CREATE TABLE software (software_no INTEGER, software_vendor VARCHAR, software_name VARCHAR,"
         " software_version VARCHAR)",
-        f"CREATE TABLE inventory (inventory VARCHAR, device_no INTEGER, software_no INTEGER, digest UBIGINT,"
+        # digest: NULL where the snapshot had the record more than once.
+        "CREATE TABLE inventory (inventory VARCHAR, device_no INTEGER, software_no INTEGER, digest UBIGINT,"
         f" {_ATTRIBUTES})",
+        # total: the sum of the digests of all records, as `audit` keeps it.
+        "CREATE TABLE contents (inventory VARCHAR, engine VARCHAR, records BIGINT, total UBIGINT)",
         "CREATE TABLE missing_devices (inventory VARCHAR, device_no INTEGER, since_snapshot BIGINT, snapshots INTEGER)",
         "CREATE TABLE held (inventory VARCHAR, device_no INTEGER, software_no INTEGER, since_snapshot BIGINT,"
         " reason VARCHAR)",
-        f"CREATE TABLE changes (sequence BIGINT, epoch INTEGER, snapshot_no BIGINT, event_id VARCHAR,"
+        "CREATE TABLE changes (sequence BIGINT, epoch INTEGER, snapshot_no BIGINT, event_id VARCHAR,"
         f" change_type VARCHAR, reason VARCHAR, changed_fields VARCHAR[], is_end_of_support BOOLEAN, {_RECORD},"
         f" before STRUCT({_BEFORE}))",
         "CREATE TABLE snapshots (snapshot_no BIGINT, epoch INTEGER, inventory VARCHAR, snapshot_id VARCHAR,"
         " previous_snapshot_id VARCHAR, method VARCHAR, generated_at BIGINT, generation_known BOOLEAN,"
         " content_digest VARCHAR, started_at BIGINT, staged_at BIGINT, baseline BOOLEAN, records BIGINT,"
-        " devices BIGINT, added BIGINT, removed BIGINT, changed BIGINT, baselined BIGINT, alerts BIGINT, held BIGINT,"
-        " hold_reason VARCHAR, duplicates BIGINT, rejected BIGINT, first_sequence BIGINT, last_sequence BIGINT,"
-        " connector_version VARCHAR)",
+        " devices BIGINT, stored BIGINT, added BIGINT, removed BIGINT, changed BIGINT, baselined BIGINT, alerts BIGINT,"
+        " held BIGINT, hold_reason VARCHAR, duplicates BIGINT, rejected BIGINT, first_sequence BIGINT,"
+        " last_sequence BIGINT, sequence_after BIGINT, connector_version VARCHAR)",
     ),
 )
 
 
-def migrate(database: Database, path: Path, *, fresh: bool) -> None:
+def migrate(database: Database, path: Path, *, fresh: bool, read_only: bool = False) -> None:
     """Bring the file to the newest schema version.
 
     Raises:
         StateCorrupt: a DuckDB file that this connector did not write.
         StateVersionUnknown: a newer connector wrote it.
+        StateError: an older connector wrote it, and it is opened for reading only.
     """
-    version = 0 if fresh else _version(database, path)
+    version = 0 if fresh else schema_version(database, path)
     if version > len(MIGRATIONS):
         raise StateVersionUnknown(
             f"{path} has schema version {version}; this connector knows versions up to {len(MIGRATIONS)}",
             hint="Run the connector version that wrote it, or a newer one.",
+        )
+    if read_only and version < len(MIGRATIONS):
+        raise StateError(
+            f"{path} has schema version {version}; this connector writes version {len(MIGRATIONS)}",
+            hint="The next `mde-inventory poll` brings it up to date.",
         )
     for number, statements in enumerate(MIGRATIONS[version:], start=version + 1):
         database.rows("BEGIN TRANSACTION")
@@ -70,7 +80,12 @@ def migrate(database: Database, path: Path, *, fresh: bool) -> None:
         database.rows("CHECKPOINT")
 
 
-def _version(database: Database, path: Path) -> int:
+def schema_version(database: Database, path: Path) -> int:
+    """The schema version of a file; 0 where it has no tables yet.
+
+    Raises:
+        StateCorrupt: a DuckDB file that this connector did not write.
+    """
     tables = {row[0] for row in database.rows("SELECT table_name FROM duckdb_tables()")}
     if not tables:
         return 0  # the process that made the file was stopped before its first commit

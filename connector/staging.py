@@ -1,166 +1,338 @@
-"""The staging folder: where a snapshot's files wait until they are staged, and what of them is already whole.
+"""Staging: everything that one snapshot changes in the state file, worked out inside one transaction.
 
-Owns the folder's layout, its lock, and the list of verified files by which a fetch resumes after a restart. Must not
-fetch. The folder is 0700 and its files are 0600, with names of our own: no remote name ever becomes a path.
+Owns the order of it and what is written to `inventory`, `changes`, `snapshots` and `position`. What counts as a
+difference is `diff`'s to say, which removals are believed `guard`'s; the transaction itself is `state`'s.
 """
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
-import json
-import os
-import re
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from connector import private
-from connector.errors import StateLocked
-from connector.model import Part
-from connector.telemetry import logger
+from connector import __version__, audit, comparison, diff, guard, journal
+from connector.audit import stored_records
+from connector.database import literal
+from connector.errors import SnapshotIncomplete, StateError, StateFull
+from connector.fields import END_OF_SUPPORT_STATUSES, FIELDS, Field
+from connector.guard import Verdict
+from connector.identity import event_id_expression, event_namespace
+from connector.journal import SNAPSHOT_COLUMNS, StagedSnapshot
+from connector.model import ChangeType
+from connector.scan import ATTRIBUTE_COLUMNS, COLUMNS, KEY_COLUMNS, stored_digest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    from collections.abc import Collection, Mapping
+    from datetime import datetime
 
-    from connector.model import Inventory
+    from connector.comparison import Comparison
+    from connector.database import Database
+    from connector.guard import GuardRules
+    from connector.journal import Position
+    from connector.model import Inventory, Snapshot
 
-log = logger(__name__)
-
-LIST_NAME: Final = "verified.ndjson"
-LIST_BYTES_MAX: Final = 2**27
-LIST_VERSION: Final = 1
-_FILE_NAME: Final = re.compile(r"part-[0-9a-f]{24}\.json(\.gz)?")
+_APPROVED: Final = "-approved-"
 
 
 @dataclass(frozen=True, slots=True)
-class Verified:
-    """A verified file.
+class StagingRules:
+    """What staging needs of the configuration: `[diff]`, `[guard]` and `state.max_pending`."""
+
+    tenant_id: str
+    guard: GuardRules
+    emit_baseline: bool = False
+    pair_versions: bool = True
+    ignore_fields: frozenset[str] = frozenset()
+    max_pending: int = 50_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Occasion:
+    """Circumstances of one staging.
 
     Attributes:
-        part: the file.
-        place: host and path it came from, without the query.
-        digest: hex SHA-256 of it as it came.
-        odd: it has lines that only `repair` can read.
+        started_at: when the poll began.
+        staged_at: when the changes are staged; becomes their `emittedAt`.
+        rejected: lines of the snapshot that could not be read and were set aside.
+        engine: name and version of the engine, which digests depend on.
+        stores: false for a dry run on an inventory that cannot be written.
     """
 
-    part: Part
-    place: str
-    digest: str
-    odd: bool
+    started_at: datetime
+    staged_at: datetime
+    engine: str
+    rejected: int = 0
+    stores: bool = True
 
 
-def stem_of(place: str) -> str:
-    """The local name, without ending, of a remote file: a digest, so that no remote name becomes a path."""
-    return "part-" + hashlib.sha256(place.encode()).hexdigest()[:24]
+def check_room(position: Position, rules: StagingRules) -> None:
+    """Refuse to take more in than may wait for Kafka.
 
-
-class Staging:
-    """The staging folder.
-
-    Args:
-        folder: made with mode 0700 where it is missing.
+    Raises:
+        StateFull: `state.max_pending` is reached.
     """
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Keep other processes from fetching into the folder.
-
-        Raises:
-            StateLocked: one does already.
-            StateError: the folder cannot be used.
-        """
-        private.make_folder(self._folder)
-        with private.translated(self._folder):
-            lock = private.append(self._folder / "lock")
-        with lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise StateLocked(
-                    f"another process fetches into {self._folder}",
-                    hint="Give each connector its own state.path or state.staging_dir.",
-                ) from error
-            yield
-
-    def open_folder(self, inventory: Inventory, name: str, *, fresh: bool = False) -> Path:
-        """The folder of one snapshot of an inventory; every other one of that inventory is removed.
-
-        Args:
-            inventory: begins the folder's name.
-            name: the rest of it, of our own making.
-            fresh: whether it must be empty.
-        """
-        folder = self._folder / f"{inventory.label}-{name}"
-        private.make_folder(self._folder)
-        with private.translated(self._folder):
-            for other in sorted(self._folder.glob(f"{inventory.label}-*")):
-                if fresh or other != folder:
-                    private.remove_folder(other)
-        private.make_folder(folder)
-        return folder
-
-    def remove(self, parts: tuple[Part, ...]) -> None:
-        """Remove the folder that these files are in. One that is not in the staging folder is left alone."""
-        for folder in {part.path.parent for part in parts}:
-            if folder.parent == self._folder:
-                private.remove_folder(folder)
+    if position.pending >= rules.max_pending:
+        raise StateFull(
+            f"{position.pending:,} changes wait for Kafka, and state.max_pending is {rules.max_pending:,}",
+            hint="Nothing is dropped; polls go on once Kafka has taken the backlog. See `mde-inventory status`.",
+        )
 
 
-class VerifiedList:
-    """The verified files of one snapshot's folder: a line each, added once the file is whole and on disk.
+def stage(database: Database, snapshot: Snapshot, rules: StagingRules, occasion: Occasion) -> StagedSnapshot:
+    """Compare a snapshot with the inventory and write what changed. See `State.stage`."""
+    inventory = snapshot.inventory
+    position = journal.position(database)
+    previous = journal.latest_snapshot(database, inventory)
+    tracked = diff.tracked_fields(rules.ignore_fields)
+    _check_tenant(database, rules.tenant_id)
+    comparison.check_readable(snapshot)
+    if occasion.stores:
+        _refresh_digests(database, tracked, occasion.engine)
+    if previous is None:
+        found, verdict, stored = comparison.take_baseline(database, snapshot, tracked=tracked), Verdict(), 0
+        diff.stage_baseline(database, inventory, emit=rules.emit_baseline)
+    else:
+        stored = _check_emptiness(database, snapshot)
+        known = _known_fields(database, inventory, tracked)
+        found = comparison.compare(database, snapshot, tracked=tracked, known=known)
+        verdict = _stage_changes(database, inventory, rules, snapshot_no=position.last_snapshot + 1, occasion=occasion)
+    row = _snapshot_row(snapshot, previous, position, occasion, (found, verdict, _counts(database), stored))
+    current = stored_records(inventory) if previous is None else "arrivals"
+    _write_changes(database, row, rules.tenant_id, current=current)
+    if previous is None:
+        audit.count(database, inventory, occasion.engine)
+    elif occasion.stores:
+        _write_inventory(database, inventory, occasion.engine)
+    _remember(database, f"tracked {inventory}", " ".join(field.name for field in tracked))
+    return _write_snapshot(database, row)
 
-    Args:
-        folder: of the snapshot.
+
+def approve(database: Database, inventory: Inventory, occasion: Occasion) -> StagedSnapshot | None:
+    """Stage what the guard holds of an inventory as REMOVED, reason APPROVED; None where it holds nothing.
+
+    It becomes a snapshot of its own, so that it is published, sealed and numbered as any other: with the generation of
+    the snapshot before it, whose id its own begins with.
     """
+    position = journal.position(database)
+    previous = journal.latest_snapshot(database, inventory)
+    removed = guard.approve_holds(database, inventory)
+    if previous is None or not removed:
+        return None
+    number = position.last_snapshot + 1
+    row = replace(
+        previous,
+        snapshot_no=number,
+        snapshot_id=f"{previous.snapshot_id.split(_APPROVED)[0]}{_APPROVED}{number}",
+        previous_snapshot_id=previous.snapshot_id,
+        started_at=_millis(occasion.started_at),
+        staged_at=_millis(occasion.staged_at),
+        baseline=False,
+        stored=previous.stored - removed,
+        **_changes(position, {ChangeType.REMOVED: removed}),
+        held=0,
+        hold_reason=None,
+        duplicates=0,
+        rejected=0,
+        connector_version=__version__,
+    )
+    comparison.expect_nothing(database, inventory)
+    _write_changes(database, row, _remembered(database, "tenant_id") or "", current="arrivals")
+    _write_inventory(database, inventory, occasion.engine)
+    return _write_snapshot(database, row)
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._path = folder / LIST_NAME
-        self._known = {verified.place: verified for verified in self._read()}
 
-    def get(self, place: str) -> Verified | None:
-        """The verified file that came from there, if its file is still as it was noted."""
-        return self._known.get(place)
+def _stage_changes(
+    database: Database, inventory: Inventory, rules: StagingRules, *, snapshot_no: int, occasion: Occasion
+) -> Verdict:
+    """Fill `staged`: what arrived, and what the guard believes to be gone."""
+    diff.pair_versions(database, inventory, believed=not occasion.rejected)
+    diff.stage_arrivals(database, inventory, paired=rules.pair_versions)
+    verdict = guard.judge(database, inventory, rules=rules.guard, snapshot_no=snapshot_no, rejected=occasion.rejected)
+    database.rows(
+        "INSERT INTO staged SELECT device_no, software_no, previous_row,"
+        f" {literal(ChangeType.REMOVED)}, reason FROM removals"
+    )
+    return verdict
 
-    def add(self, verified: Verified) -> None:
-        """Note a file. It is on disk before the note is."""
-        part = verified.part
-        row = {
-            "version": LIST_VERSION, "place": verified.place, "digest": verified.digest, "odd": verified.odd,
-            "file": part.path.name, "stored_bytes": part.path.stat().st_size, "name": part.name, "lines": part.lines,
-            "size_bytes": part.size_bytes, "spellings": {name: list(seen) for name, seen in part.spellings.items()},
-        }  # fmt: skip
-        with private.append(self._path) as file:
-            file.write(json.dumps(row).encode("ascii") + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        self._known[verified.place] = verified
 
-    def _read(self) -> Iterator[Verified]:
-        """The notes whose files are there. A last line cut by a crash is no note."""
-        try:
-            lines = private.read(self._path, LIST_BYTES_MAX).split(b"\n")
-        except FileNotFoundError:
-            return
-        for line in lines[:-1]:
-            try:
-                verified = self._verified(json.loads(line))
-            except (ValueError, TypeError, KeyError, AttributeError, OSError, RecursionError) as error:
-                log.info("a file is fetched again", folder=str(self._folder), reason=type(error).__name__)
-                continue
-            yield verified
+def _snapshot_row(
+    snapshot: Snapshot,
+    previous: StagedSnapshot | None,
+    position: Position,
+    occasion: Occasion,
+    outcome: tuple[Comparison, Verdict, Mapping[str, int], int],
+) -> StagedSnapshot:
+    found, verdict, counts, stored = outcome
+    return StagedSnapshot(
+        snapshot_no=position.last_snapshot + 1,
+        epoch=position.epoch,
+        inventory=snapshot.inventory,
+        snapshot_id=snapshot.snapshot_id,
+        previous_snapshot_id=previous.snapshot_id if previous else None,
+        method=snapshot.method.value,
+        generated_at=_millis(snapshot.generated_at),
+        generation_known=snapshot.generation_known,
+        content_digest=snapshot.content_digest,
+        started_at=_millis(occasion.started_at),
+        staged_at=_millis(occasion.staged_at),
+        baseline=previous is None,
+        records=found.records,
+        devices=found.devices,
+        stored=stored + counts.get(ChangeType.ADDED, 0) - counts.get(ChangeType.REMOVED, 0)
+        if previous
+        else found.records,
+        **_changes(position, counts),
+        held=verdict.held,
+        hold_reason=verdict.reason,
+        duplicates=found.duplicates,
+        rejected=occasion.rejected,
+        connector_version=__version__,
+    )
 
-    def _verified(self, row: dict[str, Any]) -> Verified:
-        if row["version"] != LIST_VERSION or not _FILE_NAME.fullmatch(row["file"]):
-            raise ValueError("not a note of this version")
-        path = self._folder / row["file"]
-        if path.is_symlink() or path.stat().st_size != row["stored_bytes"]:
-            raise ValueError("not the file that was noted")
-        spellings = {str(name): tuple(map(str, seen)) for name, seen in row["spellings"].items()}
-        part = Part(path, str(row["name"]), int(row["lines"]), int(row["size_bytes"]), spellings)
-        return Verified(part, str(row["place"]), str(row["digest"]), bool(row["odd"]))
+
+def _changes(position: Position, counts: Mapping[str, int]) -> dict[str, Any]:
+    """What a row of `snapshots` says about its changes."""
+    total = sum(counts.values())
+    return {
+        "added": counts.get(ChangeType.ADDED, 0),
+        "removed": counts.get(ChangeType.REMOVED, 0),
+        "changed": counts.get(ChangeType.CHANGED, 0),
+        "baselined": counts.get(ChangeType.BASELINE, 0),
+        "alerts": 0,
+        "first_sequence": position.last_sequence + 1 if total else None,
+        "last_sequence": position.last_sequence + total if total else None,
+        "sequence_after": position.last_sequence + total,
+    }
+
+
+def _counts(database: Database) -> dict[str, int]:
+    return dict(database.rows("SELECT change_type, count(*) FROM staged GROUP BY change_type"))
+
+
+def _check_tenant(database: Database, tenant_id: str) -> None:
+    known = _remembered(database, "tenant_id")
+    if known is None:
+        _remember(database, "tenant_id", tenant_id)
+    elif known != tenant_id:
+        raise StateError(
+            f"the state file holds the inventory of tenant {known}, not of {tenant_id}",
+            hint="Give every tenant a state file of its own (state.path).",
+        )
+
+
+def _check_emptiness(database: Database, snapshot: Snapshot) -> int:
+    """The number of stored records. An empty snapshot is refused where there are any."""
+    stored = database.number("SELECT count(*) FROM inventory WHERE inventory = $1", [snapshot.inventory.value])
+    if stored and not snapshot.lines:
+        raise SnapshotIncomplete(
+            f"snapshot {snapshot.snapshot_id} has no records where the inventory has {stored}",
+            hint="Nothing was staged. An empty export is a fault of the export or of its permissions, not news.",
+        )
+    return stored
+
+
+def _refresh_digests(database: Database, tracked: Collection[Field], engine: str) -> None:
+    """Work out the stored digests anew where they were made by another engine or of other fields.
+
+    An engine does not promise that its hash stays the same between versions. The comparison would be right all the
+    same, since it compares values where digests differ; but every record would differ once, and that takes long.
+    """
+    expression = stored_digest(tracked)
+    definition = f"{engine} {expression}"
+    if _remembered(database, "digest") != definition:
+        # NULL marks a record that the snapshot had more than once, and stays.
+        database.rows(f"UPDATE inventory SET digest = {expression} WHERE digest IS NOT NULL")
+        _remember(database, "digest", definition)
+
+
+def _known_fields(database: Database, inventory: Inventory, tracked: Collection[Field]) -> tuple[Field, ...]:
+    """The fields that were tracked when this inventory was last compared: others are stale in it, or missing."""
+    names = _remembered(database, f"tracked {inventory}")
+    return tuple(tracked) if names is None else tuple(field for field in tracked if field.name in names.split())
+
+
+def _remembered(database: Database, name: str) -> str | None:
+    rows = database.rows("SELECT value FROM meta WHERE name = $1", [name])
+    return str(rows[0][0]) if rows else None
+
+
+def _remember(database: Database, name: str, value: str) -> None:
+    if _remembered(database, name) != value:
+        database.rows("DELETE FROM meta WHERE name = $1", [name])
+        database.rows("INSERT INTO meta VALUES ($1, $2)", [name, value])
+
+
+def _write_changes(database: Database, row: StagedSnapshot, tenant_id: str, *, current: str) -> None:
+    """Number what is in `staged`, and append it to the journal with the records before and after.
+
+    The order is per device, product by product, removals first. `current` is a FROM item with the records that arrived.
+    """
+    if not row.changes:
+        return
+    database.rows(
+        f"INSERT INTO earlier SELECT * FROM {stored_records(row.inventory)} SEMI JOIN"
+        " (SELECT previous_row FROM staged ANTI JOIN earlier USING (previous_row)) USING (previous_row)"
+    )
+    removed = f"n.change_type = {literal(ChangeType.REMOVED)}"
+    changed = f"n.change_type = {literal(ChangeType.CHANGED)}"
+    record = ", ".join(
+        f"CASE WHEN {removed} THEN b.{field.column} ELSE c.{field.column} END AS {field.column}" for field in FIELDS
+    )
+    before = ", ".join(f'"{field.name}": b.{field.column}' for field in FIELDS)
+    statuses = ", ".join(literal(status) for status in END_OF_SUPPORT_STATUSES)
+    event_id = event_id_expression("$tenant", "$snapshot", "change_type", "$inventory", *KEY_COLUMNS.split(", "))
+    database.rows(
+        "WITH numbered AS (SELECT $before + row_number() OVER (ORDER BY device_id, software_vendor, software_name,"
+        f"  change_type <> {literal(ChangeType.REMOVED)}, software_version) AS sequence, staged.*"
+        "  FROM staged JOIN devices USING (device_no) JOIN software USING (software_no))"
+        f" INSERT INTO changes SELECT sequence, $epoch, $number, {event_id}, change_type, reason, changed_fields,"
+        f" coalesce(end_of_support_status IN ({statuses}), false), {COLUMNS}, before FROM"
+        f" (SELECT n.sequence, n.change_type, n.reason, {record},"
+        f" CASE WHEN {changed} THEN {diff.changed_fields('b', 'c')} ELSE []::VARCHAR[] END AS changed_fields,"
+        f" CASE WHEN {changed} THEN {{{before}}} END AS before FROM numbered n"
+        f" LEFT JOIN {current} c USING (device_no, software_no)"
+        " LEFT JOIN earlier b ON b.previous_row = n.previous_row) ORDER BY sequence",
+        {
+            "before": row.sequence_after - row.changes,
+            "tenant": tenant_id,
+            "snapshot": row.snapshot_id,
+            "inventory": row.inventory.value,
+            "epoch": row.epoch,
+            "number": row.snapshot_no,
+            "namespace": event_namespace(),
+        },
+    )
+
+
+def _write_inventory(database: Database, inventory: Inventory, engine: str) -> None:
+    """Make the inventory what the changes say: removed and changed records go, those that arrived come."""
+    leaving = "SELECT previous_row FROM staged UNION ALL SELECT previous_row FROM quiet"
+    audit.note(
+        database,
+        inventory,
+        engine,
+        removed=f"earlier SEMI JOIN ({leaving}) USING (previous_row)",
+        added="arrivals",
+    )
+    database.rows(f"DELETE FROM inventory WHERE rowid IN ({leaving})")
+    # What means the same as before and is written another way now.
+    database.rows(
+        "UPDATE inventory SET digest = rewritten.digest FROM rewritten WHERE inventory.rowid = rewritten.previous_row"
+    )
+    database.rows(
+        f"INSERT INTO inventory SELECT {literal(inventory)}, device_no, software_no, digest, {ATTRIBUTE_COLUMNS}"
+        " FROM arrivals ORDER BY device_no, software_no"
+    )
+
+
+def _write_snapshot(database: Database, row: StagedSnapshot) -> StagedSnapshot:
+    placeholders = ", ".join(f"${number}" for number in range(1, len(SNAPSHOT_COLUMNS) + 1))
+    database.rows(
+        f"INSERT INTO snapshots ({', '.join(SNAPSHOT_COLUMNS)}) VALUES ({placeholders})",
+        [getattr(row, name) for name in SNAPSHOT_COLUMNS],
+    )
+    database.rows("UPDATE position SET last_snapshot = $1, last_sequence = $2", [row.snapshot_no, row.sequence_after])
+    return row
+
+
+def _millis(moment: datetime) -> int:
+    return round(moment.timestamp() * 1000)

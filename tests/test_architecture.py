@@ -14,7 +14,7 @@ OWNERS = {
     "confluent_kafka.admin": {"topics"},
     "confluent_kafka.schema_registry": {"registry"},
     "cryptography": {"auth"},
-    "duckdb": {"state"},
+    "duckdb": {"engine"},
     "fastavro": {"codec"},
     "isal": {"parts"},
     "msal": {"auth"},

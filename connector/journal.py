@@ -1,0 +1,235 @@
+"""Reads what was staged: position, snapshots, changes, holds. And shortens the journal by age.
+
+Owns the rows of `position`, `snapshots` and `changes` as the rest of the connector sees them. Must not stage: that is
+`staging`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from connector.fields import FIELDS
+from connector.model import Inventory, SnapshotStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from connector.database import Database
+
+RETIRED_CHANGES_MAX: Final = 1_000_000
+"""Changes that one call of `retire` deletes at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where the state file is.
+
+    Attributes:
+        epoch: 1 at first; a rebaseline begins the next.
+        last_sequence: of the newest change staged in this epoch; 0 before the first.
+        last_snapshot: number of the newest staged snapshot, counted over all epochs; 0 before the first.
+        published_sequence: changes of this epoch up to here are confirmed by Kafka.
+        published_snapshot: snapshots up to here are sealed in Kafka, or were given up by a rebaseline.
+        epoch_snapshot: number of the last snapshot before this epoch; 0 in the first.
+        published_at: when Kafka last confirmed something, milliseconds since 1970; None before the first time.
+    """
+
+    epoch: int
+    last_sequence: int
+    last_snapshot: int
+    published_sequence: int
+    published_snapshot: int
+    epoch_snapshot: int
+    published_at: int | None
+
+    @property
+    def pending(self) -> int:
+        """Changes staged and not yet confirmed."""
+        return self.last_sequence - self.published_sequence
+
+    @property
+    def drained(self) -> bool:
+        """Whether nothing is left to publish, neither a change nor a seal."""
+        return not self.pending and self.published_snapshot == self.last_snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class StagedSnapshot:
+    """One row of `snapshots`: a staged snapshot and its counts. Times are milliseconds since 1970, in UTC.
+
+    An approval of held removals is a row of its own, with the generation of the snapshot before it.
+
+    Attributes:
+        snapshot_no: counts from 1 over the whole state file.
+        generated_at: time of the generation, or of the walk where the API does not tell (`generation_known`).
+        baseline: whether it is the first of its inventory in this epoch.
+        records, devices: distinct ones in the snapshot.
+        stored: records in the inventory after it; more than `records` where absences are not believed yet.
+        held: removals that the guard began to hold with this snapshot.
+        duplicates: lines beyond the first of their key.
+        rejected: lines that could not be read.
+        first_sequence, last_sequence: of its changes; None where it has none.
+        sequence_after: of the epoch's last change once this snapshot is staged.
+    """
+
+    snapshot_no: int
+    epoch: int
+    inventory: Inventory
+    snapshot_id: str
+    previous_snapshot_id: str | None
+    method: str
+    generated_at: int
+    generation_known: bool
+    content_digest: str
+    started_at: int
+    staged_at: int
+    baseline: bool
+    records: int
+    devices: int
+    stored: int
+    added: int
+    removed: int
+    changed: int
+    baselined: int
+    alerts: int
+    held: int
+    hold_reason: str | None
+    duplicates: int
+    rejected: int
+    first_sequence: int | None
+    last_sequence: int | None
+    sequence_after: int
+    connector_version: str
+
+    @property
+    def changes(self) -> int:
+        """Changes of all types."""
+        return self.added + self.removed + self.changed + self.baselined
+
+    @property
+    def status(self) -> SnapshotStatus:
+        """HELD where the guard began to hold removals, else COMPLETE."""
+        return SnapshotStatus.HELD if self.held else SnapshotStatus.COMPLETE
+
+    @property
+    def observed_at(self) -> datetime:
+        """`generated_at` as a moment in UTC."""
+        return datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=self.generated_at)
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Removals that are held for one reason since one snapshot; `share` is of the inventory's records, 0 to 1."""
+
+    inventory: Inventory
+    reason: str
+    records: int
+    devices: int
+    share: float
+    since_snapshot_no: int
+    since_snapshot_id: str
+    since: int
+
+
+POSITION_COLUMNS: Final = tuple(Position.__dataclass_fields__)
+SNAPSHOT_COLUMNS: Final = tuple(StagedSnapshot.__dataclass_fields__)
+CHANGE_COLUMNS: Final = {
+    "eventId": "event_id",
+    "changeType": "change_type",
+    "reason": "reason",
+    "changedFields": "changed_fields",
+    "before": "before",
+    "isEndOfSupport": "is_end_of_support",
+    **{field.name: field.column for field in FIELDS},
+    "sequence": "sequence",
+}
+"""Columns of `changes` by the names that `SoftwareChange` gives them."""
+
+CHANGES: Final = (
+    f"SELECT {', '.join(CHANGE_COLUMNS.values())} FROM changes WHERE epoch = $1 AND sequence > $2 AND sequence <= $3"
+    " ORDER BY sequence"
+)
+"""A range of changes: bind the epoch, the sequence to begin after, and the one to end with."""
+
+
+def position(database: Database) -> Position:
+    """Where the file is."""
+    return Position(*database.rows(f"SELECT {', '.join(POSITION_COLUMNS)} FROM position")[0])
+
+
+def snapshots(database: Database, condition: str, parameters: Sequence[object] = ()) -> list[StagedSnapshot]:
+    """The staged snapshots that meet a SQL condition, in the order that it may end in."""
+    found = database.rows(f"SELECT {', '.join(SNAPSHOT_COLUMNS)} FROM snapshots WHERE {condition}", parameters)
+    rows = (dict(zip(SNAPSHOT_COLUMNS, row, strict=True)) for row in found)
+    return [StagedSnapshot(**row | {"inventory": Inventory(row["inventory"])}) for row in rows]
+
+
+def latest_snapshot(database: Database, inventory: Inventory) -> StagedSnapshot | None:
+    """The newest staged snapshot of an inventory in this epoch."""
+    condition = "inventory = $1 AND epoch = (SELECT epoch FROM position) ORDER BY snapshot_no DESC LIMIT 1"
+    found = snapshots(database, condition, [inventory.value])
+    return found[0] if found else None
+
+
+def numbered_snapshot(database: Database, snapshot_no: int) -> StagedSnapshot | None:
+    """The staged snapshot of that number; None where there is none, or the journal has forgotten it."""
+    found = snapshots(database, "snapshot_no = $1", [snapshot_no])
+    return found[0] if found else None
+
+
+def holds(database: Database) -> list[Hold]:
+    """What the guard holds, oldest first."""
+    found = database.rows(
+        "SELECT inventory, reason, count(*), count(DISTINCT device_no), count(*) / any_value(stored), since_snapshot,"
+        " coalesce(any_value(snapshot_id), ''), coalesce(any_value(staged_at), 0) FROM held"
+        " JOIN (SELECT inventory, count(*) AS stored FROM inventory GROUP BY inventory) USING (inventory)"
+        " LEFT JOIN (SELECT snapshot_no AS since_snapshot, snapshot_id, staged_at FROM snapshots)"
+        "  USING (since_snapshot)"
+        " GROUP BY inventory, reason, since_snapshot ORDER BY since_snapshot, inventory, reason"
+    )
+    return [Hold(Inventory(row[0]), *row[1:]) for row in found]
+
+
+def as_changes(
+    rows: Iterable[tuple[Any, ...]], snapshot: StagedSnapshot, tenant_id: str | None
+) -> Iterable[dict[str, Any]]:
+    """Rows of `CHANGES` as `SoftwareChange` mappings."""
+    constants = {
+        "entraTenantId": tenant_id,
+        "inventory": snapshot.inventory.value,
+        "snapshotId": snapshot.snapshot_id,
+        "previousSnapshotId": snapshot.previous_snapshot_id,
+        "observedAt": snapshot.generated_at,
+        "emittedAt": snapshot.staged_at,
+        "epoch": snapshot.epoch,
+        "replayed": False,
+        "connectorVersion": snapshot.connector_version,
+    }
+    return (dict(zip(CHANGE_COLUMNS, row, strict=True)) | constants for row in rows)
+
+
+def retire(database: Database, *, older_than: datetime) -> int:
+    """Delete changes of snapshots staged before `older_than` and sealed in Kafka, oldest first, a bounded number.
+
+    Returns how many were deleted; `RETIRED_CHANGES_MAX` means that there may be more. What is pending stays, whatever
+    its age, and so does the newest snapshot of each inventory.
+    """
+    cutoff = round(older_than.timestamp() * 1000)
+    retired = (
+        "(SELECT snapshot_no FROM snapshots WHERE staged_at < $1"
+        " AND snapshot_no < (SELECT published_snapshot FROM position)"
+        " AND snapshot_no NOT IN (SELECT max(snapshot_no) FROM snapshots GROUP BY inventory))"
+    )
+    deleted = database.number(
+        f"DELETE FROM changes WHERE rowid IN (SELECT rowid FROM changes WHERE snapshot_no IN {retired}"
+        " ORDER BY snapshot_no, sequence LIMIT $2)",
+        [cutoff, RETIRED_CHANGES_MAX],
+    )
+    database.rows(
+        f"DELETE FROM snapshots WHERE snapshot_no IN {retired} AND snapshot_no NOT IN (SELECT snapshot_no FROM changes)"
+        " AND snapshot_no NOT IN (SELECT since_snapshot FROM held)",
+        [cutoff],
+    )
+    return deleted

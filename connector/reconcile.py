@@ -1,0 +1,127 @@
+"""What Kafka's checkpoint and the state file say to each other: a total function, row by row the README's table.
+
+Owns the decision only; `state` reads what it needs and acts on it. Must not touch the file.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from connector.errors import CheckpointLost, StateBehindCheckpoint, StateError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from connector.journal import Position, StagedSnapshot
+    from connector.model import Checkpoint
+
+
+class Standing(StrEnum):
+    """A row of the table: how the checkpoint stands to the state file."""
+
+    EMPTY = "no checkpoint, empty file: the first snapshot begins epoch 1"
+    CURRENT = "the checkpoint is the one noted, and nothing is pending: poll"
+    WITHIN = "the checkpoint is within what is pending: resume after it"
+    BEFORE = "no checkpoint of this epoch, or the one noted: publish what is pending from its beginning"
+    AHEAD = "the checkpoint is ahead of the file"
+    BEHIND = "the checkpoint is behind what the file knows as published"
+    FOREIGN = "the checkpoint names a place that this file does not have"
+
+
+def standing(
+    position: Position,
+    checkpoint: Checkpoint | None,
+    *,
+    tenant_id: str | None,
+    sealed: StagedSnapshot | None,
+    unsealed: StagedSnapshot | None,
+) -> Standing:
+    """How a checkpoint stands to the state file.
+
+    Args:
+        position: of the state file.
+        checkpoint: Kafka's last one.
+        tenant_id: whose inventory the file holds; None while it holds none.
+        sealed: the file's snapshot of the number that the checkpoint gives as sealed, where the file has it.
+        unsealed: the file's snapshot of the number after that, where the file has it.
+    """
+    if checkpoint is not None and tenant_id not in {None, checkpoint.entra_tenant_id}:
+        return Standing.FOREIGN
+    if checkpoint is None or checkpoint.epoch < position.epoch:
+        return _without_checkpoint(position, checkpoint)
+    there = (checkpoint.sequence, checkpoint.sealed)
+    published = (position.published_sequence, position.published_snapshot)
+    if checkpoint.epoch > position.epoch or _any_more(there, (position.last_sequence, position.last_snapshot)):
+        return Standing.AHEAD
+    if _any_more(published, there):
+        return Standing.BEHIND
+    if not _has_place(position, checkpoint, sealed, unsealed):
+        return Standing.FOREIGN
+    return Standing.WITHIN if there != published else Standing.CURRENT if position.drained else Standing.BEFORE
+
+
+def stop_unless_fine(standing: Standing, position: Position, checkpoint: Checkpoint | None, path: Path) -> None:
+    """Raise what the rows of the table say that stop.
+
+    Raises:
+        StateBehindCheckpoint: AHEAD.
+        CheckpointLost: BEHIND.
+        StateError: FOREIGN.
+    """
+    there = (
+        f"Kafka's checkpoint (epoch {checkpoint.epoch}, sequence {checkpoint.sequence}, snapshot {checkpoint.sealed})"
+        if checkpoint
+        else "Kafka, which has no checkpoint,"
+    )
+    if standing is Standing.AHEAD:
+        raise StateBehindCheckpoint(
+            f"{there} is ahead of {path} (epoch {position.epoch}, sequence {position.last_sequence}, snapshot"
+            f" {position.last_snapshot})",
+            hint="The state file is an old copy, or a new one. Restore the newest, or begin a new epoch with"
+            " `mde-inventory state rebaseline`.",
+        )
+    if standing is Standing.BEHIND:
+        raise CheckpointLost(
+            f"{there} is behind what {path} knows as published (epoch {position.epoch}, sequence"
+            f" {position.published_sequence}, snapshot {position.published_snapshot})",
+            hint="Was the checkpoints topic deleted or restored, or transactional_id or topic_prefix changed? Undo"
+            " that, or begin a new epoch with `mde-inventory state rebaseline`.",
+        )
+    if standing is Standing.FOREIGN:
+        raise StateError(
+            f"{there} does not fit {path}: another state file, or another copy of this one, was published from",
+            hint="Restore the file that was, give every tenant a transactional_id of its own, or begin a new epoch"
+            " with `mde-inventory state rebaseline`.",
+        )
+
+
+def _without_checkpoint(position: Position, checkpoint: Checkpoint | None) -> Standing:
+    """No checkpoint of this epoch: well where nothing of this epoch is known as published."""
+    if position.published_sequence or position.published_snapshot > position.epoch_snapshot:
+        return Standing.BEHIND
+    return Standing.EMPTY if checkpoint is None and position.drained and position.epoch == 1 else Standing.BEFORE
+
+
+def _any_more(left: tuple[int, int], right: tuple[int, int]) -> bool:
+    return left[0] > right[0] or left[1] > right[1]
+
+
+def _has_place(
+    position: Position, checkpoint: Checkpoint, sealed: StagedSnapshot | None, unsealed: StagedSnapshot | None
+) -> bool:
+    """Whether sequence, seal and snapshot of a checkpoint fit together in this file.
+
+    They do not where another copy of the file went on, staged other snapshots, and published them.
+    """
+    if checkpoint.sealed == position.epoch_snapshot:
+        begin, name = 0, None
+    elif sealed is not None and sealed.epoch == position.epoch:
+        begin, name = sealed.sequence_after, sealed.snapshot_id
+    else:
+        return False
+    if checkpoint.sequence == begin:
+        return name in {None, checkpoint.snapshot_id}
+    if unsealed is None or not begin < checkpoint.sequence <= unsealed.sequence_after:
+        return False
+    return checkpoint.snapshot_id == unsealed.snapshot_id

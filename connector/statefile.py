@@ -1,0 +1,139 @@
+"""The state file as a file: where it may lie, who may read it, and whether there is room beside it.
+
+Owns no database. Whatever this process writes from here on is for its own user alone.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import threading
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from connector.errors import StateCorrupt, StateError, StateFull, StateLocked
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+NETWORK_FILE_SYSTEMS: Final = frozenset(
+    {
+        "afs", "beegfs", "cifs", "davfs", "fuse.blobfuse", "fuse.blobfuse2", "fuse.davfs", "fuse.gcsfuse",
+        "fuse.glusterfs", "fuse.rclone", "fuse.s3fs", "fuse.smbnetfs", "fuse.sshfs", "glusterfs", "ncpfs", "nfs",
+        "nfs4", "smb2", "smb3", "smbfs", "vboxsf",
+    }
+)  # fmt: skip
+"""Types of file systems, as Linux names them, on which a file lock does not keep another machine out."""
+
+MOUNTS: Final = Path("/proc/self/mounts")
+ROOM_BYTES_MIN: Final = 64 * 2**20
+"""Free disk space below which nothing is staged, however small the snapshot."""
+
+_OPEN: Final[set[Path]] = set()
+_OPEN_GUARD: Final = threading.Lock()
+
+
+def check_place(path: Path) -> bool:
+    """Whether the file exists, in a place where a state file may be.
+
+    Raises:
+        StateCorrupt: a symbolic link, or no regular file.
+        StateError: on a network file system, or the folder cannot be read.
+    """
+    try:
+        for name in (path, wal_path(path)):
+            if name.is_symlink():
+                raise StateCorrupt(f"{name} is a symbolic link", hint="Name the file itself in state.path.")
+        exists = path.exists()
+        if exists and not stat.S_ISREG(path.stat().st_mode):
+            raise StateCorrupt(f"{path} is not a regular file", hint="Name a file in state.path.")
+        mounts = MOUNTS.read_text(encoding="utf-8", errors="surrogateescape") if MOUNTS.exists() else ""
+        kind = file_system(path.resolve(), mounts)
+    except OSError as error:
+        raise StateError(f"cannot look at {path}: {error.strerror}", hint="Check state.path.") from error
+    if kind in NETWORK_FILE_SYSTEMS:
+        raise StateError(
+            f"{path} is on a network file system ({kind}), where a lock does not keep other machines out",
+            hint="Put state.path on a local disk; in Kubernetes, on a volume that one node has for itself.",
+        )
+    return exists
+
+
+def make_private(path: Path) -> None:
+    """Make the folder where it is missing (0700); take the file, and what is written from now on, from others' eyes."""
+    os.umask(0o077)
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for name in (path, wal_path(path)):
+            if name.exists() and stat.S_IMODE(name.stat().st_mode) & 0o077 and name.stat().st_uid == os.geteuid():
+                name.chmod(0o600)
+    except OSError as error:
+        raise StateError(f"cannot use the folder {path.parent}: {error.strerror}", hint="Check state.path.") from error
+
+
+@contextmanager
+def reserved(path: Path) -> Iterator[None]:
+    """This process has the file open once only: its own locks would not keep it out.
+
+    Raises:
+        StateLocked: it has it open already.
+    """
+    place = path.resolve()
+    with _OPEN_GUARD:
+        if place in _OPEN:
+            raise StateLocked(f"this process has {path} open already (process id {os.getpid()})")
+        _OPEN.add(place)
+    try:
+        yield
+    finally:
+        with _OPEN_GUARD:
+            _OPEN.discard(place)
+
+
+def check_free(path: Path, needed_bytes: int) -> None:
+    """Refuse to begin what the disk has no room for.
+
+    Raises:
+        StateFull: fewer than `needed_bytes` are free beside the state file.
+    """
+    needed = max(needed_bytes, ROOM_BYTES_MIN)
+    free = free_bytes(path)
+    if free < needed:
+        raise StateFull(
+            f"{free // 2**20:,} MiB are free on the disk of {path}, and staging may need {needed // 2**20:,} MiB",
+            hint="Free space; nothing was changed, and the next poll goes on.",
+        )
+
+
+def free_bytes(path: Path) -> int:
+    """Free space on the disk of the file, for this user."""
+    try:
+        return shutil.disk_usage(path.parent).free
+    except OSError as error:
+        raise StateError(f"cannot look at {path.parent}: {error.strerror}", hint="Check state.path.") from error
+
+
+def file_system(path: Path, mounts: str) -> str:
+    """The type of the file system a resolved path is on, by the text of `/proc/mounts`; "" where it does not say."""
+    kinds = {}
+    for line in mounts.splitlines():
+        words = line.split(" ")
+        if len(words) > 2:  # noqa: PLR2004 - device, place, type
+            # Blanks, tabs, newlines and backslashes in a place are written as octal escapes.
+            kinds[words[1].encode("latin-1", "surrogateescape").decode("unicode_escape")] = words[2]
+    for parent in (path, *path.parents):
+        if str(parent) in kinds:
+            return kinds[str(parent)]
+    return ""
+
+
+def wal_path(path: Path) -> Path:
+    """The write-ahead log beside the file."""
+    return path.with_name(path.name + ".wal")
+
+
+def spill_path(path: Path) -> Path:
+    """The folder beside the file that holds what does not fit into memory."""
+    return path.with_name(path.name + ".spill")

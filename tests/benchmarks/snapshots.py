@@ -1,0 +1,103 @@
+"""Writes large made-up snapshots as the file export does: PascalCase records of some 700 bytes in gzip parts.
+
+Deterministic from its numbers, fast enough for tens of millions of records, and of bounded memory. Two generations
+differ by one record in a hundred: of these, two in five have another number of weaknesses, and one in five each is an
+upgrade, gone, or new.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from random import Random
+from typing import TYPE_CHECKING, Final
+
+from isal import igzip
+
+from connector.model import Inventory, Method, Part, Snapshot
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+SOFTWARE_PER_DEVICE: Final = 100
+PRODUCTS: Final = 4_000
+STATUSES: Final = ("None", "None", "None", "None", "EOS Version", "Upcoming EOS Version", "EOS Software")
+PLATFORMS: Final = ("Windows10", "Windows11", "WindowsServer2022", "Linux", "macOS")
+NAMES: Final = (
+    "DiskPaths", "DeviceName", "OSPlatform", "RbacGroupName", "SoftwareVendor", "SoftwareName", "SoftwareVersion",
+    "NumberOfWeaknesses", "RegistryPaths", "SoftwareFirstSeenTimestamp", "EndOfSupportStatus", "EndOfSupportDate",
+    "DeviceId", "RbacGroupId", "Undocumented",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How large: records, and the parts they are spread over."""
+
+    records: int
+    parts: int
+
+    @property
+    def devices(self) -> int:
+        """Devices, each with the same number of records."""
+        return self.records // SOFTWARE_PER_DEVICE
+
+
+def write_snapshot(folder: Path, size: Size, generation: int) -> Snapshot:
+    """Write the parts of one generation; two processes write side by side."""
+    folder.mkdir(parents=True, exist_ok=True)
+    bounds = [size.devices * part // size.parts for part in range(size.parts + 1)]
+    paths = [folder / f"part-{number:05}.json.gz" for number in range(size.parts)]
+    with ProcessPoolExecutor(2) as pool:
+        parts = tuple(pool.map(_write_part, paths, bounds, bounds[1:], [generation] * size.parts, range(size.parts)))
+    generated_at = datetime(2026, 11, 23, 8, tzinfo=UTC) + timedelta(hours=6 * generation)
+    return Snapshot(
+        inventory=Inventory.CPE,
+        method=Method.FILES,
+        snapshot_id=f"cpe-{generated_at:%Y%m%dT%H%M%SZ}",
+        generated_at=generated_at,
+        generation_known=True,
+        parts=parts,
+        content_digest=f"{generation:064}",
+    )
+
+
+def _write_part(path: Path, first: int, last: int, generation: int, group: int) -> Part:
+    lines = size_bytes = 0
+    with igzip.open(path, "wb", compresslevel=1) as file:
+        for device in range(first, last):
+            block = "".join(_device_lines(device, generation, group)).encode()
+            lines += block.count(b"\n")
+            size_bytes += len(block)
+            file.write(block)
+    spellings = {name.lower(): (name,) for name in NAMES}
+    return Part(path=path, name=path.name, lines=lines, size_bytes=size_bytes, spellings=spellings)
+
+
+def _device_lines(device: int, generation: int, group: int) -> Iterator[str]:
+    random = Random(device)
+    device_id = f"{random.getrandbits(160):040x}"
+    platform = PLATFORMS[device % len(PLATFORMS)]
+    tail = f'"DeviceId":"{device_id}","RbacGroupId":{group},"Undocumented":"{random.getrandbits(128):032x}"}}\n'
+    head = f'"DeviceName":"workstation-{device:07}.corp.example.com","OSPlatform":"{platform}","RbacGroupName":"Group {group:03}",'
+    # Each generation concerns its own records: record `slot` of a device is touched when this number meets it.
+    touched = (device * 37 + generation * 11) % SOFTWARE_PER_DEVICE
+    for slot, product in enumerate(random.sample(range(PRODUCTS), SOFTWARE_PER_DEVICE)):
+        kind = device % 5 if generation and slot == touched else -1
+        if kind == 4:  # gone; and in its place, below, something new
+            continue
+        version = f"{product % 23}.{product % 7}.{1000 + device % 3}" + (".9" if kind == 3 else "")
+        weaknesses = (product * 7) % 60 + (generation if kind in (0, 1) else 0)
+        name = f"product_{product:05}" if kind != 2 else f"product_{product + PRODUCTS:05}"
+        yield (
+            f'{{"DiskPaths":["C:\\\\Program Files\\\\Vendor {product % 400:03}\\\\Product {product:05}\\\\{version}\\\\bin\\\\product.exe"'
+            + (f',"C:\\\\Users\\\\user{device:07}\\\\AppData\\\\Local\\\\Programs\\\\Product {product:05}\\\\product.exe"' if slot % 4 == 0 else "")
+            + f'],{head}"SoftwareVendor":"vendor_{product % 400:03}","SoftwareName":"{name}","SoftwareVersion":"{version}",'
+            f'"NumberOfWeaknesses":{weaknesses},"RegistryPaths":["HKEY_LOCAL_MACHINE\\\\SOFTWARE\\\\Microsoft\\\\Windows\\\\CurrentVersion\\\\Uninstall\\\\Product {product:05}"],'
+            f'"SoftwareFirstSeenTimestamp":"2026-{1 + slot % 12:02}-{1 + device % 28:02} 11:{slot % 60:02}:{device % 60:02}",'
+            f'"EndOfSupportStatus":"{STATUSES[product % 7]}",'
+            + (f'"EndOfSupportDate":"2027-{1 + product % 12:02}-01T00:00:00+00:00",' if product % 7 > 3 else "")
+            + tail
+        )
