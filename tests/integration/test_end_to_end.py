@@ -117,11 +117,11 @@ def world(
             "kafka": {"topic_prefix": topic_prefix, "client": {"bootstrap.servers": broker.bootstrap_servers}},
             "schema_registry": {"url": registry_url},
         }
-        decode = AvroDeserializer(SchemaRegistryClient({"url": registry_url}))
-        found = World(simulator, tmp_path, settings, consume, decode)
-        with found.assembly() as assembly:
-            assert [check.text for check in checks.set_up(assembly) if not check.fine] == []
-        yield found
+        with SchemaRegistryClient({"url": registry_url}) as registry:
+            found = World(simulator, tmp_path, settings, consume, AvroDeserializer(registry))
+            with found.assembly() as assembly:
+                assert [check.text for check in checks.set_up(assembly) if not check.fine] == []
+            yield found
 
 
 def as_change(change: dict[str, Any]) -> tuple[Record, Record | None]:
