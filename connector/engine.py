@@ -75,6 +75,8 @@ class Engine:
                 "autoinstall_known_extensions": False,
                 "autoload_known_extensions": False,
                 "allow_community_extensions": False,
+                # It would be drawn on stdout, between results.
+                "enable_progress_bar": False,
             } | ({"threads": threads} if threads else {})
             connect = _attach if scratch else _connect
             connection = _patiently(lambda: connect(path, options, read_only), wait_seconds)

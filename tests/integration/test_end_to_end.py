@@ -31,6 +31,7 @@ DEVICES = 200
 
 Key = tuple[str, ...]
 Record = dict[str, Any]
+Changes = dict[tuple[str, Key], tuple[Record, Record | None]]
 
 
 def key_of(record: Record) -> Key:
@@ -43,13 +44,11 @@ def by_key(records: list[Record]) -> dict[Key, Record]:
     return {key_of(record): record | dict(zip(KEY, key_of(record), strict=True)) for record in records}
 
 
-def plain_diff(
-    before: dict[Key, Record], after: dict[Key, Record]
-) -> dict[tuple[str, Key], tuple[Record, Record | None]]:
+def plain_diff(before: dict[Key, Record], after: dict[Key, Record]) -> Changes:
     """The slow, obvious oracle: {(change type, key): (record, record before)}."""
     added = {key for key in after if key not in before}
     removed = {key for key in before if key not in after}
-    found = {
+    found: Changes = {
         ("CHANGED", key): (after[key], before[key]) for key in after if key in before and after[key] != before[key]
     }
     for key in list(added):
@@ -59,11 +58,8 @@ def plain_diff(
             found["CHANGED", key] = (after[key], before[gone[0]])
             added.discard(key)
             removed.discard(gone[0])
-    return (
-        found
-        | {("ADDED", key): (after[key], None) for key in added}
-        | {("REMOVED", key): (before[key], None) for key in removed}
-    )
+    found |= {("ADDED", key): (after[key], None) for key in added}
+    return found | {("REMOVED", key): (before[key], None) for key in removed}
 
 
 @dataclass
@@ -91,7 +87,7 @@ class World:
         """Everything that a read_committed consumer sees on a topic, decoded."""
         name = f"{self.settings['kafka']['topic_prefix']}.{topic}"
         context = SerializationContext(name, MessageField.VALUE)
-        return [self.decode(message.value, context) for message in self.consume(name)]
+        return [dict(self.decode(message.value, context)) for message in self.consume(name)]  # type: ignore[call-overload]  # its stubs say object
 
     def records(self) -> dict[Key, Record]:
         """What the simulator's current generation holds."""
