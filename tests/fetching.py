@@ -20,7 +20,7 @@ from connector.transport import Transport
 from tests.plain_client import in_order, normal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from connector.model import Part, Snapshot
@@ -61,7 +61,7 @@ class QuickTimer(Timer):
 
 @dataclass
 class Told:
-    """A `Progress` that remembers."""
+    """A `Progress` that remembers, and lets something happen when a download begins."""
 
     label: str = ""
     parts_expected: int | None = None
@@ -71,12 +71,14 @@ class Told:
     ended: int = 0
     begun: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
+    on_begin: Callable[[], None] = lambda: None
 
     def begin(self, label: str, *, parts: int | None) -> None:
         """A fetch has begun."""
         self.label, self.parts_expected = label, parts
         self.begun += 1
         self.parts = self.size_bytes = self.records = 0
+        self.on_begin()
 
     def advance(self, *, parts: int = 0, size_bytes: int = 0, records: int = 0) -> None:
         """This much more."""
