@@ -231,6 +231,13 @@ class LocalBroker(Broker):
         """End it with SIGKILL; what is stored stays."""
         self._process.kill()
 
+    def ensure_running(self) -> None:
+        """Let it go on, or start it, where a test has left it otherwise."""
+        if self._process.alive:
+            self.resume()
+        else:
+            self.start()
+
     def pause(self) -> None:
         """Let it hang: connections stay open, nothing is answered."""
         self._process.signal(signal.SIGSTOP)

@@ -204,15 +204,19 @@ def local_broker(request: pytest.FixtureRequest, broker: Broker) -> LocalBroker:
 
 
 @pytest.fixture
-def private_broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[LocalBroker]:
-    """A local broker for this test alone, which may `stop`, `kill`, `start`, `pause` and `resume` it."""
+def private_broker(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> LocalBroker:
+    """A local broker that no other test uses meanwhile, to `stop`, `kill`, `start`, `pause` and `resume`.
+
+    It is the same one for every such test, running at the beginning of each: use `topic_prefix`.
+    """
     components = request.config.stash[COMPONENTS]
     try:
-        components.private = LocalBroker(tmp_path / "private-kafka")
+        if components.private is None:
+            components.private = LocalBroker(tmp_path_factory.getbasetemp() / "private-kafka")
+        components.private.ensure_running()
     except Missing as error:
         _missing(request, f"a broker that may be stopped: {error}")
-    yield components.private
-    components.private.close()
+    return components.private
 
 
 @pytest.fixture
@@ -309,6 +313,8 @@ def consume_all(bootstrap_servers: str, topic: str, *, isolation: str = "read_co
         "enable.partition.eof": True,
         "enable.auto.commit": False,
         "auto.offset.reset": "earliest",
+        # The end of a partition is told with an answer that has nothing more: do not let the broker keep it back.
+        "fetch.wait.max.ms": 20,
     }
     consumer = Consumer(settings)
     try:

@@ -33,11 +33,11 @@ def test_an_aborted_transaction_is_invisible_to_the_independent_consumer(
 
 
 def test_a_private_broker_keeps_what_it_stored_over_a_kill(
-    private_broker: LocalBroker, create_topic: Callable[..., str], consume: Callable[..., Any]
+    private_broker: LocalBroker, create_topic: Callable[..., str], consume: Callable[..., Any], topic_prefix: str
 ) -> None:
     """What was acknowledged before SIGKILL is there after the next start, at the same address."""
     address = private_broker.bootstrap_servers
-    topic = create_topic("kept", at=private_broker)
+    topic = create_topic(f"{topic_prefix}.kept", at=private_broker)
     producer = Producer({"bootstrap.servers": address})
     producer.produce(topic, b"kept")
     assert producer.flush(30) == 0

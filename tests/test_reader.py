@@ -156,9 +156,11 @@ def test_a_cluster_that_is_away_is_told_with_the_reason() -> None:
         assert "bootstrap.servers" in away.value.hint
 
 
-def test_following_waits_out_an_outage(private_broker: LocalBroker, create_topic: Callable[..., str]) -> None:
+def test_following_waits_out_an_outage(
+    private_broker: LocalBroker, create_topic: Callable[..., str], topic_prefix: str
+) -> None:
     """A broker that goes and comes back in between loses no message and ends nothing."""
-    topic = create_topic("changes", at=private_broker)
+    topic = create_topic(f"{topic_prefix}.changes", at=private_broker)
     _publish(private_broker, topic, b"before")
     with _reader(private_broker) as reader:
         followed = reader.follow(topic, from_beginning=True, limit=2)

@@ -66,10 +66,13 @@ def place(
 
 @pytest.fixture
 def private_place(
-    private_broker: LocalBroker, create_topic: Callable[..., str], consume: Callable[..., list[Any]]
+    private_broker: LocalBroker,
+    create_topic: Callable[..., str],
+    consume: Callable[..., list[Any]],
+    topic_prefix: str,
 ) -> Iterator[Place]:
-    """Topics on a broker of this test's own."""
-    yield from _place(private_broker, create_topic, consume, "private")
+    """Topics on a broker that may be stopped."""
+    yield from _place(private_broker, create_topic, consume, topic_prefix)
 
 
 def _place(broker: Broker, create_topic: Callable[..., str], consume: Any, prefix: str) -> Iterator[Place]:
@@ -417,15 +420,15 @@ def test_a_broker_that_comes_back_in_time_is_waited_for(private_place: Place) ->
     broker = private_place.broker
 
     def interrupted() -> Iterator[Message]:
-        yield from numbers("private", 11, 15)
+        yield from numbers(private_place.prefix, 11, 15)
         broker.kill()  # type: ignore[attr-defined]  # a private broker is a local one
         broker.start()  # type: ignore[attr-defined]  # the same
-        yield from numbers("private", 16, 20)
+        yield from numbers(private_place.prefix, 16, 20)
 
     sink = private_place.sink()
     sink.recover()
     private_place.publish(sink, 1, 10)
-    sink.publish(interrupted(), checkpoint_of("private", 20))
+    sink.publish(interrupted(), checkpoint_of(private_place.prefix, 20))
     assert private_place.changes() == list(range(1, 21))
     assert private_place.checkpoints() == [10, 20]
 
@@ -440,7 +443,9 @@ def test_a_broker_that_stays_away_ends_the_batch_and_loses_nothing(
     private_place.publish(sink, 1, 10)
     begun = time.monotonic()
     with pytest.raises(SinkUnavailable):
-        sink.publish(_then(numbers("private", 11, 20), private_broker.kill), checkpoint_of("private", 20))
+        sink.publish(
+            _then(numbers(private_place.prefix, 11, 20), private_broker.kill), checkpoint_of(private_place.prefix, 20)
+        )
     assert time.monotonic() - begun < 10
     stopped = private_place.sink(stop=stop)
     stop.set()
@@ -449,7 +454,7 @@ def test_a_broker_that_stays_away_ends_the_batch_and_loses_nothing(
         stopped.recover()
     assert time.monotonic() - begun < 10
     private_broker.start()
-    assert sink.recover() == checkpoint_of("private", 10)
+    assert sink.recover() == checkpoint_of(private_place.prefix, 10)
     private_place.publish(sink, 11, 20)
     assert private_place.changes() == list(range(1, 21))
 
