@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from contextlib import ExitStack
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Self
 
@@ -207,6 +207,7 @@ class Assembly:
             publisher=self.publisher,
             rules=self.rules,
             inventories=self.inventories,
+            journal_retention=timedelta(days=self.config.state.journal_retention_days),
             clock=self.clock,
         )
 

@@ -93,17 +93,7 @@ def status(assembly: Assembly, state: State, *, at: datetime) -> dict[str, Any]:
             for inventory, snapshot in latest.items()
             if snapshot
         },
-        "held": [
-            {
-                "inventory": hold.inventory.value,
-                "reason": hold.reason,
-                "records": hold.records,
-                "devices": hold.devices,
-                "share": round(hold.share, 4),
-                "since": hold.since_snapshot_id,
-            }
-            for hold in state.holds()
-        ],
+        "held": held(state),
         "snapshots": [
             {
                 "snapshot_id": snapshot.snapshot_id,
@@ -126,6 +116,22 @@ def status(assembly: Assembly, state: State, *, at: datetime) -> dict[str, Any]:
             for snapshot in state.recent_snapshots(SNAPSHOTS_SHOWN)
         ],
     }
+
+
+def held(state: State) -> list[dict[str, Any]]:
+    """What `held list --json` prints: a row for each inventory, reason and snapshot since which it is held."""
+    return [
+        {
+            "inventory": hold.inventory.value,
+            "reason": hold.reason,
+            "records": hold.records,
+            "devices": hold.devices,
+            "share": round(hold.share, 4),
+            "since_snapshot_id": hold.since_snapshot_id,
+            "since": datetime.fromtimestamp(hold.since / 1000, UTC).isoformat(),
+        }
+        for hold in state.holds()
+    ]
 
 
 def _asked(name: str, question: Callable[[], Iterable[Check]]) -> Iterator[Check]:

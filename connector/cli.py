@@ -20,6 +20,7 @@ from connector import demo as demonstration
 from connector.assembly import Assembly, now
 from connector.errors import ConfigError, ConnectorError
 from connector.model import Topic
+from connector.pipeline import EXIT_CODES
 from connector.service import Service
 
 if TYPE_CHECKING:
@@ -37,11 +38,17 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 state_app = typer.Typer(help="Check the state file, write it out, or begin a new epoch.", no_args_is_help=True)
+held_app = typer.Typer(help="Removals that the guard holds until a person looks.", no_args_is_help=True)
 schema_app = typer.Typer(help="The Avro schemas, and the schema registry.", no_args_is_help=True)
 app.add_typer(state_app, name="state")
+app.add_typer(held_app, name="held")
 app.add_typer(schema_app, name="schema")
 
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 Json = Annotated[bool, typer.Option("--json", help="JSON instead of text for people.")]
+
+
+HELD_EXIT_CODE = EXIT_CODES["held"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +70,12 @@ class Options:
         return Assembly(self.config(), progress=progress, prompt=console.print_notice)
 
 
+def _show_version(asked: bool) -> None:
+    if asked:
+        console.print_line(f"mde-inventory {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
 def before_verb(
     context: typer.Context,
@@ -72,12 +85,11 @@ def before_verb(
     ] = None,
     log_format: Annotated[telemetry.LogFormat, typer.Option(help="How logs are written to stderr.")] = "console",
     log_level: Annotated[telemetry.Level, typer.Option(help="What is less important is not logged.")] = "info",
-    version: Annotated[bool, typer.Option("--version", is_eager=True, help="Show the version.")] = False,
+    _version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_show_version, help="Show the version.")
+    ] = False,
 ) -> None:
     """What holds for every verb."""
-    if version:
-        console.print_line(f"mde-inventory {__version__}")
-        raise typer.Exit
     telemetry.configure(log_format, log_level)
     context.obj = Options(config_file, log_format, log_level)
 
@@ -219,23 +231,50 @@ def export(
 
 
 @state_app.command("rebaseline")
-def rebaseline(
-    context: typer.Context,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-) -> None:
+def rebaseline(context: typer.Context, yes: Yes = False) -> None:
     """Begin a new epoch: the next snapshot becomes the baseline, and what changed in between is not published."""
-    with context.obj.assembly() as assembly, assembly.open_state() as state:
-        pending = state.position().pending
-        typer.echo(
-            "A new epoch forgets the stored inventory. The next poll takes its snapshot as the baseline: changes since"
-            f" the last one are not published, and {pending:,} pending changes are dropped."
-            " Consumers see a new epoch and should take its baseline as the whole.",
-            err=True,
-        )
-        if not yes and not typer.confirm("Begin a new epoch?", err=True):
-            raise typer.Exit(1)
-        epoch = state.rebaseline()
+    console.print_notice(
+        "A new epoch forgets the stored inventory. The next poll takes its snapshot as the baseline: changes since the"
+        " last one are not published, and pending changes are dropped. Consumers see a new epoch, and should take its"
+        " baseline as the whole."
+    )
+    if not yes and not typer.confirm("Begin a new epoch?", err=True):
+        raise typer.Exit(1)
+    with context.obj.assembly() as assembly:
+        epoch = assembly.pipeline.rebaseline()
     console.print_line(f"epoch {epoch} begins with the next poll")
+
+
+@held_app.command("list")
+def list_held(context: typer.Context, as_json: Json = False) -> None:
+    """Show the removals that the guard holds: how many, on how many devices, why and since when."""
+    with context.obj.assembly() as assembly, assembly.read_state() as state:
+        found = checks.held(state)
+    if as_json:
+        console.print_json(found)
+    else:
+        console.print_held(found)
+    raise typer.Exit(HELD_EXIT_CODE if found else 0)
+
+
+@held_app.command("approve")
+def approve_held(context: typer.Context, yes: Yes = False) -> None:
+    """Believe the held removals: publish them as REMOVED, reason APPROVED."""
+    if not yes and not typer.confirm("Publish all held removals as REMOVED?", err=True):
+        raise typer.Exit(1)
+    with context.obj.assembly() as assembly:
+        removed = assembly.pipeline.approve_held()
+    console.print_line(f"{removed:,} removals approved and published")
+
+
+@held_app.command("discard")
+def discard_held(context: typer.Context, yes: Yes = False) -> None:
+    """Take the held removals as missing data: the records stay, and the next snapshot is judged afresh."""
+    if not yes and not typer.confirm("Drop the hold and keep the records?", err=True):
+        raise typer.Exit(1)
+    with context.obj.assembly() as assembly, assembly.open_state() as state:
+        kept = state.discard_held()
+    console.print_line(f"{kept:,} records stay in the inventory")
 
 
 @schema_app.command("show")

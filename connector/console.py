@@ -183,12 +183,22 @@ def print_status(status: Mapping[str, Any]) -> None:
     )
     for name, seconds in status["age_seconds"].items():
         print_line(f"{name}: generated {age(seconds)} ago")
-    for hold in status["held"]:
-        print_line(
-            f"held: {hold['records']:,} removals on {hold['devices']:,} devices since {hold['since']}"
-            f" ({hold['reason']})",
-            style="bold yellow",
-        )
+    if status["held"]:
+        print_held(status["held"])
+
+
+def print_held(holds: Sequence[Mapping[str, Any]]) -> None:
+    """What the guard holds, and what can be done about it."""
+    if not holds:
+        print_line("nothing is held")
+        return
+    columns = [("reason", False), ("inventory", False), ("records", True), ("devices", True), ("share", True)]
+    rows = [
+        (hold["reason"], hold["inventory"], hold["records"], hold["devices"], f"{hold['share']:.1%}", hold["since"])
+        for hold in holds
+    ]
+    print_table("Removals held", [*columns, ("since", False)], rows)
+    print_line("`mde-inventory held approve` publishes them; `mde-inventory held discard` keeps the records.")
 
 
 def print_table(title: str, columns: Sequence[tuple[str, bool]], rows: Iterable[Sequence[object]]) -> None:

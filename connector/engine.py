@@ -75,14 +75,14 @@ class Engine:
                 "autoinstall_known_extensions": False,
                 "autoload_known_extensions": False,
                 "allow_community_extensions": False,
-                # It would be drawn on stdout, between results.
-                "enable_progress_bar": False,
             } | ({"threads": threads} if threads else {})
             connect = _attach if scratch else _connect
             connection = _patiently(lambda: connect(path, options, read_only), wait_seconds)
             engine = cls(connection, path)
             stack.callback(connection.close)
             engine.rows("SET TimeZone = 'UTC'")
+            # It would be drawn on stdout, between results.
+            engine.rows("SET enable_progress_bar = false")
             engine._closing = stack.pop_all()
         return engine
 

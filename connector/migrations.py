@@ -1,6 +1,7 @@
 """The schema of the state file, and the steps from every released version of it to the newest.
 
-Owns the DDL. A step runs in one transaction and is followed by a CHECKPOINT; it is never edited after its release.
+Owns the DDL. A step runs in one transaction and is followed by a CHECKPOINT; it is never edited after its release,
+which is why columns are spelled out here and not made from `fields`: a new field is a new step.
 No table has a key, an index or a constraint: reports of DuckDB files that would not open nearly all involve those.
 """
 
@@ -9,17 +10,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from connector.errors import StateCorrupt, StateError, StateVersionUnknown
-from connector.fields import ATTRIBUTE_FIELDS, FIELDS
-from connector.scan import COLUMN_TYPES
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from connector.database import Database
-
-_ATTRIBUTES: Final = ", ".join(f"{field.column} {COLUMN_TYPES[field.kind]}" for field in ATTRIBUTE_FIELDS)
-_RECORD: Final = ", ".join(f"{field.column} {COLUMN_TYPES[field.kind]}" for field in FIELDS)
-_BEFORE: Final = ", ".join(f'"{field.name}" {COLUMN_TYPES[field.kind]}' for field in FIELDS)
 
 MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
     (
@@ -32,15 +27,24 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         " software_version VARCHAR)",
         # digest: NULL where the snapshot had the record more than once.
         "CREATE TABLE inventory (inventory VARCHAR, device_no INTEGER, software_no INTEGER, digest UBIGINT,"
-        f" {_ATTRIBUTES})",
+        " device_name VARCHAR, os_platform VARCHAR, rbac_group_id BIGINT, rbac_group_name VARCHAR,"
+        " number_of_weaknesses BIGINT, disk_paths VARCHAR[], registry_paths VARCHAR[],"
+        " software_first_seen_timestamp VARCHAR, end_of_support_status VARCHAR, end_of_support_date VARCHAR)",
         # total: the sum of the digests of all records, as `audit` keeps it.
         "CREATE TABLE contents (inventory VARCHAR, engine VARCHAR, records BIGINT, total UBIGINT)",
         "CREATE TABLE missing_devices (inventory VARCHAR, device_no INTEGER, since_snapshot BIGINT, snapshots INTEGER)",
         "CREATE TABLE held (inventory VARCHAR, device_no INTEGER, software_no INTEGER, since_snapshot BIGINT,"
         " reason VARCHAR)",
         "CREATE TABLE changes (sequence BIGINT, epoch INTEGER, snapshot_no BIGINT, event_id VARCHAR,"
-        f" change_type VARCHAR, reason VARCHAR, changed_fields VARCHAR[], is_end_of_support BOOLEAN, {_RECORD},"
-        f" before STRUCT({_BEFORE}))",
+        " change_type VARCHAR, reason VARCHAR, changed_fields VARCHAR[], is_end_of_support BOOLEAN,"
+        " device_id VARCHAR, device_name VARCHAR, os_platform VARCHAR, rbac_group_id BIGINT, rbac_group_name VARCHAR,"
+        " software_vendor VARCHAR, software_name VARCHAR, software_version VARCHAR, number_of_weaknesses BIGINT,"
+        " disk_paths VARCHAR[], registry_paths VARCHAR[], software_first_seen_timestamp VARCHAR,"
+        " end_of_support_status VARCHAR, end_of_support_date VARCHAR,"
+        ' before STRUCT("deviceId" VARCHAR, "deviceName" VARCHAR, "osPlatform" VARCHAR, "rbacGroupId" BIGINT,'
+        ' "rbacGroupName" VARCHAR, "softwareVendor" VARCHAR, "softwareName" VARCHAR, "softwareVersion" VARCHAR,'
+        ' "numberOfWeaknesses" BIGINT, "diskPaths" VARCHAR[], "registryPaths" VARCHAR[],'
+        ' "softwareFirstSeenTimestamp" VARCHAR, "endOfSupportStatus" VARCHAR, "endOfSupportDate" VARCHAR))',
         "CREATE TABLE snapshots (snapshot_no BIGINT, epoch INTEGER, inventory VARCHAR, snapshot_id VARCHAR,"
         " previous_snapshot_id VARCHAR, method VARCHAR, generated_at BIGINT, generation_known BOOLEAN,"
         " content_digest VARCHAR, started_at BIGINT, staged_at BIGINT, baseline BOOLEAN, records BIGINT,"

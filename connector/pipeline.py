@@ -21,9 +21,9 @@ from connector.errors import EncodingError, SinkRejected, SinkUnavailable, Sourc
 from connector.telemetry import logger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
-    from datetime import datetime
+    from datetime import datetime, timedelta
 
     from connector.errors import ConnectorError
     from connector.model import Inventory, Snapshot
@@ -126,10 +126,11 @@ class Pipeline:
         publisher: publishes what is staged.
         rules: `[diff]`, `[guard]` and `state.max_pending`.
         inventories: which exports to poll, in order.
+        journal_retention: how long past changes are kept.
         clock: now, in UTC.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the seams of a poll, each named at the one place that wires them
         self,
         *,
         open_state: Callable[[], AbstractContextManager[State]],
@@ -138,6 +139,7 @@ class Pipeline:
         publisher: Publisher,
         rules: StagingRules,
         inventories: Sequence[Inventory],
+        journal_retention: timedelta,
         clock: Callable[[], datetime],
     ) -> None:
         self._open_state = open_state
@@ -145,6 +147,7 @@ class Pipeline:
         self._source = source
         self._rules = rules
         self._inventories = tuple(inventories)
+        self._journal_retention = journal_retention
         self._clock = clock
         self._publisher = publisher
 
@@ -162,9 +165,35 @@ class Pipeline:
                 outage, drained = result.outage, 0
                 yield result
                 watch = Stopwatch()
+            state.retire(older_than=self._clock() - self._journal_retention)
 
-    def dry_run(self) -> Iterator[PollResult]:
-        """What a poll would publish; nothing is written to the state file, and Kafka is not asked."""
+    def approve_held(self) -> int:
+        """Publish what the guard holds as REMOVED, reason APPROVED. Returns the number of removals.
+
+        Raises:
+            SinkError: they are staged, and published by the next poll.
+        """
+        with self._open_state() as state:
+            self._publisher.recover(state)
+            approved = state.approve_held(now=self._clock())
+            self._publisher.drain(state)
+            return sum(snapshot.removed for snapshot in approved)
+
+    def rebaseline(self) -> int:
+        """Begin a new epoch, beyond whatever Kafka knows. Returns its number.
+
+        Raises:
+            SinkError: Kafka cannot be asked.
+        """
+        with self._open_state() as state:
+            return state.rebaseline(self._publisher.checkpoint())
+
+    def dry_run(self, show: Callable[[Mapping[str, Any]], None] | None = None) -> Iterator[PollResult]:
+        """What a poll would publish; nothing is written to the state file, and Kafka is not asked.
+
+        Args:
+            show: given every change, in order, before the result.
+        """
         for inventory in self._inventories:
             watch = Stopwatch()
             started_at = self._clock()
@@ -174,6 +203,10 @@ class Pipeline:
                     yield _unchanged(state, inventory, watch)
                 else:
                     staged = self._stage(state, snapshot, started_at, watch, keep=False)
+                    self._source.discard(snapshot)
+                    if show:
+                        for change in state.changes(staged, after=0, limit=staged.last_sequence or 0):
+                            show(change)
                     yield _result("dry_run", staged, state.position(), watch, snapshot=snapshot)
 
     def _drain(self, state: State, watch: Stopwatch) -> tuple[ConnectorError | None, int]:

@@ -55,6 +55,10 @@ class Publisher:
         self._clock = clock
         self._stop = stop
 
+    def checkpoint(self) -> Checkpoint | None:
+        """Take over, and return what Kafka has. Raises SinkError."""
+        return self._sink.recover()
+
     def recover(self, state: State) -> None:
         """Abort what an earlier instance left open, fence it, and tell the state file what Kafka has.
 
@@ -62,7 +66,7 @@ class Publisher:
             SinkError: Kafka is away, refuses, or another instance took over.
             StateBehindCheckpoint, CheckpointLost: file and Kafka do not belong together.
         """
-        state.reconcile(self._sink.recover())
+        state.reconcile(self.checkpoint())
 
     def drain(self, state: State) -> int:
         """Publish every staged snapshot to its seal, oldest first. Returns the number of changes published.
