@@ -4,7 +4,8 @@ Owns what makes a walk one complete snapshot, and the page token. Must not know 
 
 The pages are a cursor over the files of one generation, which the page token names where it can be read. Each nextLink
 is followed byte for byte. A page may be short or empty and still have one. The end is believed only when told twice: a
-nextLink that is missing by mistake would look like an end, and what is behind it like removed software.
+nextLink that is missing by mistake would look like an end, and what is behind it like removed software. (One that is
+missing twice in a row cannot be told from the end; then the guard has to notice.)
 """
 
 from __future__ import annotations
