@@ -18,7 +18,6 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSetti
 
 from connector import config_values
 from connector.config_problems import lines_of
-from connector.config_values import CLOUDS, OWNED_CLIENT_KEYS
 from connector.errors import ConfigError
 from connector.fields import ATTRIBUTE_FIELDS
 
@@ -28,6 +27,8 @@ if TYPE_CHECKING:
 PREFIX: Final = "MDE_INVENTORY_"
 CONFIG_VARIABLE: Final = "MDE_INVENTORY_CONFIG"
 DEFAULT_FILE: Final = "connector.toml"
+CLOUDS: Final = config_values.CLOUDS
+OWNED_CLIENT_KEYS: Final = config_values.OWNED_CLIENT_KEYS
 
 HttpsUrl = Annotated[str, AfterValidator(config_values.https_url)]
 Host = Annotated[str, AfterValidator(config_values.host)]

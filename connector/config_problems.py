@@ -34,5 +34,8 @@ def lines_of(problem: Mapping[str, Any], keys_at: Callable[[tuple[Any, ...]], li
         return [f"{place}: is missing"]
     if problem["type"] == "value_error":
         return [f"{place}.{line}" if _NAMES_A_KEY.match(line) else f"{place}: {line}" for line in text.splitlines()]
-    shown = "" if is_secret(place) or isinstance(problem["input"], dict | list) else f" (is {problem['input']!r})"
+    # What stands in a table's place may be any of its values, a secret one included.
+    is_table = problem["type"] in ("dict_type", "model_type", "model_attributes_type")
+    is_hidden = is_secret(place) or is_table or isinstance(problem["input"], dict | list)
+    shown = "" if is_hidden else f" (is {problem['input']!r})"
     return [f"{place}: {text[:1].lower()}{text[1:]}{shown}"]
