@@ -115,6 +115,7 @@ class Assembly:
             transport=self.transport,
             staging=self.config.state.staging_path,
             limits=self.config.state.limits_path,
+            rejected=self.config.state.rejected_path,
             progress=self._progress,
             clock=self.clock,
             stop=self.stop,
