@@ -19,7 +19,7 @@ from connector.pipeline import Pipeline
 from connector.publisher import Publisher
 from connector.reader import Reader
 from connector.registry import Registry
-from connector.sink import Sink
+from connector.sink import TRANSACTION_SECONDS_MAX, Sink
 from connector.source import Source
 from connector.state import StagingRules, State
 from connector.topics import Topics
@@ -44,6 +44,7 @@ class Assembly:
         prompt: shown the message of a device-code login.
         stop: set to end a poll between two calls or batches.
         clock: now, in UTC.
+        kafka_seconds_max: how long recovering, or publishing a batch, may take; a minute at most.
     """
 
     def __init__(
@@ -54,11 +55,13 @@ class Assembly:
         prompt: Callable[[str], None] = print,
         stop: threading.Event | None = None,
         clock: Callable[[], datetime] | None = None,
+        kafka_seconds_max: float = TRANSACTION_SECONDS_MAX,
     ) -> None:
         self.config = config
         self.stop = stop or threading.Event()
         self._progress = progress or NoProgress()
         self._prompt = prompt
+        self._kafka_seconds_max = kafka_seconds_max
         self.clock = clock or now
         self._made = ExitStack()
 
@@ -169,6 +172,7 @@ class Assembly:
             delivery=self.config.kafka.delivery,
             encode_checkpoint=self.codec.encode_checkpoint,
             decode_checkpoint=self.codec.decode_checkpoint,
+            deadline_seconds=self._kafka_seconds_max,
             stop=self.stop,
         )
         self._made.callback(sink.close)
