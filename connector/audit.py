@@ -88,7 +88,8 @@ _COUNTS: Final = (
     ),
     (
         "{} held removals are of records that are not stored",
-        "SELECT count(*) FROM held ANTI JOIN inventory USING (inventory, device_no, software_no)",
+        "SELECT count(*) FROM held ANTI JOIN (SELECT inventory, device_no, software_no FROM inventory SEMI JOIN held"
+        " USING (inventory, device_no, software_no)) USING (inventory, device_no, software_no)",
     ),
 )
 

@@ -15,13 +15,11 @@ exactly, as two integers, and no hash collision can merge two records.
 
 Why it costs little more than reading the files: one pass; the wide columns leave it only for rows whose digest
 differs, and only those are brought to normal form and compared value by value; and the stored side, (device, product,
-digest) of each record, is the one that the join holds in memory. The optimizer would choose the other, for it guesses
-some hundreds of rows for a file: so its choice is switched off here.
+digest) of each record, is the one that the join holds in memory: it stands on the right, where `engine` leaves it.
 """
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -41,7 +39,7 @@ from connector.scan import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection
 
     from connector.database import Database
     from connector.model import Inventory, Snapshot
@@ -90,11 +88,10 @@ def take_baseline(database: Database, snapshot: Snapshot, *, tracked: Collection
     _number_keys(database, scan(snapshot.parts, KEY_FIELDS))
     _check_devices(database, "SELECT device_id FROM devices", snapshot)
     inventory = literal(snapshot.inventory)
-    with _build_sides_as_written(database):
-        read = database.number(
-            f"INSERT INTO inventory SELECT {inventory}, device_no, software_no, digest,"
-            f" {normal_forms(ATTRIBUTE_FIELDS)} FROM ({_numbered(snapshot, tracked)})"
-        )
+    read = database.number(
+        f"INSERT INTO inventory SELECT {inventory}, device_no, software_no, digest,"
+        f" {normal_forms(ATTRIBUTE_FIELDS)} FROM ({_numbered(snapshot, tracked)})"
+    )
     if read != snapshot.lines:
         raise _miscount(snapshot, read=read)
     stored = f"(SELECT rowid, * FROM inventory WHERE inventory = {inventory})"
@@ -168,17 +165,16 @@ def _numbered(snapshot: Snapshot, tracked: Collection[Field]) -> str:
 
 def _find_differing(database: Database, snapshot: Snapshot, tracked: Collection[Field]) -> None:
     """Make `differing`: records whose digest is not the stored one, and stored records that the snapshot lacks."""
-    with _build_sides_as_written(database):
-        database.rows(
-            f"CREATE OR REPLACE TEMP TABLE differing AS SELECT {normal_forms()}, digest, device_no, software_no,"
-            " previous_row, previous_device_no, previous_software_no FROM"
-            f" (SELECT c.*, p.previous_row, p.device_no AS previous_device_no, p.software_no AS previous_software_no"
-            f"  FROM ({_numbered(snapshot, tracked)}) c"
-            "  FULL JOIN (SELECT device_no, software_no, digest, rowid AS previous_row FROM inventory"
-            f"   WHERE inventory = {literal(snapshot.inventory)}) p"
-            "  ON p.device_no = c.device_no AND p.software_no = c.software_no"
-            "  WHERE c.digest IS DISTINCT FROM p.digest OR c.device_id IS NULL)"
-        )
+    database.rows(
+        f"CREATE OR REPLACE TEMP TABLE differing AS SELECT {normal_forms()}, digest, device_no, software_no,"
+        " previous_row, previous_device_no, previous_software_no FROM"
+        f" (SELECT c.*, p.previous_row, p.device_no AS previous_device_no, p.software_no AS previous_software_no"
+        f"  FROM ({_numbered(snapshot, tracked)}) c"
+        "  FULL JOIN (SELECT device_no, software_no, digest, rowid AS previous_row FROM inventory"
+        f"   WHERE inventory = {literal(snapshot.inventory)}) p"
+        "  ON p.device_no = c.device_no AND p.software_no = c.software_no"
+        "  WHERE c.digest IS DISTINCT FROM p.digest OR c.device_id IS NULL)"
+    )
 
 
 def _check_devices(database: Database, devices: str, snapshot: Snapshot) -> None:
@@ -193,11 +189,10 @@ def _check_devices(database: Database, devices: str, snapshot: Snapshot) -> None
 
 def _number_keys(database: Database, source: str) -> None:
     """Give numbers to the devices and product versions of `source` (a SELECT of records) that have none."""
-    with _build_sides_as_written(database):
-        database.rows(
-            f"CREATE OR REPLACE TEMP TABLE newcomers AS SELECT {KEY_COLUMNS}, grouping(device_id) AS is_software"
-            f" FROM ({source}) GROUP BY GROUPING SETS ((device_id), ({SOFTWARE_COLUMNS}))"
-        )
+    database.rows(
+        f"CREATE OR REPLACE TEMP TABLE newcomers AS SELECT {KEY_COLUMNS}, grouping(device_id) AS is_software"
+        f" FROM ({source}) GROUP BY GROUPING SETS ((device_id), ({SOFTWARE_COLUMNS}))"
+    )
     database.rows(
         "INSERT INTO devices SELECT (SELECT coalesce(max(device_no), 0) FROM devices)"
         " + row_number() OVER (ORDER BY device_id), device_id"
@@ -209,16 +204,6 @@ def _number_keys(database: Database, source: str) -> None:
         f" FROM newcomers ANTI JOIN software USING ({SOFTWARE_COLUMNS}) WHERE is_software = 1"
     )
     database.rows("DROP TABLE newcomers")
-
-
-@contextmanager
-def _build_sides_as_written(database: Database) -> Iterator[None]:
-    """Within the block, the right side of a join is the one that is held in memory."""
-    database.rows("SET disabled_optimizers = 'build_side_probe_side,join_order'")
-    try:
-        yield
-    finally:
-        database.rows("SET disabled_optimizers = ''")
 
 
 def _number_arrivals(database: Database) -> None:
@@ -256,22 +241,21 @@ def _resolve_duplicates(database: Database, snapshot: Snapshot, tracked: Collect
         return 0
     numbered = _numbered(snapshot, tracked)
     lines = f"SELECT {normal_forms()}, device_no, software_no FROM ({numbered})" if hidden else "FROM arrivals"
-    with _build_sides_as_written(database):
-        duplicates = _find_repeated(database, f"({numbered})" if hidden else "arrivals")
-        if duplicates != expected:
-            raise _miscount(snapshot, read=snapshot.lines - expected + duplicates)
-        database.rows(
-            f"CREATE OR REPLACE TEMP TABLE kept AS SELECT {COLUMNS}, device_no, software_no FROM ({lines})"
-            f" SEMI JOIN repeated USING (device_no, software_no) QUALIFY {_first_of_key(COLUMNS)}"
-        )
+    duplicates = _find_repeated(database, f"({numbered})" if hidden else "arrivals")
+    if duplicates != expected:
+        raise _miscount(snapshot, read=snapshot.lines - expected + duplicates)
+    database.rows(
+        f"CREATE OR REPLACE TEMP TABLE kept AS SELECT {COLUMNS}, device_no, software_no FROM ({lines})"
+        f" SEMI JOIN repeated USING (device_no, software_no) QUALIFY {_first_of_key(COLUMNS)}"
+    )
     database.rows(
         "DELETE FROM arrivals USING repeated WHERE arrivals.device_no = repeated.device_no"
         " AND arrivals.software_no = repeated.software_no"
     )
     database.rows(
-        f"INSERT INTO arrivals SELECT {COLUMNS}, NULL, device_no, software_no, previous_row FROM kept"
-        " LEFT JOIN (SELECT device_no, software_no, rowid AS previous_row FROM inventory"
-        f"  WHERE inventory = {literal(snapshot.inventory)}) USING (device_no, software_no)"
+        f"INSERT INTO arrivals SELECT {COLUMNS}, NULL, device_no, software_no, previous_row FROM"
+        " (SELECT device_no, software_no, rowid AS previous_row FROM inventory"
+        f"  WHERE inventory = {literal(snapshot.inventory)}) RIGHT JOIN kept USING (device_no, software_no)"
     )
     return duplicates
 

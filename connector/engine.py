@@ -81,6 +81,9 @@ class Engine:
             engine = cls(connection, path)
             stack.callback(connection.close)
             engine.rows("SET TimeZone = 'UTC'")
+            # The right side of a join is the one that is held in memory: of a file, the optimizer guesses some
+            # hundreds of rows, and would hold those.
+            engine.rows("SET disabled_optimizers = 'build_side_probe_side,join_order'")
             # It would be drawn on stdout, between results.
             engine.rows("SET enable_progress_bar = false")
             engine._closing = stack.pop_all()

@@ -155,7 +155,8 @@ class State:
     def missing_devices(self) -> int:
         """Devices that the last snapshots lack, and whose software is still in the inventory."""
         return self._engine.number(
-            "SELECT count(*) FROM missing_devices SEMI JOIN inventory USING (inventory, device_no)"
+            "SELECT count(DISTINCT (inventory, device_no)) FROM inventory SEMI JOIN missing_devices"
+            " USING (inventory, device_no)"
         )
 
     def inventory_count(self, inventory: Inventory) -> int:
