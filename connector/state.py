@@ -241,6 +241,9 @@ class State:
         share = SNAPSHOT_DISK_SHARE if self.latest_snapshot(snapshot.inventory) else BASELINE_DISK_SHARE
         if not self._scratch:
             statefile.check_free(self._path, int(snapshot.size_bytes * share))
+        elif self.latest_snapshot(snapshot.inventory) is None:
+            # A baseline is written as a whole; the file's own table is only read, and this one is found first.
+            self._engine.rows("CREATE TABLE IF NOT EXISTS memory.inventory AS SELECT * FROM inventory WHERE false")
         occasion = Occasion(
             started_at, now, engine.NAME, rejected=max(rejected, snapshot.rejected), stores=not self._scratch
         )
