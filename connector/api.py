@@ -151,9 +151,13 @@ class Api:
             raise _FailedError(error, passes=True) from error
 
     def _rest(self, call: Call, failed: _FailedError, failures: int) -> None:
-        """Wait before the next attempt. A throttled endpoint is left alone by the next poll too."""
-        seconds = max(self._patience.backoff.seconds(failures), failed.asked_seconds or 0.0)
-        if isinstance(failed.error, SourceThrottled):
+        """Wait before the next attempt; a throttled one waits for the limiter, and so does the next poll."""
+        throttled = isinstance(failed.error, SourceThrottled)
+        asked_seconds = failed.asked_seconds or 0.0
+        seconds = max(
+            self._patience.backoff.seconds(failures), asked_seconds if throttled else min(asked_seconds, MINUTE_SECONDS)
+        )
+        if throttled:
             if failed.asked_seconds is None:
                 seconds = MINUTE_SECONDS * failures
             self._limiter.block(call.endpoint, seconds)
@@ -164,8 +168,8 @@ class Api:
             attempt=failures,
             seconds=round(seconds, 1),
         )
-        if not isinstance(failed.error, SourceThrottled):
-            self._timer.wait(min(seconds, self._patience.wait_seconds_max))
+        if not throttled:
+            self._timer.wait(seconds)
 
     def _headers(self, link: Link) -> dict[str, str]:
         headers = {"Accept": "application/json", "Accept-Encoding": "gzip"}

@@ -27,9 +27,6 @@ if TYPE_CHECKING:
 
 log = logger(__name__)
 
-PART_SECONDS_MAX: Final = 6 * 3600.0
-"""The longest life of a pre-signed URL."""
-
 GLANCE_SECONDS: Final = 0.2
 ERROR_BYTES_MAX: Final = 2**16
 OK, FORBIDDEN, GONE = 200, 403, 410
@@ -47,12 +44,14 @@ class Downloads:
         gear: transport, clocks, counts.
         folder: where files go, mode 0700.
         verified: where whole files are noted.
+        deadline: when all of it must be over, on the timer's monotonic clock.
     """
 
-    def __init__(self, gear: Gear, folder: Path, verified: VerifiedList) -> None:
+    def __init__(self, gear: Gear, folder: Path, verified: VerifiedList, deadline: float) -> None:
         self._gear = gear
         self._folder = folder
         self._verified = verified
+        self._deadline = deadline
         self._halt = threading.Event()
         self._timer = Timer(self._halt, clock=gear.timer.now, monotonic=gear.timer.monotonic)
         self._failures: list[Exception] = []
@@ -116,7 +115,8 @@ class Downloads:
             ExpiredError: another URL may go better.
         """
         headers = {"Accept-Encoding": "identity"}
-        with self._gear.transport.get(link, headers, seconds_max=PART_SECONDS_MAX, stop=self._halt) as answer:
+        seconds_left = self._deadline - self._timer.monotonic()
+        with self._gear.transport.get(link, headers, seconds_max=seconds_left, stop=self._halt) as answer:
             self._check_status(answer, link)
             encoded = "gzip" in answer.headers.get("content-encoding", "").lower()
             length = answer.headers.get("content-length", "")

@@ -52,6 +52,9 @@ LISTINGS_MAX: Final = 4
 PARTS_MAX: Final = 10_000
 LISTING_BYTES_MAX: Final = 2**26
 LISTING_SECONDS_MAX: Final = 120.0
+DOWNLOAD_SECONDS_MAX: Final = 6 * 3600.0
+"""As long as a generation lives, and a pre-signed URL at most."""
+
 FUTURE_MAX: Final = timedelta(days=2)
 """A generation this far ahead of the clock is rubbish, whichever of the two is wrong."""
 
@@ -145,9 +148,10 @@ class Files:
             if (known := verified.get(place)) is not None:
                 self._gear.tally.verified(known.part)
         fetched = 0
+        deadline = self._gear.timer.monotonic() + DOWNLOAD_SECONDS_MAX
         for listing in range(1, LISTINGS_MAX + 1):
             missing = [link for place, link in links.items() if verified.get(place) is None]
-            failures = Downloads(self._gear, folder, verified).run(missing)
+            failures = Downloads(self._gear, folder, verified, deadline).run(missing)
             whole = [kept for place in links if (kept := verified.get(place)) is not None]
             if len(whole) == len(links):
                 return whole

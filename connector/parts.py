@@ -163,8 +163,10 @@ class PartWriter:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
-        self._draft.unlink(missing_ok=True)
+        try:
+            self._file.close()
+        finally:  # what is still to be written may not fit
+            self._draft.unlink(missing_ok=True)
 
     @property
     def digest(self) -> str:
