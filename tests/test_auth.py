@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.serialization import (
     pkcs12,
 )
 from cryptography.x509.oid import NameOID
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from connector.auth import FEDERATED_VARIABLE, Claims, Tokens, claims_of, explain_denial, read_certificate
@@ -429,6 +429,7 @@ JSON = st.recursive(
 )
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.text(max_size=60)
     | st.binary(max_size=60).map(lambda junk: "e30." + base64.urlsafe_b64encode(junk).decode() + ".x")

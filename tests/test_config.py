@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from connector.config import Config, SourceConfig, find, from_values, load
@@ -609,6 +609,7 @@ VARIABLES = st.sampled_from(
 ) | st.text(max_size=10).map(lambda text: f"MDE_INVENTORY_{text}")
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.dictionaries(TABLES, st.dictionaries(KEYS, JSON, max_size=4) | JSON),
     st.dictionaries(VARIABLES, st.text(max_size=20) | JSON.map(json.dumps), max_size=3),
@@ -622,6 +623,7 @@ def test_any_values_make_a_configuration_or_a_list_of_problems(values: dict[str,
     assert told
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.text(max_size=60) | st.from_regex(r"https://[a-z0-9.:@/\[\]?#-]{0,30}", fullmatch=True))
 def test_any_text_as_a_url_or_host_is_taken_or_refused(text: str) -> None:
     """What is taken as an address of the API can be used as one."""

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from connector.errors import (
@@ -247,6 +247,7 @@ def test_a_generation_time_is_read_in_utc_to_the_millisecond(text: str, moment: 
     assert read_generated_time(text, START + timedelta(hours=1)) == moment
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.text(max_size=40) | st.none() | st.integers() | st.datetimes().map(str))
 def test_any_value_as_a_generation_time_is_a_time_or_refused(value: object) -> None:
     """Nothing else is raised, and no time far in the future is taken."""

@@ -3,7 +3,7 @@ from __future__ import annotations
 from urllib.parse import urlsplit
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from connector.errors import SourceMalformed
@@ -151,6 +151,7 @@ def test_a_suffix_pattern_matches_no_address() -> None:
     assert matches("a.b.c", "*.c")
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.text(max_size=200) | st.from_regex(r"https://[a-z0-9.@:\\/#?\[\]%-]{0,60}", fullmatch=True))
 def test_whatever_the_text_a_link_names_a_host_on_which_the_standard_library_agrees(url: str) -> None:
     """No text is read as one host here and as another by the library that connects: it is that host, or refused."""
@@ -164,6 +165,7 @@ def test_whatever_the_text_a_link_names_a_host_on_which_the_standard_library_agr
     assert parts.username is None
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.text(max_size=300))
 def test_showing_the_host_of_any_text_never_fails_and_stays_short(text: str) -> None:
     """Whatever came as a URL can be named in an error."""

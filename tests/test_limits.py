@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from connector.errors import SourceError, SourceThrottled, Stopped
@@ -164,7 +164,7 @@ def test_a_stop_ends_the_wait(tmp_path: Path) -> None:
         limiter.acquire(EXPORT, wait_seconds_max=100)
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.tuples(st.sampled_from([EXPORT, PAGES]), st.floats(0, 400)), max_size=60), st.integers(1, 20))
 def test_whatever_the_rhythm_and_the_restarts_no_window_is_broken(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[Endpoint, float]], restart_every: int

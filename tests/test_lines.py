@@ -6,7 +6,7 @@ import random
 from typing import Any
 
 import pytest
-from hypothesis import example, given
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from connector.errors import SourceMalformed
@@ -40,6 +40,7 @@ PIECES = st.sampled_from(
 )
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(PIECES | st.just(b"\n"), max_size=40).map(b"".join), st.lists(st.integers(0, 500), max_size=8))
 @example(b"\n\n", [1])
 @example(b'{"DeviceId":"a"}\r\n\r\n{"DeviceId":"b"}', [17, 18])
@@ -129,6 +130,7 @@ VALUES = st.recursive(
 )
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.lists(st.dictionaries(st.text(), VALUES, max_size=5), max_size=20),
     st.none() | st.text(),
@@ -200,6 +202,7 @@ def test_one_bad_record_spoils_its_own_line_and_no_other(bad: bytes, around: byt
     assert page.next_link == "https://x/?a=1"
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.binary(max_size=300) | st.from_regex(rb'\{"value":\[[\[\]{}",:a1 \\]{0,40}\]?\}?', fullmatch=True))
 def test_any_bytes_as_a_page_are_cut_or_refused(body: bytes) -> None:
     """No input raises anything else, and what is cut has as many lines as records."""

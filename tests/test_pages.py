@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from connector.errors import ConnectorError, SnapshotIncomplete, SourceError, SourceMalformed
@@ -292,6 +292,7 @@ def test_a_page_token_of_another_form_tells_nothing(url: str) -> None:
     assert generation_of(url, START) is None
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.text(max_size=200) | st.binary(max_size=200).map(lambda junk: link_with(base64.b64encode(junk).decode())))
 def test_any_text_as_a_nextlink_tells_a_time_or_nothing(url: str) -> None:
     """Foreign text never raises."""
@@ -299,6 +300,7 @@ def test_any_text_as_a_nextlink_tells_a_time_or_nothing(url: str) -> None:
     assert told is None or told.tzinfo is UTC
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.datetimes(datetime(2000, 1, 1), datetime(2026, 1, 1)), st.text(max_size=20))  # noqa: DTZ001 - strategies want naive bounds
 def test_every_generation_that_is_written_as_documented_is_read_back(moment: datetime, other: str) -> None:
     """To the minute, whatever else the token holds."""

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from connector.errors import Stopped
@@ -41,6 +41,7 @@ def test_retry_after_is_read_as_seconds_or_as_a_date(value: str | None, seconds:
     assert retry_after(value, NOW) == seconds
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.text(max_size=60))
 def test_any_text_as_retry_after_gives_a_bounded_number_or_none(text: str) -> None:
     """Foreign text never raises and never asks for a longer wait than the limit."""
@@ -48,6 +49,7 @@ def test_any_text_as_retry_after_gives_a_bounded_number_or_none(text: str) -> No
     assert seconds is None or 0 <= seconds <= DELAY_SECONDS_MAX
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.integers(1, 1000))
 def test_back_off_grows_to_its_limit_and_half_of_it_is_chance(failures: int) -> None:
     """Each wait lies between half and the whole of the doubled one, never beyond the limit."""
