@@ -35,9 +35,8 @@ Run = "Callable[..., subprocess.CompletedProcess[str]]"
 def command(*arguments: str, cwd: Path | None = None, **environ: str) -> subprocess.CompletedProcess[str]:
     """Run `mde-inventory` as a user would, with no configuration but what is given."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("MDE_INVENTORY_")}
-    program = "import sys; from connector.cli import main; sys.argv[0] = 'mde-inventory'; main()"
     return subprocess.run(
-        [sys.executable, "-c", program, *arguments],
+        [sys.executable, "-m", "connector", *arguments],
         capture_output=True,
         text=True,
         cwd=cwd,
@@ -259,9 +258,8 @@ def test_the_demo_fails_where_the_consumers_view_differs(monkeypatch: pytest.Mon
 
 def test_the_simulator_prints_a_table_to_reach_it() -> None:
     """`simulate` serves until it is told to stop; what it prints on stdout is a `[source]` table."""
-    program = "import sys; from connector.cli import main; sys.argv[0] = 'mde-inventory'; main()"
     with subprocess.Popen(
-        [sys.executable, "-u", "-c", program, "simulate", "--port", "0", "--devices", "5"],
+        [sys.executable, "-u", "-m", "connector", "simulate", "--port", "0", "--devices", "5"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
