@@ -182,7 +182,7 @@ def _file_error(error: Exception, path: Path, text: str) -> StateError:
 
 def _connect(path: Path, options: dict[str, Any], read_only: bool) -> duckdb.DuckDBPyConnection:
     try:
-        return duckdb.connect(str(path), read_only=read_only, config=options)
+        return duckdb.connect(str(path.absolute()), read_only=read_only, config=options)
     except duckdb.Error as error:
         raise _opening_error(path, error) from error
 
@@ -191,7 +191,7 @@ def _attach(path: Path, options: dict[str, Any], _: bool) -> duckdb.DuckDBPyConn
     connection = duckdb.connect(":memory:", config=options)
     try:
         if path.exists():
-            connection.execute(f"ATTACH {literal(str(path))} AS stored (READ_ONLY)")
+            connection.execute(f"ATTACH {literal(str(path.absolute()))} AS stored (READ_ONLY)")
     except duckdb.Error as error:
         connection.close()
         raise _opening_error(path, error) from error

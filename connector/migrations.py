@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Final
 from connector.errors import StateCorrupt, StateError, StateVersionUnknown
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from connector.database import Database
+    from connector.engine import Engine
 
 MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
     (
@@ -55,33 +57,39 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
 )
 
 
-def migrate(database: Database, path: Path, *, fresh: bool, read_only: bool = False) -> None:
-    """Bring the file to the newest schema version.
+def migrate(
+    engine: Engine,
+    path: Path,
+    *,
+    fresh: bool,
+    read_only: bool = False,
+    migrations: Sequence[Sequence[str]] = MIGRATIONS,
+) -> None:
+    """Bring the file to the newest schema version, one transaction a step.
 
     Raises:
         StateCorrupt: a DuckDB file that this connector did not write.
         StateVersionUnknown: a newer connector wrote it.
         StateError: an older connector wrote it, and it is opened for reading only.
     """
-    version = 0 if fresh else schema_version(database, path)
-    if version > len(MIGRATIONS):
+    version = 0 if fresh else schema_version(engine, path)
+    if version > len(migrations):
         raise StateVersionUnknown(
-            f"{path} has schema version {version}; this connector knows versions up to {len(MIGRATIONS)}",
+            f"{path} has schema version {version}; this connector knows versions up to {len(migrations)}",
             hint="Run the connector version that wrote it, or a newer one.",
         )
-    if read_only and version < len(MIGRATIONS):
+    if read_only and version < len(migrations):
         raise StateError(
-            f"{path} has schema version {version}; this connector writes version {len(MIGRATIONS)}",
+            f"{path} has schema version {version}; this connector writes version {len(migrations)}",
             hint="The next `mde-inventory poll` brings it up to date.",
         )
-    for number, statements in enumerate(MIGRATIONS[version:], start=version + 1):
-        database.rows("BEGIN TRANSACTION")
-        for statement in statements:
-            database.rows(statement)
-        database.rows("DELETE FROM meta WHERE name = 'schema_version'")
-        database.rows("INSERT INTO meta VALUES ('schema_version', $1)", [str(number)])
-        database.rows("COMMIT")
-        database.rows("CHECKPOINT")
+    for number, statements in enumerate(migrations[version:], start=version + 1):
+        with engine.transaction():
+            for statement in statements:
+                engine.rows(statement)
+            engine.rows("DELETE FROM meta WHERE name = 'schema_version'")
+            engine.rows("INSERT INTO meta VALUES ('schema_version', $1)", [str(number)])
+        engine.checkpoint()
 
 
 def schema_version(database: Database, path: Path) -> int:

@@ -169,7 +169,8 @@ _USUAL_TIMESTAMP: Final = (
 _CLOCK: Final = "([01]\\d|2[0-3]):[0-5]\\d(:[0-5]\\d(\\.\\d{{1,9}})?)?"
 _IS_TIME: Final = (
     "({x} SIMILAR TO '\\d{{4}}-\\d\\d-\\d\\d[ T]" + _CLOCK + "(Z|[+-]\\d\\d(:?\\d\\d)?)?'"
-    " AND year(try_cast({x} AS TIMESTAMPTZ)) BETWEEN 1 AND 9999)"
+    # From the year 1 to the year 9999, as four digits tell them.
+    " AND epoch_us(try_cast({x} AS TIMESTAMPTZ)) BETWEEN -62135596800000000 AND 253402300799999999)"
 )
 _TIME: Final = "make_timestamp(epoch_us(try_cast({x} AS TIMESTAMPTZ)))"
 _NORMAL_FORMS: Final = {

@@ -35,13 +35,15 @@ _OPEN: Final[set[Path]] = set()
 _OPEN_GUARD: Final = threading.Lock()
 
 
-def check_place(path: Path) -> bool:
+def check_place(path: Path, *, mounts: Path = MOUNTS) -> bool:
     """Whether the file exists, in a place where a state file may be.
 
     Raises:
         StateCorrupt: a symbolic link, or no regular file.
         StateError: on a network file system, or the folder cannot be read.
     """
+    if "?" in str(path.absolute()):
+        raise StateError(f"{path} has a question mark in it", hint="The engine cannot open such a path; name another.")
     try:
         for name in (path, wal_path(path)):
             if name.is_symlink():
@@ -49,8 +51,8 @@ def check_place(path: Path) -> bool:
         exists = path.exists()
         if exists and not stat.S_ISREG(path.stat().st_mode):
             raise StateCorrupt(f"{path} is not a regular file", hint="Name a file in state.path.")
-        mounts = MOUNTS.read_text(encoding="utf-8", errors="surrogateescape") if MOUNTS.exists() else ""
-        kind = file_system(path.resolve(), mounts)
+        told = mounts.read_text(encoding="utf-8", errors="surrogateescape") if mounts.exists() else ""
+        kind = file_system(path.resolve(), told)
     except OSError as error:
         raise StateError(f"cannot look at {path}: {error.strerror}", hint="Check state.path.") from error
     if kind in NETWORK_FILE_SYSTEMS:
