@@ -99,7 +99,13 @@ def https_url(url: str) -> str:
         port = parts.port
     except ValueError as error:
         raise ValueError("must be a URL such as https://api.security.microsoft.com") from error
-    odd = parts.username is not None or "?" in url or "#" in url or any(not "!" <= mark <= "~" for mark in url)
+    odd = (
+        parts.username is not None
+        or parts.netloc.endswith(":")
+        or "?" in url
+        or "#" in url
+        or any(not "!" <= mark <= "~" for mark in url)
+    )
     if parts.scheme != "https" or not _is_host(parts.hostname or "") or odd or port == 0 or "\\" in url:
         raise ValueError("must be an https URL without user name, query or fragment")
     return url.rstrip("/")

@@ -215,6 +215,7 @@ NO_HOSTS = (
                 "https://api.example/?x=1",
                 "https://api.example/#x",
                 "https://api.example:0",
+                "https://api.example:",
                 "https://api.example:99999",
                 "https://api.example:x",
                 "https://api example",
