@@ -71,7 +71,7 @@ class Components:
         """
         begun = time.monotonic()
         if self._broker is None:
-            if self.registry_wanted:
+            if self.registry_wanted and self._registry is None:
                 self._start_registry(folder)
             try:
                 self._broker = session_broker(folder / "kafka")
