@@ -1,0 +1,113 @@
+"""Whole polls of a large estate, from the simulator's HTTPS to Kafka, beside the plain decompression of the same files.
+
+Every poll is a process of its own, so that its CPU time and its peak of memory are the kernel's figures. Kafka is
+librdkafka's in-process cluster of this process; what brokers cost is not measured here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, Final
+
+from connector.kafka import MockCluster
+from connector.model import Inventory, Method, Topic
+from connector.simulator import Fleet, Simulator
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+RECORDS_PER_DEVICE: Final = 96
+POLLS: Final = 4
+PREFIX: Final = "bench"
+
+POLL: Final = """
+import json, sys
+from connector import config
+from connector.assembly import Assembly
+with Assembly(config.from_values(json.load(open(sys.argv[1])), {}, name="benchmark")) as assembly:
+    (result,) = assembly.pipeline.poll()
+    print(json.dumps(result.as_json()))
+"""
+FETCH: Final = """
+import json, sys
+from connector import config
+from connector.assembly import Assembly
+from connector.model import Inventory
+with Assembly(config.from_values(json.load(open(sys.argv[1])), {}, name="benchmark")) as assembly:
+    snapshot = assembly.source.fetch(Inventory.CPE, newer_than=None)
+    print(json.dumps([str(part.path) for part in snapshot.parts]))
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One measured process: seconds of wall clock and CPU, MiB at the peak, and what it said of itself."""
+
+    name: str
+    wall_seconds: float
+    cpu_seconds: float
+    peak_mib: int
+    note: str
+
+
+def measure(name: str, arguments: list[str], note: str = "") -> tuple[Row, str]:
+    """Run a process to its end. Returns its figures, and what it printed."""
+    began = time.perf_counter()
+    with TemporaryDirectory() as folder, (Path(folder) / "out").open("w+", encoding="utf-8") as out:
+        with subprocess.Popen(arguments, stdout=out) as process:
+            _, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+        seconds = time.perf_counter() - began
+        out.seek(0)
+        printed = out.read()
+    if process.returncode:
+        raise SystemExit(f"{name} failed with exit code {process.returncode}")
+    return Row(name, seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss // 1024, note), printed
+
+
+def run(records: int) -> Iterator[Row]:
+    """The rows: fetching alone, decompressing alone, then a baseline and polls of some changes."""
+    fleet = Fleet(seed=3, devices=max(records // RECORDS_PER_DEVICE, 5), start=datetime(2026, 1, 1, tzinfo=UTC))
+    topics = [topic.name_under(PREFIX) for topic in Topic]
+    with TemporaryDirectory() as name, MockCluster(topics) as cluster, Simulator(fleet) as simulator:
+        folder = Path(name)
+        simulator.prepare(Inventory.CPE, Method.FILES)
+        tables = _tables(simulator, cluster, folder)
+        config = folder / "poll.json"
+        apart = folder / "fetch.json"
+        config.write_text(json.dumps(tables), encoding="utf-8")
+        apart.write_text(json.dumps(tables | {"state": {"path": str(folder / "apart" / "s.duckdb")}}), encoding="utf-8")
+        row, printed = measure("fetch and verify", [sys.executable, "-c", FETCH, str(apart)])
+        yield row
+        yield measure("zcat of the files", ["zcat", *json.loads(printed)])[0]
+        for number in range(POLLS):
+            if number:
+                simulator.advance()
+            row, printed = measure(
+                "baseline" if not number else f"poll {number}", [sys.executable, "-c", POLL, str(config)]
+            )
+            yield _described(row, json.loads(printed), folder / "state.duckdb")
+
+
+def _tables(simulator: Simulator, cluster: MockCluster, folder: Path) -> dict[str, Any]:
+    return {
+        "source": simulator.settings() | {"method": "files"},
+        "state": {"path": str(folder / "state.duckdb")},
+        "kafka": {"topic_prefix": PREFIX, "client": {"bootstrap.servers": cluster.bootstrap_servers}},
+        "schema_registry": {"url": "mock://bench", "auto_register": True},
+    }
+
+
+def _described(row: Row, result: dict[str, Any], state: Path) -> Row:
+    stages = ", ".join(f"{name} {seconds:.1f}" for name, seconds in result["stages"].items() if seconds >= 0.05)
+    changes = result["added"] + result["removed"] + result["changed"]
+    note = f"{result['records']:,} records, {changes:,} changes; {stages}; state {state.stat().st_size >> 20} MiB"
+    return Row(row.name, row.wall_seconds, row.cpu_seconds, row.peak_mib, note)
