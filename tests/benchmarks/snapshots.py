@@ -5,6 +5,8 @@ differ by one record in a hundred: of these, two in five have another number of 
 upgrade, gone, or new.
 """
 
+# ruff: noqa: E501 - a record's line is easier to read whole
+
 from __future__ import annotations
 
 from concurrent.futures import ProcessPoolExecutor
@@ -66,7 +68,7 @@ def write_snapshot(folder: Path, size: Size, generation: int) -> Snapshot:
 
 def _write_part(path: Path, first: int, last: int, generation: int, group: int) -> Part:
     lines = size_bytes = 0
-    with igzip.open(path, "wb", compresslevel=1) as file:
+    with igzip.open(path, "wb", compresslevel=1) as file:  # type: ignore[no-untyped-call]  # isal has no types here
         for device in range(first, last):
             block = "".join(_device_lines(device, generation, group)).encode()
             lines += block.count(b"\n")
@@ -93,7 +95,11 @@ def _device_lines(device: int, generation: int, group: int) -> Iterator[str]:
         name = f"product_{product:05}" if kind != 2 else f"product_{product + PRODUCTS:05}"
         yield (
             f'{{"DiskPaths":["C:\\\\Program Files\\\\Vendor {product % 400:03}\\\\Product {product:05}\\\\{version}\\\\bin\\\\product.exe"'
-            + (f',"C:\\\\Users\\\\user{device:07}\\\\AppData\\\\Local\\\\Programs\\\\Product {product:05}\\\\product.exe"' if slot % 4 == 0 else "")
+            + (
+                f',"C:\\\\Users\\\\user{device:07}\\\\AppData\\\\Local\\\\Programs\\\\Product {product:05}\\\\product.exe"'
+                if slot % 4 == 0
+                else ""
+            )
             + f'],{head}"SoftwareVendor":"vendor_{product % 400:03}","SoftwareName":"{name}","SoftwareVersion":"{version}",'
             f'"NumberOfWeaknesses":{weaknesses},"RegistryPaths":["HKEY_LOCAL_MACHINE\\\\SOFTWARE\\\\Microsoft\\\\Windows\\\\CurrentVersion\\\\Uninstall\\\\Product {product:05}"],'
             f'"SoftwareFirstSeenTimestamp":"2026-{1 + slot % 12:02}-{1 + device % 28:02} 11:{slot % 60:02}:{device % 60:02}",'
