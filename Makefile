@@ -7,7 +7,7 @@ DEV    := $(VENV)/.installed-dev
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench lock clean
+.PHONY: help demo test soak lint format bench lock clean
 
 help: ## show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -29,6 +29,9 @@ demo: $(RUN) ## see it work: simulator, in-process Kafka, an evolving fleet; no 
 
 test: $(DEV) ## all tests, against a real Kafka broker and a real schema registry where they can be had
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+soak: $(DEV) ## kill polls for a long time (500 times, or KILLS=...), and hold what a consumer saw against the oracle
+	$(BIN)/python -m tests.soak $(KILLS)
 
 lint: $(DEV) ## ruff (every rule), ruff format, mypy strict
 	$(BIN)/ruff check .

@@ -142,8 +142,8 @@ class Run:
         registry_url: str,
         prefix: str,
         seed: int,
-        devices: int = 12,
-        churn: float = 12.0,
+        devices: int = 5,
+        churn: float = 20.0,
         **tables: dict[str, Any],
     ) -> Iterator[Run]:
         """A tenant with topics and schemas, and no snapshot yet; `tables` add to the configuration."""
@@ -199,9 +199,9 @@ class Run:
         assert ended.killed or ended.code in {0, 1, 4}, ended
         return ended
 
-    def finish(self) -> Ended:
+    def finish(self, **order: Any) -> Ended:
         """A poll that nobody kills, of the generation that is served."""
-        ended = self.poll()
+        ended = self.poll(**order)
         assert ended.code == 0, ended
         self.note_snapshot()
         return ended
@@ -239,14 +239,18 @@ class Run:
         self.finish()
 
     def kill_at_random(self, draw: random.Random, number: int, points: Sequence[str] = POINTS, **order: Any) -> None:
-        """So many processes, each with a point to die at, for one generation of the fleet; then one may finish."""
-        self.advance()
+        """So many processes, each with a point to die at, for one generation of the fleet; then one may finish.
+
+        The generation is the next one, or the first.
+        """
+        if self._staged:
+            self.simulator.advance()
         for _ in range(number):
             point = draw.choice(points)
             reaching = {"within a batch": BATCH, "staging": 40, "part fetched": 3, "batch confirmed": 6}.get(point, 1)
             delay = draw.uniform(0, DELAYED.get(point, 0.0))
             self.poll((point, draw.randint(1, reaching)), delay_seconds=delay, **order)
-        self.finish()
+        self.finish(**order)
 
     def copy_state(self, folder: Path) -> Path:
         """A copy of the state file, and of what lies beside it."""

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.broker
 
 DEADLINE_SECONDS = 1.5
-RANDOM_KILLS = 4
+RANDOM_KILLS = 3
 PUBLISHING = POINTS[POINTS.index("batch begins") : POINTS.index("retired")]
 
 
@@ -53,7 +53,7 @@ def begin(tmp_path: Path, registry_url: str, topic_prefix: str) -> Iterator[Call
 def exact(run: Run) -> Verdict:
     """What the verdict must be, and that there was something to judge."""
     events = run.expected_events
-    assert events > 1000
+    assert events > 300
     return Verdict(events, 0, 0, ())
 
 
