@@ -147,7 +147,14 @@ class Tokens:
             raise self._misunderstood(error) from error
         if not result or not result.get("access_token"):
             raise _refusal(result or {})
-        self._token = str(result["access_token"])
+        token = str(result["access_token"])
+        if not (token.isascii() and token.isprintable() and " " not in token):
+            # The HTTP library would refuse such a header, and show it.
+            raise SourceUnavailable(
+                "the login service answers with a token that no header can carry",
+                hint="Check source.authority. Is a proxy between?",
+            )
+        self._token = token
         self._good_until = self._timer.monotonic() + float(result.get("expires_in") or 0) - RENEW_SECONDS
         return self._token
 

@@ -172,7 +172,7 @@ ENOUGH = {
     "approvals": SEQUENCES // 4,
     "discards": SEQUENCES // 4,
     "removed": SEQUENCES,
-    "DEVICE_MISSING": SEQUENCES,
+    "DEVICE_MISSING": 1,
     "flavour switches": SEQUENCES // 4,
     "events": SEQUENCES * 100,
 }

@@ -159,6 +159,7 @@ SCENARIOS = [
     Scenario(
         "a token that no header can carry",
         1,
+        "that no header",
         faults=(Fault(Endpoint.TOKEN, FaultKind.BODY, text=token_of(f"{BEARER}\r\nX: y"), **ALWAYS),),
     ),
     Scenario(
@@ -471,7 +472,7 @@ def test_enough_was_searched(outcomes: dict[str, Outcome]) -> None:
     assert any(name.startswith("work/rejected/") for name in written)
     assert any(name.startswith("work/state.duckdb.staging/") for name in written)
     stderr = b"".join(outcome.written["stderr"] for outcome in outcomes.values())
-    assert [name for name in (b"urllib3", b"msal", b"[removed]", b"connector.transport") if name not in stderr] == []
+    assert [name for name in (b"urllib3", b"msal", b"[removed]", b"connector.sink") if name not in stderr] == []
 
 
 @pytest.mark.parametrize(("name", "how"), sorted(FORMS))
