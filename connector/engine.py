@@ -5,6 +5,7 @@ Owns duckdb. Must not know a table, but for the few that a dry run copies.
 
 from __future__ import annotations
 
+import os
 import re
 import tempfile
 import time
@@ -32,6 +33,9 @@ MEMORY_SHARE: Final = 0.8
 
 SPILL_SHARE: Final = 0.8
 """Of the disk space that is free at the beginning, so much may hold what does not fit in memory."""
+
+THREAD_MEMORY_MIB: Final = 128
+"""Memory that each thread should have for itself: its buffers for reading lines alone take a quarter of it."""
 
 LOCK_POLL_SECONDS: Final = 0.1
 MESSAGE_CHARACTERS_MAX: Final = 400
@@ -63,19 +67,20 @@ class Engine:
         """
         with ExitStack() as stack:
             if scratch:
-                spill = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mde-inventory-")))
+                spill = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mde-inventory-dry-run-")))
             else:
                 statefile.make_private(path)
                 spill = statefile.spill_path(path)
             stack.enter_context(statefile.reserved(path))
             options: dict[str, Any] = {
                 "memory_limit": f"{int(memory_limit_mib * MEMORY_SHARE)}MiB",
+                "threads": max(1, min(threads or os.cpu_count() or 1, memory_limit_mib // THREAD_MEMORY_MIB)),
                 "temp_directory": str(spill),
                 "max_temp_directory_size": f"{int(statefile.free_bytes(spill) * SPILL_SHARE)}B",
                 "autoinstall_known_extensions": False,
                 "autoload_known_extensions": False,
                 "allow_community_extensions": False,
-            } | ({"threads": threads} if threads else {})
+            }
             connect = _attach if scratch else _connect
             connection = _patiently(lambda: connect(path, options, read_only), wait_seconds)
             engine = cls(connection, path)
@@ -150,7 +155,7 @@ def translate(error: Exception, path: Path, read_paths: Sequence[str] = ()) -> C
     if any(sign in text for sign in ("No space left", "File too large", "quota", "max_temp_directory_size")):
         return StateFull(
             f"no space left on the disk of {path}: {text}",
-            hint="Free space. What was staged before is safe; this process may have to be started again.",
+            hint="Free space. What was staged before is safe, and the next poll goes on.",
         )
     if isinstance(error, duckdb.InvalidInputException) and read_paths and "JSON" in text:
         return SourceMalformed(f"a line of the snapshot cannot be read: {text}", hint="Nothing was staged.")
@@ -173,7 +178,9 @@ def _file_error(error: Exception, path: Path, text: str) -> StateError:
             f"{path} cannot be used any more by this process: {text}",
             hint="Start it again. If that does not help, restore the file from a copy.",
         )
-    if isinstance(error, duckdb.IOException | duckdb.InterruptException | duckdb.TransactionException):
+    if isinstance(error, duckdb.IOException | duckdb.InterruptException | duckdb.TransactionException) and not any(
+        sign in text for sign in ("Corrupt", "checksum")
+    ):
         return StateError(f"{path}: {text}", hint="Nothing was changed. Check the disk.")
     return StateCorrupt(
         f"{path}: {text}", hint="Restore it from a copy, or begin anew with `mde-inventory state rebaseline`."

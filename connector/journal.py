@@ -210,10 +210,10 @@ def as_changes(
     return (dict(zip(CHANGE_COLUMNS, row, strict=True)) | constants for row in rows)
 
 
-def retire(database: Database, *, older_than: datetime) -> int:
+def retire(database: Database, *, older_than: datetime, changes_max: int = RETIRED_CHANGES_MAX) -> int:
     """Delete changes of snapshots staged before `older_than` and sealed in Kafka, oldest first, a bounded number.
 
-    Returns how many were deleted; `RETIRED_CHANGES_MAX` means that there may be more. What is pending stays, whatever
+    Returns how many were deleted; `changes_max` means that there may be more. What is pending stays, whatever
     its age, and so does the newest snapshot of each inventory.
     """
     cutoff = round(older_than.timestamp() * 1000)
@@ -225,7 +225,7 @@ def retire(database: Database, *, older_than: datetime) -> int:
     deleted = database.number(
         f"DELETE FROM changes WHERE rowid IN (SELECT rowid FROM changes WHERE snapshot_no IN {retired}"
         " ORDER BY snapshot_no, sequence LIMIT $2)",
-        [cutoff, RETIRED_CHANGES_MAX],
+        [cutoff, changes_max],
     )
     database.rows(
         f"DELETE FROM snapshots WHERE snapshot_no IN {retired} AND snapshot_no NOT IN (SELECT snapshot_no FROM changes)"

@@ -83,19 +83,15 @@ class State:
         exists = statefile.check_place(path)
         if read_only and not exists:
             raise StateError(f"{path} does not exist", hint="Run `mde-inventory poll` once, or check state.path.")
-        opened = Engine.open(
-            path,
-            memory_limit_mib=memory_limit_mib,
-            threads=threads,
-            read_only=read_only,
-            scratch=scratch,
-            wait_seconds=wait_seconds,
-        )
+        options: dict[str, Any] = {"memory_limit_mib": memory_limit_mib, "threads": threads}
+        if not exists and not scratch:
+            _make(path, options)
+        opened = Engine.open(path, **options, read_only=read_only, scratch=scratch, wait_seconds=wait_seconds)
         try:
             if scratch:
                 _copy(opened, path, exists=exists)
             else:
-                migrate(opened, path, fresh=not exists, read_only=read_only)
+                migrate(opened, path, fresh=False, read_only=read_only)
         except BaseException:
             opened.close()
             raise
@@ -290,6 +286,19 @@ class State:
             upkeep.forget_unused_keys(self._engine)
         self._engine.checkpoint()
         return deleted
+
+
+def _make(path: Path, options: dict[str, Any]) -> None:
+    """Make an empty state file. It has its name only once it is whole, whenever the process may be stopped."""
+    draft = statefile.draft_path(path)
+    for leftover in (draft, statefile.wal_path(draft)):
+        leftover.unlink(missing_ok=True)
+    opened = Engine.open(draft, **options)
+    try:
+        migrate(opened, draft, fresh=True)
+    finally:
+        opened.close()
+    draft.rename(path)
 
 
 def _copy(opened: Engine, path: Path, *, exists: bool) -> None:

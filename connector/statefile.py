@@ -136,6 +136,11 @@ def wal_path(path: Path) -> Path:
     return path.with_name(path.name + ".wal")
 
 
+def draft_path(path: Path) -> Path:
+    """What a new file is called until it is whole."""
+    return path.with_name(path.name + ".new")
+
+
 def spill_path(path: Path) -> Path:
     """The folder beside the file that holds what does not fit into memory."""
     return path.with_name(path.name + ".spill")
