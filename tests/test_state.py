@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import multiprocessing
 import os
 import shutil
 import signal
@@ -26,6 +27,8 @@ from tests.estate import Estate
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from connector.model import Snapshot
 
 
 def open_state(path: Path, **options: Any) -> State:
@@ -194,12 +197,10 @@ def test_a_process_that_is_killed_while_staging_leaves_all_of_it_or_nothing(mome
         snapshot = bench.snapshot(after)
         before = bench.state.position()
         bench.state.close()
-        child = os.fork()
-        if child == 0:
-            _die_at(moment, bench, snapshot)
-        _, status = os.waitpid(child, 0)
-        assert os.WIFSIGNALED(status)
-        assert os.WTERMSIG(status) == signal.SIGKILL
+        process = multiprocessing.get_context("spawn").Process(target=_die_at, args=(moment, bench.path, snapshot))
+        process.start()
+        process.join(60)
+        assert process.exitcode == -signal.SIGKILL
         bench.state = open_state(bench.path)
         assert bench.state.verify() == []
         if bench.state.position() == before:
@@ -210,10 +211,10 @@ def test_a_process_that_is_killed_while_staging_leaves_all_of_it_or_nothing(mome
         assert bench.take(bench.snapshot(after)).changes == 0
 
 
-def _die_at(moment: str, bench: Bench, snapshot: Any) -> None:
+def _die_at(moment: str, path: Path, snapshot: Snapshot) -> None:
     """Stage a snapshot in a process of its own, which ends where that statement would have begun."""
-    bench.state = open_state(bench.path)
-    engine: Any = bench.state._engine
+    state = open_state(path)
+    engine: Any = state._engine
     connection = engine._connection
 
     class Dying:
@@ -223,8 +224,7 @@ def _die_at(moment: str, bench: Bench, snapshot: Any) -> None:
             return connection.execute(statement, parameters)
 
     engine._connection = Dying()
-    bench.take(snapshot)
-    os._exit(1)
+    state.stage(snapshot, staging_rules(EASY), started_at=START, now=START)
 
 
 # ---- dry runs
