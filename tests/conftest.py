@@ -12,7 +12,7 @@ import uuid
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import pytest
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, IsolationLevel, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # the documented place of them all
     AclBinding,
     AclBindingFilter,
@@ -20,6 +20,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # the documen
     AclPermissionType,
     AdminClient,
     NewTopic,
+    OffsetSpec,
     ResourcePatternType,
     ResourceType,
 )
@@ -37,11 +38,12 @@ from tests.broker import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator
+    from collections.abc import Callable, Generator, Iterable, Iterator
     from pathlib import Path
 
 REQUIRE_VARIABLE = "MDE_TEST_REQUIRE_BROKER"
 CONSUME_SECONDS_MAX = 60
+SETTLE_SECONDS_MAX = 3
 
 REAL_FIXTURES = frozenset({"broker", "java", "local_broker", "private_broker", "registry_url"})
 """What only a real component can give."""
@@ -321,10 +323,34 @@ def consume_all(bootstrap_servers: str, topic: str, *, isolation: str = "read_co
         partitions = consumer.list_topics(topic, timeout=30).topics[topic]
         if partitions.error:
             raise KafkaException(partitions.error)
+        if isolation == "read_committed":
+            settle(bootstrap_servers, topic, partitions.partitions)
         consumer.assign([TopicPartition(topic, number, OFFSET_BEGINNING) for number in partitions.partitions])
         return list(_read_to_end(consumer, len(partitions.partitions)))
     finally:
         consumer.close()
+
+
+def settle(bootstrap_servers: str, topic: str, partitions: Iterable[int]) -> None:
+    """Wait, for some seconds at most, until no transaction is under way on a topic.
+
+    A commit is answered once it is certain; its markers come to the partitions a little later, and until then a
+    read_committed reader is told of an end before them. A transaction that a test left open is not waited for long.
+    """
+    admin = AdminClient({"bootstrap.servers": bootstrap_servers})
+    latest = {TopicPartition(topic, number): OffsetSpec.latest() for number in partitions}  # type: ignore[no-untyped-call]  # it has none
+    deadline = time.monotonic() + SETTLE_SECONDS_MAX
+    while time.monotonic() < deadline:
+        ends = [
+            {place.partition: found.result(30).offset for place, found in answers.items()}
+            for answers in (
+                admin.list_offsets(latest, isolation_level=isolation)
+                for isolation in (IsolationLevel.READ_COMMITTED, IsolationLevel.READ_UNCOMMITTED)
+            )
+        ]
+        if ends[0] == ends[1]:
+            return
+        time.sleep(0.02)
 
 
 def _fields(binding: AclBinding) -> tuple[Any, ...]:

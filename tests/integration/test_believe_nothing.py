@@ -33,6 +33,7 @@ from connector.model import Inventory
 from connector.simulator import Endpoint, Fault, FaultKind, Fleet, Simulator
 from connector.source import Source
 from connector.timing import Backoff
+from tests.conftest import settle
 from tests.fetching import QUICK, START, QuickTimer
 from tests.plain_client import PlainClient, normal, records_of
 
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.broker
 
-SEQUENCES = int(os.environ.get("MDE_TEST_SEQUENCES", "24"))
+SEQUENCES = int(os.environ.get("MDE_TEST_SEQUENCES", "12"))
 FIRST_SEQUENCE = int(os.environ.get("MDE_TEST_FIRST_SEQUENCE", "0"))
 STEPS = 8
 DEVICES = 6
@@ -542,6 +543,7 @@ class Log:
 
     def __init__(self, bootstrap_servers: str, topic: str, decode: AvroDeserializer) -> None:
         self._topic = topic
+        self._bootstrap_servers = bootstrap_servers
         self._decode = decode
         self._consumer = Consumer(
             {
@@ -563,6 +565,7 @@ class Log:
 
     def read(self) -> list[Change]:
         """What is new, in the order of the sequence; within a partition it must have come in that order."""
+        settle(self._bootstrap_servers, self._topic, self._offsets)
         found: dict[int, list[Change]] = {number: [] for number in self._offsets}
         self._consumer.assign([TopicPartition(self._topic, number, at) for number, at in self._offsets.items()])
         ended: set[int] = set()
