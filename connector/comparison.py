@@ -4,7 +4,7 @@ Runs inside the transaction that `state` opened, on the tables that `migrations`
 temporary tables that `diff`, `guard` and `staging` read:
 
     arrivals   records of the snapshot to be stored: new, or not as stored; one row a key, in normal form
-    earlier    what is stored under the keys of arrivals
+    earlier    what is stored under the keys of arrivals, and may be of what is absent
     quiet      arrivals that differ only in fields not tracked so far: stored, but no change
     rewritten  stored records that are written another way now, and mean the same: only their digest is stored anew
     absent     stored records that the snapshot lacks
@@ -164,9 +164,12 @@ def _numbered(snapshot: Snapshot, tracked: Collection[Field]) -> str:
 
 
 def _find_differing(database: Database, snapshot: Snapshot, tracked: Collection[Field]) -> None:
-    """Make `differing`: records whose digest is not the stored one, and stored records that the snapshot lacks."""
+    """Make `differing`: records whose digest is not the stored one, and stored records that the snapshot lacks.
+
+    The records are as they are written: among the many that are dropped here, each would pay for the normal forms.
+    """
     database.rows(
-        f"CREATE OR REPLACE TEMP TABLE differing AS SELECT {normal_forms()}, digest, device_no, software_no,"
+        f"CREATE OR REPLACE TEMP TABLE differing AS SELECT {COLUMNS}, digest, device_no, software_no,"
         " previous_row, previous_device_no, previous_software_no FROM"
         f" (SELECT c.*, p.previous_row, p.device_no AS previous_device_no, p.software_no AS previous_software_no"
         f"  FROM ({_numbered(snapshot, tracked)}) c"
@@ -207,7 +210,7 @@ def _number_keys(database: Database, source: str) -> None:
 
 
 def _number_arrivals(database: Database) -> None:
-    """Make `arrivals` of the records in `differing`, all of them numbered."""
+    """Make `arrivals` of the records in `differing`, in normal form and all of them numbered."""
     _number_keys(
         database,
         f"SELECT {KEY_COLUMNS} FROM differing WHERE device_id IS NOT NULL"
@@ -215,8 +218,8 @@ def _number_arrivals(database: Database) -> None:
     )
     database.rows(
         f"CREATE OR REPLACE TEMP TABLE arrivals AS SELECT {_prefixed('r', COLUMNS)}, digest, d.device_no,"
-        " s.software_no, previous_row FROM differing r JOIN devices d USING (device_id)"
-        f" JOIN software s ON {_SAME_SOFTWARE}"
+        f" s.software_no, previous_row FROM (SELECT {normal_forms()}, digest, previous_row FROM differing"
+        f"  WHERE device_id IS NOT NULL) r JOIN devices d USING (device_id) JOIN software s ON {_SAME_SOFTWARE}"
     )
     database.rows("DROP TABLE differing")
 
@@ -273,9 +276,12 @@ def _set_aside_unchanged(
     database: Database, inventory: Inventory, tracked: Collection[Field], known: Collection[Field]
 ) -> None:
     """Move what is stored already from `arrivals` to `rewritten`, and note in `quiet` what makes no change."""
+    # With what is stored under the keys of arrivals, some of what is absent is fetched: one pass serves for both, as a
+    # rule, and a whole device group that is absent is not held in memory all the same.
     database.rows(
         f"CREATE OR REPLACE TEMP TABLE earlier AS SELECT * FROM {stored_records(inventory)}"
-        " SEMI JOIN arrivals USING (previous_row)"
+        " SEMI JOIN (SELECT previous_row FROM arrivals UNION ALL (SELECT previous_row FROM absent"
+        "  LIMIT (SELECT count(*) FROM arrivals))) USING (previous_row)"
     )
     database.rows(
         f"CREATE OR REPLACE TEMP TABLE compared AS SELECT previous_row, digest, {_differ(tracked)} AS differs,"

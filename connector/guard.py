@@ -109,10 +109,10 @@ def approve_holds(database: Database, inventory: Inventory) -> int:
 def _find_absent_devices(database: Database, which: str) -> None:
     """Make `absent_devices`: those of which the snapshot has no record at all."""
     database.rows(
-        "CREATE OR REPLACE TEMP TABLE absent_devices AS SELECT DISTINCT device_no FROM absent"
-        " ANTI JOIN arrivals USING (device_no)"
-        " ANTI JOIN (SELECT device_no FROM (SELECT * FROM inventory SEMI JOIN absent USING (device_no)"
-        f"  WHERE inventory = {which}) ANTI JOIN absent USING (device_no, software_no)) USING (device_no)"
+        "CREATE OR REPLACE TEMP TABLE absent_devices AS SELECT device_no FROM"
+        f" (SELECT device_no, count(*) AS stored FROM inventory WHERE inventory = {which} GROUP BY device_no)"
+        " JOIN (SELECT device_no, count(*) AS gone FROM absent GROUP BY device_no) USING (device_no)"
+        " ANTI JOIN arrivals USING (device_no) WHERE stored = gone"
     )
 
 

@@ -166,21 +166,30 @@ _USUAL_TIMESTAMP: Final = (
     " THEN {x}[:10] || ' ' || {x}[12:19] ELSE {x} END"
 )
 
-_CLOCK: Final = "([01]\\d|2[0-3]):[0-5]\\d(:[0-5]\\d(\\.\\d{{1,9}})?)?"
+_DAY: Final = "\\d{{4}}-\\d\\d-\\d\\d"
+_HOUR: Final = "([01]\\d|2[0-3])"
+_IS_USUAL: Final = (
+    f"({{x}} SIMILAR TO '{_DAY} {_HOUR}:[0-5]\\d:[0-5]\\d'"
+    " AND try_cast({x} AS TIMESTAMP) >= TIMESTAMP '0001-01-01 00:00:00')"
+)
 _IS_TIME: Final = (
-    "({x} SIMILAR TO '\\d{{4}}-\\d\\d-\\d\\d[ T]" + _CLOCK + "(Z|[+-]\\d\\d(:?\\d\\d)?)?'"
+    f"({{x}} SIMILAR TO '{_DAY}[ T]{_HOUR}:[0-5]\\d(:[0-5]\\d(\\.\\d{{{{1,9}}}})?)?(Z|[+-]\\d\\d(:?\\d\\d)?)?'"
     # From the year 1 to the year 9999, as four digits tell them.
     " AND epoch_us(try_cast({x} AS TIMESTAMPTZ)) BETWEEN -62135596800000000 AND 253402300799999999)"
 )
 _TIME: Final = "make_timestamp(epoch_us(try_cast({x} AS TIMESTAMPTZ)))"
+
+# Written so that the usual shapes take the cheap branch: each branch is worked out only for the rows it concerns.
 _NORMAL_FORMS: Final = {
     Kind.TEXT: "nullif({x}, '')",
     Kind.NUMBER: "{x}",
-    Kind.TEXT_SET: "coalesce(list_sort(list_distinct({x})), [])",
-    Kind.DATE: "CASE WHEN " + _IS_TIME + " THEN strftime(" + _TIME + ", '%Y-%m-%d') ELSE nullif({x}, '') END",
+    Kind.TEXT_SET: (
+        "CASE WHEN len({x}) = 1 AND {x}[1] IS NOT NULL THEN {x}"
+        " WHEN len({x}) > 0 THEN list_sort(list_distinct({x})) ELSE [] END"
+    ),
+    Kind.DATE: f"CASE WHEN {_IS_TIME} THEN strftime({_TIME}, '%Y-%m-%d') ELSE nullif({{x}}, '') END",
     Kind.TIMESTAMP: (
-        "CASE WHEN " + _IS_TIME + " THEN"
-        " regexp_replace(strftime(" + _TIME + ", '%Y-%m-%dT%H:%M:%S.%f'), '\\.?0*$', '') || 'Z'"
-        " ELSE nullif({x}, '') END"
+        f"CASE WHEN {_IS_USUAL} THEN {{x}}[:10] || 'T' || {{x}}[12:] || 'Z' WHEN {_IS_TIME} THEN"
+        f" regexp_replace(strftime({_TIME}, '%Y-%m-%dT%H:%M:%S.%f'), '\\.?0*$', '') || 'Z' ELSE nullif({{x}}, '') END"
     ),
 }

@@ -268,10 +268,12 @@ def _write_changes(database: Database, row: StagedSnapshot, tenant_id: str, *, c
     """
     if not row.changes:
         return
-    database.rows(
-        f"INSERT INTO earlier SELECT * FROM {stored_records(row.inventory)} SEMI JOIN"
-        " (SELECT previous_row FROM staged ANTI JOIN earlier USING (previous_row)) USING (previous_row)"
-    )
+    unknown = "FROM staged ANTI JOIN earlier USING (previous_row) WHERE previous_row IS NOT NULL"
+    if database.number(f"SELECT count(*) {unknown}"):
+        database.rows(
+            f"INSERT INTO earlier SELECT * FROM {stored_records(row.inventory)}"
+            f" SEMI JOIN (SELECT previous_row {unknown}) USING (previous_row)"
+        )
     removed = f"n.change_type = {literal(ChangeType.REMOVED)}"
     changed = f"n.change_type = {literal(ChangeType.CHANGED)}"
     record = ", ".join(

@@ -1,24 +1,27 @@
-"""`make bench`: speed and memory as ratios to the decompression of the same files, side by side in one run."""
+"""Speed and memory, as ratios side by side in one run: `python -m tests.benchmarks [NAME ...] [--records N]`."""
 
 from __future__ import annotations
 
 import argparse
+from typing import Final
 
-from tests.benchmarks import poll
+from tests.benchmarks import staging
+
+BENCHMARKS: Final = {"staging": staging.run}
+"""By name: what is given the number of records, and prints its own table."""
 
 
 def main() -> None:
-    """Measure, and print a table; every CPU ratio is to `zcat` of the same files, in this very run."""
-    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks")
-    parser.add_argument("--records", type=int, default=1_000_000)
-    rows = list(poll.run(parser.parse_args().records))
-    (yardstick,) = (row.cpu_seconds for row in rows if row.name.startswith("zcat"))
-    print(f"{'':<18} {'wall s':>7} {'CPU s':>7} {'x zcat':>7} {'MiB':>6}")
-    for row in rows:
-        figures = (
-            f"{row.wall_seconds:>7.1f} {row.cpu_seconds:>7.1f} {row.cpu_seconds / yardstick:>7.1f} {row.peak_mib:>6}"
-        )
-        print(f"{row.name:<18} {figures}  {row.note}")
+    """Run the named benchmarks, or all."""
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of {', '.join(BENCHMARKS)}; all by default")
+    parser.add_argument("--records", type=int, default=1_000_000, help="records in a snapshot (default: 1,000,000)")
+    options = parser.parse_args()
+    unknown = set(options.names) - BENCHMARKS.keys()
+    if unknown:
+        parser.error(f"no such benchmark: {', '.join(sorted(unknown))}")
+    for name in options.names or BENCHMARKS:
+        BENCHMARKS[name](options.records)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """Writes large made-up snapshots as the file export does: PascalCase records of some 700 bytes in gzip parts.
 
-Deterministic from its numbers, fast enough for tens of millions of records, and of bounded memory. Two generations
-differ by one record in a hundred: of these, two in five have another number of weaknesses, and one in five each is an
-upgrade, gone, or new.
+Deterministic from its numbers, fast enough for tens of millions of records, and of bounded memory. A generation and the
+next differ in one record in a hundred: of these, two in five have another number of weaknesses, and one in five each is
+replaced by another product, upgraded, or gone. Up to a hundred generations.
 """
 
 # ruff: noqa: E501 - a record's line is easier to read whole
@@ -27,6 +27,12 @@ SOFTWARE_PER_DEVICE: Final = 100
 PRODUCTS: Final = 4_000
 STATUSES: Final = ("None", "None", "None", "None", "EOS Version", "Upcoming EOS Version", "EOS Software")
 PLATFORMS: Final = ("Windows10", "Windows11", "WindowsServer2022", "Linux", "macOS")
+MOVED: Final = (0, 1)
+REPLACED: Final = 2
+UPGRADED: Final = 3
+GONE: Final = 4
+"""What becomes of a touched record, by the device's number modulo 5. MOVED: its number of weaknesses did."""
+REGISTRY: Final = "HKEY_LOCAL_MACHINE\\\\SOFTWARE\\\\Microsoft\\\\Windows\\\\CurrentVersion\\\\Uninstall\\\\"
 NAMES: Final = (
     "DiskPaths", "DeviceName", "OSPlatform", "RbacGroupName", "SoftwareVendor", "SoftwareName", "SoftwareVersion",
     "NumberOfWeaknesses", "RegistryPaths", "SoftwareFirstSeenTimestamp", "EndOfSupportStatus", "EndOfSupportDate",
@@ -81,29 +87,33 @@ def _write_part(path: Path, first: int, last: int, generation: int, group: int) 
 def _device_lines(device: int, generation: int, group: int) -> Iterator[str]:
     random = Random(device)
     device_id = f"{random.getrandbits(160):040x}"
-    platform = PLATFORMS[device % len(PLATFORMS)]
+    head = (
+        f'"DeviceName":"workstation-{device:07}.corp.example.com","OSPlatform":"{PLATFORMS[device % len(PLATFORMS)]}",'
+        f'"RbacGroupName":"Group {group:03}",'
+    )
     tail = f'"DeviceId":"{device_id}","RbacGroupId":{group},"Undocumented":"{random.getrandbits(128):032x}"}}\n'
-    head = f'"DeviceName":"workstation-{device:07}.corp.example.com","OSPlatform":"{platform}","RbacGroupName":"Group {group:03}",'
-    # Each generation concerns its own records: record `slot` of a device is touched when this number meets it.
-    touched = (device * 37 + generation * 11) % SOFTWARE_PER_DEVICE
+    # Each generation concerns one record of a device, and each record one generation of a hundred.
+    touched = {(device * 37 + number * 11) % SOFTWARE_PER_DEVICE: number for number in range(1, generation + 1)}
     for slot, product in enumerate(random.sample(range(PRODUCTS), SOFTWARE_PER_DEVICE)):
-        kind = device % 5 if generation and slot == touched else -1
-        if kind == 4:  # gone; and in its place, below, something new
-            continue
-        version = f"{product % 23}.{product % 7}.{1000 + device % 3}" + (".9" if kind == 3 else "")
-        weaknesses = (product * 7) % 60 + (generation if kind in (0, 1) else 0)
-        name = f"product_{product:05}" if kind != 2 else f"product_{product + PRODUCTS:05}"
-        yield (
-            f'{{"DiskPaths":["C:\\\\Program Files\\\\Vendor {product % 400:03}\\\\Product {product:05}\\\\{version}\\\\bin\\\\product.exe"'
-            + (
-                f',"C:\\\\Users\\\\user{device:07}\\\\AppData\\\\Local\\\\Programs\\\\Product {product:05}\\\\product.exe"'
-                if slot % 4 == 0
-                else ""
-            )
-            + f'],{head}"SoftwareVendor":"vendor_{product % 400:03}","SoftwareName":"{name}","SoftwareVersion":"{version}",'
-            f'"NumberOfWeaknesses":{weaknesses},"RegistryPaths":["HKEY_LOCAL_MACHINE\\\\SOFTWARE\\\\Microsoft\\\\Windows\\\\CurrentVersion\\\\Uninstall\\\\Product {product:05}"],'
-            f'"SoftwareFirstSeenTimestamp":"2026-{1 + slot % 12:02}-{1 + device % 28:02} 11:{slot % 60:02}:{device % 60:02}",'
-            f'"EndOfSupportStatus":"{STATUSES[product % 7]}",'
-            + (f'"EndOfSupportDate":"2027-{1 + product % 12:02}-01T00:00:00+00:00",' if product % 7 > 3 else "")
-            + tail
-        )
+        since = touched.get(slot, 0)
+        kind = device % 5 if since else -1
+        if kind != GONE:
+            yield _line(device, slot, product + PRODUCTS * (kind == REPLACED), since if kind in MOVED else 0,
+                        ".9" if kind == UPGRADED else "", head, tail)  # fmt: skip
+
+
+def _line(device: int, slot: int, product: int, more: int, suffix: str, head: str, tail: str) -> str:
+    version = f"{product % 23}.{product % 7}.{1000 + device % 3}{suffix}"
+    folder = f"Vendor {product % 400:03}\\\\Product {product:05}"
+    second = (
+        f',"C:\\\\Users\\\\user{device:07}\\\\AppData\\\\Local\\\\{folder}\\\\product.exe"' if slot % 4 == 0 else ""
+    )
+    date = f'"EndOfSupportDate":"2027-{1 + product % 12:02}-01T00:00:00+00:00",' if product % 7 > 3 else ""
+    return (
+        f'{{"DiskPaths":["C:\\\\Program Files\\\\{folder}\\\\{version}\\\\bin\\\\product.exe"{second}],{head}'
+        f'"SoftwareVendor":"vendor_{product % 400:03}","SoftwareName":"product_{product:05}",'
+        f'"SoftwareVersion":"{version}","NumberOfWeaknesses":{product * 7 % 60 + more},'
+        f'"RegistryPaths":["{REGISTRY}Product {product:05}"],'
+        f'"SoftwareFirstSeenTimestamp":"2026-{1 + slot % 12:02}-{1 + device % 28:02} 11:{slot % 60:02}:{device % 60:02}",'
+        f'"EndOfSupportStatus":"{STATUSES[product % 7]}",{date}{tail}'
+    )

@@ -1,0 +1,131 @@
+"""What staging costs beside decompressing and parsing the same files: a first snapshot, one in a hundred changed, none.
+
+The yardsticks are taken in the same run and by the same means: `zcat FILES | wc -c`, and DuckDB's own parse of all the
+documented columns. All of it is repeated, and the quickest of each counts.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import duckdb
+
+from connector.fields import FIELDS
+from connector.guard import GuardRules
+from connector.scan import COLUMN_TYPES, LINE_BYTES_MAX
+from connector.state import StagingRules, State
+from tests.benchmarks.measuring import best, measure, print_table
+from tests.benchmarks.snapshots import Size, write_snapshot
+
+if TYPE_CHECKING:
+    from connector.model import Snapshot
+
+ROUNDS: Final = 3
+POLLS: Final = 10
+PART_RECORDS: Final = 250_000
+NOW: Final = datetime(2026, 11, 23, tzinfo=UTC)
+
+
+def run(records: int, *, memory_limit_mib: int = 1024, rounds: int = ROUNDS, polls: int = POLLS) -> None:
+    """Measure, and print the table."""
+    size = Size(records, parts=max(8, records // PART_RECORDS))
+    with tempfile.TemporaryDirectory(prefix="benchmark-") as name:
+        folder = Path(name)
+        first, second = (write_snapshot(folder / f"{number}", size, number) for number in (0, 1))
+        state, baseline = folder / "state.duckdb", folder / "baseline.duckdb"
+        found: dict[str, list[Any]] = {
+            step: [] for step in ("zcat | wc -c", "parse", "baseline", "1 % diff", "no diff")
+        }
+        for _ in range(rounds):
+            found["zcat | wc -c"].append(measure(zcat, second))
+            found["parse"].append(measure(parse, second, memory_limit_mib))
+            baseline.unlink(missing_ok=True)
+            found["baseline"].append(measure(stage, baseline, first, memory_limit_mib))
+            shutil.copy(baseline, state)
+            found["no diff"].append(measure(stage, state, first, memory_limit_mib))
+            shutil.copy(baseline, state)
+            found["1 % diff"].append(measure(stage, state, second, memory_limit_mib))
+        quickest = {step: best(figures) for step, figures in found.items()}
+        parsing, unpacking = quickest["parse"].cpu_seconds, quickest["zcat | wc -c"].cpu_seconds
+        print_table(
+            f"staging: {records:,} records, {first.size_bytes / records:.0f} bytes each, {size.parts} gzip parts,"
+            f" memory_limit_mib {memory_limit_mib}, best of {rounds}",
+            ("step", "CPU s", "clock s", "x parse", "x zcat", "peak MiB", "changes"),
+            [
+                (step, f"{each.cpu_seconds:.2f}", f"{each.wall_seconds:.2f}", f"{each.cpu_seconds / parsing:.2f}",
+                 f"{each.cpu_seconds / unpacking:.2f}", each.peak_mib, each.result)
+                for step, each in quickest.items()
+            ],
+        )  # fmt: skip
+        _print_growth(folder, size, second, state, memory_limit_mib, polls)
+
+
+def zcat(snapshot: Snapshot) -> str:
+    """Decompress everything, one file after another."""
+    paths = [str(part.path) for part in snapshot.parts]
+    with subprocess.Popen(["zcat", *paths], stdout=subprocess.PIPE) as unpacking:
+        subprocess.run(["wc", "-c"], stdin=unpacking.stdout, stdout=subprocess.DEVNULL, check=True)
+    return ""
+
+
+def parse(snapshot: Snapshot, memory_limit_mib: int) -> str:
+    """Parse every documented column of every record."""
+    names = [(field.file_names[0], COLUMN_TYPES[field.kind]) for field in FIELDS]
+    columns = ", ".join(f"'{name}': '{kind}'" for name, kind in names)
+    counts = ", ".join(f'count("{name}")' for name, _ in names)
+    with duckdb.connect(config={"memory_limit": f"{memory_limit_mib}MiB"}) as database:
+        database.execute(
+            f"SELECT {counts} FROM read_ndjson($1, columns = {{{columns}}}, maximum_object_size = {LINE_BYTES_MAX})",
+            [[str(part.path) for part in snapshot.parts]],
+        ).fetchall()
+    return ""
+
+
+def stage(path: Path, snapshot: Snapshot, memory_limit_mib: int) -> str:
+    """Open the state file, stage, close."""
+    rules = StagingRules(tenant_id="benchmark", guard=GuardRules(max_removed_share=1))
+    with State.open(path, memory_limit_mib=memory_limit_mib) as state:
+        staged = state.stage(snapshot, rules, started_at=NOW, now=NOW)
+    return f"{staged.changes:,}"
+
+
+def copy(state: Path, target: Path) -> str:
+    """Write everything that a state file holds into a new file: its size without what was ever deleted."""
+    with duckdb.connect() as database:
+        database.execute(f"ATTACH '{state}' AS state (READ_ONLY)")
+        database.execute(f"ATTACH '{target}' AS target")
+        database.execute("COPY FROM DATABASE state TO target")
+    return ""
+
+
+def _print_growth(folder: Path, size: Size, snapshot: Snapshot, state: Path, memory_limit_mib: int, polls: int) -> None:
+    """The size of the file after several polls, beside that of a new file of the same content."""
+    sizes = [state.stat().st_size]
+    for number in range(2, polls + 1):
+        snapshot = write_snapshot(folder / f"{number}", size, number)
+        measure(stage, state, snapshot, memory_limit_mib)
+        sizes.append(state.stat().st_size)
+        shutil.rmtree(folder / f"{number - 1}")
+    fresh, live = folder / "fresh.duckdb", folder / "live.duckdb"
+    measure(stage, fresh, snapshot, memory_limit_mib)
+    measure(copy, state, live)
+    with State.open(state, memory_limit_mib=memory_limit_mib) as opened:
+        journal = opened.position().last_sequence
+    print_table(
+        f"state file after {polls} polls with 1 % of the records changed in each",
+        ("file", "MiB", "x live"),
+        [
+            (name, f"{found / 2**20:.1f}", f"{found / live.stat().st_size:.2f}")
+            for name, found in (
+                ("a new file of the last snapshot alone", fresh.stat().st_size),
+                ("after the first poll", sizes[0]),
+                ("after the last poll", sizes[-1]),
+                (f"live: the same written anew, {journal:,} changes included", live.stat().st_size),
+            )
+        ],
+    )
