@@ -69,7 +69,7 @@ class Engine:
             if scratch:
                 spill = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mde-inventory-dry-run-")))
             else:
-                statefile.make_private(path)
+                statefile.make_private(path, read_only=read_only)
                 spill = statefile.spill_path(path)
             stack.enter_context(statefile.reserved(path))
             options: dict[str, Any] = {

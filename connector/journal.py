@@ -213,23 +213,35 @@ def as_changes(
 def retire(database: Database, *, older_than: datetime, changes_max: int = RETIRED_CHANGES_MAX) -> int:
     """Delete changes of snapshots staged before `older_than` and sealed in Kafka, oldest first, a bounded number.
 
-    Returns how many were deleted; `changes_max` means that there may be more. What is pending stays, whatever
-    its age, and so does the newest snapshot of each inventory.
+    Returns how many were deleted; `changes_max` means that there may be more. What is pending stays, whatever its age,
+    and so does the newest snapshot of each inventory.
     """
-    cutoff = round(older_than.timestamp() * 1000)
-    retired = (
-        "(SELECT snapshot_no FROM snapshots WHERE staged_at < $1"
-        " AND snapshot_no < (SELECT published_snapshot FROM position)"
-        " AND snapshot_no NOT IN (SELECT max(snapshot_no) FROM snapshots GROUP BY inventory))"
-    )
+    parameters = [_millis(older_than)]
     deleted = database.number(
-        f"DELETE FROM changes WHERE rowid IN (SELECT rowid FROM changes WHERE snapshot_no IN {retired}"
+        f"DELETE FROM changes WHERE rowid IN (SELECT rowid FROM changes WHERE snapshot_no IN {_RETIRED}"
         " ORDER BY snapshot_no, sequence LIMIT $2)",
-        [cutoff, changes_max],
+        [*parameters, changes_max],
     )
     database.rows(
-        f"DELETE FROM snapshots WHERE snapshot_no IN {retired} AND snapshot_no NOT IN (SELECT snapshot_no FROM changes)"
-        " AND snapshot_no NOT IN (SELECT since_snapshot FROM held)",
-        [cutoff],
+        f"DELETE FROM snapshots WHERE snapshot_no IN {_RETIRED} AND snapshot_no NOT IN"
+        " (SELECT DISTINCT snapshot_no FROM changes)",
+        parameters,
     )
     return deleted
+
+
+def is_anything_retired(database: Database, *, older_than: datetime) -> bool:
+    """Whether there is a snapshot that `retire` would delete changes of, or itself."""
+    return database.number(f"SELECT count(*) FROM {_RETIRED}", [_millis(older_than)]) > 0
+
+
+_RETIRED: Final = (
+    "(SELECT snapshot_no FROM snapshots WHERE staged_at < $1"
+    " AND snapshot_no < (SELECT published_snapshot FROM position)"
+    " AND snapshot_no NOT IN (SELECT max(snapshot_no) FROM snapshots GROUP BY inventory)"
+    " AND snapshot_no NOT IN (SELECT DISTINCT since_snapshot FROM held))"
+)
+
+
+def _millis(moment: datetime) -> int:
+    return round(moment.timestamp() * 1000)

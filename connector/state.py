@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from connector import audit, engine, guard, journal, staging, statefile, upkeep
 from connector.engine import Engine
-from connector.errors import StateError
+from connector.errors import StateCorrupt, StateError
 from connector.fields import FIELDS, KEY_FIELDS
 from connector.guard import GuardRules
 from connector.journal import Hold, Position, StagedSnapshot
@@ -281,6 +281,8 @@ class State:
 
         Returns how many; call it again while that is `journal.RETIRED_CHANGES_MAX`. Nothing pending is deleted.
         """
+        if not journal.is_anything_retired(self._engine, older_than=older_than):
+            return 0
         with self._engine.transaction():
             deleted = journal.retire(self._engine, older_than=older_than)
             upkeep.forget_unused_keys(self._engine)
@@ -291,14 +293,17 @@ class State:
 def _make(path: Path, options: dict[str, Any]) -> None:
     """Make an empty state file. It has its name only once it is whole, whenever the process may be stopped."""
     draft = statefile.draft_path(path)
-    for leftover in (draft, statefile.wal_path(draft)):
-        leftover.unlink(missing_ok=True)
-    opened = Engine.open(draft, **options)
     try:
-        migrate(opened, draft, fresh=True)
+        opened = Engine.open(draft, **options)
+    except StateCorrupt:
+        # A process was stopped as it made this one. A draft that another is making is locked, and refused.
+        statefile.remove(draft)
+        opened = Engine.open(draft, **options)
+    try:
+        migrate(opened, draft, fresh=False)
     finally:
         opened.close()
-    draft.rename(path)
+    statefile.put_in_place(draft, path)
 
 
 def _copy(opened: Engine, path: Path, *, exists: bool) -> None:

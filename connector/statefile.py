@@ -9,7 +9,7 @@ import os
 import shutil
 import stat
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -44,7 +44,7 @@ def check_place(path: Path, *, mounts: Path = MOUNTS) -> bool:
     """
     if "?" in str(path.absolute()):
         raise StateError(f"{path} has a question mark in it", hint="The engine cannot open such a path; name another.")
-    try:
+    with _translated(path):
         for name in (path, wal_path(path)):
             if name.is_symlink():
                 raise StateCorrupt(f"{name} is a symbolic link", hint="Name the file itself in state.path.")
@@ -53,8 +53,6 @@ def check_place(path: Path, *, mounts: Path = MOUNTS) -> bool:
             raise StateCorrupt(f"{path} is not a regular file", hint="Name a file in state.path.")
         told = mounts.read_text(encoding="utf-8", errors="surrogateescape") if mounts.exists() else ""
         kind = file_system(path.resolve(), told)
-    except OSError as error:
-        raise StateError(f"cannot look at {path}: {error.strerror}", hint="Check state.path.") from error
     if kind in NETWORK_FILE_SYSTEMS:
         raise StateError(
             f"{path} is on a network file system ({kind}), where a lock does not keep other machines out",
@@ -63,16 +61,39 @@ def check_place(path: Path, *, mounts: Path = MOUNTS) -> bool:
     return exists
 
 
-def make_private(path: Path) -> None:
-    """Make the folder where it is missing (0700); take the file, and what is written from now on, from others' eyes."""
+def make_private(path: Path, *, read_only: bool = False) -> None:
+    """Make the folder where it is missing (0700); take the file, and what is written from now on, from others' eyes.
+
+    With `read_only` nothing on the disk is touched.
+    """
     os.umask(0o077)
-    try:
+    if read_only:
+        return
+    with _translated(path):
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         for name in (path, wal_path(path)):
             if name.exists() and stat.S_IMODE(name.stat().st_mode) & 0o077 and name.stat().st_uid == os.geteuid():
                 name.chmod(0o600)
-    except OSError as error:
-        raise StateError(f"cannot use the folder {path.parent}: {error.strerror}", hint="Check state.path.") from error
+
+
+def put_in_place(draft: Path, path: Path) -> None:
+    """Give a whole new file its name; where another process was quicker, that one's stays."""
+    with _translated(path), suppress(FileExistsError):
+        try:
+            path.hardlink_to(draft)
+        except FileExistsError:
+            raise
+        except OSError:
+            # No hard links on this file system.
+            draft.rename(path)
+    remove(draft)
+
+
+def remove(path: Path) -> None:
+    """Remove a database file and its log."""
+    with _translated(path):
+        for name in (path, wal_path(path)):
+            name.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -111,10 +132,8 @@ def check_free(path: Path, needed_bytes: int) -> None:
 
 def free_bytes(path: Path) -> int:
     """Free space on the disk of the file, for this user."""
-    try:
+    with _translated(path):
         return shutil.disk_usage(path.parent).free
-    except OSError as error:
-        raise StateError(f"cannot look at {path.parent}: {error.strerror}", hint="Check state.path.") from error
 
 
 def file_system(path: Path, mounts: str) -> str:
@@ -144,3 +163,12 @@ def draft_path(path: Path) -> Path:
 def spill_path(path: Path) -> Path:
     """The folder beside the file that holds what does not fit into memory."""
     return path.with_name(path.name + ".spill")
+
+
+@contextmanager
+def _translated(path: Path) -> Iterator[None]:
+    """Turn an OSError on the file or its folder into ours."""
+    try:
+        yield
+    except OSError as error:
+        raise StateError(f"{path} cannot be used: {error.strerror}", hint="Check state.path and its folder.") from error

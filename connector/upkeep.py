@@ -64,4 +64,4 @@ def export(database: Database, path: Path) -> int:
 def forget_unused_keys(database: Database) -> None:
     """Let go of the numbers of devices and product versions that no record has any more."""
     for table, number in (("devices", "device_no"), ("software", "software_no")):
-        database.rows(f"DELETE FROM {table} WHERE {number} NOT IN (SELECT {number} FROM inventory)")
+        database.rows(f"DELETE FROM {table} WHERE {number} NOT IN (SELECT DISTINCT {number} FROM inventory)")

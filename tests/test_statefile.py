@@ -7,7 +7,15 @@ from pathlib import Path
 import pytest
 
 from connector.errors import StateCorrupt, StateError, StateFull, StateLocked
-from connector.statefile import ROOM_BYTES_MIN, check_free, check_place, file_system, make_private, reserved
+from connector.statefile import (
+    ROOM_BYTES_MIN,
+    check_free,
+    check_place,
+    file_system,
+    make_private,
+    put_in_place,
+    reserved,
+)
 
 MOUNTS = """\
 /dev/vda / ext4 rw,relatime 0 0
@@ -95,10 +103,32 @@ def test_what_is_there_and_what_will_be_is_for_its_owner_alone(tmp_path: Path) -
     assert modes == {"folder": 0o700, "state.duckdb": 0o600, "state.duckdb.wal": 0o600, "later": 0o600}
 
 
+def test_reading_only_touches_no_mode(tmp_path: Path) -> None:
+    """Neither the folder is made nor the file's mode changed; what this process makes later is private all the same."""
+    path = tmp_path / "state.duckdb"
+    path.touch()
+    path.chmod(0o644)
+    make_private(path, read_only=True)
+    make_private(tmp_path / "folder" / "state.duckdb", read_only=True)
+    (tmp_path / "later").touch()
+    assert not (tmp_path / "folder").exists()
+    assert [stat.S_IMODE(each.stat().st_mode) for each in (path, tmp_path / "later")] == [0o644, 0o600]
+
+
+def test_a_file_that_another_process_made_first_stays(tmp_path: Path) -> None:
+    """Two processes begin with the same new file at once: neither takes the other's away."""
+    draft, path = tmp_path / "state.duckdb.new", tmp_path / "state.duckdb"
+    for content, expected in ((b"first", b"first"), (b"second", b"first")):
+        draft.write_bytes(content)
+        put_in_place(draft, path)
+        assert path.read_bytes() == expected
+        assert not draft.exists()
+
+
 def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     """A file stands where a folder should be."""
     (tmp_path / "file").touch()
-    with pytest.raises(StateError, match=r"file.*Check state\.path|cannot"):
+    with pytest.raises(StateError, match="cannot be used"):
         make_private(tmp_path / "file" / "folder" / "state.duckdb")
 
 
@@ -124,5 +154,5 @@ def test_nothing_is_begun_that_the_disk_has_no_room_for(tmp_path: Path) -> None:
 
 def test_a_folder_that_is_gone_is_told(tmp_path: Path) -> None:
     """There is no disk to look at."""
-    with pytest.raises(StateError, match="cannot look at"):
+    with pytest.raises(StateError, match="cannot be used"):
         check_free(tmp_path / "gone" / "state.duckdb", 1)
