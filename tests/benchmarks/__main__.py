@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from typing import Final
 
-from tests.benchmarks import staging
+from tests.benchmarks import poll, staging
 
-BENCHMARKS: Final = {"staging": staging.run}
+BENCHMARKS: Final = {"staging": staging.run, "poll": poll.run}
 """By name: what is given the number of records, and prints its own table."""
 
 

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 from connector.kafka import MockCluster
 from connector.model import Inventory, Method, Topic
 from connector.simulator import Fleet, Simulator
+from tests.benchmarks.measuring import print_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,7 +59,7 @@ class Row:
     note: str
 
 
-def measure(name: str, arguments: list[str], note: str = "") -> tuple[Row, str]:
+def measure_command(name: str, arguments: list[str], note: str = "") -> tuple[Row, str]:
     """Run a process to its end. Returns its figures, and what it printed."""
     began = time.perf_counter()
     with TemporaryDirectory() as folder, (Path(folder) / "out").open("w+", encoding="utf-8") as out:
@@ -73,7 +74,30 @@ def measure(name: str, arguments: list[str], note: str = "") -> tuple[Row, str]:
     return Row(name, seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss // 1024, note), printed
 
 
-def run(records: int) -> Iterator[Row]:
+def run(records: int) -> None:
+    """Measure, and print the table; every CPU ratio is to `zcat` of the same files, in this very run."""
+    rows = list(measured(records))
+    (yardstick,) = (row.cpu_seconds for row in rows if row.name.startswith("zcat"))
+    print_table(
+        f"whole polls: about {records:,} records over HTTPS from the simulator, each in a process of its own",
+        ("step", "CPU s", "clock s", "x zcat", "peak MiB"),
+        [
+            (
+                row.name,
+                f"{row.cpu_seconds:.1f}",
+                f"{row.wall_seconds:.1f}",
+                f"{row.cpu_seconds / yardstick:.1f}",
+                row.peak_mib,
+            )
+            for row in rows
+        ],
+    )
+    for row in rows:
+        if row.note:
+            print(f"{row.name}: {row.note}")
+
+
+def measured(records: int) -> Iterator[Row]:
     """The rows: fetching alone, decompressing alone, then a baseline and polls of some changes."""
     fleet = Fleet(seed=3, devices=max(records // RECORDS_PER_DEVICE, 5), start=datetime(2026, 1, 1, tzinfo=UTC))
     topics = [topic.name_under(PREFIX) for topic in Topic]
@@ -85,13 +109,13 @@ def run(records: int) -> Iterator[Row]:
         apart = folder / "fetch.json"
         config.write_text(json.dumps(tables), encoding="utf-8")
         apart.write_text(json.dumps(tables | {"state": {"path": str(folder / "apart" / "s.duckdb")}}), encoding="utf-8")
-        row, printed = measure("fetch and verify", [sys.executable, "-c", FETCH, str(apart)])
+        row, printed = measure_command("fetch and verify", [sys.executable, "-c", FETCH, str(apart)])
         yield row
-        yield measure("zcat of the files", ["zcat", *json.loads(printed)])[0]
+        yield measure_command("zcat of the files", ["zcat", *json.loads(printed)])[0]
         for number in range(POLLS):
             if number:
                 simulator.advance()
-            row, printed = measure(
+            row, printed = measure_command(
                 "baseline" if not number else f"poll {number}", [sys.executable, "-c", POLL, str(config)]
             )
             yield _described(row, json.loads(printed), folder / "state.duckdb")
