@@ -152,7 +152,7 @@ def test_a_checkpoint_behind_the_open_transaction_of_another_tenant_is_waited_fo
         {
             "bootstrap.servers": place.broker.bootstrap_servers,
             "transactional.id": f"{place.prefix}.other",
-            "transaction.timeout.ms": 2000,
+            "transaction.timeout.ms": 6000,
             "log_level": 0,
         }
     )
@@ -162,7 +162,7 @@ def test_a_checkpoint_behind_the_open_transaction_of_another_tenant_is_waited_fo
     other.flush(30)
     place.publish(first, 6, 10)
     assert place.checkpoints() == [5]
-    # The broker aborts the other tenant's transaction after two seconds.
+    # The broker aborts the other tenant's transaction after six seconds.
     assert place.sink().recover() == checkpoint_of(place.prefix, 10)
 
 
