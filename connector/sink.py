@@ -49,6 +49,9 @@ log = logger(__name__)
 
 Delivery = Literal["exactly_once", "at_least_once"]
 
+FIRST_ANSWER_SECONDS: Final = 20.0
+"""For a cluster to answer at all, at the beginning of a recovery."""
+
 TRANSACTION_SECONDS_MAX: Final = 60.0
 """The broker aborts a transaction that is older. Until then it holds back every read_committed reader of its topics."""
 FULL_QUEUE_SECONDS: Final = 0.02
@@ -130,7 +133,9 @@ class Sink:
         self._begin_deadline()
         try:
             with Reader(self._client) as reader:
-                reader.partitions(self._checkpoints_topic, self._deadline)
+                # A cluster that is away is told soon, for the poll goes on without it.
+                first = Deadline(min(self._deadline_seconds, FIRST_ANSWER_SECONDS), self._stop)
+                reader.partitions(self._checkpoints_topic, first)
                 claim = self._take_over(reader) if self._transactions else None
                 self._ensure_producer()
                 last, _ = self._read(reader, until=claim)

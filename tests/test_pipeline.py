@@ -43,7 +43,7 @@ class Tenant:
         """A new process, with some keys changed."""
         merged = {name: table | tables.get(name, {}) for name, table in self.tables.items()}
         merged |= {name: table for name, table in tables.items() if name not in merged}
-        return Assembly(config.from_values(merged, {}, name="test"), stop=stop, kafka_seconds_max=10)
+        return Assembly(config.from_values(merged, {}, name="test"), stop=stop, kafka_seconds_max=5)
 
     def poll(self, **tables: Any) -> list[PollResult]:
         """One poll of a new process."""
