@@ -43,7 +43,7 @@ def _modules() -> dict[str, Path]:
 
 
 def _room(module: str) -> str:
-    """The simulator is one room, whatever modules it has."""
+    """A folder (the simulator, the command line) is one room, whatever modules it has."""
     return module.split(".", maxsplit=1)[0]
 
 

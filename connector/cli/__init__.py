@@ -1,0 +1,76 @@
+"""The verbs of `mde-inventory`, and the exit codes. Owns typer, and the only `sys.exit` of the package.
+
+A verb reads the configuration, asks `assembly` for the parts it needs, and shows what they say through `console`.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path  # noqa: TC003 - typer reads the annotations at run time
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from connector import __version__, console, telemetry
+from connector.cli import held, polling, schema, state, trial
+from connector.cli.options import Options, show_error
+from connector.errors import ConnectorError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+app = typer.Typer(
+    name="mde-inventory",
+    help="Publishes what changed in Microsoft Defender for Endpoint's software inventory as Avro messages on Kafka.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+VERBS: Final[tuple[Callable[..., None], ...]] = (
+    trial.demo,
+    trial.simulate,
+    polling.check,
+    polling.setup,
+    polling.poll,
+    polling.run,
+    polling.status,
+    polling.tail,
+)
+for verb in VERBS:
+    app.command()(verb)
+app.add_typer(held.app, name="held")
+app.add_typer(state.app, name="state")
+app.add_typer(schema.app, name="schema")
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        console.print_line(f"mde-inventory {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def before_verb(
+    context: typer.Context,
+    config_file: Annotated[
+        Path | None,
+        typer.Option("--config", metavar="FILE", help="Default: $MDE_INVENTORY_CONFIG, then ./connector.toml."),
+    ] = None,
+    log_format: Annotated[telemetry.LogFormat, typer.Option(help="How logs are written to stderr.")] = "console",
+    log_level: Annotated[telemetry.Level, typer.Option(help="What is less important is not logged.")] = "info",
+    _version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_show_version, help="Show the version.")
+    ] = False,
+) -> None:
+    """What holds for every verb."""
+    telemetry.configure(log_format, log_level)
+    context.obj = Options(config_file, log_format, log_level)
+
+
+def main() -> None:
+    """The command `mde-inventory`."""
+    try:
+        app()
+    except ConnectorError as error:
+        show_error(error)
+        sys.exit(error.exit_code)

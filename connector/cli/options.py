@@ -1,0 +1,79 @@
+"""What verbs share: the options before the verb and those that several take, signals, how findings and errors look."""
+
+from __future__ import annotations
+
+import signal
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from connector import config, console, telemetry
+from connector.assembly import Assembly
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Iterator
+    from pathlib import Path
+    from types import FrameType
+
+    from connector.checks import Check
+    from connector.config import Config
+    from connector.errors import ConnectorError
+    from connector.model import Progress
+
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+Json = Annotated[bool, typer.Option("--json", help="JSON instead of text for people.")]
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What stands before the verb."""
+
+    config_file: Path | None
+    log_format: telemetry.LogFormat
+    log_level: telemetry.Level
+
+    def config(self) -> Config:
+        """The configuration, read and checked; from here on logs hide its secrets."""
+        loaded = config.load(self.config_file)
+        telemetry.configure(self.log_format, self.log_level, loaded.secrets)
+        return loaded
+
+    def assembly(self, progress: Progress | None = None) -> Assembly:
+        """The parts that the configuration describes."""
+        return Assembly(self.config(), progress=progress, prompt=console.print_notice)
+
+
+@contextmanager
+def stopped_by_signals(stop: threading.Event) -> Iterator[None]:
+    """The first SIGTERM or SIGINT sets `stop`; a second one ends the process as it always did."""
+    former = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+
+    def restore() -> None:
+        for number, handler in former.items():
+            signal.signal(number, handler)
+
+    def ask(_number: int, _frame: FrameType | None) -> None:
+        stop.set()
+        restore()
+
+    for number in former:
+        signal.signal(number, ask)
+    try:
+        yield
+    finally:
+        restore()
+
+
+def show_error(error: ConnectorError) -> None:
+    """The error and its hint, on stderr, without secrets."""
+    message = "\n".join(str(telemetry.without_secrets(line)) for line in str(error).splitlines())
+    console.print_failure(message, error.hint)
+
+
+def shown(found: Check) -> Check:
+    """The finding, once it is printed."""
+    console.print_check(found.name, fine=found.fine, text=found.text, hint=found.hint)
+    return found

@@ -1,0 +1,94 @@
+"""The verbs around a poll: `check`, `setup`, `poll`, `run`, `status`, `tail`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from connector import checks, console, telemetry
+from connector.assembly import now
+from connector.cli.options import Json, show_error, shown, stopped_by_signals
+from connector.errors import ConfigError
+from connector.model import Topic
+from connector.service import Service
+
+
+def check(context: typer.Context) -> None:
+    """Check configuration, token, permission, API, topics and schema registry: one line each, with a hint."""
+    with context.obj.assembly() as assembly:
+        failed = [found for found in map(shown, checks.checks(assembly)) if not found.fine]
+    raise typer.Exit(max((found.exit_code for found in failed), default=0))
+
+
+def setup(context: typer.Context) -> None:
+    """Create the topics with the right settings and register the schemas; as often as you like."""
+    with context.obj.assembly() as assembly:
+        failed = [found for found in map(shown, checks.set_up(assembly)) if not found.fine]
+    raise typer.Exit(max((found.exit_code for found in failed), default=0))
+
+
+def poll(
+    context: typer.Context,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the changes; write and publish nothing.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Poll once: fetch the export, stage what changed, publish it."""
+    exit_code = 0
+    with context.obj.assembly(console.FetchProgress()) as assembly, stopped_by_signals(assembly.stop):
+        show = None if as_json else console.print_change
+        for result in assembly.pipeline.dry_run(show) if dry_run else assembly.pipeline.poll():
+            if as_json:
+                console.print_json(result.as_json())
+            else:
+                console.print_poll(result)
+            if result.outage:
+                show_error(result.outage)
+            exit_code = max(exit_code, result.exit_code)
+    raise typer.Exit(exit_code)
+
+
+def run(context: typer.Context) -> None:
+    """Poll for ever, with health and metrics over HTTP; SIGTERM finishes cleanly."""
+    with context.obj.assembly() as assembly:
+        settings = assembly.config
+        service = Service(
+            assembly.pipeline.poll,
+            interval_seconds=settings.poll.interval_seconds,
+            listen=settings.http.address,
+            metrics=telemetry.Metrics(),
+            stop=assembly.stop,
+        )
+        raise typer.Exit(service.run())
+
+
+def status(context: typer.Context, as_json: Json = False) -> None:
+    """Show the last snapshots, the backlog, held removals and the age of the data."""
+    with context.obj.assembly() as assembly, assembly.read_state() as state:
+        found = checks.status(assembly, state, at=now())
+    if as_json:
+        console.print_json(found)
+    else:
+        console.print_status(found)
+
+
+def tail(
+    context: typer.Context,
+    topic: Annotated[str, typer.Option(help="changes, alerts, snapshots, checkpoints, inventory, or a full name.")] = (
+        Topic.CHANGES.value
+    ),
+    begin: Annotated[str, typer.Option("--from", help="beginning or end.")] = "end",
+    limit: Annotated[int | None, typer.Option("--max", min=1, help="Stop after this many messages.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Print decoded messages of a topic, as they come; read_committed."""
+    if begin not in ("beginning", "end"):
+        raise ConfigError(f"--from {begin}: must be beginning or end", hint="The default is end.")
+    with context.obj.assembly() as assembly:
+        name = assembly.topic(Topic(topic)) if topic in list(Topic) else topic
+        for message in assembly.reader().follow(name, from_beginning=begin == "beginning", limit=limit):
+            value = None if message.value is None else assembly.codec.decode(message.value)
+            if as_json:
+                console.print_json(message.place | {"value": value})
+            else:
+                console.print_message(message.place, value)

@@ -1,0 +1,35 @@
+"""The verbs of `schema`: the Avro schemas and the registry."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from connector import checks, console, schemas
+from connector.cli.options import shown
+
+app = typer.Typer(help="The Avro schemas, and the schema registry.", no_args_is_help=True)
+
+
+@app.command("show")
+def show(name: Annotated[str | None, typer.Argument(help="One of them, such as SoftwareChange.")] = None) -> None:
+    """Print the Avro schemas."""
+    for schema in schemas.named(name) if name else schemas.all_schemas():
+        console.print_json(schema)
+
+
+@app.command("register")
+def register(context: typer.Context) -> None:
+    """Register the schemas and their compatibility."""
+    with context.obj.assembly() as assembly:
+        failed = [found for found in map(shown, checks.register_schemas(assembly)) if not found.fine]
+    raise typer.Exit(max((found.exit_code for found in failed), default=0))
+
+
+@app.command("check")
+def check_schemas(context: typer.Context) -> None:
+    """Ask the registry whether the schemas are registered and compatible."""
+    with context.obj.assembly() as assembly:
+        failed = [found for found in map(shown, checks.check_schemas(assembly)) if not found.fine]
+    raise typer.Exit(max((found.exit_code for found in failed), default=0))
