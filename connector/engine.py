@@ -38,6 +38,7 @@ THREAD_MEMORY_MIB: Final = 128
 """Memory that each thread should have for itself: its buffers for reading lines alone take a quarter of it."""
 
 LOCK_POLL_SECONDS: Final = 0.1
+_FULL_SIGNS: Final = ("No space left", "File too large", "quota", "max_temp_directory_size")
 MESSAGE_CHARACTERS_MAX: Final = 400
 
 
@@ -152,7 +153,7 @@ class Engine:
 def translate(error: Exception, path: Path, read_paths: Sequence[str] = ()) -> ConnectorError:
     """One of the engine's exceptions as ours; `read_paths` are files of a snapshot that is being read."""
     text = _shortened(error)
-    if any(sign in text for sign in ("No space left", "File too large", "quota", "max_temp_directory_size")):
+    if any(sign in text for sign in _FULL_SIGNS):
         return StateFull(
             f"no space left on the disk of {path}: {text}",
             hint="Free space. What was staged before is safe, and the next poll goes on.",
@@ -207,7 +208,8 @@ def _attach(path: Path, options: dict[str, Any], _: bool) -> duckdb.DuckDBPyConn
 
 def _opening_error(path: Path, error: duckdb.Error) -> StateError:
     text = _shortened(error)
-    if "lock" in text.lower():
+    # A damaged file is one with a bad "block".
+    if "set lock" in text or "Conflicting lock" in text:
         holder = re.search(r"held in (.+?) \(PID (\d+)\)", text)
         who = f"process {holder[2]} ({holder[1]})" if holder else "another process"
         return StateLocked(
@@ -215,9 +217,9 @@ def _opening_error(path: Path, error: duckdb.Error) -> StateError:
             hint="A daemon or another command is using it: wait for its poll to end. Across containers the process id"
             " means nothing.",
         )
-    if isinstance(error, duckdb.IOException) and any(
-        sign in text for sign in ("Permission denied", "Read-only", "No space left", "File too large")
-    ):
+    if any(sign in text for sign in _FULL_SIGNS):
+        return StateFull(f"no space left on the disk of {path}: {text}", hint="Free space; nothing was changed.")
+    if isinstance(error, duckdb.IOException) and any(sign in text for sign in ("Permission denied", "Read-only")):
         return StateError(f"cannot open {path}: {text}", hint="Check the owner and mode of the file, and its disk.")
     return StateCorrupt(
         f"{path} cannot be opened as a state file: {text}", hint="Restore it from a copy; keep the damaged file."
