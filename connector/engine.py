@@ -37,6 +37,9 @@ SPILL_SHARE: Final = 0.8
 THREAD_MEMORY_MIB: Final = 128
 """Memory that each thread should have for itself: its buffers for reading lines alone take a quarter of it."""
 
+DAMAGED_HINT: Final = (
+    "Move it away and keep it. Then restore a copy, or begin a new epoch with `mde-inventory state rebaseline`."
+)
 LOCK_POLL_SECONDS: Final = 0.1
 _FULL_SIGNS: Final = ("No space left", "File too large", "quota", "max_temp_directory_size")
 MESSAGE_CHARACTERS_MAX: Final = 400
@@ -68,7 +71,7 @@ class Engine:
         """
         with ExitStack() as stack:
             if scratch:
-                spill = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mde-inventory-dry-run-")))
+                spill = Path(stack.enter_context(_temporary_folder()))
             else:
                 statefile.make_private(path, read_only=read_only)
                 spill = statefile.spill_path(path)
@@ -180,12 +183,10 @@ def _file_error(error: Exception, path: Path, text: str) -> StateError:
             hint="Start it again. If that does not help, restore the file from a copy.",
         )
     if isinstance(error, duckdb.IOException | duckdb.InterruptException | duckdb.TransactionException) and not any(
-        sign in text for sign in ("Corrupt", "checksum")
+        sign in text for sign in ("Corrupt", "checksum", "read enough bytes")
     ):
         return StateError(f"{path}: {text}", hint="Nothing was changed. Check the disk.")
-    return StateCorrupt(
-        f"{path}: {text}", hint="Restore it from a copy, or begin anew with `mde-inventory state rebaseline`."
-    )
+    return StateCorrupt(f"{path}: {text}", hint=DAMAGED_HINT)
 
 
 def _connect(path: Path, options: dict[str, Any], read_only: bool) -> duckdb.DuckDBPyConnection:
@@ -221,9 +222,18 @@ def _opening_error(path: Path, error: duckdb.Error) -> StateError:
         return StateFull(f"no space left on the disk of {path}: {text}", hint="Free space; nothing was changed.")
     if isinstance(error, duckdb.IOException) and any(sign in text for sign in ("Permission denied", "Read-only")):
         return StateError(f"cannot open {path}: {text}", hint="Check the owner and mode of the file, and its disk.")
-    return StateCorrupt(
-        f"{path} cannot be opened as a state file: {text}", hint="Restore it from a copy; keep the damaged file."
-    )
+    return StateCorrupt(f"{path} cannot be opened as a state file: {text}", hint=DAMAGED_HINT)
+
+
+def _temporary_folder() -> tempfile.TemporaryDirectory[str]:
+    """For what a dry run does not hold in memory."""
+    try:
+        return tempfile.TemporaryDirectory(prefix="mde-inventory-dry-run-")
+    except OSError as error:
+        raise StateError(
+            f"no folder for temporary files can be made: {error.strerror}",
+            hint="A dry run needs one: make some room there, or name another in $TMPDIR.",
+        ) from error
 
 
 def _shortened(error: Exception) -> str:

@@ -45,7 +45,7 @@ def check_place(path: Path, *, mounts: Path = MOUNTS) -> bool:
     if "?" in str(path.absolute()):
         raise StateError(f"{path} has a question mark in it", hint="The engine cannot open such a path; name another.")
     with _translated(path):
-        for name in (path, wal_path(path)):
+        for name in (path, *log_paths(path)):
             if name.is_symlink():
                 raise StateCorrupt(f"{name} is a symbolic link", hint="Name the file itself in state.path.")
         exists = path.exists()
@@ -71,7 +71,7 @@ def make_private(path: Path, *, read_only: bool = False) -> None:
         return
     with _translated(path):
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for name in (path, wal_path(path)):
+        for name in (path, *log_paths(path)):
             if name.exists() and stat.S_IMODE(name.stat().st_mode) & 0o077 and name.stat().st_uid == os.geteuid():
                 name.chmod(0o600)
 
@@ -90,9 +90,9 @@ def put_in_place(draft: Path, path: Path) -> None:
 
 
 def remove(path: Path) -> None:
-    """Remove a database file and its log."""
+    """Remove a database file and its logs."""
     with _translated(path):
-        for name in (path, wal_path(path)):
+        for name in (path, *log_paths(path)):
             name.unlink(missing_ok=True)
 
 
@@ -150,9 +150,9 @@ def file_system(path: Path, mounts: str) -> str:
     return ""
 
 
-def wal_path(path: Path) -> Path:
-    """The write-ahead log beside the file."""
-    return path.with_name(path.name + ".wal")
+def log_paths(path: Path) -> list[Path]:
+    """The write-ahead logs that the engine may keep beside the file: usually none or the first."""
+    return [path.with_name(path.name + suffix) for suffix in (".wal", ".wal.checkpoint", ".wal.recovery")]
 
 
 def draft_path(path: Path) -> Path:

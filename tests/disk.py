@@ -92,7 +92,7 @@ class Call:
         )  # fmt: skip
 
 
-class Unavailable(Exception):  # noqa: N818 - as the errors of the connector are named
+class Unavailable(Exception):
     """This machine does not let a process watch another one's system calls."""
 
 
@@ -188,7 +188,7 @@ class Disk:
     def _call(self, thread: int, system_call: int, arguments: Sequence[int]) -> Call | None:
         kind, how = NUMBERS[platform.machine()][system_call]
         if kind in {"write", "sync", "cut"}:
-            name = self._relative(os.readlink(f"/proc/{thread}/fd/{arguments[0]}"))
+            name = self._relative(str(Path(f"/proc/{thread}/fd/{arguments[0]}").readlink()))
             if name is None:
                 return None
             if kind == "write":
@@ -233,7 +233,8 @@ def killed(before: Files, calls: Sequence[Call]) -> Iterator[Files]:
 
 def power_lost(before: Files, calls: Sequence[Call], random: Random) -> Iterator[Files]:
     """What may be there when the power fails after each call: of what was not synced nothing, all, or any part."""
-    durable, volatile = dict(before), []
+    durable = dict(before)
+    volatile: list[Call] = []
     for call in calls:
         if call.kind == "sync":
             for each in volatile:
@@ -298,7 +299,7 @@ def _work(parent: Connection, job: Callable[..., Any], arguments: Sequence[Any])
     child = os.fork()
     if not child:
         try:
-            outcome = (None, job(*arguments), 0)
+            outcome: tuple[BaseException | None, Any, int] = (None, job(*arguments), 0)
         except BaseException as error:  # noqa: BLE001 - the parent is told
             outcome = (error, None, 0)
         parent.send(outcome)

@@ -88,9 +88,7 @@ def snapshots() -> list[tuple[Inventory, list[Record]]]:
 
 def without(lines: list[Record], device: int, name: str | None = None) -> list[Record]:
     """Lines without those of a device, or of one product on it."""
-    return [
-        line for line in lines if line["deviceId"] != f"{device:040x}" or (name and line["softwareName"] != name)
-    ]
+    return [line for line in lines if line["deviceId"] != f"{device:040x}" or (name and line["softwareName"] != name)]
 
 
 def checkpoint(staged: StagedSnapshot, *, sequence: int | None = None) -> Checkpoint:

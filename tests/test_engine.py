@@ -75,6 +75,7 @@ def test_every_exception_of_the_engine_becomes_one_of_ours(kind: type[Exception]
         (duckdb.IOException(f"IO Error: Unexpected end of GZIP stream: {PART}"), SnapshotIncomplete),
         (duckdb.IOException(f'IO Error: No files found that match the pattern "{PART}"'), SnapshotIncomplete),
         (duckdb.IOException("IO Error: Corrupt database file: checksum mismatch"), StateCorrupt),
+        (duckdb.IOException("IO Error: Could not read enough bytes from file"), StateCorrupt),
         (duckdb.SerializationException("Serialization Error: field id mismatch"), StateCorrupt),
         (duckdb.IOException("IO Error: Input/output error"), StateError),
     ],
@@ -99,8 +100,7 @@ def wide(count: int, seed: int) -> list[Record]:
     return [record(f"d{number}", "a", deviceName=random.randbytes(1000).hex()) for number in range(count)]
 
 
-@pytest.mark.parametrize("memory_limit_mib", [60, 512])
-@pytest.mark.parametrize("room_bytes", [0, 1_000_000, 4_000_000])
+@pytest.mark.parametrize(("memory_limit_mib", "room_bytes"), [(60, 0), (60, 4_000_000), (512, 1_000_000)])
 def test_a_full_disk_leaves_the_state_as_it_was_and_works_again_with_room(
     memory_limit_mib: int, room_bytes: int, tmp_path: Path
 ) -> None:

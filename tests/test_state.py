@@ -186,11 +186,12 @@ def test_reading_only_writes_nothing(tmp_path: Path) -> None:
     assert picture(tmp_path) == before
 
 
-@pytest.mark.parametrize(
-    "moment", ["BEGIN", "CREATE", "INSERT INTO changes", "DELETE FROM inventory", "COMMIT", "CHECKPOINT"]
-)
+@pytest.mark.parametrize("moment", ["INSERT INTO changes", "CHECKPOINT"])
 def test_a_process_that_is_killed_while_staging_leaves_all_of_it_or_nothing(moment: str, tmp_path: Path) -> None:
-    """SIGKILL at the statement that begins so: the file opens, adds up, and the snapshot is staged once."""
+    """SIGKILL at the statement that begins so: the file opens, adds up, and the snapshot is staged once.
+
+    `integration/test_power.py` does it before every system call that writes.
+    """
     with Bench(tmp_path) as bench:
         bench.stage([record("d", f"{number}") for number in range(50)])
         after = [record("d", f"{number}") for number in range(25, 80)]

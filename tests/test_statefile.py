@@ -58,10 +58,10 @@ def test_a_network_file_system_is_refused(tmp_path: Path) -> None:
     assert "local disk" in raised.value.hint
 
 
-@pytest.mark.parametrize("name", ["state.duckdb", "state.duckdb.wal"])
+@pytest.mark.parametrize("name", ["", ".wal", ".wal.checkpoint", ".wal.recovery"])
 def test_symbolic_links_are_refused(name: str, tmp_path: Path) -> None:
-    """Neither the file nor its log may lead elsewhere, whether there is something or not."""
-    (tmp_path / name).symlink_to(tmp_path / "elsewhere")
+    """Neither the file nor its logs may lead elsewhere, whether there is something or not."""
+    (tmp_path / f"state.duckdb{name}").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(StateCorrupt, match="symbolic link"):
         check_place(tmp_path / "state.duckdb")
 
