@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Self
 
+from connector.alerts import AlertRules
 from connector.auth import Tokens
 from connector.codec import Codec, message_bytes_max_of
 from connector.guard import GuardRules
@@ -95,6 +96,12 @@ class Assembly:
             pair_versions=config.diff.pair_versions,
             ignore_fields=frozenset(config.diff.ignore_fields),
             max_pending=config.state.max_pending,
+            alerts=AlertRules(
+                enabled=config.alerts.enabled,
+                on_baseline=config.alerts.on_baseline,
+                date_thresholds_days=config.alerts.date_thresholds_days,
+                severity={str(kind): str(level) for kind, level in config.alerts.severity.items()},
+            ),
         )
 
     # ---- the source

@@ -96,22 +96,24 @@ _COUNTS: Final = (
 
 def _position(database: Database) -> Iterator[str]:
     rows = database.rows(
-        "SELECT epoch, last_sequence, last_snapshot, published_sequence, published_snapshot FROM position"
+        "SELECT epoch, last_sequence, last_snapshot, published_sequence, published_snapshot, last_alert,"
+        " published_alert FROM position"
     )
     if len(rows) != 1:
         yield f"the position is noted {len(rows)} times"
         return
-    epoch, last_sequence, last_snapshot, published_sequence, published_snapshot = rows[0]
-    newest, sequence = database.rows(
-        "SELECT coalesce(max(snapshot_no), 0), coalesce(max(sequence_after) FILTER (epoch = $1), 0) FROM snapshots",
+    epoch, last_sequence, last_snapshot, published_sequence, published_snapshot, last_alert, published_alert = rows[0]
+    newest, sequence, alert = database.rows(
+        "SELECT coalesce(max(snapshot_no), 0), coalesce(max(sequence_after) FILTER (epoch = $1), 0),"
+        " coalesce(max(alert_after) FILTER (epoch = $1), 0) FROM snapshots",
         [epoch],
     )[0]
-    if newest > last_snapshot or sequence != last_sequence:
+    if newest > last_snapshot or (sequence, alert) != (last_sequence, last_alert):
         yield (
-            f"the position says snapshot {last_snapshot} and sequence {last_sequence}, the snapshots say {newest} and"
-            f" {sequence}"
+            f"the position says snapshot {last_snapshot}, sequence {last_sequence} and alert {last_alert}; the"
+            f" snapshots say {newest}, {sequence} and {alert}"
         )
-    if published_sequence > last_sequence or published_snapshot > last_snapshot:
+    if published_sequence > last_sequence or published_snapshot > last_snapshot or published_alert > last_alert:
         yield "more is noted as published than was staged"
     pending = database.number(
         "SELECT count(DISTINCT sequence) FROM changes WHERE epoch = $1 AND sequence > $2 AND sequence <= $3",
@@ -119,6 +121,12 @@ def _position(database: Database) -> Iterator[str]:
     )
     if pending != last_sequence - published_sequence:
         yield f"{last_sequence - published_sequence} changes are pending, and {pending} are there"
+    alerts = database.number(
+        "SELECT count(DISTINCT alert_no) FROM alerts WHERE epoch = $1 AND alert_no > $2 AND alert_no <= $3",
+        [epoch, published_alert, last_alert],
+    )
+    if alerts != last_alert - published_alert:
+        yield f"{last_alert - published_alert} alerts are pending, and {alerts} are there"
 
 
 def _journal(database: Database) -> Iterator[str]:

@@ -105,6 +105,7 @@ def status(assembly: Assembly, state: State, *, at: datetime) -> dict[str, Any]:
                 "added": snapshot.added,
                 "removed": snapshot.removed,
                 "changed": snapshot.changed,
+                "alerts": snapshot.alerts,
                 "held": snapshot.held,
                 "duplicates": snapshot.duplicates,
                 "rejected": snapshot.rejected,

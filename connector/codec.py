@@ -132,7 +132,8 @@ class Codec:
         """A checkpoint, or a claim, under its transactional id."""
         value = self._checkpoints.value({name: getattr(checkpoint, own) for name, own in CHECKPOINT_FIELDS.items()})
         owner, claim = checkpoint.transactional_id, checkpoint.claim
-        name = claim or f"{owner}/{checkpoint.epoch}/{checkpoint.sequence}/{checkpoint.sealed}"
+        place = (checkpoint.epoch, checkpoint.sequence, checkpoint.alert_sequence, checkpoint.sealed)
+        name = claim or "/".join(map(str, (owner, *place)))
         event = _Event(name, "claim" if claim else "checkpoint", checkpoint.written_at, owner.encode())
         return self._message(self._checkpoints.topic, owner.encode(), value, event)
 
@@ -223,6 +224,7 @@ CHECKPOINT_FIELDS: Final = {
     "writtenAt": "written_at",
     "connectorVersion": "connector_version",
     "claim": "claim",
+    "alertSequence": "alert_sequence",
 }
 
 

@@ -170,6 +170,7 @@ class AlertsConfig(Table):
     enabled: bool = True
     on_baseline: bool = False
     date_thresholds_days: tuple[Annotated[int, Field(ge=0, le=3650)], ...] = (90, 30, 7, 0)
+    severity: config_values.Severities = {}
 
 
 class KafkaConfig(Table):

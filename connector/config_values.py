@@ -10,13 +10,18 @@ import ipaddress
 import json
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 T = TypeVar("T")
+
+Severities = dict[
+    Literal["installed", "reached", "upcoming", "date_threshold", "cleared"], Literal["low", "medium", "high"]
+]
+"""`[alerts.severity]`: alert types in lower case, each with the severity that it always gets."""
 
 CLOUDS: Final[dict[str, dict[str, str]]] = {
     "commercial": {

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from connector.pipeline import PollResult
 
 CHANGE_STYLES: Final = {"ADDED": "green", "REMOVED": "red", "CHANGED": "yellow", "BASELINE": "dim"}
+ALERT_STYLES: Final = {"high": "bold red", "medium": "yellow", "low": "dim"}
 CHANGE_SIGNS: Final = {"ADDED": "+", "REMOVED": "-", "CHANGED": "~", "BASELINE": "="}
 OUTCOME_STYLES: Final = {"published": "green", "unchanged": "dim", "dry_run": "cyan", "held": "yellow", "staged": "red"}
 MINUTE, HOUR, DAY = 60, 3600, 86_400
@@ -106,6 +107,7 @@ def counts(result: PollResult) -> Text:
         ("added", f"+{result.added:,} added", "green"),
         ("removed", f"-{result.removed:,} removed", "red"),
         ("changed", f"~{result.changed:,} changed", "yellow"),
+        ("alerts", f"!{result.alerts:,} alerts", "magenta"),
         ("held", f"{result.held:,} removals held", "bold yellow"),
         ("duplicates", f"{result.duplicates:,} repeated lines", "dim"),
         ("rejected", f"{result.rejected:,} rejected lines", "bold red"),
@@ -148,10 +150,37 @@ def print_change(change: Mapping[str, Any]) -> None:
     out.print(change_line(change), no_wrap=True, overflow="ellipsis", crop=True)
 
 
+def alert_line(alert: Mapping[str, Any]) -> Text:
+    """One alert on one line: device, product, version, type, severity, end of support, how widespread."""
+    severity = str(alert["severity"])
+    product = "/".join(escape(str(alert.get(name) or "?")) for name in ("softwareVendor", "softwareName"))
+    line = Text.assemble(
+        ("! ", ALERT_STYLES.get(severity, "")),
+        _device(alert),
+        "  ",
+        product,
+        " ",
+        (escape(str(alert.get("softwareVersion") or "")), "bold"),
+        "  ",
+        (f"{str(alert['alertType']).replace('_', ' ')} {severity}", ALERT_STYLES.get(severity, "")),
+    )
+    days = alert.get("daysToEndOfSupport")
+    if days is not None:
+        line.append(f"  ended {-days:,} days ago" if days < 0 else f"  ends in {days:,} days", style="magenta")
+    notes = f"  on {alert['devicesWithVersion']:,} devices" + (", new here" if alert["newToOrganisation"] else "")
+    return line.append(notes, style="dim")
+
+
+def print_event(event: Mapping[str, Any]) -> None:
+    """One change or one alert, cut at the terminal's width rather than wrapped."""
+    line = alert_line(event) if "alertId" in event else change_line(event)
+    out.print(line, no_wrap=True, overflow="ellipsis", crop=True)
+
+
 def print_message(place: Mapping[str, Any], value: Mapping[str, Any] | None) -> None:
-    """One message of a topic: a change on one line, anything else as its fields that are not empty."""
-    if value is not None and "changeType" in value and "eventId" in value and "alertId" not in value:
-        print_change(value)
+    """One message of a topic: a change or an alert on one line, anything else as its fields that are not empty."""
+    if value is not None and {"changeType", "eventId", "deviceId"} <= value.keys():
+        print_event(value)
         return
     head = f"{place['topic']}[{place['partition']}]@{place['offset']} {place['key']}"
     fields = (
@@ -170,13 +199,15 @@ def print_status(status: Mapping[str, Any]) -> None:
             snapshot["added"],
             snapshot["removed"],
             snapshot["changed"],
+            snapshot["alerts"],
             snapshot["held"],
             "sealed" if snapshot["sealed"] else "pending",
         )
         for snapshot in status["snapshots"]
     ]
     headings = [("snapshot", False), ("records", True), ("devices", True), ("added", True), ("removed", True)]
-    print_table("Last snapshots", [*headings, ("changed", True), ("held", True), ("Kafka", False)], rows)
+    headings += [("changed", True), ("alerts", True), ("held", True), ("Kafka", False)]
+    print_table("Last snapshots", headings, rows)
     print_line(
         f"epoch {status['epoch']}, sequence {status['last_sequence']:,}; pending: {status['pending']:,} changes;"
         f" {status['inventory']:,} records in {status['state']}"

@@ -1,7 +1,7 @@
-"""Reads what was staged: position, snapshots, changes, holds. And shortens the journal by age.
+"""Reads what was staged: position, snapshots, changes, alerts, holds. And shortens the journal by age.
 
-Owns the rows of `position`, `snapshots` and `changes` as the rest of the connector sees them. Must not stage: that is
-`staging`.
+Owns the rows of `position`, `snapshots`, `changes` and `alerts` as the rest of the connector sees them. Must not stage:
+that is `staging`.
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ class Position:
         published_snapshot: snapshots up to here are sealed in Kafka, or were given up by a rebaseline.
         epoch_snapshot: number of the last snapshot before this epoch; 0 in the first.
         published_at: when Kafka last confirmed something, milliseconds since 1970; None before the first time.
+        last_alert: number of the newest alert staged in this epoch; 0 before the first.
+        published_alert: alerts of this epoch up to here are confirmed by Kafka.
     """
 
     epoch: int
@@ -43,6 +45,8 @@ class Position:
     published_snapshot: int
     epoch_snapshot: int
     published_at: int | None
+    last_alert: int
+    published_alert: int
 
     @property
     def pending(self) -> int:
@@ -72,6 +76,7 @@ class StagedSnapshot:
         rejected: lines that could not be read.
         first_sequence, last_sequence: of its changes; None where it has none.
         sequence_after: of the epoch's last change once this snapshot is staged.
+        alert_after: number of the epoch's last alert once this snapshot is staged; its own are the `alerts` up to it.
     """
 
     snapshot_no: int
@@ -102,6 +107,12 @@ class StagedSnapshot:
     last_sequence: int | None
     sequence_after: int
     connector_version: str
+    alert_after: int
+
+    @property
+    def alert_before(self) -> int:
+        """Number of the epoch's last alert before this snapshot."""
+        return self.alert_after - self.alerts
 
     @property
     def changes(self) -> int:
@@ -152,6 +163,31 @@ CHANGES: Final = (
     " ORDER BY sequence"
 )
 """A range of changes: bind the epoch, the sequence to begin after, and the one to end with."""
+
+ALERT_COLUMNS: Final = {
+    "alertId": "alert_id",
+    "alertType": "alert_type",
+    "severity": "severity",
+    "daysToEndOfSupport": "days_to_end_of_support",
+    "thresholdDays": "threshold_days",
+    "eventId": "event_id",
+    "changeType": "change_type",
+    "decidedBy": "decided_by",
+    "isEndOfSupport": "is_end_of_support",
+    **{field.name: field.column for field in FIELDS},
+    "productFirstSeenAt": "product_first_seen_at",
+    "versionFirstSeenAt": "version_first_seen_at",
+    "newToOrganisation": "new_to_organisation",
+    "devicesWithVersion": "devices_with_version",
+    "detectionLagSeconds": "detection_lag_seconds",
+}
+"""Columns of `alerts` by the names that `EndOfSupportAlert` gives them."""
+
+ALERTS: Final = (
+    f"SELECT {', '.join(ALERT_COLUMNS.values())} FROM alerts WHERE epoch = $1 AND alert_no > $2 AND alert_no <= $3"
+    " ORDER BY alert_no"
+)
+"""A range of alerts: bind the epoch, the number to begin after, and the one to end with."""
 
 
 def position(database: Database) -> Position:
@@ -210,11 +246,48 @@ def as_changes(
     return (dict(zip(CHANGE_COLUMNS, row, strict=True)) | constants for row in rows)
 
 
+def as_alerts(
+    rows: Iterable[tuple[Any, ...]], snapshot: StagedSnapshot, tenant_id: str | None
+) -> Iterable[dict[str, Any]]:
+    """Rows of `ALERTS` as `EndOfSupportAlert` mappings."""
+    constants = {
+        "entraTenantId": tenant_id,
+        "inventory": snapshot.inventory.value,
+        "snapshotId": snapshot.snapshot_id,
+        "observedAt": snapshot.generated_at,
+        "emittedAt": snapshot.staged_at,
+        "epoch": snapshot.epoch,
+        "replayed": False,
+        "connectorVersion": snapshot.connector_version,
+    }
+    return (dict(zip(ALERT_COLUMNS, row, strict=True)) | constants for row in rows)
+
+
+def alert_upto(database: Database, snapshot: StagedSnapshot, sequence: int) -> int:
+    """The number of the last alert of a snapshot that a change up to a sequence raised, or of the last before it."""
+    if not snapshot.alerts:
+        return snapshot.alert_after
+    found = database.number(
+        "SELECT max(alert_no) FROM alerts WHERE snapshot_no = $1 AND sequence <= $2", [snapshot.snapshot_no, sequence]
+    )
+    return max(found, snapshot.alert_before)
+
+
+def alert_types(database: Database, snapshot: StagedSnapshot) -> dict[str, int]:
+    """How many alerts of each type a snapshot has, where it has any."""
+    return dict(
+        database.rows(
+            "SELECT alert_type, count(*) FROM alerts WHERE snapshot_no = $1 GROUP BY alert_type ORDER BY alert_type",
+            [snapshot.snapshot_no],
+        )
+    )
+
+
 def retire(database: Database, *, older_than: datetime, changes_max: int = RETIRED_CHANGES_MAX) -> int:
     """Delete changes of snapshots staged before `older_than` and sealed in Kafka, oldest first, a bounded number.
 
-    Returns how many were deleted; `changes_max` means that there may be more. What is pending stays, whatever its age,
-    and so does the newest snapshot of each inventory.
+    Returns how many were deleted; `changes_max` means that there may be more. Their alerts go once all the changes are
+    gone. What is pending stays, whatever its age, and so does the newest snapshot of each inventory.
     """
     parameters = [_millis(older_than)]
     deleted = database.number(
@@ -222,11 +295,12 @@ def retire(database: Database, *, older_than: datetime, changes_max: int = RETIR
         " ORDER BY snapshot_no, sequence LIMIT $2)",
         [*parameters, changes_max],
     )
-    database.rows(
-        f"DELETE FROM snapshots WHERE snapshot_no IN {_RETIRED} AND snapshot_no NOT IN"
-        " (SELECT DISTINCT snapshot_no FROM changes)",
-        parameters,
-    )
+    for table in ("alerts", "snapshots"):
+        database.rows(
+            f"DELETE FROM {table} WHERE snapshot_no IN {_RETIRED} AND snapshot_no NOT IN"
+            " (SELECT DISTINCT snapshot_no FROM changes)",
+            parameters,
+        )
     return deleted
 
 

@@ -54,6 +54,32 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         " held BIGINT, hold_reason VARCHAR, duplicates BIGINT, rejected BIGINT, first_sequence BIGINT,"
         " last_sequence BIGINT, sequence_after BIGINT, connector_version VARCHAR)",
     ),
+    (
+        "ALTER TABLE position ADD COLUMN last_alert BIGINT DEFAULT 0",
+        "ALTER TABLE position ADD COLUMN published_alert BIGINT DEFAULT 0",
+        "ALTER TABLE snapshots ADD COLUMN alert_after BIGINT DEFAULT 0",
+        # sequence: of the change that raised it; NULL where none did. The rest as `EndOfSupportAlert` has it.
+        "CREATE TABLE alerts (alert_no BIGINT, epoch INTEGER, snapshot_no BIGINT, sequence BIGINT, alert_id VARCHAR,"
+        " alert_type VARCHAR, severity VARCHAR, days_to_end_of_support INTEGER, threshold_days INTEGER,"
+        " event_id VARCHAR, change_type VARCHAR, decided_by VARCHAR, is_end_of_support BOOLEAN,"
+        " product_first_seen_at BIGINT, version_first_seen_at BIGINT, new_to_organisation BOOLEAN,"
+        " devices_with_version BIGINT, detection_lag_seconds BIGINT,"
+        " device_id VARCHAR, device_name VARCHAR, os_platform VARCHAR, rbac_group_id BIGINT, rbac_group_name VARCHAR,"
+        " software_vendor VARCHAR, software_name VARCHAR, software_version VARCHAR, number_of_weaknesses BIGINT,"
+        " disk_paths VARCHAR[], registry_paths VARCHAR[], software_first_seen_timestamp VARCHAR,"
+        " end_of_support_status VARCHAR, end_of_support_date VARCHAR)",
+        # Thresholds that a date has crossed and that it may never cross again; a row goes once the date is past.
+        "CREATE TABLE crossings (alert_id VARCHAR, end_of_support_date VARCHAR)",
+        # snapshot_no: of the snapshot that it came with; NULL for what a first snapshot had, or an older file.
+        "CREATE TABLE first_seen (software_vendor VARCHAR, software_name VARCHAR, software_version VARCHAR,"
+        " first_seen_at BIGINT, snapshot_no BIGINT)",
+        "INSERT INTO first_seen SELECT software_vendor, software_name, software_version,"
+        " least(min(generated_at), min(CASE WHEN software_first_seen_timestamp LIKE '____-__-__T%Z'"
+        "  THEN epoch_ms(try_cast(software_first_seen_timestamp AS TIMESTAMPTZ)) END)), NULL"
+        " FROM inventory JOIN software USING (software_no)"
+        " LEFT JOIN (SELECT inventory, max(generated_at) AS generated_at FROM snapshots GROUP BY inventory)"
+        "  USING (inventory) GROUP BY ALL",
+    ),
 )
 
 

@@ -60,6 +60,16 @@ class Reason(StrEnum):
     APPROVED = "APPROVED"
 
 
+class AlertType(StrEnum):
+    """What an end-of-support alert says."""
+
+    INSTALLED = "INSTALLED"
+    REACHED = "REACHED"
+    UPCOMING = "UPCOMING"
+    DATE_THRESHOLD = "DATE_THRESHOLD"
+    CLEARED = "CLEARED"
+
+
 class SnapshotStatus(StrEnum):
     """What a snapshot report says of its snapshot."""
 
@@ -158,13 +168,15 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """Where Kafka is: every change of `epoch` up to `sequence` is published, every snapshot up to `sealed` is sealed.
+    """Where Kafka is: changes of `epoch` up to `sequence` and alerts up to `alert_sequence` are published.
 
     Attributes:
-        sealed: ordinal of the last snapshot whose report was published, counted over the whole state file.
+        sealed: ordinal of the last snapshot whose report was published, counted over the whole state file; all before
+            it are sealed too.
         snapshot_id: the snapshot that the last batch belonged to.
         claim: instance id, in a claim only: a message that marks where an instance began, and no position.
         written_at: milliseconds since 1970.
+        alert_sequence: number of the last alert published; 0 before the first.
     """
 
     transactional_id: str
@@ -176,6 +188,7 @@ class Checkpoint:
     written_at: int
     connector_version: str
     claim: str | None = None
+    alert_sequence: int = 0
 
 
 @dataclass(frozen=True, slots=True)

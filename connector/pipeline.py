@@ -3,7 +3,7 @@
     0. recover   fence an older instance, read Kafka's checkpoint, reconcile it with the state file
     1. drain     publish what was staged earlier and not yet confirmed
     2. fetch     one complete snapshot to disk, or nothing
-    3. stage     one transaction of the state file: diff, guard, inventory, changes
+    3. stage     one transaction of the state file: diff, guard, inventory, changes, alerts
     4. publish   the staged changes in bounded batches; the checkpoint rides in the same Kafka transaction
     5. seal      the last batch of a snapshot carries its report
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from connector.model import Inventory, Snapshot
     from connector.publisher import Publisher
     from connector.source import Source
-    from connector.state import Position, StagedSnapshot, StagingRules, State
+    from connector.state import StagedSnapshot, StagingRules, State
 
 log = logger(__name__)
 
@@ -51,6 +51,7 @@ class PollResult:
         baseline: records taken as the baseline; published only with `diff.baseline = "emit"`.
         held: removals that the guard holds.
         published: changes confirmed by Kafka in this poll, a drained backlog included.
+        alert_types: alerts staged in this poll, by type.
         duration_seconds: of the whole poll of this inventory.
         stages: seconds a step: recover, drain, fetch, stage, publish.
     """
@@ -78,6 +79,7 @@ class PollResult:
     duration_seconds: float = 0.0
     stages: dict[str, float] = field(default_factory=dict)
     outage: ConnectorError | None = None
+    alert_types: dict[str, int] = field(default_factory=dict)
 
     @property
     def exit_code(self) -> int:
@@ -175,7 +177,7 @@ class Pipeline:
         """
         with self._open_state() as state:
             self._publisher.recover(state)
-            approved = state.approve_held(now=self._clock())
+            approved = state.approve_held(self._rules, now=self._clock())
             self._publisher.drain(state)
             return sum(snapshot.removed for snapshot in approved)
 
@@ -192,7 +194,7 @@ class Pipeline:
         """What a poll would publish; nothing is written to the state file, and Kafka is not asked.
 
         Args:
-            show: given every change, in order, before the result.
+            show: given every change, and then every alert, in order, before the result.
         """
         for inventory in self._inventories:
             watch = Stopwatch()
@@ -200,14 +202,18 @@ class Pipeline:
             with self._open_scratch() as state:
                 snapshot = self._fetch(state, inventory, watch)
                 if snapshot is None:
-                    yield _unchanged(state, inventory, watch)
+                    dated = state.stage_due_alerts(inventory, self._rules, now=self._clock())
+                    if dated is None:
+                        yield _unchanged(state, inventory, watch)
+                        continue
+                    staged = dated
                 else:
                     staged = self._stage(state, snapshot, started_at, watch, keep=False)
                     self._source.discard(snapshot)
-                    if show:
-                        for change in state.changes(staged, after=0, limit=staged.last_sequence or 0):
-                            show(change)
-                    yield _result("dry_run", staged, state.position(), watch, snapshot=snapshot)
+                if show:
+                    for event in _events(state, staged):
+                        show(event)
+                yield _result(state, "dry_run", staged, watch, snapshot=snapshot)
 
     def _drain(self, state: State, watch: Stopwatch) -> tuple[ConnectorError | None, int]:
         """Steps 0 and 1. Returns what stopped them, if anything did, and the number of changes published."""
@@ -229,13 +235,13 @@ class Pipeline:
         started_at = self._clock()
         snapshot = self._fetch(state, inventory, watch)
         if snapshot is None:
-            if outage is None:
-                return _unchanged(state, inventory, watch, published=drained)
-            if not state.position().pending:
-                raise outage
-            return _unchanged(state, inventory, watch, outcome="staged", outage=outage)
-        staged = self._stage(state, snapshot, started_at, watch, keep=True)
-        self._source.discard(snapshot)
+            dated = state.stage_due_alerts(inventory, self._rules, now=self._clock())
+            if dated is None:
+                return self._nothing_new(state, inventory, watch, outage, drained)
+            staged = dated
+        else:
+            staged = self._stage(state, snapshot, started_at, watch, keep=True)
+            self._source.discard(snapshot)
         before = state.position().published_sequence
         if outage is None:
             try:
@@ -244,10 +250,20 @@ class Pipeline:
                 log.warning("staged, but not published", error=str(error), hint=error.hint)
                 outage = error
             watch.lap("publish")
-        position = state.position()
-        published = drained + position.published_sequence - before
+        published = drained + state.position().published_sequence - before
         outcome: Outcome = "staged" if outage else "held" if staged.held else "published"
-        return _result(outcome, staged, position, watch, snapshot=snapshot, published=published, outage=outage)
+        return _result(state, outcome, staged, watch, snapshot=snapshot, published=published, outage=outage)
+
+    def _nothing_new(
+        self, state: State, inventory: Inventory, watch: Stopwatch, outage: ConnectorError | None, drained: int
+    ) -> PollResult:
+        """Neither a new snapshot nor a due alert. Without Kafka that is a failure, but where something is pending."""
+        if outage is None:
+            return _unchanged(state, inventory, watch, published=drained)
+        position = state.position()
+        if not position.pending and position.published_alert == position.last_alert:
+            raise outage
+        return _unchanged(state, inventory, watch, outcome="staged", outage=outage)
 
     def _fetch(self, state: State, inventory: Inventory, watch: Stopwatch) -> Snapshot | None:
         """Step 2. A repeat of the previous snapshot, where the generation is unknown, counts as unchanged."""
@@ -279,13 +295,19 @@ class Pipeline:
         return staged
 
 
+def _events(state: State, staged: StagedSnapshot) -> Iterator[Mapping[str, Any]]:
+    """All changes of a staged snapshot, then all its alerts."""
+    yield from state.changes(staged, after=0, limit=staged.last_sequence or 0)
+    yield from state.alerts(staged, after=0, limit=staged.alert_after)
+
+
 def _result(
+    state: State,
     outcome: Outcome,
     staged: StagedSnapshot,
-    position: Position,
     watch: Stopwatch,
     *,
-    snapshot: Snapshot,
+    snapshot: Snapshot | None,
     published: int = 0,
     outage: ConnectorError | None = None,
 ) -> PollResult:
@@ -307,9 +329,10 @@ def _result(
         published=published,
         first_sequence=staged.first_sequence,
         last_sequence=staged.last_sequence,
-        fetched_bytes=snapshot.fetched_bytes,
-        generated_at=snapshot.generated_at,
-        pending=position.pending,
+        fetched_bytes=snapshot.fetched_bytes if snapshot else 0,
+        generated_at=staged.observed_at,
+        pending=state.position().pending,
+        alert_types=state.alert_types(staged),
         duration_seconds=watch.total,
         stages=watch.seconds,
         outage=outage,

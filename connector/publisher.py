@@ -7,7 +7,7 @@ not know a library, nor make a difference between publishing at once and publish
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from connector.errors import SinkUnavailable, Stopped
 from connector.model import Checkpoint, SnapshotStatus
@@ -26,6 +26,15 @@ PUBLISH_ATTEMPTS_MAX: Final = 3
 """How often one poll recovers and goes on publishing before it leaves the rest to the next poll."""
 
 
+class Batch(NamedTuple):
+    """What one transaction carries of a snapshot: changes and alerts beyond the first number, up to the second."""
+
+    changes: tuple[int, int]
+    alerts: tuple[int, int]
+    begins: bool
+    seals: bool
+
+
 class Publisher:
     """Publishes one tenant's staged changes. One per process: its sink is the instance that Kafka knows.
 
@@ -33,7 +42,8 @@ class Publisher:
         codec: encodes what is published.
         sink: publishes it, a batch a Kafka transaction.
         tenant_id: of the checkpoints and reports.
-        batch_changes_max: changes in one batch.
+        batch_changes_max: changes in one batch; a batch also carries the alerts that they raised, and may be filled up
+            with alerts that no change raised.
         clock: now, in UTC.
         stop: set by whoever wants publishing to end between two batches.
     """
@@ -92,36 +102,55 @@ class Publisher:
 
     def _publish(self, state: State, snapshot: StagedSnapshot) -> None:
         """One snapshot, batch by batch, from wherever Kafka has it."""
-        last = snapshot.last_sequence or state.position().published_sequence
         sealed = False
         while not sealed:
             if self._stop.is_set():
                 raise Stopped("stopped between two batches; the rest is published by the next poll")
-            after = state.position().published_sequence
-            upto = min(last, after + self._batch_changes_max)
-            sealed = upto == last
-            checkpoint = self._checkpoint(snapshot, upto, sealed=sealed)
-            self._sink.publish(self._batch(state, snapshot, after, upto), checkpoint)
+            batch = self._next_batch(state, snapshot)
+            checkpoint = self._checkpoint(snapshot, batch)
+            self._sink.publish(self._messages(state, snapshot, batch), checkpoint)
             state.confirm(checkpoint)
+            sealed = batch.seals
 
-    def _batch(self, state: State, snapshot: StagedSnapshot, after: int, upto: int) -> Iterator[Message]:
-        """The messages of one transaction: the begin, changes, and the seal, where they belong to it."""
-        if snapshot.first_sequence is None or after < snapshot.first_sequence:
+    def _next_batch(self, state: State, snapshot: StagedSnapshot) -> Batch:
+        """What the next transaction carries: changes with their alerts, then, so far as there is room, the others."""
+        position = state.position()
+        after, alert_after = position.published_sequence, position.published_alert
+        last = snapshot.last_sequence or after
+        upto = min(last, after + self._batch_changes_max)
+        alert_upto = max(alert_after, state.alert_upto(snapshot, upto))
+        if upto == last:
+            alert_upto = min(snapshot.alert_after, alert_upto + self._batch_changes_max - (upto - after))
+        return Batch(
+            (after, upto),
+            (alert_after, alert_upto),
+            begins=after < (snapshot.first_sequence or after + 1) and alert_after == snapshot.alert_before,
+            seals=upto == last and alert_upto == snapshot.alert_after,
+        )
+
+    def _messages(self, state: State, snapshot: StagedSnapshot, batch: Batch) -> Iterator[Message]:
+        """The messages of one transaction: the begin, changes, alerts, and the seal, where they belong to it."""
+        if batch.begins:
             yield self._codec.encode_report(self._report(snapshot, SnapshotStatus.STARTED))
+        after, upto = batch.changes
         for change in state.changes(snapshot, after=after, limit=upto - after):
             yield self._codec.encode_change(change)
-        if snapshot.last_sequence is None or upto == snapshot.last_sequence:
+        after, upto = batch.alerts
+        for alert in state.alerts(snapshot, after=after, limit=upto - after):
+            yield self._codec.encode_alert(alert)
+        if batch.seals:
             if snapshot.held:
                 yield self._codec.encode_report(self._report(snapshot, SnapshotStatus.HELD))
             yield self._codec.encode_report(self._report(snapshot, SnapshotStatus.COMPLETE))
 
-    def _checkpoint(self, snapshot: StagedSnapshot, sequence: int, *, sealed: bool) -> Checkpoint:
+    def _checkpoint(self, snapshot: StagedSnapshot, batch: Batch) -> Checkpoint:
         return Checkpoint(
             transactional_id=self._sink.transactional_id,
             entra_tenant_id=self._tenant_id,
             epoch=snapshot.epoch,
-            sequence=sequence,
-            sealed=snapshot.snapshot_no if sealed else snapshot.snapshot_no - 1,
+            sequence=batch.changes[1],
+            alert_sequence=batch.alerts[1],
+            sealed=snapshot.snapshot_no if batch.seals else snapshot.snapshot_no - 1,
             snapshot_id=snapshot.snapshot_id,
             written_at=round(self._clock().timestamp() * 1000),
             connector_version=snapshot.connector_version,

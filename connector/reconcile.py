@@ -36,6 +36,7 @@ def standing(
     tenant_id: str | None,
     sealed: StagedSnapshot | None,
     unsealed: StagedSnapshot | None,
+    alert_upto: int = 0,
 ) -> Standing:
     """How a checkpoint stands to the state file.
 
@@ -45,18 +46,21 @@ def standing(
         tenant_id: whose inventory the file holds; None while it holds none.
         sealed: the file's snapshot of the number that the checkpoint gives as sealed, where the file has it.
         unsealed: the file's snapshot of the number after that, where the file has it.
+        alert_upto: number of the last alert of `unsealed` that a change up to the checkpoint's sequence raised, or of
+            the last before that snapshot.
     """
     if checkpoint is not None and tenant_id not in {None, checkpoint.entra_tenant_id}:
         return Standing.FOREIGN
     if checkpoint is None or checkpoint.epoch < position.epoch:
         return _without_checkpoint(position, checkpoint)
-    there = (checkpoint.sequence, checkpoint.sealed)
-    published = (position.published_sequence, position.published_snapshot)
-    if checkpoint.epoch > position.epoch or _any_more(there, (position.last_sequence, position.last_snapshot)):
+    there = (checkpoint.sequence, checkpoint.alert_sequence, checkpoint.sealed)
+    published = (position.published_sequence, position.published_alert, position.published_snapshot)
+    staged = (position.last_sequence, position.last_alert, position.last_snapshot)
+    if checkpoint.epoch > position.epoch or _any_more(there, staged):
         return Standing.AHEAD
     if _any_more(published, there):
         return Standing.BEHIND
-    if not _has_place(position, checkpoint, sealed, unsealed):
+    if not _has_place(position, checkpoint, sealed, unsealed, alert_upto):
         return Standing.FOREIGN
     return Standing.WITHIN if there != published else Standing.CURRENT if position.drained else Standing.BEFORE
 
@@ -70,21 +74,23 @@ def stop_unless_fine(standing: Standing, position: Position, checkpoint: Checkpo
         StateError: FOREIGN.
     """
     there = (
-        f"Kafka's checkpoint (epoch {checkpoint.epoch}, sequence {checkpoint.sequence}, snapshot {checkpoint.sealed})"
+        f"Kafka's checkpoint (epoch {checkpoint.epoch}, sequence {checkpoint.sequence}, alert"
+        f" {checkpoint.alert_sequence}, snapshot {checkpoint.sealed})"
         if checkpoint
         else "Kafka, which has no checkpoint,"
     )
     if standing is Standing.AHEAD:
         raise StateBehindCheckpoint(
-            f"{there} is ahead of {path} (epoch {position.epoch}, sequence {position.last_sequence}, snapshot"
-            f" {position.last_snapshot})",
+            f"{there} is ahead of {path} (epoch {position.epoch}, sequence {position.last_sequence}, alert"
+            f" {position.last_alert}, snapshot {position.last_snapshot})",
             hint="The state file is an old copy, or a new one. Restore the newest, or begin a new epoch with"
             " `mde-inventory state rebaseline`.",
         )
     if standing is Standing.BEHIND:
         raise CheckpointLost(
             f"{there} is behind what {path} knows as published (epoch {position.epoch}, sequence"
-            f" {position.published_sequence}, snapshot {position.published_snapshot})",
+            f" {position.published_sequence}, alert {position.published_alert}, snapshot"
+            f" {position.published_snapshot})",
             hint="Was the checkpoints topic deleted or restored, or transactional_id or topic_prefix changed? Undo"
             " that, or begin a new epoch with `mde-inventory state rebaseline`.",
         )
@@ -98,30 +104,38 @@ def stop_unless_fine(standing: Standing, position: Position, checkpoint: Checkpo
 
 def _without_checkpoint(position: Position, checkpoint: Checkpoint | None) -> Standing:
     """No checkpoint of this epoch: well where nothing of this epoch is known as published."""
-    if position.published_sequence or position.published_snapshot > position.epoch_snapshot:
+    if position.published_sequence or position.published_alert or position.published_snapshot > position.epoch_snapshot:
         return Standing.BEHIND
     return Standing.EMPTY if checkpoint is None and position.drained and position.epoch == 1 else Standing.BEFORE
 
 
-def _any_more(left: tuple[int, int], right: tuple[int, int]) -> bool:
-    return left[0] > right[0] or left[1] > right[1]
+def _any_more(left: tuple[int, ...], right: tuple[int, ...]) -> bool:
+    return any(mine > other for mine, other in zip(left, right, strict=True))
 
 
 def _has_place(
-    position: Position, checkpoint: Checkpoint, sealed: StagedSnapshot | None, unsealed: StagedSnapshot | None
+    position: Position,
+    checkpoint: Checkpoint,
+    sealed: StagedSnapshot | None,
+    unsealed: StagedSnapshot | None,
+    alert_upto: int,
 ) -> bool:
-    """Whether sequence, seal and snapshot of a checkpoint fit together in this file.
+    """Whether sequence, alert, seal and snapshot of a checkpoint fit together in this file.
 
     They do not where another copy of the file went on, staged other snapshots, and published them.
     """
     if checkpoint.sealed == position.epoch_snapshot:
-        begin, name = 0, None
+        begin, name = (0, 0), None
     elif sealed is not None and sealed.epoch == position.epoch:
-        begin, name = sealed.sequence_after, sealed.snapshot_id
+        begin, name = (sealed.sequence_after, sealed.alert_after), sealed.snapshot_id
     else:
         return False
-    if checkpoint.sequence == begin:
+    there = (checkpoint.sequence, checkpoint.alert_sequence)
+    if there == begin:
         return name in {None, checkpoint.snapshot_id}
-    if unsealed is None or not begin < checkpoint.sequence <= unsealed.sequence_after:
+    if unsealed is None or checkpoint.snapshot_id != unsealed.snapshot_id:
         return False
-    return checkpoint.snapshot_id == unsealed.snapshot_id
+    # Alerts ride with their changes; those without one follow the last change, and the very last rides with the seal.
+    end = (unsealed.sequence_after, unsealed.alert_after)
+    alerts_end = unsealed.alert_after if checkpoint.sequence == unsealed.sequence_after else alert_upto
+    return begin < there < end and alert_upto <= checkpoint.alert_sequence <= alerts_end

@@ -194,6 +194,8 @@ class Service:
             metrics.set_generation(inventory, result.generated_at)
         for step, seconds in result.stages.items():
             metrics.observe_step(step, seconds)
+        for alert_type, alerts in result.alert_types.items():
+            metrics.count_alerts(alert_type, alerts)
         self._health = replace(self._health, pending=result.pending)
         if "stage" in result.stages:
             self._count_staged(result, inventory)
@@ -205,6 +207,7 @@ class Service:
             added=result.added,
             removed=result.removed,
             changed=result.changed,
+            alerts=result.alerts,
             held=result.held,
             rejected=result.rejected,
             published=result.published,

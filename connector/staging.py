@@ -1,15 +1,18 @@
 """Staging: everything that one snapshot changes in the state file, worked out inside one transaction.
 
 Owns the order of it and what is written to `inventory`, `changes`, `snapshots` and `position`. What counts as a
-difference is `diff`'s to say, which removals are believed `guard`'s; the transaction itself is `state`'s.
+difference is `diff`'s to say, which removals are believed `guard`'s, what raises an alert `alerts`'; the transaction
+itself is `state`'s.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from datetime import UTC
 from typing import TYPE_CHECKING, Any, Final
 
-from connector import __version__, audit, comparison, diff, guard, journal
+from connector import __version__, alerts, audit, comparison, diff, guard, journal, sightings
+from connector.alerts import AlertRules
 from connector.audit import stored_records
 from connector.database import literal
 from connector.errors import SnapshotIncomplete, StateError, StateFull
@@ -18,6 +21,7 @@ from connector.guard import Verdict
 from connector.identity import event_id_expression, event_namespace
 from connector.journal import SNAPSHOT_COLUMNS, StagedSnapshot
 from connector.model import ChangeType
+from connector.notes import remember, remembered
 from connector.scan import ATTRIBUTE_COLUMNS, COLUMNS, KEY_COLUMNS, stored_digest
 
 if TYPE_CHECKING:
@@ -31,11 +35,12 @@ if TYPE_CHECKING:
     from connector.model import Inventory, Snapshot
 
 _APPROVED: Final = "-approved-"
+_DATED: Final = "-dated-"
 
 
 @dataclass(frozen=True, slots=True)
 class StagingRules:
-    """What staging needs of the configuration: `[diff]`, `[guard]` and `state.max_pending`."""
+    """What staging needs of the configuration: `[diff]`, `[guard]`, `[alerts]` and `state.max_pending`."""
 
     tenant_id: str
     guard: GuardRules
@@ -43,6 +48,7 @@ class StagingRules:
     pair_versions: bool = True
     ignore_fields: frozenset[str] = frozenset()
     max_pending: int = 50_000_000
+    alerts: AlertRules = field(default_factory=AlertRules)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,15 +104,18 @@ def stage(database: Database, snapshot: Snapshot, rules: StagingRules, occasion:
     row = _snapshot_row(snapshot, previous, position, occasion, (found, verdict, _counts(database), stored))
     current = stored_records(inventory) if previous is None else "arrivals"
     _write_changes(database, row, rules.tenant_id, current=current)
+    sightings.note(database, row)
+    alerts.note_unknown_statuses(database, row)
+    row = _with_alerts(database, row, rules)
     if previous is None:
         audit.count(database, inventory, occasion.engine)
     elif occasion.stores:
         _write_inventory(database, inventory, occasion.engine)
-    _remember(database, f"tracked {inventory}", " ".join(field.name for field in tracked))
+    remember(database, f"tracked {inventory}", " ".join(each.name for each in tracked))
     return _write_snapshot(database, row)
 
 
-def approve(database: Database, inventory: Inventory, occasion: Occasion) -> StagedSnapshot | None:
+def approve(database: Database, inventory: Inventory, rules: StagingRules, occasion: Occasion) -> StagedSnapshot | None:
     """Stage what the guard holds of an inventory as REMOVED, reason APPROVED; None where it holds nothing.
 
     It becomes a snapshot of its own, so that it is published, sealed and numbered as any other: with the generation of
@@ -117,27 +126,59 @@ def approve(database: Database, inventory: Inventory, occasion: Occasion) -> Sta
     removed = guard.approve_holds(database, inventory)
     if previous is None or not removed:
         return None
-    number = position.last_snapshot + 1
-    row = replace(
+    row = _following_row(previous, position, occasion, f"{_APPROVED}{position.last_snapshot + 1}", removed=removed)
+    comparison.expect_nothing(database, inventory)
+    _write_changes(database, row, rules.tenant_id, current="arrivals")
+    row = _with_alerts(database, row, rules)
+    _write_inventory(database, inventory, occasion.engine)
+    return _write_snapshot(database, row)
+
+
+def stage_due_alerts(
+    database: Database, inventory: Inventory, rules: StagingRules, occasion: Occasion
+) -> StagedSnapshot | None:
+    """Stage the alerts that the date alone raises, where no snapshot came; None where there are none.
+
+    They become a snapshot of their own, as an approval does, so that they are published, sealed and numbered as any.
+    """
+    previous = journal.latest_snapshot(database, inventory)
+    if previous is None or not alerts.is_due(database, inventory, rules.alerts, occasion.staged_at):
+        return None
+    suffix = f"{_DATED}{occasion.staged_at.astimezone(UTC):%Y%m%d}"
+    row = _following_row(previous, journal.position(database), occasion, suffix, removed=0)
+    comparison.expect_nothing(database, inventory)
+    database.rows("CREATE OR REPLACE TEMP TABLE staged AS SELECT previous_row FROM quiet")
+    row = _with_alerts(database, row, rules)
+    return _write_snapshot(database, row) if row.alerts else None
+
+
+def _with_alerts(database: Database, row: StagedSnapshot, rules: StagingRules) -> StagedSnapshot:
+    """Stage the alerts of a snapshot whose changes are written. Returns its row with their number."""
+    raised = alerts.stage(database, row, rules.alerts, rules.tenant_id)
+    return replace(row, alerts=raised, alert_after=row.alert_after + raised)
+
+
+def _following_row(
+    previous: StagedSnapshot, position: Position, occasion: Occasion, suffix: str, *, removed: int
+) -> StagedSnapshot:
+    """A row that no export stands for: of the generation before it, whose id its own begins with."""
+    origin = previous.snapshot_id.split(_APPROVED)[0].split(_DATED)[0]
+    return replace(
         previous,
-        snapshot_no=number,
-        snapshot_id=f"{previous.snapshot_id.split(_APPROVED)[0]}{_APPROVED}{number}",
+        snapshot_no=position.last_snapshot + 1,
+        snapshot_id=f"{origin}{suffix}",
         previous_snapshot_id=previous.snapshot_id,
         started_at=_millis(occasion.started_at),
         staged_at=_millis(occasion.staged_at),
         baseline=False,
         stored=previous.stored - removed,
-        **_changes(position, {ChangeType.REMOVED: removed}),
+        **_changes(position, {ChangeType.REMOVED: removed} if removed else {}),
         held=0,
         hold_reason=None,
         duplicates=0,
         rejected=0,
         connector_version=__version__,
     )
-    comparison.expect_nothing(database, inventory)
-    _write_changes(database, row, _remembered(database, "tenant_id") or "", current="arrivals")
-    _write_inventory(database, inventory, occasion.engine)
-    return _write_snapshot(database, row)
 
 
 def _stage_changes(
@@ -198,6 +239,7 @@ def _changes(position: Position, counts: Mapping[str, int]) -> dict[str, Any]:
         "changed": counts.get(ChangeType.CHANGED, 0),
         "baselined": counts.get(ChangeType.BASELINE, 0),
         "alerts": 0,
+        "alert_after": position.last_alert,
         "first_sequence": position.last_sequence + 1 if total else None,
         "last_sequence": position.last_sequence + total if total else None,
         "sequence_after": position.last_sequence + total,
@@ -209,9 +251,9 @@ def _counts(database: Database) -> dict[str, int]:
 
 
 def _check_tenant(database: Database, tenant_id: str) -> None:
-    known = _remembered(database, "tenant_id")
+    known = remembered(database, "tenant_id")
     if known is None:
-        _remember(database, "tenant_id", tenant_id)
+        remember(database, "tenant_id", tenant_id)
     elif known != tenant_id:
         raise StateError(
             f"the state file holds the inventory of tenant {known}, not of {tenant_id}",
@@ -238,27 +280,16 @@ def _refresh_digests(database: Database, tracked: Collection[Field], engine: str
     """
     expression = stored_digest(tracked)
     definition = f"{engine} {expression}"
-    if _remembered(database, "digest") != definition:
+    if remembered(database, "digest") != definition:
         # NULL marks a record that the snapshot had more than once, and stays.
         database.rows(f"UPDATE inventory SET digest = {expression} WHERE digest IS NOT NULL")
-        _remember(database, "digest", definition)
+        remember(database, "digest", definition)
 
 
 def _known_fields(database: Database, inventory: Inventory, tracked: Collection[Field]) -> tuple[Field, ...]:
     """The fields that were tracked when this inventory was last compared: others are stale in it, or missing."""
-    names = _remembered(database, f"tracked {inventory}")
-    return tuple(tracked) if names is None else tuple(field for field in tracked if field.name in names.split())
-
-
-def _remembered(database: Database, name: str) -> str | None:
-    rows = database.rows("SELECT value FROM meta WHERE name = $1", [name])
-    return str(rows[0][0]) if rows else None
-
-
-def _remember(database: Database, name: str, value: str) -> None:
-    if _remembered(database, name) != value:
-        database.rows("DELETE FROM meta WHERE name = $1", [name])
-        database.rows("INSERT INTO meta VALUES ($1, $2)", [name, value])
+    names = remembered(database, f"tracked {inventory}")
+    return tuple(tracked) if names is None else tuple(each for each in tracked if each.name in names.split())
 
 
 def _write_changes(database: Database, row: StagedSnapshot, tenant_id: str, *, current: str) -> None:
@@ -277,9 +308,9 @@ def _write_changes(database: Database, row: StagedSnapshot, tenant_id: str, *, c
     removed = f"n.change_type = {literal(ChangeType.REMOVED)}"
     changed = f"n.change_type = {literal(ChangeType.CHANGED)}"
     record = ", ".join(
-        f"CASE WHEN {removed} THEN b.{field.column} ELSE c.{field.column} END AS {field.column}" for field in FIELDS
+        f"CASE WHEN {removed} THEN b.{each.column} ELSE c.{each.column} END AS {each.column}" for each in FIELDS
     )
-    before = ", ".join(f'"{field.name}": b.{field.column}' for field in FIELDS)
+    before = ", ".join(f'"{each.name}": b.{each.column}' for each in FIELDS)
     statuses = ", ".join(literal(status) for status in END_OF_SUPPORT_STATUSES)
     event_id = event_id_expression("$tenant", "$snapshot", "change_type", "$inventory", *KEY_COLUMNS.split(", "))
     database.rows(
@@ -332,7 +363,10 @@ def _write_snapshot(database: Database, row: StagedSnapshot) -> StagedSnapshot:
         f"INSERT INTO snapshots ({', '.join(SNAPSHOT_COLUMNS)}) VALUES ({placeholders})",
         [getattr(row, name) for name in SNAPSHOT_COLUMNS],
     )
-    database.rows("UPDATE position SET last_snapshot = $1, last_sequence = $2", [row.snapshot_no, row.sequence_after])
+    database.rows(
+        "UPDATE position SET last_snapshot = $1, last_sequence = $2, last_alert = $3",
+        [row.snapshot_no, row.sequence_after, row.alert_after],
+    )
     return row
 
 

@@ -40,7 +40,10 @@ BASELINE_DISK_SHARE: Final = 0.5
 SNAPSHOT_DISK_SHARE: Final = 0.1
 """The same for later snapshots."""
 
-SCRATCH_TABLES: Final = ("meta", "position", "devices", "software", "contents", "missing_devices", "held", "snapshots")
+SCRATCH_TABLES: Final = (
+    "meta", "position", "devices", "software", "contents", "missing_devices", "held", "snapshots", "first_seen",
+    "crossings",
+)  # fmt: skip
 """What a scratch state copies into memory; the inventory is read where it is."""
 
 
@@ -140,6 +143,23 @@ class State:
         for block in self._engine.blocks(journal.CHANGES, [snapshot.epoch, begin, end], FETCH_ROWS):
             yield from journal.as_changes(block, snapshot, tenant_id)
 
+    def alerts(self, snapshot: StagedSnapshot, *, after: int, limit: int) -> Iterator[dict[str, Any]]:
+        """Alerts of a snapshot beyond number `after`, at most `limit`, in order, as `EndOfSupportAlert` mappings."""
+        tenant_id = self.tenant_id()
+        begin = max(after, snapshot.alert_before)
+        end = min(begin + limit, snapshot.alert_after)
+        if begin < end:
+            for block in self._engine.blocks(journal.ALERTS, [snapshot.epoch, begin, end], FETCH_ROWS):
+                yield from journal.as_alerts(block, snapshot, tenant_id)
+
+    def alert_upto(self, snapshot: StagedSnapshot, sequence: int) -> int:
+        """The number of the last alert of a snapshot that a change up to a sequence raised, or of the last before."""
+        return journal.alert_upto(self._engine, snapshot, sequence)
+
+    def alert_types(self, snapshot: StagedSnapshot) -> dict[str, int]:
+        """How many alerts of each type a snapshot has, where it has any."""
+        return journal.alert_types(self._engine, snapshot) if snapshot.alerts else {}
+
     def holds(self) -> list[Hold]:
         """What the guard holds: a row for each inventory, reason and snapshot since which it does, oldest first."""
         return journal.holds(self._engine)
@@ -188,7 +208,15 @@ class State:
             (journal.numbered_snapshot(self._engine, checkpoint.sealed + more) if checkpoint else None)
             for more in (0, 1)
         )
-        found = standing(position, checkpoint, tenant_id=self.tenant_id(), sealed=sealed, unsealed=unsealed)
+        alert_upto = self.alert_upto(unsealed, checkpoint.sequence) if checkpoint and unsealed else 0
+        found = standing(
+            position,
+            checkpoint,
+            tenant_id=self.tenant_id(),
+            sealed=sealed,
+            unsealed=unsealed,
+            alert_upto=alert_upto,
+        )
         stop_unless_fine(found, position, checkpoint, self._path)
         if checkpoint is not None and found is Standing.WITHIN:
             self.confirm(checkpoint)
@@ -197,8 +225,9 @@ class State:
     def confirm(self, checkpoint: Checkpoint) -> None:
         """Note that Kafka has committed everything up to a checkpoint."""
         self._engine.rows(
-            "UPDATE position SET published_sequence = $1, published_snapshot = $2, published_at = $3",
-            [checkpoint.sequence, checkpoint.sealed, checkpoint.written_at],
+            "UPDATE position SET published_sequence = $1, published_snapshot = $2, published_at = $3,"
+            " published_alert = $4",
+            [checkpoint.sequence, checkpoint.sealed, checkpoint.written_at, checkpoint.alert_sequence],
         )
 
     # ---- staging
@@ -249,13 +278,22 @@ class State:
         self._engine.checkpoint()
         return staged
 
-    def approve_held(self, *, now: datetime) -> list[StagedSnapshot]:
+    def approve_held(self, rules: StagingRules, *, now: datetime) -> list[StagedSnapshot]:
         """Stage everything that the guard holds as REMOVED, reason APPROVED: a snapshot of its own an inventory."""
         occasion = Occasion(now, now, engine.NAME)
         with self._engine.transaction():
-            staged = [staging.approve(self._engine, inventory, occasion) for inventory in Inventory]
+            staged = [staging.approve(self._engine, inventory, rules, occasion) for inventory in Inventory]
         self._engine.checkpoint()
         return [snapshot for snapshot in staged if snapshot is not None]
+
+    def stage_due_alerts(self, inventory: Inventory, rules: StagingRules, *, now: datetime) -> StagedSnapshot | None:
+        """Stage the alerts that a new day brings without a new snapshot, as a snapshot of their own; None: no alert."""
+        occasion = Occasion(now, now, engine.NAME, stores=not self._scratch)
+        with self._engine.transaction():
+            staged = staging.stage_due_alerts(self._engine, inventory, rules, occasion)
+        if staged is not None:
+            self._engine.checkpoint()
+        return staged
 
     def discard_held(self) -> int:
         """Take what is held as missing data: nothing is removed, and the next snapshot is judged afresh.

@@ -28,10 +28,11 @@ def rebaseline(database: Database, checkpoint: Checkpoint | None) -> int:
     """
     for table in ("inventory", "contents", "held", "missing_devices"):
         database.rows(f"DELETE FROM {table}")
-    database.rows("DELETE FROM meta WHERE name LIKE 'tracked %'")
+    database.rows("DELETE FROM meta WHERE name LIKE 'tracked %' OR name LIKE 'alerts day %'")
     epoch, snapshot = (checkpoint.epoch, checkpoint.sealed) if checkpoint else (0, 0)
     database.rows(
         "UPDATE position SET epoch = greatest(epoch, $1) + 1, last_sequence = 0, published_sequence = 0,"
+        " last_alert = 0, published_alert = 0,"
         " last_snapshot = greatest(last_snapshot, $2), published_snapshot = greatest(last_snapshot, $2),"
         " epoch_snapshot = greatest(last_snapshot, $2)",
         [epoch, snapshot],

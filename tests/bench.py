@@ -120,7 +120,18 @@ class Bench:
         )
         return {row[:4]: row[4] for row in rows}
 
-    def checkpoint(self, staged: StagedSnapshot, *, sequence: int | None = None, sealed: bool = True) -> Checkpoint:
+    def alerts(self, staged: StagedSnapshot) -> list[Record]:
+        """All alerts of a staged snapshot."""
+        return list(self.state.alerts(staged, after=0, limit=10**9))
+
+    def due(self, days: int, *, rules: StagingRules | None = None) -> StagedSnapshot | None:
+        """So many days after the last snapshot a poll finds nothing new: what the dates alone raise."""
+        now = START + timedelta(hours=6 * self.number, days=days)
+        return self.state.stage_due_alerts(Inventory.CPE, rules or staging_rules(self.rules), now=now)
+
+    def checkpoint(
+        self, staged: StagedSnapshot, *, sequence: int | None = None, sealed: bool = True, alert: int | None = None
+    ) -> Checkpoint:
         """The checkpoint that rides with the last batch of a snapshot, or with an earlier one."""
         return Checkpoint(
             transactional_id="mde",
@@ -131,6 +142,7 @@ class Bench:
             snapshot_id=staged.snapshot_id,
             written_at=1_800_000_000_000,
             connector_version=staged.connector_version,
+            alert_sequence=staged.alert_after if alert is None else alert,
         )
 
 

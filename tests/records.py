@@ -55,10 +55,16 @@ ALERT: dict[str, Any] = {
     "thresholdDays": 0,
     "eventId": None,
     "changeType": None,
+    "decidedBy": "date",
     "isEndOfSupport": False,
     "entraTenantId": TENANT,
     "inventory": "NON_CPE",
     **RECORD,
+    "productFirstSeenAt": OBSERVED - 86_400_000,
+    "versionFirstSeenAt": OBSERVED,
+    "newToOrganisation": False,
+    "devicesWithVersion": 2**40,
+    "detectionLagSeconds": 28_155_165,
     "snapshotId": "non_cpe-20261123T080000Z",
     "observedAt": OBSERVED,
     "emittedAt": OBSERVED + 1,
@@ -103,6 +109,7 @@ CHECKPOINT = Checkpoint(
     snapshot_id="cpe-20261123T080000Z",
     written_at=OBSERVED + 90_501,
     connector_version="0.1.0",
+    alert_sequence=5,
 )
 
 CLAIM = Checkpoint(

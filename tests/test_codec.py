@@ -98,7 +98,15 @@ def test_decoding_gives_back_what_was_given_with_times_as_datetimes(kind: str) -
     """`decode` is the inverse of encoding; a time is an aware datetime in UTC."""
     times = {
         name: datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=EXAMPLES[kind][name])
-        for name in ("observedAt", "emittedAt", "generatedAt", "startedAt", "finishedAt")
+        for name in (
+            "observedAt",
+            "emittedAt",
+            "generatedAt",
+            "startedAt",
+            "finishedAt",
+            "productFirstSeenAt",
+            "versionFirstSeenAt",
+        )
         if name in EXAMPLES[kind]
     }
     marker: dict[str, Any] = {"shortenedFields": []} if kind in MARKED else {}
@@ -187,7 +195,7 @@ def test_a_report_lies_under_its_tenant(status: str, finished: int | None, time:
 @pytest.mark.parametrize(
     ("checkpoint", "name", "kind", "time"),
     [
-        (CHECKPOINT, f"{CHECKPOINT.transactional_id}/1/{2**40}/17", "checkpoint", "2026-11-23T08:01:30.501Z"),
+        (CHECKPOINT, f"{CHECKPOINT.transactional_id}/1/{2**40}/5/17", "checkpoint", "2026-11-23T08:01:30.501Z"),
         (CLAIM, "0123456789abcdef0123456789abcdef", "claim", "2026-11-23T08:00:00.000Z"),
     ],
     ids=["checkpoint", "claim"],
@@ -534,6 +542,7 @@ def test_a_checkpoint_of_another_version_is_read() -> None:
         "writtenAt": CHECKPOINT.written_at,
         "connectorVersion": "0.1.0",
         "claim": None,
+        "alertSequence": 5,
         "added": "later",
     }
     schema = load("checkpoint")

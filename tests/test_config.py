@@ -44,7 +44,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     },
     "diff": {"baseline": "silent", "pair_versions": True, "ignore_fields": ()},
     "guard": {"max_removed_share": 0.15, "min_removed": 100, "missing_device_snapshots": 2},
-    "alerts": {"enabled": True, "on_baseline": False, "date_thresholds_days": (90, 30, 7, 0)},
+    "alerts": {"enabled": True, "on_baseline": False, "date_thresholds_days": (90, 30, 7, 0), "severity": {}},
     "kafka": {
         "topic_prefix": "mde.software",
         "delivery": "exactly_once",
@@ -487,6 +487,8 @@ def test_an_unsecured_oauth_token_is_refused() -> None:
         ({"diff": {"ignore_fields": ["softwareName"]}}, "diff.ignore_fields"),
         ({"guard": {"max_removed_share": -0.1}}, "guard.max_removed_share"),
         ({"alerts": {"date_thresholds_days": [-1]}}, "alerts.date_thresholds_days.0"),
+        ({"alerts": {"severity": {"reached": "urgent"}}}, "alerts.severity.reached"),
+        ({"alerts": {"severity": {"removed": "low"}}}, "alerts.severity.removed.[key]"),
         ({"state": {"memory_limit_mib": 1}}, "state.memory_limit_mib"),
     ],
 )
@@ -494,6 +496,14 @@ def test_a_wrong_key_of_another_table_is_named(changed: dict[str, dict[str, Any]
     """One line, the key first."""
     found = problems(**changed)
     assert [line.partition(":")[0] for line in found] == [key]
+
+
+def test_a_severity_is_given_by_alert_type() -> None:
+    """As a table in the file, or one key at a time from the environment."""
+    given = {"installed": "high", "cleared": "low"}
+    environ = {f"MDE_INVENTORY_ALERTS__SEVERITY__{kind.upper()}": level for kind, level in given.items()}
+    assert config_of(alerts={"severity": given}).alerts.severity == given
+    assert config_of(environ).alerts.severity == given
 
 
 def test_the_transactional_id_is_made_of_tenant_and_prefix_and_stays() -> None:

@@ -52,7 +52,7 @@ def flattened(tables: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         for key, given in tables.items()
         for name, value in (
             flattened(given, f"{prefix}{key}.").items()
-            if isinstance(given, dict) and key != "client"
+            if isinstance(given, dict) and given and key != "client"
             else [(f"{prefix}{key}", given)]
         )
     }

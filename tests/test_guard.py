@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connector.model import Inventory
-from tests.bench import EASY, SLOW, START, Bench, brief, record, stamped
+from tests.bench import EASY, SLOW, START, Bench, brief, record, staging_rules, stamped
 from tests.estate import Estate
 from tests.oracle import Rules
 
@@ -30,7 +30,9 @@ def device(name: str, records: int = 5, *, group: int | None = 1, begin: int = 0
 
 def approve(bench: Bench) -> list[Record]:
     """A person approves what is held: the oracle agrees with what is staged."""
-    (staged,) = bench.state.approve_held(now=START + timedelta(hours=6 * bench.number, minutes=2))
+    (staged,) = bench.state.approve_held(
+        staging_rules(bench.rules), now=START + timedelta(hours=6 * bench.number, minutes=2)
+    )
     changes = bench.changes(staged)
     assert changes == stamped(bench.model.approve(staged.snapshot_id), staged)
     bench.agree(staged, current={})
@@ -320,7 +322,7 @@ def test_approved_removals_are_published_as_a_snapshot_of_their_own(tmp_path: Pa
         assert (approval.previous_snapshot_id, approval.generated_at) == (held.snapshot_id, held.generated_at)
         assert bench.stage(device("a", 2)).changes == 0
         assert bench.stage(device("a", 3)).added == 1
-        assert bench.state.approve_held(now=START) == []
+        assert bench.state.approve_held(staging_rules(bench.rules), now=START) == []
 
 
 def test_discarded_removals_stay_in_the_inventory_and_are_judged_anew(tmp_path: Path) -> None:

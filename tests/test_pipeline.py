@@ -187,7 +187,7 @@ def test_an_empty_snapshot_is_refused(tenant: Tenant) -> None:
 
 
 def test_a_dry_run_hands_out_every_change(tenant: Tenant) -> None:
-    """What is shown is what the poll then publishes, but for the time of staging."""
+    """What is shown is what the poll then publishes, changes and then alerts, but for the time of staging."""
     tenant.poll()
     tenant.simulator.advance()
     shown: list[dict[str, Any]] = []
@@ -196,7 +196,10 @@ def test_a_dry_run_hands_out_every_change(tenant: Tenant) -> None:
     (real,) = tenant.poll()
     published = tenant.published(Topic.CHANGES)
     assert (dry.outcome, dry.added, dry.removed, dry.changed) == ("dry_run", real.added, real.removed, real.changed)
-    assert [change["eventId"] for change in shown] == [change["eventId"] for change in published]
+    alerts = [event for event in shown if "alertId" in event]
+    assert [change["eventId"] for change in shown[: -len(alerts)]] == [change["eventId"] for change in published]
+    assert {alert["alertId"] for alert in alerts} == {alert["alertId"] for alert in tenant.published(Topic.ALERTS)}
+    assert len(alerts) == dry.alerts == real.alerts == sum(real.alert_types.values()) > 0
 
 
 def test_the_seconds_of_all_steps_are_told(tenant: Tenant) -> None:

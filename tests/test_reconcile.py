@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,9 +22,13 @@ if TYPE_CHECKING:
 FINE = {Standing.EMPTY, Standing.CURRENT, Standing.WITHIN, Standing.BEFORE}
 
 
-def checkpoint(epoch: int, sequence: int, sealed: int, snapshot_id: str | None, tenant: str = TENANT) -> Checkpoint:
+def checkpoint(
+    epoch: int, sequence: int, sealed: int, snapshot_id: str | None, tenant: str = TENANT, alert: int = 0
+) -> Checkpoint:
     """A checkpoint at any place."""
-    return Checkpoint("mde", tenant, epoch, sequence, sealed, snapshot_id, 1_800_000_000_000, "0.1.0")
+    return Checkpoint(
+        "mde", tenant, epoch, sequence, sealed, snapshot_id, 1_800_000_000_000, "0.1.0", alert_sequence=alert
+    )
 
 
 @pytest.fixture
@@ -37,6 +42,20 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
         yield opened
 
 
+@pytest.fixture
+def alerting(tmp_path: Path) -> Iterator[Bench]:
+    """Three snapshots: three changes, two of which raise alerts 1 and 2; a day's alerts 3 to 5; a change, alert 6."""
+    dated = [record("d", name, endOfSupportDate="2026-12-01") for name in "xyz"]
+    ended = [record("d", name, endOfSupportStatus=status) for name, status in (("a", "EOS Version"), ("b", None),
+             ("c", "EOS Software"))]  # fmt: skip
+    with Bench(tmp_path) as opened:
+        opened.stage(dated)
+        opened.stage([*dated, *ended])
+        assert opened.due(7)
+        opened.take(opened.snapshot([*dated, *ended[1:]]))
+        yield opened
+
+
 def staged(bench: Bench) -> list[StagedSnapshot]:
     """The snapshots, oldest first."""
     return bench.state.recent_snapshots(100)[::-1]
@@ -46,9 +65,17 @@ def places(bench: Bench) -> list[Checkpoint]:
     """Every checkpoint that publishing this file's snapshots batch by batch can leave, in order."""
     found = []
     for snapshot in staged(bench):
-        first = snapshot.first_sequence or 1
-        found += [bench.checkpoint(snapshot, sequence=sequence, sealed=False)
-                  for sequence in range(first, snapshot.last_sequence or 0)]  # fmt: skip
+        first, last = snapshot.first_sequence or 1, snapshot.last_sequence or 0
+        events = {change["eventId"]: change["sequence"] for change in bench.changes(snapshot)}
+        raised = [events.get(alert["eventId"], last + 1) for alert in bench.alerts(snapshot)]
+        before = snapshot.alert_after - len(raised)
+        for sequence in range(first, last):
+            alert = before + sum(each <= sequence for each in raised)
+            found.append(bench.checkpoint(snapshot, sequence=sequence, sealed=False, alert=alert))
+        # Alerts without a change come after all changes; the last of them rides with the seal.
+        begin = before + sum(each <= last for each in raised)
+        found += [bench.checkpoint(snapshot, sealed=False, alert=alert)
+                  for alert in range(begin if events else begin + 1, snapshot.alert_after)]  # fmt: skip
         found.append(bench.checkpoint(snapshot))
     return found
 
@@ -80,6 +107,47 @@ def test_a_checkpoint_within_what_is_pending_is_where_to_publish_on(bench: Bench
         position = bench.state.reconcile(there)
         assert (position.published_sequence, position.published_snapshot) == (there.sequence, there.sealed)
         assert position.published_at == there.written_at
+
+
+def test_a_checkpoint_between_two_alerts_is_where_to_publish_on(alerting: Bench) -> None:
+    """Alerts ride with their changes; those without a change follow, batch by batch."""
+    found = [(each.sequence, each.alert_sequence, each.sealed) for each in places(alerting)]
+    assert found == [(0, 0, 1), (1, 1, 1), (2, 1, 1), (3, 2, 2), (3, 3, 2), (3, 4, 2), (3, 5, 3), (4, 6, 4)]
+    for there in places(alerting):
+        position = alerting.state.reconcile(there)
+        assert (position.published_sequence, position.published_alert, position.published_snapshot) == (
+            there.sequence, there.alert_sequence, there.sealed,
+        )  # fmt: skip
+    assert alerting.state.position().drained
+
+
+@pytest.mark.parametrize(
+    ("there", "snapshot"),
+    [((1, 0, 1), 1), ((1, 2, 1), 1), ((2, 2, 1), 1), ((3, 2, 1), 1), ((3, 1, 2), 1), ((3, 5, 2), 2), ((4, 5, 3), 3)],
+)
+def test_a_checkpoint_whose_alerts_do_not_fit_its_changes_stops(
+    there: tuple[int, int, int], snapshot: int, alerting: Bench
+) -> None:
+    """Another copy of the file was published from, or an alert was published without its change."""
+    sequence, alert, sealed = there
+    named = staged(alerting)[snapshot].snapshot_id
+    with pytest.raises(StateError, match="does not fit"):
+        alerting.state.reconcile(checkpoint(1, sequence, sealed, named, alert=alert))
+
+
+@pytest.mark.parametrize(("alert", "error"), [(7, StateBehindCheckpoint), (5, CheckpointLost)])
+def test_alerts_ahead_of_the_file_or_behind_it_stop(alert: int, error: type[StateError], alerting: Bench) -> None:
+    """As changes do."""
+    last = places(alerting)[-1]
+    alerting.state.confirm(last)
+    with pytest.raises(error, match=r"alert \d, snapshot"):
+        alerting.state.reconcile(replace(last, alert_sequence=alert))
+
+
+def test_a_checkpoint_of_a_connector_without_alerts_is_understood(bench: Bench) -> None:
+    """It gives no number of alerts, which is none; and the file it left has none."""
+    last = replace(places(bench)[-1], alert_sequence=0)
+    assert bench.state.reconcile(last).drained
 
 
 @pytest.mark.parametrize("known", [None, 0, 1])
@@ -155,14 +223,15 @@ def test_a_checkpoint_of_another_tenant_stops(bench: Bench) -> None:
 @given(
     steps=st.lists(st.integers(0, 2), min_size=1, max_size=4),
     noted=st.integers(0, 10),
-    there=st.none() | st.tuples(st.integers(0, 3), st.integers(0, 8), st.integers(0, 6), st.integers(0, 5)),
+    there=st.none()
+    | st.tuples(st.integers(0, 3), st.integers(0, 8), st.integers(0, 6), st.integers(0, 5), st.integers(0, 5)),
     epochs=st.integers(1, 2),
 )
 @SLOW
 def test_every_combination_is_exactly_one_row_of_the_table(
     steps: list[int],
     noted: int,
-    there: tuple[int, int, int, int] | None,
+    there: tuple[int, int, int, int, int] | None,
     epochs: int,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
@@ -172,14 +241,17 @@ def test_every_combination_is_exactly_one_row_of_the_table(
             if epoch:
                 bench.state.rebaseline()
             for size in (1, *(sum(steps[: end + 1]) + 1 for end in range(len(steps)))):
-                bench.take(bench.snapshot([record("d", f"{number}") for number in range(size)]))
+                statuses = (None, "EOS Version", "EOS Software")
+                bench.take(bench.snapshot(
+                    [record("d", f"{number}", endOfSupportStatus=statuses[number % 3]) for number in range(size)]
+                ))  # fmt: skip
         own = [place for place in places(bench) if place.epoch == epochs]
         if noted:
             bench.state.confirm(own[min(noted, len(own)) - 1])
         position = bench.state.position()
         possible = own[min(noted, len(own)) - 1 if noted else 0 :]
         names = [snapshot.snapshot_id for snapshot in staged(bench)]
-        found = there and checkpoint(*there[:3], names[min(there[3], len(names) - 1)])
+        found = there and checkpoint(*there[:3], names[min(there[3], len(names) - 1)], alert=there[4])
         candidates = [(found, _fits(found, possible, position))] + [(place, True) for place in possible[:2]]
         for candidate, fine in candidates:
             row = _row(bench, candidate)
@@ -197,19 +269,23 @@ def _fits(found: Checkpoint | None, possible: list[Checkpoint], position: Positi
     nothing_published = position.published_sequence == 0 and position.published_snapshot == position.epoch_snapshot
     if found is None or found.epoch < position.epoch:
         return nothing_published
-    begins_here = (found.epoch, found.sequence, found.sealed) == (position.epoch, 0, position.epoch_snapshot)
+    begins_here = (found.epoch, found.sequence, found.alert_sequence, found.sealed) == (
+        position.epoch, 0, 0, position.epoch_snapshot,
+    )  # fmt: skip
     return found in possible or (nothing_published and begins_here)
 
 
 def _row(bench: Bench, candidate: Checkpoint | None) -> Standing:
     snapshots = {snapshot.snapshot_no: snapshot for snapshot in staged(bench)}
     sealed = candidate.sealed if candidate else -1
+    unsealed = snapshots.get(sealed + 1)
     return standing(
         bench.state.position(),
         candidate,
         tenant_id=TENANT,
         sealed=snapshots.get(sealed),
-        unsealed=snapshots.get(sealed + 1),
+        unsealed=unsealed,
+        alert_upto=bench.state.alert_upto(unsealed, candidate.sequence) if candidate and unsealed else 0,
     )
 
 

@@ -36,7 +36,7 @@ def poll(
     """Poll once: fetch the export, stage what changed, publish it."""
     exit_code = 0
     with context.obj.assembly(console.FetchProgress()) as assembly, stopped_by_signals(assembly.stop):
-        show = None if as_json else console.print_change
+        show = None if as_json else console.print_event
         for result in assembly.pipeline.dry_run(show) if dry_run else assembly.pipeline.poll():
             if as_json:
                 console.print_json(result.as_json())

@@ -30,7 +30,10 @@ pytestmark = [pytest.mark.broker, pytest.mark.interop]
 
 READER = Path(__file__).parent / "java_reader.py"
 READER_SECONDS_MAX = 120
-TIMES = {"observedAt", "emittedAt", "generatedAt", "startedAt", "finishedAt", "writtenAt"}
+TIMES = {
+    "observedAt", "emittedAt", "generatedAt", "startedAt", "finishedAt", "writtenAt", "productFirstSeenAt",
+    "versionFirstSeenAt",
+}  # fmt: skip
 NULLS: dict[str, Any] = {name: None for name in RECORD if not isinstance(RECORD[name], list)}
 ODD = "NUL \0, ESC \x1b, שלום, \u202ertl, 😀👩‍👩‍👧, 𐍈, \ufeff, \uffff, '\"\\\r\n"
 
@@ -54,6 +57,7 @@ def checkpoint_record(checkpoint: Checkpoint) -> dict[str, Any]:
         "writtenAt": checkpoint.written_at,
         "connectorVersion": checkpoint.connector_version,
         "claim": checkpoint.claim,
+        "alertSequence": checkpoint.alert_sequence,
     }
 
 
