@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Self
 from connector.alerts import AlertRules
 from connector.auth import Tokens
 from connector.codec import Codec, message_bytes_max_of
+from connector.failures import Reporter
 from connector.guard import GuardRules
 from connector.model import Inventory, NoProgress, Topic
 from connector.pipeline import Pipeline
@@ -28,6 +29,7 @@ from connector.transport import Transport
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from connector.config import Config
     from connector.model import Progress
@@ -46,6 +48,7 @@ class Assembly:
         stop: set to end a poll between two calls or batches.
         clock: now, in UTC.
         kafka_seconds_max: how long recovering, or publishing a batch, may take; a minute at most.
+        rejected: where unreadable lines are set aside; beside the state file where it is not given.
     """
 
     def __init__(
@@ -57,12 +60,14 @@ class Assembly:
         stop: threading.Event | None = None,
         clock: Callable[[], datetime] | None = None,
         kafka_seconds_max: float = TRANSACTION_SECONDS_MAX,
+        rejected: Path | None = None,
     ) -> None:
         self.config = config
         self.stop = stop or threading.Event()
         self._progress = progress or NoProgress()
         self._prompt = prompt
         self._kafka_seconds_max = kafka_seconds_max
+        self._rejected = rejected or config.state.rejected_path
         self.clock = clock or now
         self._made = ExitStack()
 
@@ -76,6 +81,11 @@ class Assembly:
     def inventories(self) -> tuple[Inventory, ...]:
         """The exports that are polled, in order."""
         return (Inventory.CPE, Inventory.NON_CPE) if self.config.source.include_non_cpe else (Inventory.CPE,)
+
+    @property
+    def stale_after(self) -> timedelta:
+        """How old the newest generation may be before the export is stale."""
+        return timedelta(hours=self.config.poll.stale_after_hours)
 
     def topic(self, topic: Topic) -> str:
         """The full name of a topic."""
@@ -125,7 +135,7 @@ class Assembly:
             transport=self.transport,
             staging=self.config.state.staging_path,
             limits=self.config.state.limits_path,
-            rejected=self.config.state.rejected_path,
+            rejected=self._rejected,
             progress=self._progress,
             clock=self.clock,
             stop=self.stop,
@@ -220,6 +230,7 @@ class Assembly:
             rules=self.rules,
             inventories=self.inventories,
             journal_retention=timedelta(days=self.config.state.journal_retention_days),
+            reporter=Reporter(self.publisher.publish_reports, stale_after=self.stale_after, clock=self.clock),
             clock=self.clock,
         )
 

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from connector import schemas
+from connector import failures, schemas
 from connector.auth import claims_of, explain_denial
 from connector.errors import ConnectorError, SourceDenied
 from connector.model import Topic
@@ -93,6 +93,11 @@ def status(assembly: Assembly, state: State, *, at: datetime) -> dict[str, Any]:
             for inventory, snapshot in latest.items()
             if snapshot
         },
+        "stale": [
+            inventory.value
+            for inventory, snapshot in latest.items()
+            if snapshot and failures.is_stale(snapshot, stale_after=assembly.stale_after, at=at)
+        ],
         "held": held(state),
         "snapshots": [
             {

@@ -26,7 +26,7 @@ from connector import schemas
 from connector.errors import ConfigError, EncodingError
 from connector.fitting import EPOCH, MILLISECOND, TEXT_BYTES_STEPS, Shape, key_part, problems, shortened, shown, unfit
 from connector.identity import event_id
-from connector.model import Checkpoint, Message, Topic
+from connector.model import Checkpoint, Message, SnapshotStatus, Topic
 from connector.registry import value_subject
 from connector.telemetry import logger
 
@@ -45,6 +45,9 @@ SPECVERSION: Final = ("ce_specversion", b"1.0")
 CONTENT_TYPE: Final = ("content-type", b"application/avro")
 TYPE_PREFIX: Final = "mde.software"
 SHORTENED: Final = "shortenedFields"
+
+UNSEALED: Final = (SnapshotStatus.FAILED, SnapshotStatus.STALE)
+"""Statuses that the same snapshot, or an unknown one, may have more than once: their time is part of their id."""
 
 LIBRDKAFKA_BYTES_MAX: Final = 1_000_000
 """librdkafka's own default of message.max.bytes; the broker's is a little larger."""
@@ -124,6 +127,8 @@ class Codec:
         """A `SnapshotReport`: all its fields; times are milliseconds since 1970."""
         value = self._reports.value(report)
         name = f"{report['epoch']}/{report['snapshotId']}/{report['status']}"
+        if report["status"] in UNSEALED:
+            name += f"/{report['finishedAt']}"
         at = report["startedAt"] if report["finishedAt"] is None else report["finishedAt"]
         event = _Event(name, f"snapshot.{report['status']}", at, key_part(report["snapshotId"]).encode())
         return self._message(self._reports.topic, self._tenant_id.encode(), value, event)

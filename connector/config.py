@@ -18,6 +18,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSetti
 
 from connector import config_values
 from connector.config_problems import lines_of
+from connector.config_values import CLOUDS, OWNED_CLIENT_KEYS
 from connector.errors import ConfigError
 from connector.fields import ATTRIBUTE_FIELDS
 
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
 PREFIX: Final = "MDE_INVENTORY_"
 CONFIG_VARIABLE: Final = "MDE_INVENTORY_CONFIG"
 DEFAULT_FILE: Final = "connector.toml"
-CLOUDS: Final = config_values.CLOUDS
-OWNED_CLIENT_KEYS: Final = config_values.OWNED_CLIENT_KEYS
 
 HttpsUrl = Annotated[str, AfterValidator(config_values.https_url)]
 Host = Annotated[str, AfterValidator(config_values.host)]
@@ -112,6 +111,7 @@ class PollConfig(Table):
     """`[poll]`: when to poll."""
 
     interval_seconds: int = Field(default=3600, ge=1, le=604_800)
+    stale_after_hours: int = Field(default=24, ge=1, le=8_760)
 
 
 class StateConfig(Table):
@@ -300,9 +300,9 @@ def find(path: Path | None, environ: Mapping[str, str] = os.environ) -> Path:
     Raises:
         ConfigError: it does not exist.
     """
-    named = path or (Path(environ[CONFIG_VARIABLE]) if environ.get(CONFIG_VARIABLE) else None)
-    found = named or Path(DEFAULT_FILE)
+    found = path or Path(environ.get(CONFIG_VARIABLE) or DEFAULT_FILE)
     if not found.is_file():
+        named = path or environ.get(CONFIG_VARIABLE)
         looked = f"{found}" if named else f"./{DEFAULT_FILE}, and neither --config nor ${CONFIG_VARIABLE} is given"
         raise ConfigError(
             f"no configuration file at {looked}",

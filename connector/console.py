@@ -213,7 +213,8 @@ def print_status(status: Mapping[str, Any]) -> None:
         f" {status['inventory']:,} records in {status['state']}"
     )
     for name, seconds in status["age_seconds"].items():
-        print_line(f"{name}: generated {age(seconds)} ago")
+        stale = "; STALE: no newer generation came, see poll.stale_after_hours" if name in status["stale"] else ""
+        print_line(f"{name}: generated {age(seconds)} ago{stale}", style="bold yellow" if stale else "")
     if status["held"]:
         print_held(status["held"])
 

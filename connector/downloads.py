@@ -6,6 +6,7 @@ is a snapshot: that is `files`.
 
 from __future__ import annotations
 
+import contextvars
 import re
 import threading
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -63,7 +64,8 @@ class Downloads:
             Stopped: asked to stop; everything under way was cut.
         """
         with ThreadPoolExecutor(self._gear.config.download_parallelism, thread_name_prefix="download") as threads:
-            waiting = {threads.submit(self._persist, link) for link in links}
+            # In a copy of this thread's context: what these threads log is the same tenant's.
+            waiting = {threads.submit(contextvars.copy_context().run, self._persist, link) for link in links}
             while waiting:
                 done, waiting = wait(waiting, timeout=GLANCE_SECONDS, return_when=FIRST_COMPLETED)
                 for future in done:

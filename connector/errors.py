@@ -29,14 +29,21 @@ A class exists only where a caller treats it differently. Only `service` catches
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar, Final
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 
 class ConnectorError(Exception):
-    """Root of all errors. `hint` says what to do; `retryable` whether doing nothing and trying again may help."""
+    """Root of all errors. `hint` says what to do; `retryable` whether doing nothing and trying again may help.
+
+    `generated_at` is the generation that a fetch was of, where it came so far as to know it.
+    """
 
     exit_code: ClassVar[int] = 1
     retryable: ClassVar[bool] = False
+    generated_at: datetime | None = None
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)
@@ -151,3 +158,7 @@ class Stopped(ConnectorError):
     """The stop event was set; a poll left between two calls or batches. Nothing is wrong."""
 
     exit_code = 0
+
+
+OUTAGES: Final = (SinkUnavailable, SinkRejected, EncodingError)
+"""What stops publishing, but neither fetching nor staging."""

@@ -99,6 +99,9 @@ class Files:
                 return generated_at, self._download(export)
             except _ChangedError as change:
                 log.warning("the fetch begins anew", inventory=inventory.value, reason=str(change))
+            except ConnectorError as error:
+                error.generated_at = generated_at
+                raise
         raise SnapshotIncomplete(
             f"the export changed {BEGINNINGS_MAX} times while it was fetched",
             hint="Nothing was staged. The next poll tries again.",

@@ -1,11 +1,12 @@
-"""Whether the polling lives and whether its data is fresh, in words: what `/healthz` and `/readyz` answer by.
+"""Whether a tenant's polling lives and its data is fresh, in words: what `/healthz` and `/readyz` answer by.
 
 Owns the limits of both. Pure: times are given, in seconds of a clock that nobody can set. Must not know HTTP, threads
 or what a poll does.
 
 Alive means that the polling thread moves; a liveness probe restarts the process where it does not. Ready means that
 the last poll ended well, or failed in a way that may pass while the last good one is no older than `READY_INTERVALS`
-intervals.
+intervals. Held removals and a stale export are told and do not make it unready: the polls are well, and no restart or
+reroute would change Defender's mind.
 """
 
 from __future__ import annotations
@@ -63,6 +64,8 @@ class Health:
         error: what the last poll failed with.
         pending: changes staged and not confirmed by Kafka; None before the first poll.
         held: removals that the guard holds, by inventory.
+        stale: whether the export's generation has not advanced for long, by inventory.
+        ended: why there will be no other poll, where there will be none.
     """
 
     ready_seconds_max: float
@@ -74,9 +77,13 @@ class Health:
     error: ConnectorError | None = None
     pending: int | None = None
     held: Mapping[str, int] = field(default_factory=dict)
+    stale: Mapping[str, bool] = field(default_factory=dict)
+    ended: str | None = None
 
     def stuck(self, now: float) -> str | None:
-        """What is wrong with the polling thread, if anything is."""
+        """What is wrong with the polling thread, if anything is. One that has ended cannot be stuck."""
+        if self.ended is not None:
+            return None
         if self.poll_began_at is not None:
             seconds = now - self.poll_began_at
             return f"a poll has been running for {seconds:.0f} s" if seconds > self.poll_seconds_max else None
@@ -87,6 +94,9 @@ class Health:
         """Why the data may not be fresh; nothing where it is."""
         if stuck := self.stuck(now):
             yield stuck
+        if self.ended is not None:
+            yield f"polling has ended, until a restart: {self.ended}"
+            return
         if self.error and not self.error.retryable:
             yield f"the last poll failed, and waiting will not mend it: {self.error}"
         if self.succeeded_at is None:
@@ -97,14 +107,9 @@ class Health:
         if age > self.ready_seconds_max:
             yield f"the last poll that ended well was {age:.0f} s ago"
 
-    def liveness(self, now: float) -> dict[str, Any]:
-        """The body of `/healthz`."""
-        stuck = self.stuck(now)
-        return {"alive": stuck is None, "reasons": [stuck] if stuck else []}
-
-    def readiness(self, now: float, *, stopping: bool) -> dict[str, Any]:
-        """The body of `/readyz`."""
-        reasons = [*(["stopping"] if stopping else []), *self.reasons(now)]
+    def readiness(self, now: float) -> dict[str, Any]:
+        """What `/readyz` tells of a tenant."""
+        reasons = list(self.reasons(now))
         return {
             "ready": not reasons,
             "reasons": reasons,
@@ -114,6 +119,7 @@ class Health:
             "last_error": _described(self.error) if self.error else None,
             "pending_changes": self.pending,
             "held_records": dict(self.held),
+            "stale": dict(self.stale),
         }
 
 

@@ -29,6 +29,11 @@ class Inventory(StrEnum):
         return self.value.lower()
 
 
+def snapshot_id_of(inventory: Inventory, generated_at: datetime) -> str:
+    """What the snapshot of a generation is called: `cpe-20261123T080000Z`."""
+    return f"{inventory.label}-{generated_at:%Y%m%dT%H%M%SZ}"
+
+
 class Method(StrEnum):
     """How a snapshot was fetched: gzip files behind pre-signed URLs, or JSON pages."""
 
@@ -77,6 +82,7 @@ class SnapshotStatus(StrEnum):
     COMPLETE = "COMPLETE"
     HELD = "HELD"
     FAILED = "FAILED"
+    STALE = "STALE"
 
 
 class Topic(StrEnum):

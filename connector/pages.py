@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote
 
 from connector.api import Call
-from connector.errors import SnapshotIncomplete
+from connector.errors import ConnectorError, SnapshotIncomplete
 from connector.files import FUTURE_MAX
 from connector.limits import Endpoint
 from connector.lines import Page
@@ -85,6 +85,9 @@ class Pages:
                 return walk if walk.go(newer_than) else None
             except _ChangedError as change:
                 log.warning("the walk begins anew", inventory=inventory.value, reason=str(change))
+            except ConnectorError as error:
+                error.generated_at = walk.generated_at
+                raise
         raise SnapshotIncomplete(
             f"the generation changed in the middle of {WALKS_MAX} walks through the pages",
             hint="Nothing was staged. The next poll tries again.",

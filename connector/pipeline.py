@@ -8,16 +8,18 @@
     5. seal      the last batch of a snapshot carries its report
 
 Owns that order and what a poll answers. An outage of Kafka stops steps 0, 1, 4 and 5 only: what is fetched is staged
-all the same, for the export keeps no history, and the backlog is drained in order once Kafka is back.
+all the same, for the export keeps no history, and the backlog is drained in order once Kafka is back. What stops step 2
+or 3 is reported, once, beside what is published.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from connector.errors import EncodingError, SinkRejected, SinkUnavailable, SourceMalformed
+from connector.errors import OUTAGES, SourceMalformed
+from connector.failures import FAILURES
 from connector.telemetry import logger
 
 if TYPE_CHECKING:
@@ -26,15 +28,13 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
     from connector.errors import ConnectorError
+    from connector.failures import Reporter
     from connector.model import Inventory, Snapshot
     from connector.publisher import Publisher
     from connector.source import Source
     from connector.state import StagedSnapshot, StagingRules, State
 
 log = logger(__name__)
-
-OUTAGES: Final = (SinkUnavailable, SinkRejected, EncodingError)
-"""What stops publishing, but neither fetching nor staging."""
 
 Outcome = Literal["published", "staged", "unchanged", "held", "dry_run"]
 OUTCOMES: Final[tuple[Outcome, ...]] = ("published", "staged", "unchanged", "held", "dry_run")
@@ -49,7 +49,9 @@ class PollResult:
         outcome: `published`; `staged` (safe in the state file, Kafka not available); `unchanged` (the generation has
             not advanced); `held` (published, but removals wait for a person); `dry_run`.
         baseline: records taken as the baseline; published only with `diff.baseline = "emit"`.
-        held: removals that the guard holds.
+        held: removals that the guard began to hold with this snapshot.
+        holding: removals that the guard holds now, whichever snapshot they are held since.
+        stale: whether the generation has not advanced for `poll.stale_after_hours`.
         published: changes confirmed by Kafka in this poll, a drained backlog included.
         alert_types: alerts staged in this poll, by type.
         duration_seconds: of the whole poll of this inventory.
@@ -76,6 +78,8 @@ class PollResult:
     fetched_bytes: int = 0
     generated_at: datetime | None = None
     pending: int = 0
+    holding: int = 0
+    stale: bool = False
     duration_seconds: float = 0.0
     stages: dict[str, float] = field(default_factory=dict)
     outage: ConnectorError | None = None
@@ -129,6 +133,7 @@ class Pipeline:
         rules: `[diff]`, `[guard]` and `state.max_pending`.
         inventories: which exports to poll, in order.
         journal_retention: how long past changes are kept.
+        reporter: tells of failed polls and stale exports.
         clock: now, in UTC.
     """
 
@@ -142,6 +147,7 @@ class Pipeline:
         rules: StagingRules,
         inventories: Sequence[Inventory],
         journal_retention: timedelta,
+        reporter: Reporter,
         clock: Callable[[], datetime],
     ) -> None:
         self._open_state = open_state
@@ -150,6 +156,7 @@ class Pipeline:
         self._rules = rules
         self._inventories = tuple(inventories)
         self._journal_retention = journal_retention
+        self._reporter = reporter
         self._clock = clock
         self._publisher = publisher
 
@@ -221,6 +228,7 @@ class Pipeline:
             self._publisher.recover(state)
             watch.lap("recover")
             drained = self._publisher.drain(state)
+            self._publisher.publish_reports(state)
         except OUTAGES as error:
             log.warning("Kafka is not available, the poll goes on without it", error=str(error), hint=error.hint)
             watch.lap("recover")
@@ -233,37 +241,36 @@ class Pipeline:
     ) -> PollResult:
         """Steps 2 to 5 for one inventory."""
         started_at = self._clock()
-        snapshot = self._fetch(state, inventory, watch)
-        if snapshot is None:
-            dated = state.stage_due_alerts(inventory, self._rules, now=self._clock())
-            if dated is None:
-                return self._nothing_new(state, inventory, watch, outage, drained)
-            staged = dated
-        else:
-            staged = self._stage(state, snapshot, started_at, watch, keep=True)
+        snapshot = staged = None
+        try:
+            snapshot = self._fetch(state, inventory, watch)
+            if snapshot is None:
+                staged = state.stage_due_alerts(inventory, self._rules, now=self._clock())
+            else:
+                staged = self._stage(state, snapshot, started_at, watch, keep=True)
+        except FAILURES as error:
+            self._reporter.failed(state, inventory, error, snapshot=snapshot, begun_at=started_at, reach=outage is None)
+            raise
+        self._reporter.succeeded(state, inventory, advanced=snapshot is not None)
+        if snapshot is not None:
             self._source.discard(snapshot)
         before = state.position().published_sequence
-        if outage is None:
+        if staged is not None and outage is None:
             try:
                 self._publisher.drain(state)
             except OUTAGES as error:
                 log.warning("staged, but not published", error=str(error), hint=error.hint)
                 outage = error
             watch.lap("publish")
+        stale = snapshot is None and self._reporter.unchanged(
+            state, inventory, begun_at=started_at, reach=outage is None
+        )
+        if staged is None:
+            return _nothing_new(state, inventory, watch, outage, published=drained, stale=stale)
         published = drained + state.position().published_sequence - before
         outcome: Outcome = "staged" if outage else "held" if staged.held else "published"
-        return _result(state, outcome, staged, watch, snapshot=snapshot, published=published, outage=outage)
-
-    def _nothing_new(
-        self, state: State, inventory: Inventory, watch: Stopwatch, outage: ConnectorError | None, drained: int
-    ) -> PollResult:
-        """Neither a new snapshot nor a due alert. Without Kafka that is a failure, but where something is pending."""
-        if outage is None:
-            return _unchanged(state, inventory, watch, published=drained)
-        position = state.position()
-        if not position.pending and position.published_alert == position.last_alert:
-            raise outage
-        return _unchanged(state, inventory, watch, outcome="staged", outage=outage)
+        result = _result(state, outcome, staged, watch, snapshot=snapshot, published=published, outage=outage)
+        return replace(result, stale=stale)
 
     def _fetch(self, state: State, inventory: Inventory, watch: Stopwatch) -> Snapshot | None:
         """Step 2. A repeat of the previous snapshot, where the generation is unknown, counts as unchanged."""
@@ -293,6 +300,24 @@ class Pipeline:
             )
         watch.lap("stage")
         return staged
+
+
+def _nothing_new(
+    state: State,
+    inventory: Inventory,
+    watch: Stopwatch,
+    outage: ConnectorError | None,
+    *,
+    published: int,
+    stale: bool,
+) -> PollResult:
+    """Neither a new snapshot nor a due alert. Without Kafka that is a failure, but where something is pending."""
+    if outage is None:
+        return _unchanged(state, inventory, watch, published=published, stale=stale)
+    position = state.position()
+    if not position.pending and position.published_alert == position.last_alert:
+        raise outage
+    return _unchanged(state, inventory, watch, outcome="staged", outage=outage, stale=stale)
 
 
 def _events(state: State, staged: StagedSnapshot) -> Iterator[Mapping[str, Any]]:
@@ -332,6 +357,7 @@ def _result(
         fetched_bytes=snapshot.fetched_bytes if snapshot else 0,
         generated_at=staged.observed_at,
         pending=state.position().pending,
+        holding=state.held_count(staged.inventory),
         alert_types=state.alert_types(staged),
         duration_seconds=watch.total,
         stages=watch.seconds,
@@ -347,6 +373,7 @@ def _unchanged(
     outcome: Outcome = "unchanged",
     published: int = 0,
     outage: ConnectorError | None = None,
+    stale: bool = False,
 ) -> PollResult:
     latest, position = state.latest_snapshot(inventory), state.position()
     return PollResult(
@@ -359,6 +386,8 @@ def _unchanged(
         published=published,
         generated_at=latest.observed_at if latest else None,
         pending=position.pending,
+        holding=state.held_count(inventory),
+        stale=stale,
         duration_seconds=watch.total,
         stages=watch.seconds,
         outage=outage,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from connector import __version__, failures
 from connector.errors import SinkUnavailable, Stopped
 from connector.model import Checkpoint, SnapshotStatus
 
@@ -76,7 +77,9 @@ class Publisher:
             SinkError: Kafka is away, refuses, or another instance took over.
             StateBehindCheckpoint, CheckpointLost: file and Kafka do not belong together.
         """
-        state.reconcile(self.checkpoint())
+        checkpoint = self.checkpoint()
+        state.reconcile(checkpoint)
+        failures.settle(state, checkpoint)
 
     def drain(self, state: State) -> int:
         """Publish every staged snapshot to its seal, oldest first. Returns the number of changes published.
@@ -99,6 +102,35 @@ class Publisher:
             else:
                 break
         return state.position().published_sequence - before
+
+    def publish_reports(self, state: State) -> None:
+        """Publish the reports of failed polls and stale exports that wait; Kafka's position stays as it is.
+
+        Nothing is done before everything staged is drained. The checkpoint that rides along is the last one, written
+        anew: by its time the next recovery sees whether an attempt in doubt was committed.
+
+        Raises:
+            SinkError, EncodingError: Kafka, or the schema registry, does not take them; they go on waiting.
+        """
+        reports = failures.waiting(state, self._tenant_id)
+        position, newest = state.position(), state.recent_snapshots(1)
+        if not reports or not position.drained:
+            return
+        checkpoint = Checkpoint(
+            transactional_id=self._sink.transactional_id,
+            entra_tenant_id=self._tenant_id,
+            epoch=position.epoch,
+            sequence=position.published_sequence,
+            alert_sequence=position.published_alert,
+            sealed=position.published_snapshot,
+            snapshot_id=newest[0].snapshot_id if newest else None,
+            written_at=max(self._now(), (position.published_at or 0) + 1),
+            connector_version=__version__,
+        )
+        failures.begin_attempt(state, checkpoint)
+        self._sink.publish((self._codec.encode_report(report) for report in reports), checkpoint)
+        state.confirm(checkpoint)
+        failures.confirm(state)
 
     def _publish(self, state: State, snapshot: StagedSnapshot) -> None:
         """One snapshot, batch by batch, from wherever Kafka has it."""
@@ -152,9 +184,12 @@ class Publisher:
             alert_sequence=batch.alerts[1],
             sealed=snapshot.snapshot_no if batch.seals else snapshot.snapshot_no - 1,
             snapshot_id=snapshot.snapshot_id,
-            written_at=round(self._clock().timestamp() * 1000),
+            written_at=self._now(),
             connector_version=snapshot.connector_version,
         )
+
+    def _now(self) -> int:
+        return round(self._clock().timestamp() * 1000)
 
     def _report(self, snapshot: StagedSnapshot, status: SnapshotStatus) -> dict[str, Any]:
         """A `SnapshotReport`; the counts of STARTED are those that the seal will have."""

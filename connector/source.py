@@ -18,7 +18,7 @@ from connector.gear import Gear
 from connector.hosts import Hosts
 from connector.limits import Limiter
 from connector.lines import Page
-from connector.model import Inventory, Method, NoProgress, Snapshot
+from connector.model import Inventory, Method, NoProgress, Snapshot, snapshot_id_of
 from connector.pages import ENDPOINTS, Pages, generation_of
 from connector.repair import repair
 from connector.staging_folder import StagingFolder
@@ -191,7 +191,7 @@ class Source:
         generation_known: bool,
         digest: str,
     ) -> Snapshot:
-        name = f"{inventory.label}-{generated_at:%Y%m%dT%H%M%SZ}" + ("" if generation_known else f"-{digest[:8]}")
+        name = snapshot_id_of(inventory, generated_at) + ("" if generation_known else f"-{digest[:8]}")
         with private.translated(self._rejected):
             self._rejected_file(name).unlink(missing_ok=True)  # of an earlier fetch of the same generation
         return Snapshot(

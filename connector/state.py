@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from connector import audit, engine, guard, journal, staging, statefile, upkeep
+from connector import audit, engine, guard, journal, notes, staging, statefile, upkeep
 from connector.engine import Engine
 from connector.errors import StateCorrupt, StateError
 from connector.fields import FIELDS, KEY_FIELDS
@@ -118,8 +118,15 @@ class State:
 
     def tenant_id(self) -> str | None:
         """The tenant whose inventory the file holds; None before the first snapshot."""
-        rows = self._engine.rows("SELECT value FROM meta WHERE name = 'tenant_id'")
-        return str(rows[0][0]) if rows else None
+        return self.recall("tenant_id")
+
+    def recall(self, name: str) -> str | None:
+        """What `remember` kept under a name."""
+        return notes.remembered(self._engine, name)
+
+    def is_staged(self, snapshot_id: str, *, epoch: int) -> bool:
+        """Whether a snapshot of that id was staged in an epoch, as far back as the journal goes."""
+        return bool(journal.snapshots(self._engine, "snapshot_id = $1 AND epoch = $2", [snapshot_id, epoch]))
 
     def latest_snapshot(self, inventory: Inventory) -> StagedSnapshot | None:
         """The newest staged snapshot of an inventory in this epoch."""
@@ -164,9 +171,10 @@ class State:
         """What the guard holds: a row for each inventory, reason and snapshot since which it does, oldest first."""
         return journal.holds(self._engine)
 
-    def held_count(self) -> int:
-        """Records whose removal is held."""
-        return self._engine.number("SELECT count(*) FROM held")
+    def held_count(self, inventory: Inventory | None = None) -> int:
+        """Records whose removal is held, in one inventory or in both."""
+        which = [found.value for found in ([inventory] if inventory else Inventory)]
+        return self._engine.number("SELECT count(*) FROM held WHERE inventory IN (SELECT unnest($1))", [which])
 
     def missing_devices(self) -> int:
         """Devices that the last snapshots lack, and whose software is still in the inventory."""
@@ -229,6 +237,16 @@ class State:
             " published_alert = $4",
             [checkpoint.sequence, checkpoint.sealed, checkpoint.written_at, checkpoint.alert_sequence],
         )
+
+    def remember(self, name: str, value: str | None) -> None:
+        """Keep a small text under a name, in place of what was there; None: nothing any more."""
+        if self.recall(name) == value:
+            return
+        with self._engine.transaction():
+            if value is None:
+                notes.forget(self._engine, name)
+            else:
+                notes.remember(self._engine, name, value)
 
     # ---- staging
 

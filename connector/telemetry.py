@@ -1,8 +1,8 @@
-"""Logs and metrics: what an operator sees of the connector.
+"""Logs: what an operator reads of the connector.
 
-Owns structlog, prometheus_client and the set-up of the standard library's logging, through which requests, urllib3,
-msal and librdkafka speak. Every line, whoever wrote it, passes one chain: secrets removed, control characters made
-visible, sizes limited. Must not decide what is worth a line or a count.
+Owns structlog and the set-up of the standard library's logging, through which requests, urllib3, msal and librdkafka
+speak. Every line, whoever wrote it, passes one chain: named after the tenant whose thread wrote it, secrets removed,
+control characters made visible, sizes limited. Must not decide what is worth a line.
 """
 
 from __future__ import annotations
@@ -12,32 +12,20 @@ import logging
 import os
 import sys
 import threading
-import time
 import traceback
-from contextlib import suppress
-from dataclasses import dataclass, field
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Literal, TextIO, cast, get_args
 
 import structlog
-from prometheus_client import (
-    CONTENT_TYPE_PLAIN_0_0_4,
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    Histogram,
-    ProcessCollector,
-    disable_created_metrics,
-    generate_latest,
-)
+from structlog.contextvars import bound_contextvars, merge_contextvars
 from structlog.stdlib import ProcessorFormatter
 
 from connector.errors import ConfigError, ConnectorError
-from connector.model import ChangeType
 from connector.redaction import Redactor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterable, Iterator
     from types import TracebackType
 
     from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
@@ -53,13 +41,7 @@ _COLOURS: Final = {"debug": "\x1b[2m", "info": "\x1b[32m", "warning": "\x1b[33m"
 _DIM: Final = "\x1b[2m"
 _PLAIN: Final = "\x1b[0m"
 
-Kind = Literal["counter", "gauge", "histogram"]
-METRICS_PREFIX: Final = "mde_inventory_"
-METRICS_CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
-
 logging.getLogger(_ROOT).addHandler(logging.NullHandler())
-# When a counter was made says nothing that the start of the process does not; it would double every series.
-disable_created_metrics()  # type: ignore[no-untyped-call]  # the library gives this one function no types
 
 
 def logger(name: str) -> FilteringBoundLogger:
@@ -98,7 +80,7 @@ def configure(log_format: LogFormat, level: Level = "info", secrets: Iterable[st
     threshold = getattr(logging, level.upper())
     redactor = Redactor(secrets)
     render: Processor = _render_json if log_format == "json" else _Console(colours=_has_colours())
-    chain: list[Processor] = [_Explain(redactor, debug=level == "debug"), _Clean(redactor), render]
+    chain: list[Processor] = [merge_contextvars, _Explain(redactor, debug=level == "debug"), _Clean(redactor), render]
     handler = _StderrHandler(redactor)
     handler.setFormatter(ProcessorFormatter(processors=chain, use_get_message=True))
     root = logging.getLogger()
@@ -109,6 +91,16 @@ def configure(log_format: LogFormat, level: Level = "info", secrets: Iterable[st
     logging.getLogger(_ROOT).setLevel(threshold)
     logging.captureWarnings(capture=True)
     _install_hooks()
+
+
+@contextmanager
+def tenant_named(tenant: str) -> Iterator[None]:
+    """Every line that this thread writes in the block, a library's too, carries `tenant`.
+
+    A thread that it starts does so where it runs in a copy of this one's context.
+    """
+    with bound_contextvars(tenant=tenant):
+        yield
 
 
 def without_secrets(value: object) -> Shown:
@@ -251,135 +243,3 @@ def _install_hooks() -> None:
     hooks = _Hooks()
     sys.excepthook = hooks.report_program
     threading.excepthook = hooks.report_thread
-
-
-@dataclass(frozen=True, slots=True)
-class Metric:
-    """One metric: full name, type, unit and help, and for each label the values that are known beforehand.
-
-    Known values begin at 0, so that a rate can see the first one; a label without any has a series once it is met.
-    """
-
-    name: str
-    kind: Kind
-    unit: str
-    help: str
-    labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-
-
-def _metric(name: str, kind: Kind, unit: str, text: str, /, **labels: Iterable[str]) -> Metric:
-    return Metric(METRICS_PREFIX + name, kind, unit, text, {label: tuple(values) for label, values in labels.items()})
-
-
-STAGES: Final = ("recover", "drain", "fetch", "stage", "publish")
-OUTCOMES: Final = ("published", "staged", "unchanged", "held", "dry_run")
-ALERT_TYPES: Final = ("INSTALLED", "REACHED", "UPCOMING", "DATE_THRESHOLD", "CLEARED")
-
-METRICS: Final = (
-    _metric("received_bytes_total", "counter", "bytes", "Fetched over the network for snapshots."),
-    _metric("received_records_total", "counter", "records", "Records of the snapshots staged."),
-    _metric("changes_total", "counter", "changes", "Changes staged; each is published once.", type=ChangeType),
-    _metric("published_changes_total", "counter", "changes", "Changes that Kafka confirmed."),
-    _metric("alerts_total", "counter", "alerts", "End-of-support alerts staged.", type=ALERT_TYPES),
-    _metric("errors_total", "counter", "errors", "Polls that a step stopped.", stage=(*STAGES, "poll")),
-    _metric("pending_changes", "gauge", "changes", "Staged and not yet confirmed by Kafka."),
-    _metric("held_records", "gauge", "records", "Removals that the last snapshot left held.", inventory=()),
-    _metric("generation_age_seconds", "gauge", "seconds", "Age of the newest generation known.", inventory=()),
-    _metric("poll_duration_seconds", "histogram", "seconds", "Time that a step of a poll took.", stage=STAGES),
-    _metric("last_success_timestamp_seconds", "gauge", "seconds", "When a poll last ended well; 0 before the first."),
-    _metric("duplicates_total", "counter", "lines", "Lines that repeated a key within their snapshot."),
-    _metric("rejected_lines_total", "counter", "lines", "Lines that could not be read and were set aside."),
-    _metric("snapshots_total", "counter", "snapshots", "Exports polled, by what came of it.", outcome=OUTCOMES),
-)
-"""Every metric of ours; beside them stand the usual `process_*` of CPU, memory and open files."""
-
-DURATION_BUCKETS_SECONDS: Final = (0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600)
-"""From a call that finds nothing new to the first fetch of a large tenant."""
-
-
-class Metrics:
-    """What a process counts and measures, in a registry of its own.
-
-    Args:
-        clock: seconds since 1970.
-    """
-
-    def __init__(self, clock: Callable[[], float] = time.time) -> None:
-        self._clock = clock
-        self._registry = CollectorRegistry()
-        self._counters: dict[str, Counter] = {}
-        self._gauges: dict[str, Gauge] = {}
-        self._histograms: dict[str, Histogram] = {}
-        for metric in METRICS:
-            self._make(metric)
-        ProcessCollector(registry=self._registry)
-
-    def _make(self, metric: Metric) -> None:
-        name, labels = metric.name.removeprefix(METRICS_PREFIX), list(metric.labels)
-        made: Counter | Gauge | Histogram
-        if metric.kind == "counter":
-            made = self._counters[name] = Counter(metric.name, metric.help, labels, registry=self._registry)
-        elif metric.kind == "gauge":
-            made = self._gauges[name] = Gauge(metric.name, metric.help, labels, registry=self._registry)
-        else:
-            made = self._histograms[name] = Histogram(
-                metric.name, metric.help, labels, registry=self._registry, buckets=DURATION_BUCKETS_SECONDS
-            )
-        for label, values in metric.labels.items():
-            for value in values:
-                made.labels(**{label: value})
-
-    def count_received(self, *, size_bytes: int, records: int) -> None:
-        """A snapshot came: bytes over the network, and records in it."""
-        self._counters["received_bytes_total"].inc(size_bytes)
-        self._counters["received_records_total"].inc(records)
-
-    def count_changes(self, change_type: str, changes: int) -> None:
-        """So many changes of a type were staged."""
-        self._counters["changes_total"].labels(type=change_type).inc(changes)
-
-    def count_published(self, changes: int) -> None:
-        """Kafka confirmed so many changes."""
-        self._counters["published_changes_total"].inc(changes)
-
-    def count_alerts(self, alert_type: str, alerts: int) -> None:
-        """So many alerts of a type were staged."""
-        self._counters["alerts_total"].labels(type=alert_type).inc(alerts)
-
-    def count_error(self, stage: str) -> None:
-        """A poll was stopped in this step; `poll` where the step is not known."""
-        self._counters["errors_total"].labels(stage=stage).inc()
-
-    def count_lines(self, *, duplicates: int, rejected: int) -> None:
-        """So many lines of a snapshot repeated a key, and so many could not be read."""
-        self._counters["duplicates_total"].inc(duplicates)
-        self._counters["rejected_lines_total"].inc(rejected)
-
-    def count_snapshot(self, outcome: str) -> None:
-        """An export was polled, with this outcome."""
-        self._counters["snapshots_total"].labels(outcome=outcome).inc()
-
-    def set_pending(self, changes: int) -> None:
-        """So many changes are staged and not confirmed."""
-        self._gauges["pending_changes"].set(changes)
-
-    def set_held(self, inventory: str, records: int) -> None:
-        """The guard holds so many removals of an inventory."""
-        self._gauges["held_records"].labels(inventory=inventory).set(records)
-
-    def set_generation(self, inventory: str, generated_at: datetime) -> None:
-        """The newest generation known of an inventory; its age is worked out whenever it is asked for."""
-        seconds = generated_at.timestamp()
-        self._gauges["generation_age_seconds"].labels(inventory=inventory).set_function(lambda: self._clock() - seconds)
-
-    def observe_step(self, stage: str, seconds: float) -> None:
-        """A step of a poll took this long."""
-        self._histograms["poll_duration_seconds"].labels(stage=stage).observe(seconds)
-
-    def set_success(self) -> None:
-        """A poll ended well, now."""
-        self._gauges["last_success_timestamp_seconds"].set(self._clock())
-
-    def render(self) -> bytes:
-        """All metrics in Prometheus's text format; of type `METRICS_CONTENT_TYPE`."""
-        return generate_latest(self._registry)

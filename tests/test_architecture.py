@@ -19,7 +19,7 @@ OWNERS = {
     "isal": {"parts"},
     "msal": {"auth"},
     "msgspec": {"lines"},
-    "prometheus_client": {"telemetry"},
+    "prometheus_client": {"metrics"},
     "pydantic": {"config"},
     "pydantic_settings": {"config"},
     "requests": {"transport"},

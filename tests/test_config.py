@@ -33,7 +33,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "download_parallelism": 4,
         "include_non_cpe": False,
     },
-    "poll": {"interval_seconds": 3600},
+    "poll": {"interval_seconds": 3600, "stale_after_hours": 24},
     "state": {
         "path": Path("state.duckdb"),
         "staging_dir": "",

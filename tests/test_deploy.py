@@ -20,7 +20,8 @@ from pydantic import BaseModel
 from connector import config, errors
 from connector.config import Config
 from connector.endpoint import Answer, Endpoint
-from connector.service import GRACE_SECONDS, SIGNAL_EXIT_CODES
+from connector.polls import GRACE_SECONDS
+from connector.service import SIGNAL_EXIT_CODES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,7 +7,7 @@ import pytest
 from connector import errors
 from connector.errors import ConnectorError, SinkUnavailable, SourceDenied, SourceUnavailable
 from connector.health import Health, stage_of
-from connector.telemetry import STAGES
+from connector.metrics import STAGES
 
 GOOD = Health(ready_seconds_max=3 * 3600, ticked_at=1000, succeeded_at=900, due_at=4600, pending=0)
 OUTAGE = SinkUnavailable("the brokers are away", hint="Look at them.")
@@ -16,8 +16,8 @@ DENIED = SourceDenied("the token has no roles", hint="Grant Software.Read.All.")
 
 def test_a_waiting_loop_that_moves_is_alive_and_ready() -> None:
     """After a good poll there is nothing to say, and what is shown is how things are."""
-    assert GOOD.liveness(1002) == {"alive": True, "reasons": []}
-    assert GOOD.readiness(1002, stopping=False) == {
+    assert GOOD.stuck(1002) is None
+    assert GOOD.readiness(1002) == {
         "ready": True,
         "reasons": [],
         "polling": False,
@@ -26,20 +26,20 @@ def test_a_waiting_loop_that_moves_is_alive_and_ready() -> None:
         "last_error": None,
         "pending_changes": 0,
         "held_records": {},
+        "stale": {},
     }
 
 
 def test_a_loop_that_does_not_move_is_not_alive() -> None:
     """A waiting thread shows itself every few seconds; after a minute without it is stuck."""
-    assert GOOD.liveness(1059)["alive"] is True
-    assert GOOD.liveness(1061) == {"alive": False, "reasons": ["the polling thread has not moved for 61 s"]}
+    assert (GOOD.stuck(1059), GOOD.stuck(1061)) == (None, "the polling thread has not moved for 61 s")
 
 
 def test_a_poll_may_take_hours_but_not_for_ever() -> None:
     """The first fetch of a large tenant takes long and is no reason to restart; beyond the limit it is stuck."""
     polling = replace(GOOD, poll_began_at=1000.0)
-    assert polling.liveness(1000 + 5 * 3600)["alive"] is True
-    assert polling.liveness(1001 + 6 * 3600)["reasons"] == ["a poll has been running for 21601 s"]
+    assert polling.stuck(1000 + 5 * 3600) is None
+    assert polling.stuck(1001 + 6 * 3600) == "a poll has been running for 21601 s"
 
 
 def test_before_the_first_good_poll_nothing_is_ready() -> None:
@@ -53,7 +53,7 @@ def test_before_the_first_good_poll_nothing_is_ready() -> None:
 def test_an_outage_that_may_pass_leaves_it_ready_for_some_intervals() -> None:
     """Kafka away for a while: still ready, with the error and the backlog shown; then not."""
     failing = replace(GOOD, ticked_at=11_600, error=OUTAGE, pending=1200)
-    body = failing.readiness(11_600, stopping=False)
+    body = failing.readiness(11_600)
     assert (body["ready"], body["pending_changes"]) == (True, 1200)
     assert body["last_error"] == {
         "type": "SinkUnavailable",
@@ -80,15 +80,19 @@ def test_the_length_of_a_running_poll_does_not_count_as_age() -> None:
     assert list(polling.reasons(1050 + 7200)) == []
 
 
-def test_a_stopping_service_is_not_ready() -> None:
-    """Whoever balances load or waits for a rollout sees it go."""
-    assert GOOD.readiness(1002, stopping=True)["reasons"] == ["stopping"]
+def test_polls_that_have_ended_are_alive_and_not_ready() -> None:
+    """A tenant that another instance took over: nothing is stuck, nothing is fresh any more, and it says why."""
+    ended = replace(GOOD, ended="another instance took over")
+    assert (ended.stuck(10_000), list(ended.reasons(10_000))) == (
+        None,
+        ["polling has ended, until a restart: another instance took over"],
+    )
 
 
-def test_held_removals_are_shown_and_do_not_make_it_unready() -> None:
-    """The guard holding removals is news for a person, not for a probe: data flows."""
-    body = replace(GOOD, held={"CPE": 1200}).readiness(1002, stopping=False)
-    assert (body["ready"], body["held_records"]) == (True, {"CPE": 1200})
+def test_held_removals_and_a_stale_export_are_shown_and_do_not_make_it_unready() -> None:
+    """Both are news for a person, not for a probe: the polls are well."""
+    body = replace(GOOD, held={"CPE": 1200}, stale={"CPE": True}).readiness(1002)
+    assert (body["ready"], body["held_records"], body["stale"]) == (True, {"CPE": 1200}, {"CPE": True})
 
 
 @pytest.mark.parametrize(

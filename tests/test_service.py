@@ -23,19 +23,22 @@ from connector.errors import (
     SourceUnavailable,
     Stopped,
 )
+from connector.metrics import METRICS_CONTENT_TYPE, Metrics
 from connector.model import Inventory
 from connector.pipeline import PollResult
-from connector.service import Pace, Service
-from connector.telemetry import METRICS_CONTENT_TYPE, Metrics, configure
+from connector.polls import Pace, Polled
+from connector.service import Service
+from connector.telemetry import configure
 from tests.logs import restored
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
 
 ROOT = Path(__file__).parents[1]
 HOUR = 3600.0
 NOW = datetime(2026, 11, 23, 8, tzinfo=UTC)
 WAIT_SECONDS_MAX = 20
+TENANT = "contoso"
 
 Step = ConnectorError | BaseException | list[PollResult]
 
@@ -52,6 +55,7 @@ def result(outcome: str = "published", **values: Any) -> PollResult:
     return PollResult(outcome=outcome, **{**small, **values})  # type: ignore[arg-type]  # the outcome is a literal there
 
 
+ALIVE = {"alive": True, "reasons": [], "tenants": {TENANT: {"alive": True}}}
 UNCHANGED = result("unchanged", records=900, stages={"recover": 0.1, "fetch": 0.2})
 
 
@@ -82,11 +86,10 @@ class Script:
 class Running:
     """A service in a thread, with a client of its HTTP side."""
 
-    def __init__(self, poll: Callable[[], Iterable[PollResult]], stop: threading.Event, **options: Any) -> None:
+    def __init__(self, tenants: list[Polled], stop: threading.Event, *, pace: Pace | None = None) -> None:
         self.metrics = Metrics(clock=lambda: NOW.timestamp() + 60)
         self.stop = stop
-        given = {"interval_seconds": HOUR, "listen": ("127.0.0.1", 0), "metrics": self.metrics, "stop": stop, **options}
-        self.service = Service(poll, **given)
+        self.service = Service(tenants, listen=("127.0.0.1", 0), metrics=self.metrics, stop=stop, pace=pace)
         self.exit_code: int | None = None
         self._thread = threading.Thread(target=self._run)
 
@@ -123,6 +126,11 @@ class Running:
         status, _, body = self.get(path)
         return status, json.loads(body)
 
+    def ready(self, told: Callable[[dict[str, Any]], bool], tenant: str = TENANT) -> tuple[int, dict[str, Any]]:
+        """The first answer of /readyz that tells this of a tenant: status, and what it tells of the tenant."""
+        status, body = self.ask_until("/readyz", lambda body: told(body["tenants"][tenant]))
+        return status, body["tenants"][tenant]
+
     def ask_until(self, path: str, told: Callable[[dict[str, Any]], bool]) -> tuple[int, dict[str, Any]]:
         """The first answer that tells this; what the polling thread does next is seen from outside only."""
         deadline = time.monotonic() + WAIT_SECONDS_MAX
@@ -133,7 +141,9 @@ class Running:
     def samples(self) -> dict[str, float]:
         """The samples of our metrics that are not 0, buckets left out."""
         lines = self.get("/metrics")[2].decode().splitlines()
-        found = dict(line.removeprefix("mde_inventory_").rsplit(" ", 1) for line in lines if line.startswith("mde_"))
+        lines = [line.replace(f'{{tenant="{TENANT}"}}', "").replace(f',tenant="{TENANT}"', "") for line in lines]
+        lines = [line.replace(f'tenant="{TENANT}",', "") for line in lines if line.startswith("mde_")]
+        found = dict(line.removeprefix("mde_inventory_").rsplit(" ", 1) for line in lines)
         return {name: float(value) for name, value in found.items() if float(value) and "_bucket" not in name}
 
 
@@ -152,9 +162,9 @@ class Clock:
         return Pace(tick_seconds=0.01, monotonic=self)
 
 
-def run_script(script: Script, **options: Any) -> Running:
-    """A service that polls by a script."""
-    return Running(script, script.stop, **options)
+def run_script(script: Script, *, interval_seconds: float = HOUR, pace: Pace | None = None) -> Running:
+    """A service that polls one tenant by a script."""
+    return Running([Polled(TENANT, script, interval_seconds)], script.stop, pace=pace)
 
 
 def has_polled(body: dict[str, Any]) -> bool:
@@ -168,7 +178,7 @@ def has_polled(body: dict[str, Any]) -> bool:
 def test_it_polls_at_once_and_then_waits_for_the_interval() -> None:
     """The first poll does not wait; the next is due after the interval and at most a tenth of it, 300 s at most."""
     with run_script(Script([result()])) as running:
-        status, body = running.ask_until("/readyz", has_polled)
+        status, body = running.ready(has_polled)
     assert (status, body["ready"], running.exit_code) == (200, True, 0)
     assert HOUR - WAIT_SECONDS_MAX < body["next_poll_seconds"] <= HOUR + 300
 
@@ -186,9 +196,9 @@ def test_after_sleep_it_polls_once_and_not_for_every_missed_interval() -> None:
     clock = Clock()
     script = Script([result()], [UNCHANGED])
     with run_script(script, pace=clock.pace()) as running:
-        running.ask_until("/readyz", has_polled)
+        running.ready(has_polled)
         clock.ahead_seconds = 8.5 * HOUR
-        _, body = running.ask_until("/readyz", lambda body: bool(body["next_poll_seconds"]))
+        _, body = running.ready(lambda body: bool(body["next_poll_seconds"]))
     assert (len(script.began), body["next_poll_seconds"] > HOUR - WAIT_SECONDS_MAX) == (2, True)
 
 
@@ -199,7 +209,7 @@ def test_setting_the_wall_clock_moves_no_poll(monkeypatch: pytest.MonkeyPatch) -
         with monkeypatch.context() as patched:
             patched.setattr(time, "time", lambda day=day: 1_800_000_000.0 + day * 86_400)
             with run_script(Script([result()])) as running:
-                due.append(running.ask_until("/readyz", has_polled)[1]["next_poll_seconds"])
+                due.append(running.ready(has_polled)[1]["next_poll_seconds"])
     assert all(HOUR - WAIT_SECONDS_MAX < seconds <= HOUR + 300 for seconds in due)
 
 
@@ -207,12 +217,12 @@ def test_what_a_poll_came_to_is_counted() -> None:
     """Each number of a result has its metric; a poll of two inventories counts both."""
     cpe = result(
         "held", records=1000, added=5, removed=3, changed=7, held=40, duplicates=2, rejected=1, published=15,
-        first_sequence=1, last_sequence=15, fetched_bytes=12_345, pending=0,
+        holding=41, first_sequence=1, last_sequence=15, fetched_bytes=12_345, pending=0,
     )  # fmt: skip
     other = result(inventory=Inventory.NON_CPE, records=10, added=1, published=1, first_sequence=16, last_sequence=16)
     with run_script(Script([cpe, other])) as running:
-        status, body = running.ask_until("/readyz", has_polled)
-        assert (status, body["held_records"]) == (200, {"CPE": 40, "NON_CPE": 0})
+        status, body = running.ready(has_polled)
+        assert (status, body["held_records"]) == (200, {"CPE": 41, "NON_CPE": 0})
         assert running.get("/metrics")[:2] == (200, METRICS_CONTENT_TYPE)
         assert running.samples() == {
             "received_bytes_total": 12_345,
@@ -221,7 +231,7 @@ def test_what_a_poll_came_to_is_counted() -> None:
             'changes_total{type="REMOVED"}': 3,
             'changes_total{type="CHANGED"}': 7,
             "published_changes_total": 16,
-            'held_records{inventory="CPE"}': 40,
+            'held_records{inventory="CPE"}': 41,
             'generation_age_seconds{inventory="CPE"}': 60,
             'generation_age_seconds{inventory="NON_CPE"}': 60,
             'poll_duration_seconds_count{stage="recover"}': 2,
@@ -241,13 +251,13 @@ def test_what_a_poll_came_to_is_counted() -> None:
 
 
 def test_a_generation_that_did_not_advance_counts_no_records() -> None:
-    """An unchanged result repeats the counts of the inventory: they are not received again."""
-    script = Script([result(records=900, added=2, held=5)], [UNCHANGED], [UNCHANGED])
+    """An unchanged result repeats the counts of the inventory, not received again; what is held is new."""
+    script = Script([result(records=900, added=2, held=5, holding=5)], [UNCHANGED], [UNCHANGED])
     with run_script(script, interval_seconds=0.01) as running:
         assert script.finished.wait(WAIT_SECONDS_MAX)
         samples = running.samples()
     names = ("received_records_total", 'changes_total{type="ADDED"}', 'held_records{inventory="CPE"}')
-    assert [samples[name] for name in names] == [900, 2, 5]
+    assert [samples.get(name) for name in names] == [900, 2, None]
     assert samples['snapshots_total{outcome="unchanged"}'] == 2
 
 
@@ -256,7 +266,7 @@ def test_a_baseline_is_counted_where_it_is_published(first_sequence: int | None,
     """A silent baseline makes no changes; one that is emitted makes as many as it has records."""
     baseline = result(records=900, baseline=900, first_sequence=first_sequence)
     with run_script(Script([baseline])) as running:
-        running.ask_until("/readyz", has_polled)
+        running.ready(has_polled)
         assert running.samples().get('changes_total{type="BASELINE"}', 0) == counted
 
 
@@ -283,7 +293,7 @@ def test_some_errors_end_it_with_their_exit_code(error: BaseException, exit_code
 def test_an_outage_is_retried_long_before_the_interval() -> None:
     """The source away: the error is shown and counted, and the next poll is due within seconds, not in an hour."""
     with run_script(Script(SourceUnavailable("no route", hint="Look at the network."))) as running:
-        status, body = running.ask_until("/readyz", has_polled)
+        status, body = running.ready(has_polled)
         samples = running.samples()
     assert (status, body["reasons"], body["last_error"]["stage"]) == (
         503,
@@ -298,14 +308,14 @@ def test_a_denied_access_keeps_it_running_and_not_ready() -> None:
     clock = Clock()
     script = Script([result()], SourceDenied("no roles"), [UNCHANGED])
     with run_script(script, pace=clock.pace()) as running:
-        running.ask_until("/readyz", has_polled)
+        running.ready(has_polled)
         clock.ahead_seconds += 1.1 * HOUR
-        status, body = running.ask_until("/readyz", lambda body: bool(body["last_error"]))
-        assert (status, running.ask("/healthz")) == (503, (200, {"alive": True, "reasons": []}))
+        status, body = running.ready(lambda body: bool(body["last_error"]))
+        assert (status, running.ask("/healthz")) == (503, (200, ALIVE))
         assert body["reasons"] == ["the last poll failed, and waiting will not mend it: no roles"]
         assert body["next_poll_seconds"] > HOUR - WAIT_SECONDS_MAX
         clock.ahead_seconds += 1.1 * HOUR
-        status, body = running.ask_until("/readyz", lambda body: body["ready"])
+        status, body = running.ready(lambda body: body["ready"])
     assert (status, body["last_error"], running.exit_code) == (200, None, 0)
 
 
@@ -314,9 +324,9 @@ def test_kafka_away_shows_the_backlog_and_is_tried_again_soon() -> None:
     clock = Clock()
     staged = result("staged", records=100, added=4, pending=4, outage=SinkUnavailable("brokers away", hint="Wait."))
     with run_script(Script([result()], [staged]), pace=clock.pace()) as running:
-        running.ask_until("/readyz", has_polled)
+        running.ready(has_polled)
         clock.ahead_seconds += 1.1 * HOUR
-        status, body = running.ask_until("/readyz", lambda body: bool(body["last_error"]))
+        status, body = running.ready(lambda body: bool(body["last_error"]))
         samples = running.samples()
     assert (status, body["last_error"]["message"], body["pending_changes"]) == (200, "brokers away", 4)
     assert 0 < body["next_poll_seconds"] <= 15
@@ -327,7 +337,7 @@ def test_kafka_away_shows_the_backlog_and_is_tried_again_soon() -> None:
 def test_what_came_before_an_error_counts() -> None:
     """The first inventory is polled well, the second fails: the first is counted, the poll failed."""
     with run_script(Script(([result(records=7)], SourceUnavailable("no route")))) as running:
-        _, body = running.ask_until("/readyz", has_polled)
+        _, body = running.ready(has_polled)
         assert (running.samples()["received_records_total"], body["last_error"]["message"]) == (7, "no route")
 
 
@@ -337,7 +347,7 @@ def test_readiness_shows_no_secret() -> None:
     with restored():
         configure("json", "error", ["c4nary"])
         with run_script(script) as running:
-            body = running.ask_until("/readyz", has_polled)[1]
+            body = running.ready(has_polled)[1]
     assert (body["last_error"]["message"], "c4nary" in json.dumps(body)) == ("login of [removed] failed", False)
 
 
@@ -352,9 +362,9 @@ def test_a_poll_that_hangs_is_not_alive() -> None:
         gate.wait(WAIT_SECONDS_MAX)
         return [result()]
 
-    with Running(hang, threading.Event(), pace=Pace(poll_seconds_max=0.05)) as running:
+    with Running([Polled(TENANT, hang, HOUR)], threading.Event(), pace=Pace(poll_seconds_max=0.05)) as running:
         status, body = running.ask_until("/healthz", lambda body: not body["alive"])
-        assert (status, body["reasons"][0].startswith("a poll has been running for")) == (503, True)
+        assert (status, body["reasons"][0].startswith(f"{TENANT}: a poll has been running for")) == (503, True)
         assert running.ask("/readyz")[0] == 503
         gate.set()
         assert running.ask_until("/healthz", lambda body: body["alive"])[0] == 200
@@ -364,7 +374,8 @@ def test_a_busy_port_is_found_before_the_first_poll() -> None:
     """A wrong `http.listen` ends with a configuration error; nothing is polled."""
     script = Script([result()])
     with socket.create_server(("127.0.0.1", 0)) as other:
-        service = Service(script, interval_seconds=1, listen=other.getsockname(), metrics=Metrics(), stop=script.stop)
+        polled = [Polled(TENANT, script, 1)]
+        service = Service(polled, listen=other.getsockname(), metrics=Metrics(), stop=script.stop)
         with pytest.raises(ConfigError, match=r"^http\.listen: cannot listen on"):
             service.run()
     assert script.began == []
@@ -382,7 +393,7 @@ def test_anything_else_is_not_found() -> None:
 def test_a_stop_ends_the_wait_at_once() -> None:
     """Nobody waits for the interval to end."""
     with run_script(Script([result()])) as running:
-        running.ask_until("/readyz", has_polled)
+        running.ready(has_polled)
         begun = time.monotonic()
         running.stop.set()
         assert (running.join(), time.monotonic() - begun < 5) == (0, True)
@@ -396,7 +407,9 @@ def test_while_it_stops_it_is_not_ready() -> None:
         gate.wait(WAIT_SECONDS_MAX)
         return [result()]
 
-    with Running(finish, threading.Event(), pace=Pace(grace_seconds=WAIT_SECONDS_MAX)) as running:
+    with Running(
+        [Polled(TENANT, finish, HOUR)], threading.Event(), pace=Pace(grace_seconds=WAIT_SECONDS_MAX)
+    ) as running:
         running.stop.set()
         assert (running.ask("/readyz")[1]["reasons"][0], running.ask("/healthz")[0]) == ("stopping", 200)
         gate.set()
@@ -412,7 +425,9 @@ def test_a_poll_that_does_not_end_is_left_after_the_grace() -> None:
         gate.wait(WAIT_SECONDS_MAX)
         return []
 
-    with Running(hang, threading.Event(), pace=Pace(grace_seconds=0.1, leave=left.append)) as running:
+    with Running(
+        [Polled(TENANT, hang, HOUR)], threading.Event(), pace=Pace(grace_seconds=0.1, leave=left.append)
+    ) as running:
         running.stop.set()
         running.join()
         gate.set()
@@ -436,8 +451,10 @@ def test_systemd_is_told_when_it_is_ready_alive_and_stopping(tmp_path: Path, mon
 PROGRAM = """
 import signal, sys, threading, time
 from connector.errors import Stopped
-from connector.service import Pace, Service
-from connector.telemetry import Metrics, configure
+from connector.metrics import Metrics
+from connector.polls import Pace, Polled
+from connector.service import Service
+from connector.telemetry import configure
 
 kind, grace_seconds = sys.argv[1], float(sys.argv[2])
 stop = threading.Event()
@@ -456,7 +473,7 @@ def poll():
     return []
 
 before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
-service = Service(poll, interval_seconds=3600, listen=("127.0.0.1", 0), metrics=Metrics(), stop=stop,
+service = Service([Polled("contoso", poll, 3600)], listen=("127.0.0.1", 0), metrics=Metrics(), stop=stop,
                   pace=Pace(grace_seconds=grace_seconds))
 code = service.run()
 print("handlers restored:", before == [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)])
@@ -501,14 +518,14 @@ def test_a_signal_ends_it_cleanly(kind: str, number: int) -> None:
     """Between polls, in a poll that notices the stop, in one that finishes: exit code 0, handlers as before."""
     code, seconds, out, logged = run_program(kind, number)
     assert (code, out, seconds < 10) == (0, "handlers restored: True\n", True)
-    assert ("stopping" in logged, "a fault of the program ends it" in logged) == (True, False)
+    assert ("stopping" in logged, "a fault of the program ends the polls" in logged) == (True, False)
 
 
 def test_a_poll_deep_in_a_library_is_left_after_the_grace() -> None:
     """A poll that nothing can wake does not hold the process: it leaves after the grace, and says so."""
     code, seconds, out, logged = run_program("deaf", signal.SIGTERM, grace_seconds=1)
     assert (code, out, 1 <= seconds < 10) == (143, "", True)
-    assert logged[-1] == "the poll did not end in time; leaving as it is, the next start takes it up again"
+    assert logged[-1] == "a poll did not end in time; leaving as it is, the next start takes it up again"
 
 
 @pytest.mark.parametrize(

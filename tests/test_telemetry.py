@@ -7,6 +7,7 @@ import pty
 import re
 import subprocess
 import sys
+import threading
 import traceback
 import warnings
 from datetime import UTC, datetime
@@ -19,11 +20,9 @@ import requests
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from connector import telemetry
 from connector.endpoint import Answer, Endpoint
 from connector.errors import ConfigError, SourceDenied, SourceUnavailable
-from connector.pipeline import OUTCOMES
-from connector.telemetry import METRICS, Metrics, configure, logger, without_secrets
+from connector.telemetry import configure, logger, tenant_named, without_secrets
 from tests.logs import restored
 
 if TYPE_CHECKING:
@@ -35,7 +34,6 @@ CANARY = "c4nary-s3cret-value"
 SIGNATURE = "c4narySignature%2Babc%3D"
 SAS_QUERY = f"sv=2022-11-02&se=2026-11-23T09%3A00%3A00Z&sr=b&sig={SIGNATURE}"
 ROOT = Path(__file__).parents[1]
-SCHEMAS = ROOT / "schemas"
 
 log = logger("connector.test")
 
@@ -123,6 +121,30 @@ def test_bound_values_stay_with_a_logger(written: Callable[[], str]) -> None:
     configure("json")
     log.bind(tenant="t").info("event")
     assert events(written())[0]["tenant"] == "t"
+
+
+def test_what_a_tenants_thread_writes_is_named_after_it(written: Callable[[], str]) -> None:
+    """Ours and a library's lines alike, whatever else runs meanwhile; afterwards the name is gone."""
+    configure("json")
+    both_named = threading.Barrier(2, timeout=10)
+
+    def work(tenant: str) -> None:
+        with tenant_named(tenant):
+            both_named.wait()
+            log.info("ours")
+            logging.getLogger("library").warning("a library's")
+        log.info("after")
+
+    threads = [threading.Thread(target=work, args=(tenant,)) for tenant in ("contoso", "fabrikam")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    named = sorted((event["event"], event.get("tenant", "")) for event in events(written()))
+    assert named == [
+        ("a library's", "contoso"), ("a library's", "fabrikam"), ("after", ""), ("after", ""), ("ours", "contoso"),
+        ("ours", "fabrikam"),
+    ]  # fmt: skip
 
 
 def test_what_is_less_important_than_the_level_is_not_written(written: Callable[[], str]) -> None:
@@ -368,124 +390,3 @@ def test_a_closed_stderr_does_not_stop_the_work() -> None:
         "logger('connector.x').info('event')\nprint('went on')"
     )
     assert (ran.returncode, ran.stdout) == (0, "went on\n")
-
-
-# ---- metrics
-
-
-def samples(metrics: Metrics) -> dict[str, float]:
-    """The samples of our metrics, by name and labels, without those that are 0."""
-    lines = [line for line in metrics.render().decode().splitlines() if line.startswith("mde_inventory_")]
-    found = {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
-    return {name.removeprefix("mde_inventory_"): value for name, value in found.items() if value}
-
-
-def test_every_metric_of_the_table_is_rendered_with_its_type_and_help() -> None:
-    """The table in the code, from which the README's is made, is what Prometheus gets: no more and no less."""
-    lines = Metrics().render().decode().splitlines()
-    ours = [line for line in lines if line.startswith(("# HELP mde_inventory_", "# TYPE mde_inventory_"))]
-    assert ours == [
-        line
-        for metric in METRICS
-        for line in (f"# HELP {metric.name} {metric.help}", f"# TYPE {metric.name} {metric.kind}")
-    ]
-
-
-def test_the_readme_has_the_table_of_metrics() -> None:
-    """The README's table is made of the one in the code."""
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    written = re.search(r"<!-- metrics\b[^>]*-->\n(.*?)<!-- /metrics -->", readme, re.DOTALL)
-    rows = [
-        f"| `{metric.name}` | {metric.kind} | {', '.join(f'`{label}`' for label in metric.labels)} | {metric.unit} |"
-        f" {metric.help} |\n"
-        for metric in METRICS
-    ]
-    head = "| metric | type | labels | unit | meaning |\n|---|---|---|---|---|\n"
-    assert written is not None
-    assert written.group(1) == head + "".join(rows)
-
-
-def test_metric_names_end_in_their_unit() -> None:
-    """Seconds and bytes stand last in a name, and only a counter ends in `total`."""
-    wrong = [
-        metric.name
-        for metric in METRICS
-        if metric.name.endswith("_total") != (metric.kind == "counter")
-        or (metric.unit in ("seconds", "bytes")) != metric.name.removesuffix("_total").endswith(("_seconds", "_bytes"))
-    ]
-    assert wrong == []
-
-
-def test_known_label_values_begin_at_zero() -> None:
-    """A rate can see the first failure only where there was a 0 before it."""
-    text = Metrics().render().decode()
-    missing = [
-        f'{metric.name}{{{label}="{value}"}} 0.0'
-        for metric in METRICS
-        if metric.kind == "counter"
-        for label, values in metric.labels.items()
-        for value in values
-        if f'{metric.name}{{{label}="{value}"}} 0.0' not in text
-    ]
-    assert missing == []
-
-
-def test_metrics_use_the_words_of_pipeline_and_schemas() -> None:
-    """Outcomes are those of a poll, alert types those of the Avro schema."""
-    alerts = json.loads((SCHEMAS / "end-of-support-alert.avsc").read_text(encoding="utf-8"))
-    symbols = next(field["type"]["symbols"] for field in alerts["fields"] if field["name"] == "alertType")
-    assert (telemetry.OUTCOMES, ("UNKNOWN", *telemetry.ALERT_TYPES)) == (OUTCOMES, tuple(symbols))
-
-
-def test_what_is_counted_and_measured_is_rendered() -> None:
-    """Each method reaches its own metric."""
-    metrics = Metrics(clock=lambda: 1_700_000_000.0)
-    metrics.count_received(size_bytes=1000, records=10)
-    metrics.count_changes("ADDED", 3)
-    metrics.count_published(2)
-    metrics.count_alerts("REACHED", 4)
-    metrics.count_error("fetch")
-    metrics.count_lines(duplicates=5, rejected=6)
-    metrics.count_snapshot("held")
-    metrics.set_pending(7)
-    metrics.set_held("CPE", 8)
-    metrics.observe_step("publish", 2000.0)
-    metrics.set_success()
-    assert samples(metrics) == {
-        "received_bytes_total": 1000,
-        "received_records_total": 10,
-        'changes_total{type="ADDED"}': 3,
-        "published_changes_total": 2,
-        'alerts_total{type="REACHED"}': 4,
-        'errors_total{stage="fetch"}': 1,
-        "duplicates_total": 5,
-        "rejected_lines_total": 6,
-        'snapshots_total{outcome="held"}': 1,
-        "pending_changes": 7,
-        'held_records{inventory="CPE"}': 8,
-        'poll_duration_seconds_bucket{le="3600.0",stage="publish"}': 1,
-        'poll_duration_seconds_bucket{le="+Inf",stage="publish"}': 1,
-        'poll_duration_seconds_count{stage="publish"}': 1,
-        'poll_duration_seconds_sum{stage="publish"}': 2000,
-        "last_success_timestamp_seconds": 1_700_000_000,
-    }
-
-
-def test_the_age_of_the_generation_is_worked_out_when_it_is_asked_for() -> None:
-    """Between polls the age grows; a number set by the last poll would hide a poll that hangs."""
-    now = 1_700_000_000.0
-    metrics = Metrics(clock=lambda: now)
-    metrics.set_generation("CPE", datetime.fromtimestamp(now - 60, UTC))
-    before = samples(metrics)
-    now += 3600
-    assert (before, samples(metrics)) == (
-        {'generation_age_seconds{inventory="CPE"}': 60},
-        {'generation_age_seconds{inventory="CPE"}': 3660},
-    )
-
-
-def test_metrics_share_nothing() -> None:
-    """Two services in one process count for themselves."""
-    one, other = Metrics(), Metrics()
-    one.count_published(1)
-    assert (samples(one), samples(other)) == ({"published_changes_total": 1}, {})

@@ -52,9 +52,14 @@ def _show_version(asked: bool) -> None:
 @app.callback()
 def before_verb(
     context: typer.Context,
-    config_file: Annotated[
-        Path | None,
-        typer.Option("--config", metavar="FILE", help="Default: $MDE_INVENTORY_CONFIG, then ./connector.toml."),
+    config_files: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--config",
+            metavar="PATH",
+            help="A file, or a folder of *.toml; `run` takes several. Default: $MDE_INVENTORY_CONFIG, then"
+            " ./connector.toml.",
+        ),
     ] = None,
     log_format: Annotated[telemetry.LogFormat, typer.Option(help="How logs are written to stderr.")] = "console",
     log_level: Annotated[telemetry.Level, typer.Option(help="What is less important is not logged.")] = "info",
@@ -64,7 +69,7 @@ def before_verb(
 ) -> None:
     """What holds for every verb."""
     telemetry.configure(log_format, log_level)
-    context.obj = Options(config_file, log_format, log_level)
+    context.obj = Options(tuple(config_files or ()), log_format, log_level)
 
 
 def main() -> None:

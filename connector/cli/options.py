@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from connector import config, console, telemetry
+from connector import config, console, telemetry, tenants
 from connector.assembly import Assembly
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from connector.config import Config
     from connector.errors import ConnectorError
     from connector.model import Progress
+    from connector.tenants import Tenant
 
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 Json = Annotated[bool, typer.Option("--json", help="JSON instead of text for people.")]
@@ -29,16 +30,23 @@ Json = Annotated[bool, typer.Option("--json", help="JSON instead of text for peo
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What stands before the verb."""
+    """What stands before the verb; `config_files` are files, and folders of them."""
 
-    config_file: Path | None
+    config_files: tuple[Path, ...]
     log_format: telemetry.LogFormat
     log_level: telemetry.Level
 
     def config(self) -> Config:
-        """The configuration, read and checked; from here on logs hide its secrets."""
-        loaded = config.load(self.config_file)
+        """The one configuration, read and checked; from here on logs hide its secrets."""
+        loaded = config.load(tenants.only(self.config_files))
         telemetry.configure(self.log_format, self.log_level, loaded.secrets)
+        return loaded
+
+    def tenants(self) -> list[Tenant]:
+        """All configurations, read and checked; from here on logs hide the secrets of all of them."""
+        loaded = tenants.load(self.config_files)
+        secrets = [secret for tenant in loaded for secret in tenant.config.secrets]
+        telemetry.configure(self.log_format, self.log_level, secrets)
         return loaded
 
     def assembly(self, progress: Progress | None = None) -> Assembly:

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import threading
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from connector import checks, console, telemetry
-from connector.assembly import now
+from connector import checks, console
+from connector.assembly import Assembly, now
 from connector.cli.options import Json, show_error, shown, stopped_by_signals
 from connector.errors import ConfigError
+from connector.metrics import Metrics
 from connector.model import Topic
+from connector.polls import Polled
 from connector.service import Service
+from connector.tenants import listen_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from connector.pipeline import PollResult
+    from connector.tenants import Tenant
 
 
 def check(context: typer.Context) -> None:
@@ -49,17 +60,29 @@ def poll(
 
 
 def run(context: typer.Context) -> None:
-    """Poll for ever, with health and metrics over HTTP; SIGTERM finishes cleanly."""
-    with context.obj.assembly() as assembly:
-        settings = assembly.config
-        service = Service(
-            assembly.pipeline.poll,
-            interval_seconds=settings.poll.interval_seconds,
-            listen=settings.http.address,
-            metrics=telemetry.Metrics(),
-            stop=assembly.stop,
-        )
+    """Poll for ever, one tenant or several, with health and metrics over HTTP; SIGTERM finishes cleanly."""
+    configured, stop = context.obj.tenants(), threading.Event()
+    with ExitStack() as stack:
+        polled = [
+            _polled(
+                tenant,
+                stack.enter_context(
+                    Assembly(tenant.config, prompt=console.print_notice, stop=stop, rejected=tenant.rejected)
+                ),
+            )
+            for tenant in configured
+        ]
+        service = Service(polled, listen=listen_of(configured), metrics=Metrics(), stop=stop)
         raise typer.Exit(service.run())
+
+
+def _polled(tenant: Tenant, assembly: Assembly) -> Polled:
+    """A tenant as `run` takes it. Its parts are made by its first poll: what is wrong with them is its own trouble."""
+
+    def poll() -> Iterable[PollResult]:
+        return assembly.pipeline.poll()
+
+    return Polled(tenant.name, poll, tenant.config.poll.interval_seconds)
 
 
 def status(context: typer.Context, as_json: Json = False) -> None:

@@ -422,7 +422,7 @@ def has_polled(body: bytes | None) -> bool:
     """Whether /readyz tells of a poll that is over, well or not."""
     if not body:
         return False
-    told = json.loads(body)
+    (told,) = json.loads(body)["tenants"].values()
     return not told["polling"] and (told["last_error"] is not None or told["last_success_age_seconds"] is not None)
 
 
