@@ -66,7 +66,7 @@ class Assembly:
         self.stop = stop or threading.Event()
         self._progress = progress or NoProgress()
         self._prompt = prompt
-        self._kafka_seconds_max = kafka_seconds_max
+        self.kafka_seconds_max = kafka_seconds_max
         self._rejected = rejected or config.state.rejected_path
         self.clock = clock or now
         self._made = ExitStack()
@@ -189,7 +189,7 @@ class Assembly:
             delivery=self.config.kafka.delivery,
             encode_checkpoint=self.codec.encode_checkpoint,
             decode_checkpoint=self.codec.decode_checkpoint,
-            deadline_seconds=self._kafka_seconds_max,
+            deadline_seconds=self.kafka_seconds_max,
             stop=self.stop,
         )
         self._made.callback(sink.close)

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from connector.database import Database
 
 _MODULUS: Final = 2**64
-_SUM: Final = f"SELECT count(*), coalesce(sum({digest(FIELDS)}), 0) FROM "
+_DIGEST: Final = digest(FIELDS)
+_SUM: Final = f"SELECT count(*), coalesce(sum({_DIGEST}), 0) FROM "
 
 
 def stored_records(inventory: Inventory) -> str:
@@ -33,19 +34,19 @@ def stored_records(inventory: Inventory) -> str:
 
 
 def count(database: Database, inventory: Inventory, engine: str) -> None:
-    """Count an inventory whole: it is new, or was last counted by an engine whose digests may differ."""
+    """Count an inventory whole: it is new, or was last counted by an engine or of fields whose digests differ."""
     database.rows("DELETE FROM contents WHERE inventory = $1", [inventory.value])
     records, total = database.rows(_SUM + stored_records(inventory))[0]
-    database.rows("INSERT INTO contents VALUES ($1, $2, $3, $4)", [inventory.value, engine, records, total % _MODULUS])
+    database.rows("INSERT INTO contents VALUES ($1, $2, $3, $4)", [inventory.value, _maker(engine), records, total % _MODULUS])
 
 
 def note(database: Database, inventory: Inventory, engine: str, *, removed: str, added: str) -> None:
     """Note what is about to leave an inventory and to enter it: two FROM items with the columns of `fields`."""
     known = _contents(database, inventory)
-    if known is None or known[0] != engine:
+    if known is None or known[0] != _maker(engine):
         count(database, inventory, engine)
     (gone, minus), (come, plus) = database.rows(_SUM + removed)[0], database.rows(_SUM + added)[0]
-    _, records, total = _contents(database, inventory) or (engine, 0, 0)
+    _, records, total = _contents(database, inventory) or ("", 0, 0)
     database.rows(
         "UPDATE contents SET records = $1, total = $2 WHERE inventory = $3",
         [records - gone + come, (total - minus + plus) % _MODULUS, inventory.value],
@@ -56,6 +57,11 @@ def problems(database: Database, engine: str) -> list[str]:
     """What does not add up in the state file, in words; nothing where all is well."""
     counted = [text.format(found) for text, query in _COUNTS if (found := database.number(query))]
     return [*counted, *_position(database), *_journal(database), *_inventories(database, engine)]
+
+
+def _maker(engine: str) -> str:
+    """What a digest depends on beside the records: the engine, and which fields are digested how."""
+    return f"{engine} {_DIGEST}"
 
 
 def _contents(database: Database, inventory: Inventory) -> tuple[str, int, int] | None:
@@ -154,7 +160,7 @@ def _inventories(database: Database, engine: str) -> Iterator[str]:
         records, total = database.rows(_SUM + stored_records(inventory))[0]
         if records != noted:
             yield f"{inventory}: {records} records are stored, {noted} were noted"
-        elif noted_by == engine and total % _MODULUS != noted_total:
+        elif noted_by == _maker(engine) and total % _MODULUS != noted_total:
             yield f"{inventory}: the digest of the records is not the one that was noted"
         staged = database.rows(
             "SELECT stored FROM snapshots WHERE inventory = $1 AND epoch = (SELECT epoch FROM position)"

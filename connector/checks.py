@@ -13,8 +13,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from connector import failures, schemas
 from connector.auth import claims_of, explain_denial
-from connector.errors import ConnectorError, SourceDenied
-from connector.model import Topic
+from connector.errors import ConnectorError, EncodingError, SinkError, SourceDenied
+from connector.kafka import Deadline
+from connector.model import Inventory, Topic
+from connector.reconcile import Standing
+from connector.sink import last_checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -23,6 +26,9 @@ if TYPE_CHECKING:
     from connector.state import State
 
 SNAPSHOTS_SHOWN: Final = 10
+CHECKPOINT_SECONDS: Final = 20.0
+"""How long `state verify` waits for Kafka's checkpoint; the state file stays open as long."""
+DIFFERS_HINT: Final = "Restore a copy of the file, or begin a new epoch with `mde-inventory state rebaseline`."
 PERMISSIONS: Final = ("Software.Read.All", "Software.Read")
 """Application permission, and the delegated one that a device-code login gives. Source: the export's API page."""
 
@@ -124,6 +130,42 @@ def status(assembly: Assembly, state: State, *, at: datetime) -> dict[str, Any]:
     }
 
 
+def verify(assembly: Assembly, state: State, *, offline: bool) -> Iterator[Check]:
+    """What `state verify` finds: in the file by itself, and, unless `offline`, beside Kafka's checkpoint.
+
+    Kafka is only read: an instance that publishes is not fenced. The file stays open meanwhile, so that no poll moves
+    one of the two.
+    """
+    problems = state.verify()
+    yield from (Check("state", fine=False, text=problem, hint=DIFFERS_HINT) for problem in problems)
+    if not problems:
+        more = "; Kafka was not asked" if offline else ""
+        yield Check("state", fine=True, text=f"counts, keys and digests are as stored{more}")
+    if not offline:
+        yield from _asked("kafka", lambda: [_beside_kafka(assembly, state)])
+
+
+def rebaseline_notice(assembly: Assembly) -> str:
+    """What a new epoch means, with this file's figures and this configuration's baseline."""
+    records, pending, held_records = 0, 0, 0
+    if assembly.config.state.path.exists():
+        with assembly.open_state() as state:
+            records = sum(state.inventory_count(inventory) for inventory in Inventory)
+            pending, held_records = state.position().pending, state.held_count()
+    published = (
+        "every record of it is published as BASELINE"
+        if assembly.rules.emit_baseline
+        else 'nothing of it is published (diff.baseline = "silent")'
+    )
+    return (
+        f"A new epoch forgets the stored inventory ({records:,} records), {pending:,} pending changes, which are never"
+        f" published, and {held_records:,} held removals. The next poll takes its snapshot as the baseline: {published},"
+        " and whatever was added, removed or changed between the last snapshot and that one is no change. Consumers"
+        " see the epoch go up and sequence begin at 1 again: they should forget what they folded from earlier epochs"
+        " and take the baseline as the whole. Earlier changes stay on the topics and in the journal."
+    )
+
+
 def held(state: State) -> list[dict[str, Any]]:
     """What `held list --json` prints: a row for each inventory, reason and snapshot since which it is held."""
     return [
@@ -138,6 +180,29 @@ def held(state: State) -> list[dict[str, Any]]:
         }
         for hold in state.holds()
     ]
+
+
+def _beside_kafka(assembly: Assembly, state: State) -> Check:
+    """The checkpoint beside the file. Raises what the table of checkpoint and file says that stops."""
+    try:
+        value = last_checkpoint(
+            assembly.reader(),
+            assembly.topic(Topic.CHECKPOINTS),
+            assembly.config.transactional_id,
+            Deadline(min(CHECKPOINT_SECONDS, assembly.kafka_seconds_max)),
+        )
+        checkpoint = None if value is None else assembly.codec.decode_checkpoint(value)
+    except (SinkError, EncodingError) as error:
+        return Check("kafka", fine=False, text=f"not compared with Kafka's checkpoint: {error}", hint=error.hint)
+    standing, position = state.compare(checkpoint), state.position()
+    if checkpoint is None:
+        return Check("kafka", fine=True, text=f"no checkpoint, as nothing is published; {position.pending:,} pending")
+    text = f"checkpoint at epoch {checkpoint.epoch}, sequence {checkpoint.sequence}, snapshot {checkpoint.sealed}"
+    pending = position.last_sequence - checkpoint.sequence if checkpoint.epoch == position.epoch else position.pending
+    text += f", which fits the file; {pending:,} changes pending"
+    if standing is Standing.WITHIN:
+        text += "; Kafka has confirmed more than the file has noted, and the next poll notes it"
+    return Check("kafka", fine=True, text=text)
 
 
 def _asked(name: str, question: Callable[[], Iterable[Check]]) -> Iterator[Check]:

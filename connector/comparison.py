@@ -89,7 +89,8 @@ def take_baseline(database: Database, snapshot: Snapshot, *, tracked: Collection
     _check_devices(database, "SELECT device_id FROM devices", snapshot)
     inventory = literal(snapshot.inventory)
     read = database.number(
-        f"INSERT INTO inventory SELECT {inventory}, device_no, software_no, digest,"
+        f"INSERT INTO inventory (inventory, device_no, software_no, digest, {ATTRIBUTE_COLUMNS})"
+        f" SELECT {inventory}, device_no, software_no, digest,"
         f" {normal_forms(ATTRIBUTE_FIELDS)} FROM ({_numbered(snapshot, tracked)})"
     )
     if read != snapshot.lines:

@@ -174,7 +174,7 @@ class Pipeline:
                 outage, drained = result.outage, 0
                 yield result
                 watch = Stopwatch()
-            state.retire(older_than=self._clock() - self._journal_retention)
+            self._retire(state)
 
     def approve_held(self) -> int:
         """Publish what the guard holds as REMOVED, reason APPROVED. Returns the number of removals.
@@ -221,6 +221,11 @@ class Pipeline:
                     for event in _events(state, staged):
                         show(event)
                 yield _result(state, "dry_run", staged, watch, snapshot=snapshot)
+
+    def _retire(self, state: State) -> None:
+        """Let go of what is old by both clocks, ours and the export's: one that jumps ahead takes no history along."""
+        now = min([self._clock(), *(latest.observed_at for latest in state.recent_snapshots(1))])
+        state.retire(older_than=now - self._journal_retention)
 
     def _drain(self, state: State, watch: Stopwatch) -> tuple[ConnectorError | None, int]:
         """Steps 0 and 1. Returns what stopped them, if anything did, and the number of changes published."""

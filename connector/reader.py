@@ -39,6 +39,9 @@ OWNED: Final[dict[str, Any]] = {
     "auto.offset.reset": "earliest",
 }
 
+DEFAULTS: Final[dict[str, Any]] = {"fetch.wait.max.ms": 100}
+"""The end of a partition is told with an answer that has nothing more: the broker does not keep it back for long."""
+
 _GROUP_CODES: Final = frozenset({KafkaError.GROUP_AUTHORIZATION_FAILED, KafkaError._WAIT_COORD})  # noqa: SLF001 - public
 """About a consumer group, of which we are none."""
 
@@ -81,7 +84,7 @@ class Reader:
 
     def __init__(self, client: Mapping[str, Any]) -> None:
         self._reports = Reports()
-        self._consumer: Consumer = made(Consumer, settings(client, self._reports, OWNED))
+        self._consumer: Consumer = made(Consumer, settings({**DEFAULTS, **client}, self._reports, OWNED))
 
     def __enter__(self) -> Self:
         return self

@@ -368,5 +368,18 @@ class Sink:
             raise translated(KafkaError(KafkaError._TIMED_OUT), doing, self._reports)  # noqa: SLF001 - its public name
 
 
+def last_checkpoint(reader: Reader, topic: str, transactional_id: str, deadline: Deadline) -> bytes | None:
+    """The value of the last checkpoint that Kafka has; None where there is none. Takes nothing over: for a look only.
+
+    Raises as `Reader.partitions` and `Reader.read`.
+    """
+    found = None
+    reader.partitions(topic, deadline)
+    for incoming in reader.read(topic, deadline, partition=CHECKPOINTS_PARTITION):
+        if incoming.key == transactional_id.encode():
+            found = incoming.value
+    return found
+
+
 def _shown(key: object) -> str:
     return key.decode(errors="replace") if isinstance(key, bytes) else str(key)

@@ -317,7 +317,9 @@ def _write_changes(database: Database, row: StagedSnapshot, tenant_id: str, *, c
         "WITH numbered AS (SELECT $before + row_number() OVER (ORDER BY device_id, software_vendor, software_name,"
         f"  change_type <> {literal(ChangeType.REMOVED)}, software_version) AS sequence, staged.*"
         "  FROM staged JOIN devices USING (device_no) JOIN software USING (software_no))"
-        f" INSERT INTO changes SELECT sequence, $epoch, $number, {event_id}, change_type, reason, changed_fields,"
+        " INSERT INTO changes (sequence, epoch, snapshot_no, event_id, change_type, reason, changed_fields,"
+        f" is_end_of_support, {COLUMNS}, before)"
+        f" SELECT sequence, $epoch, $number, {event_id}, change_type, reason, changed_fields,"
         f" coalesce(end_of_support_status IN ({statuses}), false), {COLUMNS}, before FROM"
         f" (SELECT n.sequence, n.change_type, n.reason, {record},"
         f" CASE WHEN {changed} THEN {diff.changed_fields('b', 'c')} ELSE []::VARCHAR[] END AS changed_fields,"
@@ -352,7 +354,8 @@ def _write_inventory(database: Database, inventory: Inventory, engine: str) -> N
         "UPDATE inventory SET digest = rewritten.digest FROM rewritten WHERE inventory.rowid = rewritten.previous_row"
     )
     database.rows(
-        f"INSERT INTO inventory SELECT {literal(inventory)}, device_no, software_no, digest, {ATTRIBUTE_COLUMNS}"
+        f"INSERT INTO inventory (inventory, device_no, software_no, digest, {ATTRIBUTE_COLUMNS})"
+        f" SELECT {literal(inventory)}, device_no, software_no, digest, {ATTRIBUTE_COLUMNS}"
         " FROM arrivals ORDER BY device_no, software_no"
     )
 

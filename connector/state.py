@@ -203,8 +203,8 @@ class State:
 
     # ---- what Kafka confirmed
 
-    def reconcile(self, checkpoint: Checkpoint | None) -> Position:
-        """Bring the file in line with Kafka's checkpoint. Returns the position to publish from.
+    def compare(self, checkpoint: Checkpoint | None) -> Standing:
+        """How Kafka's checkpoint stands to the file. Writes nothing.
 
         Raises:
             StateBehindCheckpoint: the checkpoint is ahead of the file.
@@ -226,7 +226,11 @@ class State:
             alert_upto=alert_upto,
         )
         stop_unless_fine(found, position, checkpoint, self._path)
-        if checkpoint is not None and found is Standing.WITHIN:
+        return found
+
+    def reconcile(self, checkpoint: Checkpoint | None) -> Position:
+        """Bring the file in line with Kafka's checkpoint. Returns the position to publish from. Raises as `compare`."""
+        if self.compare(checkpoint) is Standing.WITHIN and checkpoint is not None:
             self.confirm(checkpoint)
         return self.position()
 

@@ -20,8 +20,11 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from connector import config
+from connector.assembly import Assembly
+from connector.kafka import Deadline
 from connector.migrations import MIGRATIONS
-from connector.model import Checkpoint, Inventory
+from connector.model import Checkpoint, Inventory, Topic
 from connector.state import State
 from tests.bench import TENANT, plain_snapshot, staging_rules
 from tests.oracle import Record, Rules
@@ -152,6 +155,33 @@ def expected(version: int) -> dict[str, Any]:
     """What the version itself read out of its file."""
     found: dict[str, Any] = json.loads((FOLDER / f"{version}.json").read_text(encoding="utf-8"))
     return found
+
+
+def connector(path: Path, bootstrap_servers: str, prefix: str) -> Assembly:
+    """The connector of that file's tenant, whose transactional id the file's changes were published under."""
+    tables: dict[str, Any] = {
+        "source": {"tenant_id": TENANT, "client_id": "client", "client_secret": "not used here"},
+        "state": {"path": str(path)},
+        "kafka": {
+            "topic_prefix": prefix,
+            "transactional_id": TRANSACTIONAL_ID,
+            "client": {"bootstrap.servers": bootstrap_servers},
+        },
+        "schema_registry": {"url": "mock://released", "auto_register": True},
+    }
+    return Assembly(config.from_values(tables, {}, name="test"), kafka_seconds_max=5)
+
+
+def read(assembly: Assembly, topic: Topic) -> list[dict[str, Any]]:
+    """Everything on a topic, decoded; by sequence where there is one."""
+    reader, name = assembly.reader(), assembly.topic(topic)
+    found = [
+        assembly.codec.decode(message.value)
+        for partition in reader.partitions(name, Deadline(30))
+        for message in reader.read(name, Deadline(30), partition=partition)
+        if message.value is not None
+    ]
+    return sorted(found, key=lambda value: value.get("sequence", 0))
 
 
 def main() -> None:
