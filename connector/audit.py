@@ -37,7 +37,9 @@ def count(database: Database, inventory: Inventory, engine: str) -> None:
     """Count an inventory whole: it is new, or was last counted by an engine or of fields whose digests differ."""
     database.rows("DELETE FROM contents WHERE inventory = $1", [inventory.value])
     records, total = database.rows(_SUM + stored_records(inventory))[0]
-    database.rows("INSERT INTO contents VALUES ($1, $2, $3, $4)", [inventory.value, _maker(engine), records, total % _MODULUS])
+    database.rows(
+        "INSERT INTO contents VALUES ($1, $2, $3, $4)", [inventory.value, _maker(engine), records, total % _MODULUS]
+    )
 
 
 def note(database: Database, inventory: Inventory, engine: str, *, removed: str, added: str) -> None:

@@ -1,4 +1,4 @@
-"""What `state verify` and `state rebaseline` say; the other questions are asked by test_cli and the integration tests."""
+"""What `state verify` and `state rebaseline` say; test_cli and the integration tests ask the other questions."""
 
 from __future__ import annotations
 

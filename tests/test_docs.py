@@ -140,3 +140,13 @@ def test_the_errors_are_all_in_the_tree_that_the_docstring_draws() -> None:
         if isinstance(kind, type) and issubclass(kind, errors.ConnectorError) and kind is not errors.ConnectorError
     }
     assert drawn == real
+
+
+def test_every_test_that_the_table_of_faults_names_is_there() -> None:
+    """`file::test`, as the table writes it; and no row is without one."""
+    table = (ROOT / "tests" / "FAULTS.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`([\w/]+\.py)::(test_\w+)`", table))
+    texts = {name: (ROOT / "tests" / name).read_text(encoding="utf-8") for name, _ in named}
+    assert [f"{name}::{test}" for name, test in sorted(named) if f"def {test}(" not in texts[name]] == []
+    rows = [line for line in table.splitlines() if line.startswith("| ") and not line.endswith("| tests |")]
+    assert [row for row in rows if "::test_" not in row] == []

@@ -111,9 +111,7 @@ def test_a_file_of_every_released_version_opens_and_publishes_what_it_owes_and_t
 def checkpoint_of(told: dict[str, Any]) -> Checkpoint:
     """What Kafka had when that file was left."""
     position = told["position"]
-    under_way = next(
-        found for found in told["snapshots"] if found["snapshot_no"] == position["published_snapshot"] + 1
-    )
+    under_way = next(found for found in told["snapshots"] if found["snapshot_no"] == position["published_snapshot"] + 1)
     return Checkpoint(
         transactional_id=TRANSACTIONAL_ID,
         entra_tenant_id=TENANT,
@@ -149,7 +147,8 @@ class Release:
 
 OS_PLATFORM = (
     '    Field(\n        "osPlatform",\n        "os_platform",\n        Kind.TEXT,\n'
-    '        "Operating system: Windows11, WindowsServer2022, Linux, macOS, …",\n        file_name="OSPlatform",\n    ),\n'
+    '        "Operating system: Windows11, WindowsServer2022, Linux, macOS, …",\n'
+    '        file_name="OSPlatform",\n    ),\n'
 )
 NEW = '    Field("productCode", "product_code", Kind.TEXT, "New."),\n'
 RELEASES = {
