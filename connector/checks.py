@@ -161,8 +161,8 @@ def rebaseline_notice(assembly: Assembly) -> str:
         f"A new epoch forgets the stored inventory ({records:,} records), {pending:,} pending changes, which are never"
         f" published, and {held_records:,} held removals. The next poll takes its snapshot as the baseline:"
         f" {published}, and whatever was added, removed or changed between the last snapshot and that one is no change."
-        " Consumers see the epoch go up and sequence begin at 1 again: they should forget what they folded from earlier epochs"
-        " and take the baseline as the whole. Earlier changes stay on the topics and in the journal."
+        " Consumers see the epoch go up and sequence begin at 1 again: they should forget what they folded from earlier"
+        " epochs and take the baseline as the whole. Earlier changes stay on the topics and in the journal."
     )
 
 
