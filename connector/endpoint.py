@@ -3,6 +3,11 @@
 Owns the listening socket and one thread. Must not know what the answers mean. Whoever asks may be anybody: the number
 of connections, the size of a request and the time it may take are limited; a request body is never read; every
 connection serves one request.
+
+Why not the standard library's `http.server`: it gives each connection a thread and each read a time of its own, so that
+a few clients that say a byte now and then hold every thread, and probes fail. To bound threads, whole requests and the
+way out takes as many lines as this, which has one thread and one time for all of a request. prometheus_client's server
+is built on it; aiohttp would be a dependency of the connector for three paths.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pydantic import BaseModel
 
-from connector import config, errors
+from connector import config, errors, tenants
 from connector.config import Config
 from connector.endpoint import Answer, Endpoint
 from connector.polls import GRACE_SECONDS
@@ -185,8 +185,25 @@ def test_the_image_keeps_its_state_in_the_volume_and_answers_from_outside() -> N
     stage, environment = last_stage(), container_environment()
     ours = {name: value for name, value in environment.items() if name.startswith("MDE_INVENTORY_")}
     loaded = config.load(DEPLOY / "connector.example.toml", ours | SECRET)
-    assert loaded.state.path.parent == Path(stage["VOLUME"]) == Path(stage["WORKDIR"])
+    assert (Path(stage["WORKDIR"]) / loaded.state.path).parent == Path(stage["VOLUME"])
     assert loaded.http.address == ("0.0.0.0", int(stage["EXPOSE"]))  # noqa: S104 - the point of a container
+
+
+def test_the_image_and_the_unit_fix_nothing_that_several_tenants_must_not_share(tmp_path: Path) -> None:
+    """A folder of configurations runs with the environment of both: each keeps its own state file and secret."""
+    for name in ("contoso", "fabrikam"):
+        text = EXAMPLE.replace("00000000-0000-0000-0000-000000000000", f"{name}.example")
+        own = text.replace('path = "state.duckdb"', f'path = "{name}.duckdb"').replace(
+            '# client_secret = "..."', f'client_secret = "{name}"'
+        )
+        (tmp_path / f"{name}.toml").write_text(own, encoding="utf-8")
+    unit = dict(re.findall(r"^Environment=(MDE_\w+)=(.*)$", UNIT, re.MULTILINE))
+    for environ in (container_environment(), unit):
+        ours = {name: value for name, value in environ.items() if name.startswith("MDE_") and "SECRET" not in name}
+        found = tenants.load([], ours | {config.CONFIG_VARIABLE: str(tmp_path)})
+        assert [(one.config.state.path, one.config.secrets) for one in found] == [
+            (Path("contoso.duckdb"), ("contoso",)), (Path("fabrikam.duckdb"), ("fabrikam",)),
+        ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("status", "code"), [(HTTPStatus.OK, 0), (HTTPStatus.SERVICE_UNAVAILABLE, 1)])

@@ -387,6 +387,90 @@ def test_anything_else_is_not_found() -> None:
         assert [running.get(path)[0] for path in ("/", "/metrics/", "/debug", "/healthz")] == [404, 404, 404, 200]
 
 
+# ---- several tenants
+
+
+def run_scripts(*scripts: Script, interval_seconds: float = HOUR, pace: Pace | None = None) -> Running:
+    """A service that polls the tenants a, b, c … by a script each."""
+    stop = threading.Event()
+    for script in scripts:
+        script.stop = stop
+    tenants = [Polled(chr(ord("a") + number), script, interval_seconds) for number, script in enumerate(scripts)]
+    return Running(tenants, stop, pace=pace)
+
+
+@pytest.mark.parametrize(
+    ("error", "exit_code", "reason"),
+    [
+        (SinkFenced("another instance took over"), 4, "another instance took over"),
+        (ConfigError("wrong"), 2, "wrong"),
+        (RuntimeError("a fault"), 1, "a fault of the program: RuntimeError"),
+    ],
+)
+def test_a_tenant_that_ends_takes_no_other_with_it(error: BaseException, exit_code: int, reason: str) -> None:
+    """The others are polled on; readiness says who ended and why; liveness does not ask for a restart of all."""
+    ending, going_on = Script(error), Script([result()], [UNCHANGED], [UNCHANGED])
+    with run_scripts(ending, going_on, interval_seconds=0.05) as running:
+        assert going_on.finished.wait(WAIT_SECONDS_MAX)
+        status, body = running.ask_until("/readyz", lambda body: not body["tenants"]["a"]["ready"])
+        assert (status, body["reasons"]) == (503, [f"a: polling has ended, until a restart: {reason}"])
+        assert body["tenants"]["b"]["ready"] is True
+        assert running.ask("/healthz")[0] == 200
+    assert (len(ending.began), len(going_on.began), running.exit_code) == (1, 4, exit_code)
+
+
+@pytest.mark.parametrize(
+    ("errors", "exit_code"),
+    [
+        ([SinkFenced("x"), ConfigError("x"), RuntimeError("x")], 4),
+        ([RuntimeError("x"), ConfigError("x")], 2),
+        ([Stopped("x"), RuntimeError("x")], 1),
+        ([Stopped("x"), Stopped("x")], 0),
+    ],
+)
+def test_the_process_ends_with_the_last_tenant_and_the_highest_exit_code(
+    errors: list[BaseException], exit_code: int
+) -> None:
+    """What must not be answered with a restart wins over what may."""
+    with run_scripts(*map(Script, errors), interval_seconds=0.05) as running:
+        assert running.join() == exit_code
+
+
+def test_first_polls_of_several_tenants_are_spread() -> None:
+    """The first is polled at once, the others follow within half a minute, in equal steps."""
+    clock = Clock()
+    with run_scripts(Script([result()]), Script([result()]), Script([result()]), pace=clock.pace()) as running:
+        body = running.ask_until("/readyz", lambda body: has_polled(body["tenants"]["a"]))[1]
+        due = [body["tenants"][name]["next_poll_seconds"] for name in "bc"]
+        reasons = body["reasons"]
+        clock.ahead_seconds = 20
+        ready = running.ask_until("/readyz", lambda body: body["ready"])[0]
+    assert (0 < due[0] <= 10 < due[1] <= 20, reasons, ready) == (
+        True, ["b: no poll has ended yet", "c: no poll has ended yet"], 200,
+    )  # fmt: skip
+
+
+def test_one_stuck_tenant_makes_the_process_not_alive() -> None:
+    """Only a restart frees a thread that hangs in a library; it costs the others a few seconds."""
+    gate = threading.Event()
+
+    def hang() -> list[PollResult]:
+        gate.wait(WAIT_SECONDS_MAX)
+        return [result()]
+
+    tenants = [Polled("a", hang, HOUR), Polled("b", lambda: [result()], HOUR)]
+    clock = Clock()
+    with Running(tenants, threading.Event(), pace=clock.pace()) as running:
+        running.ask_until("/readyz", lambda body: body["tenants"]["a"]["polling"])
+        clock.ahead_seconds = 7 * HOUR
+        told = {"a": {"alive": False}, "b": {"alive": True}}
+        status, body = running.ask_until("/healthz", lambda body: body["tenants"] == told)
+        gate.set()
+    assert (status, body["alive"], body["reasons"][0].partition(" for ")[0]) == (
+        503, False, "a: a poll has been running",
+    )  # fmt: skip
+
+
 # ---- stopping
 
 
