@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Self
 
 from connector.alerts import AlertRules
 from connector.auth import Tokens
+from connector.backfill import Backfill
 from connector.codec import Codec, message_bytes_max_of
 from connector.failures import Reporter
 from connector.guard import GuardRules
@@ -215,6 +216,24 @@ class Assembly:
             self.sink,
             tenant_id=self.config.source.tenant_id,
             batch_changes_max=self.config.kafka.batch_changes_max,
+            inventory_topic=self.config.kafka.inventory_topic,
+            clock=self.clock,
+            stop=self.stop,
+        )
+
+    @cached_property
+    def backfill(self) -> Backfill | None:
+        """Fills up the inventory topic, where there is to be one."""
+        kafka = self.config.kafka
+        if not kafka.inventory_topic:
+            return None
+        return Backfill(
+            self.codec,
+            self.sink,
+            lambda: Reader(kafka.client),
+            topic=self.topic(Topic.INVENTORY),
+            tenant_id=self.config.source.tenant_id,
+            batch_records_max=kafka.batch_changes_max,
             clock=self.clock,
             stop=self.stop,
         )
@@ -227,6 +246,7 @@ class Assembly:
             open_scratch=self.open_scratch,
             source=self.source,
             publisher=self.publisher,
+            backfill=self.backfill,
             rules=self.rules,
             inventories=self.inventories,
             journal_retention=timedelta(days=self.config.state.journal_retention_days),

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from connector.assembly import Assembly
+    from connector.mirror import Mirror
     from connector.state import State
 
 SNAPSHOTS_SHOWN: Final = 10
@@ -104,6 +105,7 @@ def status(assembly: Assembly, state: State, *, at: datetime) -> dict[str, Any]:
             for inventory, snapshot in latest.items()
             if snapshot and failures.is_stale(snapshot, stale_after=assembly.stale_after, at=at)
         ],
+        "inventory_topic": _inventory_topic(state.mirror()) if assembly.config.kafka.inventory_topic else None,
         "held": held(state),
         "snapshots": [
             {
@@ -227,6 +229,11 @@ def _token(assembly: Assembly) -> Iterator[Check]:
         hint="" if permitted else explain_denial(token, scope),
         exit_code=SourceDenied.exit_code,
     )
+
+
+def _inventory_topic(mirror: Mirror) -> dict[str, Any]:
+    """How far it is filled up: `records`, `stale` (keys to be ended), or `whole`; and the records to go."""
+    return {"phase": mirror.place().phase, "remaining": mirror.remaining()}
 
 
 def _state(assembly: Assembly) -> Check:

@@ -82,6 +82,9 @@ class Codec:
         EncodingError: a field is missing, unknown, or does not fit; the schema is not registered.
         SinkUnavailable, SinkRejected: the registry is away, or denies access.
 
+    Attributes:
+        source: header `ce_source` of every message: whose it is.
+
     Args:
         registry: gives ids and schemas.
         topic_prefix: `kafka.topic_prefix`.
@@ -99,7 +102,7 @@ class Codec:
     ) -> None:
         self._registry = registry
         self._tenant_id = tenant_id
-        self._source = ("ce_source", f"/mde-inventory-connector/{tenant_id}".encode())
+        self.source = f"/mde-inventory-connector/{tenant_id}".encode()
         room = message_bytes_max - 2 * KEY_BYTES_MAX - HEADERS_BYTES_MAX
         writers = {topic: _Writer(registry, topic, topic_prefix, value_bytes_max=room) for topic in Topic}
         self._changes, self._alerts = writers[Topic.CHANGES], writers[Topic.ALERTS]
@@ -156,7 +159,8 @@ class Codec:
         return self._message(self._records.topic, compact.encode(), value, event)
 
     def _message(self, topic: str, key: bytes, value: _Value, event: _Event) -> Message:
-        headers = [SPECVERSION, ("ce_id", event.id.encode()), ("ce_type", _event_type(event.kind)), self._source]
+        headers = [SPECVERSION, ("ce_id", event.id.encode()), ("ce_type", _event_type(event.kind))]
+        headers.append(("ce_source", self.source))
         if event.at is not None:
             headers.append(("ce_time", _rfc3339(event.at)))
         headers += [("ce_subject", event.subject), CONTENT_TYPE]
@@ -230,6 +234,7 @@ CHECKPOINT_FIELDS: Final = {
     "connectorVersion": "connector_version",
     "claim": "claim",
     "alertSequence": "alert_sequence",
+    "inventoryWhole": "inventory_whole",
 }
 
 

@@ -96,6 +96,8 @@ def print_poll(result: PollResult) -> None:
         out.print(Text("  ").append_text(counts(result)))
     steps = ", ".join(f"{name} {seconds:.1f}" for name, seconds in result.stages.items())
     out.print(Text(f"  {result.duration_seconds:.1f} s ({steps}); published {result.published:,}", style="dim"))
+    if result.backfilled:
+        out.print(Text(f"  {result.backfilled:,} records filled up the inventory topic", style="dim"))
     if result.pending:
         out.print(Text(f"  {result.pending:,} changes are staged and wait for Kafka", style="yellow"))
 
@@ -212,6 +214,8 @@ def print_status(status: Mapping[str, Any]) -> None:
         f"epoch {status['epoch']}, sequence {status['last_sequence']:,}; pending: {status['pending']:,} changes;"
         f" {status['inventory']:,} records in {status['state']}"
     )
+    if status["inventory_topic"] and status["inventory_topic"]["phase"] != "whole":
+        print_line(f"inventory topic: being filled up, {status['inventory_topic']['remaining']:,} records to go")
     for name, seconds in status["age_seconds"].items():
         stale = "; STALE: no newer generation came, see poll.stale_after_hours" if name in status["stale"] else ""
         print_line(f"{name}: generated {age(seconds)} ago{stale}", style="bold yellow" if stale else "")

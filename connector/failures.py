@@ -250,7 +250,7 @@ def _whole(kept: Mapping[str, Any], tenant_id: str) -> dict[str, Any]:
         "duplicates",
         "rejected",
     )
-    unknown = ("firstSequence", "lastSequence", "generatedAt", "method")
+    unknown = ("stored", "firstSequence", "lastSequence", "generatedAt", "method")
     return {"entraTenantId": tenant_id, **dict.fromkeys((*counts, "rejected"), 0), **dict.fromkeys(unknown), **kept}
 
 

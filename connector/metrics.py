@@ -60,7 +60,7 @@ def _metric(name: str, kind: Kind, unit: str, text: str, /, **labels: Iterable[s
     return Metric(METRICS_PREFIX + name, kind, unit, text, {label: tuple(values) for label, values in labels.items()})
 
 
-STAGES: Final = ("recover", "drain", "fetch", "stage", "publish")
+STAGES: Final = ("recover", "drain", "fetch", "stage", "publish", "backfill")
 OUTCOMES: Final = ("published", "staged", "unchanged", "held", "dry_run")
 ALERT_TYPES: Final = ("INSTALLED", "REACHED", "UPCOMING", "DATE_THRESHOLD", "CLEARED")
 
@@ -69,6 +69,7 @@ METRICS: Final = (
     _metric("received_records_total", "counter", "records", "Records of the snapshots staged."),
     _metric("changes_total", "counter", "changes", "Changes staged; each is published once.", type=ChangeType),
     _metric("published_changes_total", "counter", "changes", "Changes that Kafka confirmed."),
+    _metric("backfilled_records_total", "counter", "records", "Published to fill up the inventory topic."),
     _metric("alerts_total", "counter", "alerts", "End-of-support alerts staged.", type=ALERT_TYPES),
     _metric("errors_total", "counter", "errors", "Polls that a step stopped.", stage=(*STAGES, "poll")),
     _metric("pending_changes", "gauge", "changes", "Staged and not yet confirmed by Kafka."),
@@ -150,6 +151,10 @@ class TenantMetrics:
     def count_published(self, changes: int) -> None:
         """Kafka confirmed so many changes."""
         self._count("published_changes_total", changes)
+
+    def count_backfilled(self, records: int) -> None:
+        """So many records and tombstones filled up the inventory topic."""
+        self._count("backfilled_records_total", records)
 
     def count_alerts(self, alert_type: str, alerts: int) -> None:
         """So many alerts of a type were staged."""

@@ -183,6 +183,7 @@ class Checkpoint:
         claim: instance id, in a claim only: a message that marks where an instance began, and no position.
         written_at: milliseconds since 1970.
         alert_sequence: number of the last alert published; 0 before the first.
+        inventory_whole: whether the inventory topic is the inventory as of this checkpoint.
     """
 
     transactional_id: str
@@ -195,6 +196,7 @@ class Checkpoint:
     connector_version: str
     claim: str | None = None
     alert_sequence: int = 0
+    inventory_whole: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,18 +15,19 @@ or 3 is reported, once, beside what is published.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from connector.errors import OUTAGES, SourceMalformed
 from connector.failures import FAILURES
 from connector.telemetry import logger
+from connector.timing import Stopwatch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
     from datetime import datetime, timedelta
 
+    from connector.backfill import Backfill
     from connector.errors import ConnectorError
     from connector.failures import Reporter
     from connector.model import Inventory, Snapshot
@@ -54,6 +55,7 @@ class PollResult:
         stale: whether the generation has not advanced for `poll.stale_after_hours`.
         published: changes confirmed by Kafka in this poll, a drained backlog included.
         alert_types: alerts staged in this poll, by type.
+        backfilled: records and tombstones published to fill up the inventory topic.
         duration_seconds: of the whole poll of this inventory.
         stages: seconds a step: recover, drain, fetch, stage, publish.
     """
@@ -73,6 +75,7 @@ class PollResult:
     duplicates: int = 0
     rejected: int = 0
     published: int = 0
+    backfilled: int = 0
     first_sequence: int | None = None
     last_sequence: int | None = None
     fetched_bytes: int = 0
@@ -87,8 +90,8 @@ class PollResult:
 
     @property
     def exit_code(self) -> int:
-        """The exit code that the outcome asks for."""
-        return EXIT_CODES[self.outcome]
+        """The exit code that the outcome asks for; an outage is worth another try, whatever came before it."""
+        return EXIT_CODES[self.outcome] or int(self.outage is not None)
 
     def as_json(self) -> dict[str, Any]:
         """The contract of `poll --json`, in its order."""
@@ -100,26 +103,8 @@ class PollResult:
         return {name: getattr(self, name) for name in names} | {
             "duration_seconds": round(self.duration_seconds, 3),
             "stages": stages,
+            "backfilled": self.backfilled,
         }
-
-
-class Stopwatch:
-    """Seconds a step, added up where a step is taken twice."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self._begun = self._last = perf_counter()
-
-    def lap(self, step: str) -> None:
-        """What has passed since the last lap was `step`."""
-        now = perf_counter()
-        self.seconds[step] = self.seconds.get(step, 0.0) + now - self._last
-        self._last = now
-
-    @property
-    def total(self) -> float:
-        """Seconds since the beginning."""
-        return perf_counter() - self._begun
 
 
 class Pipeline:
@@ -130,6 +115,7 @@ class Pipeline:
         open_scratch: opens it for a dry run, which writes nothing.
         source: fetches snapshots.
         publisher: publishes what is staged.
+        backfill: fills up the inventory topic, where there is to be one.
         rules: `[diff]`, `[guard]` and `state.max_pending`.
         inventories: which exports to poll, in order.
         journal_retention: how long past changes are kept.
@@ -144,6 +130,7 @@ class Pipeline:
         open_scratch: Callable[[], AbstractContextManager[State]],
         source: Source,
         publisher: Publisher,
+        backfill: Backfill | None,
         rules: StagingRules,
         inventories: Sequence[Inventory],
         journal_retention: timedelta,
@@ -159,6 +146,7 @@ class Pipeline:
         self._reporter = reporter
         self._clock = clock
         self._publisher = publisher
+        self._backfill = backfill
 
     def poll(self) -> Iterator[PollResult]:
         """One poll: a result for each inventory, as soon as it is there.
@@ -172,6 +160,8 @@ class Pipeline:
             for inventory in self._inventories:
                 result = self._poll(state, inventory, watch, outage, drained)
                 outage, drained = result.outage, 0
+                if inventory is self._inventories[-1]:
+                    result = self._filled_up(state, result, watch)
                 yield result
                 watch = Stopwatch()
             self._retire(state)
@@ -276,6 +266,19 @@ class Pipeline:
         outcome: Outcome = "staged" if outage else "held" if staged.held else "published"
         result = _result(state, outcome, staged, watch, snapshot=snapshot, published=published, outage=outage)
         return replace(result, stale=stale)
+
+    def _filled_up(self, state: State, result: PollResult, watch: Stopwatch) -> PollResult:
+        """The result of the last inventory, once the inventory topic is filled up; an outage leaves it as it is."""
+        if self._backfill is None or result.outage is not None:
+            return result
+        outage, backfilled = None, 0
+        try:
+            backfilled = self._backfill.run(state)
+        except OUTAGES as error:
+            log.warning("the inventory topic is not filled up", error=str(error), hint=error.hint)
+            outage = error
+        watch.lap("backfill")
+        return replace(result, backfilled=backfilled, outage=outage, stages=watch.seconds, duration_seconds=watch.total)
 
     def _fetch(self, state: State, inventory: Inventory, watch: Stopwatch) -> Snapshot | None:
         """Step 2. A repeat of the previous snapshot, where the generation is unknown, counts as unchanged."""

@@ -188,6 +188,7 @@ class Polls:
         metrics, inventory = self._metrics, str(result.inventory)
         metrics.count_snapshot(result.outcome)
         metrics.count_published(result.published)
+        metrics.count_backfilled(result.backfilled)
         metrics.set_pending(result.pending)
         metrics.set_held(inventory, result.holding)
         if result.generated_at is not None:

@@ -7,9 +7,11 @@ not know a library, nor make a difference between publishing at once and publish
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from connector import __version__, failures
+from connector.backfill import encode_change_records
 from connector.errors import SinkUnavailable, Stopped
 from connector.model import Checkpoint, SnapshotStatus
 
@@ -45,6 +47,7 @@ class Publisher:
         tenant_id: of the checkpoints and reports.
         batch_changes_max: changes in one batch; a batch also carries the alerts that they raised, and may be filled up
             with alerts that no change raised.
+        inventory_topic: whether what a change means for the inventory topic is published with it.
         clock: now, in UTC.
         stop: set by whoever wants publishing to end between two batches.
     """
@@ -56,6 +59,7 @@ class Publisher:
         *,
         tenant_id: str,
         batch_changes_max: int,
+        inventory_topic: bool = False,
         clock: Callable[[], datetime],
         stop: threading.Event,
     ) -> None:
@@ -63,6 +67,7 @@ class Publisher:
         self._sink = sink
         self._tenant_id = tenant_id
         self._batch_changes_max = batch_changes_max
+        self._inventory_topic = inventory_topic
         self._clock = clock
         self._stop = stop
 
@@ -90,6 +95,8 @@ class Publisher:
             Stopped: between two batches.
         """
         before = state.position().published_sequence
+        if not self._inventory_topic:
+            state.mirror().forget()
         for attempt in range(1, PUBLISH_ATTEMPTS_MAX + 1):
             try:
                 for snapshot in state.unsealed_snapshots():
@@ -126,6 +133,7 @@ class Publisher:
             snapshot_id=newest[0].snapshot_id if newest else None,
             written_at=max(self._now(), (position.published_at or 0) + 1),
             connector_version=__version__,
+            inventory_whole=self._is_whole(state),
         )
         failures.begin_attempt(state, checkpoint)
         self._sink.publish((self._codec.encode_report(report) for report in reports), checkpoint)
@@ -139,7 +147,7 @@ class Publisher:
             if self._stop.is_set():
                 raise Stopped("stopped between two batches; the rest is published by the next poll")
             batch = self._next_batch(state, snapshot)
-            checkpoint = self._checkpoint(snapshot, batch)
+            checkpoint = replace(self._checkpoint(snapshot, batch), inventory_whole=self._is_whole(state))
             self._sink.publish(self._messages(state, snapshot, batch), checkpoint)
             state.confirm(checkpoint)
             sealed = batch.seals
@@ -167,6 +175,8 @@ class Publisher:
         after, upto = batch.changes
         for change in state.changes(snapshot, after=after, limit=upto - after):
             yield self._codec.encode_change(change)
+            if self._inventory_topic:
+                yield from encode_change_records(self._codec, change)
         after, upto = batch.alerts
         for alert in state.alerts(snapshot, after=after, limit=upto - after):
             yield self._codec.encode_alert(alert)
@@ -188,6 +198,10 @@ class Publisher:
             connector_version=snapshot.connector_version,
         )
 
+    def _is_whole(self, state: State) -> bool:
+        """Whether the inventory topic is the inventory, and stays it with this batch."""
+        return self._inventory_topic and state.mirror().whole
+
     def _now(self) -> int:
         return round(self._clock().timestamp() * 1000)
 
@@ -201,6 +215,7 @@ class Publisher:
             "status": status.value,
             "records": snapshot.records,
             "devices": snapshot.devices,
+            "stored": snapshot.stored,
             "baseline": snapshot.baselined,
             "added": snapshot.added,
             "removed": snapshot.removed,

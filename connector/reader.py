@@ -6,17 +6,18 @@ seen. Joins no consumer group and commits no offsets, so reading leaves no trace
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from connector.errors import SinkUnavailable
+from connector.errors import SinkUnavailable, Stopped
 from connector.kafka import CALL_SECONDS, REJECTED_HINTS, Deadline, Reports, error_of, made, settings, translated
 from connector.telemetry import logger
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Callable, Iterator, Mapping
 
 log = logger(__name__)
@@ -24,6 +25,8 @@ log = logger(__name__)
 WAIT_SECONDS: Final = 0.5
 """How long one look for messages waits: what Ctrl-C waits for at most."""
 METADATA_SECONDS: Final = 30.0
+STILL_SECONDS_MAX: Final = 90.0
+"""How long a topic that is read whole may give nothing: longer than a transaction of ours can be open."""
 APPEARS_SECONDS_MAX: Final = 3.0
 APPEARS_EVERY_SECONDS: Final = 0.2
 MESSAGES_AT_ONCE_MAX: Final = 500
@@ -50,7 +53,10 @@ _APPEARING_CODES: Final = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaErro
 
 @dataclass(frozen=True, slots=True)
 class Incoming:
-    """One message read; `timestamp` is its publishing, in milliseconds since 1970, and a tombstone has no value."""
+    """One message read; `timestamp` is its publishing, in milliseconds since 1970, and a tombstone has no value.
+
+    `headers` are there only where they are asked for.
+    """
 
     topic: str
     partition: int
@@ -58,6 +64,7 @@ class Incoming:
     timestamp: int
     key: bytes | None
     value: bytes | None
+    headers: Mapping[str, bytes] = field(default_factory=dict)
 
     @property
     def place(self) -> dict[str, Any]:
@@ -84,7 +91,8 @@ class Reader:
 
     def __init__(self, client: Mapping[str, Any]) -> None:
         self._reports = Reports()
-        self._consumer: Consumer = made(Consumer, settings({**DEFAULTS, **client}, self._reports, OWNED))
+        self._client = {**DEFAULTS, **client}
+        self._consumer: Consumer = made(Consumer, settings(self._client, self._reports, OWNED))
 
     def __enter__(self) -> Self:
         return self
@@ -148,6 +156,56 @@ class Reader:
                 if until is not None and until(incoming):
                     return
         raise translated(KafkaError(KafkaError._TIMED_OUT), doing, self._reports)  # noqa: SLF001 - its public name
+
+    def read_whole(self, topic: str, stop: threading.Event | None = None) -> Iterator[Incoming]:
+        """All that a topic has, with headers: each partition from its beginning to where it ends now.
+
+        What an open transaction holds back is waited for: it is part of the whole once it is settled.
+
+        Raises:
+            SinkUnavailable: nothing came for `STILL_SECONDS_MAX`.
+            SinkRejected: there is no such topic, or Kafka refuses to be read.
+            Stopped: `stop` was set.
+        """
+        doing = f"reading {topic}"
+        self._reports.forget()
+        ends = self._ends(topic)
+        self._consumer.assign([TopicPartition(topic, number, OFFSET_BEGINNING) for number in ends])
+        deadline = Deadline(STILL_SECONDS_MAX)
+        while ends:
+            if stop is not None and stop.is_set():
+                raise Stopped(f"stopped while {doing}")
+            if deadline.passed:
+                raise translated(KafkaError(KafkaError._TIMED_OUT), doing, self._reports)  # noqa: SLF001 - public name
+            for message in self._messages(doing):
+                incoming = None if message.error() is not None else _incoming(message)
+                partition, offset = message.partition(), message.offset()
+                assert partition is not None and offset is not None  # noqa: S101, PT018 - both have a place
+                if incoming is not None and offset < ends.get(partition, 0):
+                    deadline = Deadline(STILL_SECONDS_MAX)
+                    yield replace(incoming, headers=dict(message.headers() or ()))  # type: ignore[arg-type]  # bytes
+                # An end of the partition tells how far it was read, the marks of transactions included.
+                if offset + (incoming is not None) >= ends.get(partition, offset + 2):
+                    del ends[partition]
+
+    def _ends(self, topic: str) -> dict[int, int]:
+        """The offset after the last message, committed or not, of each partition that has any."""
+        doing, deadline = f"reading {topic}", Deadline(METADATA_SECONDS)
+        partitions = self.partitions(topic, deadline)
+        owned = {**OWNED, "isolation.level": "read_uncommitted"}
+        teller: Consumer = made(Consumer, settings(self._client, self._reports, owned))
+        found = {}
+        try:
+            for number in partitions:
+                place = TopicPartition(topic, number)
+                first, last = teller.get_watermark_offsets(place, timeout=max(deadline.remaining(), CALL_SECONDS))
+                if last > first:
+                    found[number] = last
+        except KafkaException as error:
+            raise translated(error_of(error), doing, self._reports) from error
+        finally:
+            teller.close()
+        return found
 
     def follow(
         self, topic: str, *, from_beginning: bool, limit: int | None = None, deadline: Deadline | None = None

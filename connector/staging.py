@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC
 from typing import TYPE_CHECKING, Any, Final
 
-from connector import __version__, alerts, audit, comparison, diff, guard, journal, sightings
+from connector import __version__, alerts, audit, comparison, diff, guard, journal, mirror, sightings
 from connector.alerts import AlertRules
 from connector.audit import stored_records
 from connector.database import literal
@@ -96,6 +96,8 @@ def stage(database: Database, snapshot: Snapshot, rules: StagingRules, occasion:
     if previous is None:
         found, verdict, stored = comparison.take_baseline(database, snapshot, tracked=tracked), Verdict(), 0
         diff.stage_baseline(database, inventory, emit=rules.emit_baseline)
+        if rules.emit_baseline and position.last_snapshot == position.epoch_snapshot:
+            mirror.begin_epoch(database, position.epoch)
     else:
         stored = _check_emptiness(database, snapshot)
         known = _known_fields(database, inventory, tracked)
@@ -111,6 +113,8 @@ def stage(database: Database, snapshot: Snapshot, rules: StagingRules, occasion:
         audit.count(database, inventory, occasion.engine)
     elif occasion.stores:
         _write_inventory(database, inventory, occasion.engine)
+    if database.number("SELECT count(*) FROM quiet") or (previous is None and not rules.emit_baseline):
+        mirror.fall_behind(database, inventory)
     remember(database, f"tracked {inventory}", " ".join(each.name for each in tracked))
     return _write_snapshot(database, row)
 

@@ -18,6 +18,7 @@ from connector.fields import FIELDS, KEY_FIELDS
 from connector.guard import GuardRules
 from connector.journal import Hold, Position, StagedSnapshot
 from connector.migrations import migrate
+from connector.mirror import Mirror
 from connector.model import Inventory
 from connector.reconcile import Standing, standing, stop_unless_fine
 from connector.staging import Occasion, StagingRules
@@ -141,6 +142,16 @@ class State:
         return journal.snapshots(
             self._engine, "snapshot_no > (SELECT published_snapshot FROM position) ORDER BY snapshot_no"
         )
+
+    def sealed_snapshot(self) -> StagedSnapshot | None:
+        """The last snapshot of this epoch that Kafka has sealed."""
+        position = self.position()
+        found = journal.numbered_snapshot(self._engine, position.published_snapshot)
+        return found if found is not None and found.epoch == position.epoch else None
+
+    def mirror(self) -> Mirror:
+        """How far the inventory topic mirrors the inventory."""
+        return Mirror(self._engine)
 
     def changes(self, snapshot: StagedSnapshot, *, after: int, limit: int) -> Iterator[dict[str, Any]]:
         """Changes of a snapshot beyond sequence `after`, at most `limit`, in order, as `SoftwareChange` mappings."""

@@ -99,3 +99,22 @@ def retry_after(value: str | None, now: datetime) -> float | None:
         return min(max((aware - now).total_seconds(), 0.0), float(DELAY_SECONDS_MAX))
     except (ValueError, TypeError, OverflowError):
         return None
+
+
+class Stopwatch:
+    """Seconds a step, added up where a step is taken twice."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._begun = self._last = time.perf_counter()
+
+    def lap(self, step: str) -> None:
+        """What has passed since the last lap was `step`."""
+        now = time.perf_counter()
+        self.seconds[step] = self.seconds.get(step, 0.0) + now - self._last
+        self._last = now
+
+    @property
+    def total(self) -> float:
+        """Seconds since the beginning."""
+        return time.perf_counter() - self._begun

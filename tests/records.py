@@ -81,6 +81,7 @@ REPORT: dict[str, Any] = {
     "status": "COMPLETE",
     "records": 1_000_000,
     "devices": 10_000,
+    "stored": 1_000_100,
     "baseline": 0,
     "added": 3,
     "removed": 2,

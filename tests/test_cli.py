@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 POLL_KEYS = [
     "outcome", "inventory", "snapshot_id", "epoch", "records", "devices", "baseline", "added", "removed", "changed",
     "alerts", "held", "duplicates", "rejected", "published", "first_sequence", "last_sequence", "duration_seconds",
-    "stages",
+    "stages", "backfilled",
 ]  # fmt: skip
 
 Run = "Callable[..., subprocess.CompletedProcess[str]]"

@@ -127,6 +127,7 @@ def test_a_failure_is_reported_once_until_a_poll_ends_well(world: World) -> None
         "inventory": "CPE",
         "status": "FAILED",
         "epoch": 1,
+        "stored": None,
         "firstSequence": None,
         "lastSequence": None,
         "generatedAt": None,
