@@ -99,10 +99,9 @@ class PollResult:
             "outcome", "inventory", "snapshot_id", "epoch", "records", "devices", "baseline", "added", "removed",
             "changed", "alerts", "held", "duplicates", "rejected", "published", "first_sequence", "last_sequence",
         )  # fmt: skip
-        stages = {name: round(seconds, 3) for name, seconds in self.stages.items()}
         return {name: getattr(self, name) for name in names} | {
             "duration_seconds": round(self.duration_seconds, 3),
-            "stages": stages,
+            "stages": {name: round(seconds, 3) for name, seconds in self.stages.items()},
             "backfilled": self.backfilled,
         }
 
@@ -160,9 +159,7 @@ class Pipeline:
             for inventory in self._inventories:
                 result = self._poll(state, inventory, watch, outage, drained)
                 outage, drained = result.outage, 0
-                if inventory is self._inventories[-1]:
-                    result = self._filled_up(state, result, watch)
-                yield result
+                yield self._filled_up(state, result, watch) if inventory is self._inventories[-1] else result
                 watch = Stopwatch()
             self._retire(state)
 
