@@ -4,10 +4,11 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 RUN    := $(VENV)/.installed
 DEV    := $(VENV)/.installed-dev
+FUZZ   := $(VENV)/.installed-fuzz
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak lint format bench lock clean
+.PHONY: help demo test soak fuzz lint format bench lock clean
 
 help: ## show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -22,6 +23,11 @@ $(RUN): requirements.lock
 $(DEV): $(RUN) requirements-dev.lock pyproject.toml
 	$(PIP) --require-hashes -r requirements-dev.lock
 	$(PIP) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# Fuzzing has wheels for some platforms only, so nothing else asks for it.
+$(FUZZ): $(DEV) requirements-fuzz.lock
+	$(PIP) --require-hashes -r requirements-fuzz.lock
 	@touch $@
 
 demo: $(RUN) ## see it work: simulator, in-process Kafka, an evolving fleet; no accounts, no Docker, no Java
@@ -40,6 +46,9 @@ endif
 soak: $(DEV) ## kill polls for a long time (500 times, or KILLS=...), and hold what a consumer saw against the oracle
 	$(BIN)/python -m tests.soak $(KILLS)
 
+fuzz: $(FUZZ) ## feed odd bytes to every parser of foreign input (180 seconds each, or SECONDS=...); Linux on x86-64
+	$(BIN)/python -m tests.fuzzing --seconds $(or $(SECONDS),180)
+
 lint: $(DEV) ## ruff (every rule), ruff format, mypy strict
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -57,6 +66,8 @@ lock: $(DEV) ## pin the newest dependencies that satisfy pyproject.toml, with ha
 		--no-header --extra simulator pyproject.toml -o requirements.lock
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade --generate-hashes --no-emit-index-url \
 		--no-header --extra simulator --group dev pyproject.toml -o requirements-dev.lock
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade --generate-hashes --no-emit-index-url \
+		--no-header --group fuzz -o requirements-fuzz.lock
 
 clean: ## remove everything that make made
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

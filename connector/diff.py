@@ -60,8 +60,8 @@ def pair_versions(database: Database, inventory: Inventory, *, believed: bool) -
 def stage_arrivals(database: Database, inventory: Inventory, *, paired: bool) -> None:
     """Begin `staged` with the changes that need no guard: ADDED, CHANGED, and REMOVED where an update removes.
 
-    A device is new where the inventory has no record of it at all. With `paired` false, the two halves of a change of
-    version are two changes.
+    A device is new where the inventory has no record of it at all; what is in `moved_in` is neither new nor installed.
+    With `paired` false, the two halves of a change of version are two changes.
     """
     steps = database.rows("SELECT DISTINCT version_before, version_after FROM pairs") if paired else []
     # Version strings are few beside records: their order is told once for each pair of strings, in Python.
@@ -84,7 +84,10 @@ def stage_arrivals(database: Database, inventory: Inventory, *, paired: bool) ->
         " WITH added AS (SELECT device_no, software_no FROM arrivals WHERE previous_row IS NULL),"
         " known AS (SELECT DISTINCT device_no FROM inventory SEMI JOIN added USING (device_no) WHERE inventory = $1)"
         " SELECT device_no, software_no, NULL::BIGINT AS previous_row,"
-        f"  {literal(ChangeType.ADDED)} AS change_type, CASE WHEN device_no IN (SELECT device_no FROM known)"
+        f"  {literal(ChangeType.ADDED)} AS change_type,"
+        "  CASE WHEN (device_no, software_no) IN (SELECT (device_no, software_no) FROM moved_in)"
+        f"  THEN {literal(Reason.MOVED)}"
+        f"  WHEN device_no IN (SELECT device_no FROM known)"
         f"  THEN {literal(Reason.INSTALLED)} ELSE {literal(Reason.NEW_DEVICE)} END AS reason"
         f" FROM {added} WHERE previous_row IS NULL"
         " UNION ALL"

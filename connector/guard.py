@@ -1,18 +1,25 @@
 """May these removals be believed? Decides which absent records are published as REMOVED, and which are held.
 
 Owns the tables `held` and `missing_devices` of the state file and the temporary table `removals`; runs inside the
-staging transaction, after `diff` has filled `absent` and `pairs`. Must not touch the inventory or number changes.
+staging transaction, after `comparison`, `moves` and `diff` have filled `absent`, `elsewhere` and `pairs`. Must not
+touch the inventory or number changes.
 
 A record is absent when the snapshot lacks it. What becomes of it, first rule that applies:
 
     its other half is in `pairs`            a change of version, no removal to judge
-    held as MASS_REMOVAL                    stays held until a person decides, whatever its device does
+    held as MASS_REMOVAL                    stays held until a person decides, whatever its device does; but one that is
+                                            elsewhere while its device is present is held no longer
     its device group is gone, whole         held, SCOPE_LOST: the app registration sees less, nothing was uninstalled
     its device is absent                    waits; after `missing_device_snapshots` in a row due as DEVICE_MISSING
     its device is present                   due as UNINSTALLED
     due, and the snapshot has unread lines  held, REJECTED_LINES, until the next snapshot without
+    due, and elsewhere                      removed, MOVED: it went to the other inventory, and counts for nothing here
     due, and too many are                   held, MASS_REMOVAL
     due                                     removed
+
+Too many: at least `min_removed` are due, and together with those that are held as MASS_REMOVAL already they are more
+than `max_removed_share` of the inventory. So an export that loses records step by step is not believed step by step
+while a person has still to look at the first of it.
 
 A held record that comes back is forgotten quietly, as is the absence of a device that comes back. Snapshots with unread
 lines do not count as snapshots without a device: its lines may be those.
@@ -32,6 +39,9 @@ if TYPE_CHECKING:
 
 _GROUP: Final = "coalesce('#' || rbac_group_id, rbac_group_name)"
 """A device group: by its number, or by its name where the export tells no number; NULL for none."""
+
+_ELSEWHERE: Final = "(SELECT (device_no, software_no) FROM elsewhere)"
+_IS_MOVED: Final = f"reason = {literal(Reason.MOVED)}"
 
 
 class HoldReason(StrEnum):
@@ -63,7 +73,7 @@ def judge(database: Database, inventory: Inventory, *, rules: GuardRules, snapsh
     """Fill `removals` (device_no, software_no, previous_row, reason) with what may be published as REMOVED.
 
     Args:
-        database: inside the staging transaction, `absent`, `arrivals` and `pairs` filled.
+        database: inside the staging transaction, `absent`, `arrivals`, `elsewhere` and `pairs` filled.
         inventory: which inventory the snapshot is of.
         rules: the limits.
         snapshot_no: number of the snapshot being staged; holds and missing devices remember it.
@@ -76,8 +86,9 @@ def judge(database: Database, inventory: Inventory, *, rules: GuardRules, snapsh
     lost = _hold_lost_groups(database, which, snapshot_no)
     _find_due(database, which, rules)
     reason = _reason_to_hold(database, which, rules, rejected)
-    held = _hold(database, which, snapshot_no, reason, "due") if reason else 0
-    database.rows("CREATE OR REPLACE TEMP TABLE removals AS SELECT * FROM due" + (" WHERE false" if reason else ""))
+    believed = {None: "true", HoldReason.REJECTED_LINES: "false"}.get(reason, _IS_MOVED)
+    held = _hold(database, which, snapshot_no, reason, f"(FROM due WHERE NOT ({believed}))") if reason else 0
+    database.rows(f"CREATE OR REPLACE TEMP TABLE removals AS SELECT * FROM due WHERE {believed}")
     return Verdict(held=lost + held, reason=reason or (HoldReason.SCOPE_LOST if lost else None))
 
 
@@ -134,12 +145,13 @@ def _count_missing_devices(database: Database, which: str, snapshot_no: int, *, 
 def _lift_holds(database: Database, which: str) -> None:
     """Drop the holds that this snapshot answers.
 
-    Those are: a record that is back, or became another version; one held for lines that could not be read; one held
-    for a lost device group whose device is seen again.
+    Those are: a record that is back, or became another version; one held for lines that could not be read; and, where
+    its device is seen, one held for a lost device group, or one of a mass that turned out to be in the other inventory.
     """
     database.rows(
         f"DELETE FROM held WHERE inventory = {which} AND (reason = {literal(HoldReason.REJECTED_LINES)}"
-        f" OR (reason = {literal(HoldReason.SCOPE_LOST)} AND device_no NOT IN (SELECT device_no FROM absent_devices))"
+        f" OR ((reason = {literal(HoldReason.SCOPE_LOST)} OR (device_no, software_no) IN {_ELSEWHERE})"
+        "  AND device_no NOT IN (SELECT device_no FROM absent_devices))"
         " OR (device_no, software_no) NOT IN (SELECT (device_no, software_no) FROM absent"
         "  ANTI JOIN pairs USING (previous_row)))"
     )
@@ -167,7 +179,8 @@ def _find_due(database: Database, which: str, rules: GuardRules) -> None:
     """Make `due`: absent records that are neither held nor half of a change of version, and have waited enough."""
     database.rows(
         "CREATE OR REPLACE TEMP TABLE due AS SELECT a.device_no, a.software_no, a.previous_row,"
-        f" CASE WHEN m.device_no IS NULL THEN {literal(Reason.UNINSTALLED)} ELSE {literal(Reason.DEVICE_MISSING)} END"
+        f" CASE WHEN (a.device_no, a.software_no) IN {_ELSEWHERE} THEN {literal(Reason.MOVED)}"
+        f" WHEN m.device_no IS NULL THEN {literal(Reason.UNINSTALLED)} ELSE {literal(Reason.DEVICE_MISSING)} END"
         " AS reason FROM absent a ANTI JOIN pairs ON pairs.previous_row = a.previous_row"
         f" ANTI JOIN (SELECT * FROM held WHERE inventory = {which}) h USING (device_no, software_no)"
         f" LEFT JOIN (SELECT * FROM missing_devices WHERE inventory = {which}) m ON m.device_no = a.device_no"
@@ -176,13 +189,16 @@ def _find_due(database: Database, which: str, rules: GuardRules) -> None:
 
 
 def _reason_to_hold(database: Database, which: str, rules: GuardRules, rejected: int) -> HoldReason | None:
-    due = database.number("SELECT count(*) FROM due")
-    if due and rejected:
+    if rejected and database.number("SELECT count(*) FROM due"):
         return HoldReason.REJECTED_LINES
+    gone = database.number(f"SELECT count(*) FROM due WHERE NOT {_IS_MOVED}")
+    if not gone or gone < rules.min_removed:
+        return None
     stored = database.number(f"SELECT count(*) FROM inventory WHERE inventory = {which}")
-    if due >= rules.min_removed and due > rules.max_removed_share * stored:
-        return HoldReason.MASS_REMOVAL
-    return None
+    held = database.number(
+        f"SELECT count(*) FROM held WHERE inventory = {which} AND reason = {literal(HoldReason.MASS_REMOVAL)}"
+    )
+    return HoldReason.MASS_REMOVAL if gone + held > rules.max_removed_share * stored else None
 
 
 def _hold(database: Database, which: str, snapshot_no: int, reason: HoldReason, records: str) -> int:

@@ -63,6 +63,7 @@ class Reason(StrEnum):
     VERSION_CHANGED = "VERSION_CHANGED"
     ATTRIBUTES_CHANGED = "ATTRIBUTES_CHANGED"
     APPROVED = "APPROVED"
+    MOVED = "MOVED"
 
 
 class AlertType(StrEnum):

@@ -10,15 +10,19 @@
 Owns that order and what a poll answers. An outage of Kafka stops steps 0, 1, 4 and 5 only: what is fetched is staged
 all the same, for the export keeps no history, and the backlog is drained in order once Kafka is back. What stops step 2
 or 3 is reported, once, beside what is published.
+
+Where both inventories are polled, both are fetched before the first of them is staged, so that a product that moved to
+the other is seen there. One that fails does not stop the other: the poll goes on, and fails at its end.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final, Literal
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
 
-from connector.errors import OUTAGES, SourceMalformed
+from connector.errors import OUTAGES, SnapshotError, SourceError, SourceMalformed
 from connector.failures import FAILURES
+from connector.results import EXIT_CODES, OUTCOMES, Outcome, PollResult, result, unchanged
 from connector.telemetry import logger
 from connector.timing import Stopwatch
 
@@ -37,73 +41,20 @@ if TYPE_CHECKING:
 
 log = logger(__name__)
 
-Outcome = Literal["published", "staged", "unchanged", "held", "dry_run"]
-OUTCOMES: Final[tuple[Outcome, ...]] = ("published", "staged", "unchanged", "held", "dry_run")
-EXIT_CODES: Final[dict[Outcome, int]] = {"published": 0, "staged": 1, "unchanged": 0, "held": 3, "dry_run": 0}
+__all__ = ["EXIT_CODES", "OUTCOMES", "Outcome", "Pipeline", "PollResult"]
+
+ISOLATED: Final = (SourceError, SnapshotError, *OUTAGES)
+"""What stops the poll of one inventory, and not that of the other."""
 
 
 @dataclass(frozen=True, slots=True)
-class PollResult:
-    """What one poll of one inventory came to: the object that `poll --json` prints.
+class _Fetched:
+    """What step 2 came to for one inventory; no `snapshot` where the generation has not advanced."""
 
-    Attributes:
-        outcome: `published`; `staged` (safe in the state file, Kafka not available); `unchanged` (the generation has
-            not advanced); `held` (published, but removals wait for a person); `dry_run`.
-        baseline: records taken as the baseline; published only with `diff.baseline = "emit"`.
-        held: removals that the guard began to hold with this snapshot.
-        holding: removals that the guard holds now, whichever snapshot they are held since.
-        stale: whether the generation has not advanced for `poll.stale_after_hours`.
-        published: changes confirmed by Kafka in this poll, a drained backlog included.
-        alert_types: alerts staged in this poll, by type.
-        backfilled: records and tombstones published to fill up the inventory topic.
-        duration_seconds: of the whole poll of this inventory.
-        stages: seconds a step: recover, drain, fetch, stage, publish.
-    """
-
-    outcome: Outcome
     inventory: Inventory
-    snapshot_id: str | None
-    epoch: int
-    records: int = 0
-    devices: int = 0
-    baseline: int = 0
-    added: int = 0
-    removed: int = 0
-    changed: int = 0
-    alerts: int = 0
-    held: int = 0
-    duplicates: int = 0
-    rejected: int = 0
-    published: int = 0
-    backfilled: int = 0
-    first_sequence: int | None = None
-    last_sequence: int | None = None
-    fetched_bytes: int = 0
-    generated_at: datetime | None = None
-    pending: int = 0
-    holding: int = 0
-    stale: bool = False
-    duration_seconds: float = 0.0
-    stages: dict[str, float] = field(default_factory=dict)
-    outage: ConnectorError | None = None
-    alert_types: dict[str, int] = field(default_factory=dict)
-
-    @property
-    def exit_code(self) -> int:
-        """The exit code that the outcome asks for; an outage is worth another try, whatever came before it."""
-        return EXIT_CODES[self.outcome] or int(self.outage is not None)
-
-    def as_json(self) -> dict[str, Any]:
-        """The contract of `poll --json`, in its order."""
-        names = (
-            "outcome", "inventory", "snapshot_id", "epoch", "records", "devices", "baseline", "added", "removed",
-            "changed", "alerts", "held", "duplicates", "rejected", "published", "first_sequence", "last_sequence",
-        )  # fmt: skip
-        return {name: getattr(self, name) for name in names} | {
-            "duration_seconds": round(self.duration_seconds, 3),
-            "stages": {name: round(seconds, 3) for name, seconds in self.stages.items()},
-            "backfilled": self.backfilled,
-        }
+    started_at: datetime
+    watch: Stopwatch
+    snapshot: Snapshot | None = None
 
 
 class Pipeline:
@@ -151,17 +102,24 @@ class Pipeline:
         """One poll: a result for each inventory, as soon as it is there.
 
         Raises:
-            ConnectorError: whatever stopped the poll; what was staged stays staged.
+            ConnectorError: whatever stopped the poll, or that of one inventory, once the other is done; what was staged
+                stays staged.
         """
+        failures: list[ConnectorError] = []
         with self._open_state() as state:
             watch = Stopwatch()
             outage, drained = self._drain(state, watch)
-            for inventory in self._inventories:
-                result = self._poll(state, inventory, watch, outage, drained)
-                outage, drained = result.outage, 0
-                yield self._filled_up(state, result, watch) if inventory is self._inventories[-1] else result
-                watch = Stopwatch()
+            fetched = self._fetch_all(state, watch, failures, reach=outage is None)
+            for one, beside in _in_turn(fetched):
+                try:
+                    found = self._poll(state, one, beside, outage, drained)
+                except ISOLATED as error:
+                    failures += [error] * (error not in failures)
+                    continue
+                outage, drained = found.outage, 0
+                yield self._filled_up(state, found, one.watch) if one is fetched[-1] else found
             self._retire(state)
+        _raise_first(failures)
 
     def approve_held(self) -> int:
         """Publish what the guard holds as REMOVED, reason APPROVED. Returns the number of removals.
@@ -190,24 +148,25 @@ class Pipeline:
         Args:
             show: given every change, and then every alert, in order, before the result.
         """
-        for inventory in self._inventories:
-            watch = Stopwatch()
-            started_at = self._clock()
+        failures: list[ConnectorError] = []
+        with self._open_scratch() as state:
+            fetched = self._fetch_all(state, Stopwatch(), failures, reach=None)
+        for one, beside in _in_turn(fetched):
             with self._open_scratch() as state:
-                snapshot = self._fetch(state, inventory, watch)
-                if snapshot is None:
-                    dated = state.stage_due_alerts(inventory, self._rules, now=self._clock())
+                if one.snapshot is None:
+                    dated = state.stage_due_alerts(one.inventory, self._rules, now=self._clock())
                     if dated is None:
-                        yield _unchanged(state, inventory, watch)
+                        yield unchanged(state, one.inventory, one.watch)
                         continue
                     staged = dated
                 else:
-                    staged = self._stage(state, snapshot, started_at, watch, keep=False)
-                    self._source.discard(snapshot)
+                    staged = self._stage(state, one.snapshot, one, beside, keep=False)
+                    self._source.discard(one.snapshot)
                 if show:
                     for event in _events(state, staged):
                         show(event)
-                yield _result(state, "dry_run", staged, watch, snapshot=snapshot)
+                yield result(state, "dry_run", staged, one.watch, snapshot=one.snapshot)
+        _raise_first(failures)
 
     def _retire(self, state: State) -> None:
         """Let go of what is old by both clocks, ours and the export's: one that jumps ahead takes no history along."""
@@ -228,20 +187,43 @@ class Pipeline:
         watch.lap("drain")
         return None, drained
 
+    def _fetch_all(
+        self, state: State, watch: Stopwatch, failures: list[ConnectorError], *, reach: bool | None
+    ) -> list[_Fetched]:
+        """Step 2 for every inventory.
+
+        `watch` is the first one's; `failures` gets what could not be fetched; `reach` says whether Kafka can be told of
+        that, None for a dry run, of which nothing is told.
+        """
+        fetched = []
+        for inventory in self._inventories:
+            one = _Fetched(inventory, self._clock(), watch)
+            try:
+                fetched.append(replace(one, snapshot=self._fetch(state, inventory, watch)))
+            except FAILURES as error:
+                if reach is not None:
+                    self._failed(state, one, error, reach=reach)
+                if not isinstance(error, ISOLATED):
+                    raise
+                failures.append(error)
+            watch = Stopwatch()
+        return fetched
+
+    def _failed(self, state: State, one: _Fetched, error: ConnectorError, *, reach: bool) -> None:
+        self._reporter.failed(state, one.inventory, error, snapshot=one.snapshot, begun_at=one.started_at, reach=reach)
+
     def _poll(
-        self, state: State, inventory: Inventory, watch: Stopwatch, outage: ConnectorError | None, drained: int
+        self, state: State, one: _Fetched, beside: Snapshot | None, outage: ConnectorError | None, drained: int
     ) -> PollResult:
-        """Steps 2 to 5 for one inventory."""
-        started_at = self._clock()
-        snapshot = staged = None
+        """Steps 3 to 5 for one inventory; `beside` is a snapshot of the other one that is staged next."""
+        inventory, snapshot, watch, staged = one.inventory, one.snapshot, one.watch, None
         try:
-            snapshot = self._fetch(state, inventory, watch)
             if snapshot is None:
                 staged = state.stage_due_alerts(inventory, self._rules, now=self._clock())
             else:
-                staged = self._stage(state, snapshot, started_at, watch, keep=True)
+                staged = self._stage(state, snapshot, one, beside, keep=True)
         except FAILURES as error:
-            self._reporter.failed(state, inventory, error, snapshot=snapshot, begun_at=started_at, reach=outage is None)
+            self._failed(state, one, error, reach=outage is None)
             raise
         self._reporter.succeeded(state, inventory, advanced=snapshot is not None)
         if snapshot is not None:
@@ -255,19 +237,19 @@ class Pipeline:
                 outage = error
             watch.lap("publish")
         stale = snapshot is None and self._reporter.unchanged(
-            state, inventory, begun_at=started_at, reach=outage is None
+            state, inventory, begun_at=one.started_at, reach=outage is None
         )
         if staged is None:
             return _nothing_new(state, inventory, watch, outage, published=drained, stale=stale)
         published = drained + state.position().published_sequence - before
         outcome: Outcome = "staged" if outage else "held" if staged.held else "published"
-        result = _result(state, outcome, staged, watch, snapshot=snapshot, published=published, outage=outage)
-        return replace(result, stale=stale)
+        found = result(state, outcome, staged, watch, snapshot=snapshot, published=published, outage=outage)
+        return replace(found, stale=stale)
 
-    def _filled_up(self, state: State, result: PollResult, watch: Stopwatch) -> PollResult:
+    def _filled_up(self, state: State, found: PollResult, watch: Stopwatch) -> PollResult:
         """The result of the last inventory, once the inventory topic is filled up; an outage leaves it as it is."""
-        if self._backfill is None or result.outage is not None:
-            return result
+        if self._backfill is None or found.outage is not None:
+            return found
         outage, backfilled = None, 0
         try:
             backfilled = self._backfill.run(state)
@@ -275,7 +257,7 @@ class Pipeline:
             log.warning("the inventory topic is not filled up", error=str(error), hint=error.hint)
             outage = error
         watch.lap("backfill")
-        return replace(result, backfilled=backfilled, outage=outage, stages=watch.seconds, duration_seconds=watch.total)
+        return replace(found, backfilled=backfilled, outage=outage, stages=watch.seconds, duration_seconds=watch.total)
 
     def _fetch(self, state: State, inventory: Inventory, watch: Stopwatch) -> Snapshot | None:
         """Step 2. A repeat of the previous snapshot, where the generation is unknown, counts as unchanged."""
@@ -292,19 +274,33 @@ class Pipeline:
         return None
 
     def _stage(
-        self, state: State, snapshot: Snapshot, started_at: datetime, watch: Stopwatch, *, keep: bool
+        self, state: State, snapshot: Snapshot, one: _Fetched, beside: Snapshot | None, *, keep: bool
     ) -> StagedSnapshot:
         """Step 3. Where a line cannot be read, the bad lines are set aside first, and removals are held."""
+        times: Any = {"started_at": one.started_at, "now": self._clock()}
         try:
-            staged = state.stage(snapshot, self._rules, started_at=started_at, now=self._clock(), keep=keep)
+            staged = state.stage(snapshot, self._rules, beside=beside, keep=keep, **times)
         except SourceMalformed as error:
             repaired, rejected = self._source.repair(snapshot)
             log.warning("lines that cannot be read were set aside", rejected=rejected, first=str(error))
-            staged = state.stage(
-                repaired, self._rules, started_at=started_at, now=self._clock(), rejected=rejected, keep=keep
-            )
-        watch.lap("stage")
+            staged = state.stage(repaired, self._rules, rejected=rejected, beside=beside, keep=keep, **times)
+        one.watch.lap("stage")
         return staged
+
+
+def _in_turn(fetched: Sequence[_Fetched]) -> Iterator[tuple[_Fetched, Snapshot | None]]:
+    """Each inventory, with the snapshot of the one that is staged after it."""
+    for place, one in enumerate(fetched):
+        one.watch.resume()
+        yield one, next((other.snapshot for other in fetched[place + 1 :]), None)
+
+
+def _raise_first(failures: Sequence[ConnectorError]) -> None:
+    """Raise the first of them, now that the other inventory is done."""
+    for further in failures[1:]:
+        log.error("another inventory failed too", error=str(further), hint=further.hint)
+    if failures:
+        raise failures[0]
 
 
 def _nothing_new(
@@ -318,82 +314,14 @@ def _nothing_new(
 ) -> PollResult:
     """Neither a new snapshot nor a due alert. Without Kafka that is a failure, but where something is pending."""
     if outage is None:
-        return _unchanged(state, inventory, watch, published=published, stale=stale)
+        return unchanged(state, inventory, watch, published=published, stale=stale)
     position = state.position()
     if not position.pending and position.published_alert == position.last_alert:
         raise outage
-    return _unchanged(state, inventory, watch, outcome="staged", outage=outage, stale=stale)
+    return unchanged(state, inventory, watch, outcome="staged", outage=outage, stale=stale)
 
 
 def _events(state: State, staged: StagedSnapshot) -> Iterator[Mapping[str, Any]]:
     """All changes of a staged snapshot, then all its alerts."""
     yield from state.changes(staged, after=0, limit=staged.last_sequence or 0)
     yield from state.alerts(staged, after=0, limit=staged.alert_after)
-
-
-def _result(
-    state: State,
-    outcome: Outcome,
-    staged: StagedSnapshot,
-    watch: Stopwatch,
-    *,
-    snapshot: Snapshot | None,
-    published: int = 0,
-    outage: ConnectorError | None = None,
-) -> PollResult:
-    return PollResult(
-        outcome=outcome,
-        inventory=staged.inventory,
-        snapshot_id=staged.snapshot_id,
-        epoch=staged.epoch,
-        records=staged.records,
-        devices=staged.devices,
-        baseline=staged.records if staged.baseline else 0,
-        added=staged.added,
-        removed=staged.removed,
-        changed=staged.changed,
-        alerts=staged.alerts,
-        held=staged.held,
-        duplicates=staged.duplicates,
-        rejected=staged.rejected,
-        published=published,
-        first_sequence=staged.first_sequence,
-        last_sequence=staged.last_sequence,
-        fetched_bytes=snapshot.fetched_bytes if snapshot else 0,
-        generated_at=staged.observed_at,
-        pending=state.position().pending,
-        holding=state.held_count(staged.inventory),
-        alert_types=state.alert_types(staged),
-        duration_seconds=watch.total,
-        stages=watch.seconds,
-        outage=outage,
-    )
-
-
-def _unchanged(
-    state: State,
-    inventory: Inventory,
-    watch: Stopwatch,
-    *,
-    outcome: Outcome = "unchanged",
-    published: int = 0,
-    outage: ConnectorError | None = None,
-    stale: bool = False,
-) -> PollResult:
-    latest, position = state.latest_snapshot(inventory), state.position()
-    return PollResult(
-        outcome=outcome,
-        inventory=inventory,
-        snapshot_id=latest.snapshot_id if latest else None,
-        epoch=position.epoch,
-        records=latest.records if latest else 0,
-        devices=latest.devices if latest else 0,
-        published=published,
-        generated_at=latest.observed_at if latest else None,
-        pending=position.pending,
-        holding=state.held_count(inventory),
-        stale=stale,
-        duration_seconds=watch.total,
-        stages=watch.seconds,
-        outage=outage,
-    )

@@ -73,13 +73,16 @@ def mixed_spellings(part: Part) -> tuple[str, ...]:
     )
 
 
-def scan(parts: Iterable[Part], fields: Sequence[Field] = FIELDS) -> str:
-    """A SELECT of the records of `parts` as they are written, a column for each field; but a null key is ""."""
+def scan(parts: Iterable[Part], fields: Sequence[Field] = FIELDS, *, lenient: bool = False) -> str:
+    """A SELECT of the records of `parts` as they are written, a column for each field; but a null key is "".
+
+    With `lenient`, what cannot be read is null instead of an error.
+    """
     groups: dict[Spelling, list[str]] = {}
     for part in parts:
         if part.lines:
             groups.setdefault(spelling_of(part.spellings), []).append(str(part.path))
-    selects = [_scan_group(dict(spelling), paths, fields) for spelling, paths in groups.items()]
+    selects = [_scan_group(dict(spelling), paths, fields, lenient=lenient) for spelling, paths in groups.items()]
     return "\nUNION ALL\n".join(selects or [_nothing(fields)])
 
 
@@ -106,7 +109,7 @@ def normal_forms(fields: Iterable[Field] = FIELDS) -> str:
     )
 
 
-def _scan_group(spelling: Mapping[str, str], paths: list[str], fields: Sequence[Field]) -> str:
+def _scan_group(spelling: Mapping[str, str], paths: list[str], fields: Sequence[Field], *, lenient: bool) -> str:
     columns = ", ".join(
         f"{identifier(spelling[name])}: {literal(_column_type(field, name))}"
         for field in fields
@@ -117,7 +120,7 @@ def _scan_group(spelling: Mapping[str, str], paths: list[str], fields: Sequence[
     files = ", ".join(literal(path) for path in paths)
     return (
         f"SELECT\n    {select}\nFROM read_json([{files}], format = 'newline_delimited', compression = 'auto_detect',\n"
-        f"    maximum_object_size = {LINE_BYTES_MAX}, columns = {{{columns}}})"
+        f"    maximum_object_size = {LINE_BYTES_MAX}, columns = {{{columns}}}{', ignore_errors = true' * lenient})"
     )
 
 

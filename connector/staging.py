@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC
 from typing import TYPE_CHECKING, Any, Final
 
-from connector import __version__, alerts, audit, comparison, diff, guard, journal, mirror, sightings
+from connector import __version__, alerts, audit, comparison, diff, guard, journal, mirror, moves, sightings
 from connector.alerts import AlertRules
 from connector.audit import stored_records
 from connector.database import literal
@@ -61,6 +61,7 @@ class Occasion:
         rejected: lines of the snapshot that could not be read and were set aside.
         engine: name and version of the engine, which digests depend on.
         stores: false for a dry run on an inventory that cannot be written.
+        beside: a snapshot of the other inventory, fetched in the same poll and not staged yet.
     """
 
     started_at: datetime
@@ -68,6 +69,7 @@ class Occasion:
     engine: str
     rejected: int = 0
     stores: bool = True
+    beside: Snapshot | None = None
 
 
 def check_room(position: Position, rules: StagingRules) -> None:
@@ -189,6 +191,7 @@ def _stage_changes(
     database: Database, inventory: Inventory, rules: StagingRules, *, snapshot_no: int, occasion: Occasion
 ) -> Verdict:
     """Fill `staged`: what arrived, and what the guard believes to be gone."""
+    moves.find_moves(database, inventory, beside=occasion.beside)
     diff.pair_versions(database, inventory, believed=not occasion.rejected)
     diff.stage_arrivals(database, inventory, paired=rules.pair_versions)
     verdict = guard.judge(database, inventory, rules=rules.guard, snapshot_no=snapshot_no, rejected=occasion.rejected)

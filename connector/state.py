@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from connector import audit, engine, guard, journal, notes, staging, statefile, upkeep
+from connector import audit, engine, guard, journal, moves, notes, staging, statefile, upkeep
 from connector.engine import Engine
 from connector.errors import StateCorrupt, StateError
 from connector.fields import FIELDS, KEY_FIELDS
@@ -277,6 +277,7 @@ class State:
         started_at: datetime,
         now: datetime,
         rejected: int = 0,
+        beside: Snapshot | None = None,
         keep: bool = True,
     ) -> StagedSnapshot:
         """Compare a snapshot with the inventory and store what changed: all of it in one transaction, or nothing.
@@ -287,6 +288,7 @@ class State:
             started_at: when the poll began.
             now: when the changes are staged; becomes their `emittedAt`.
             rejected: lines of the snapshot that could not be read and were set aside, if more than its parts tell.
+            beside: a snapshot of the other inventory that is staged next: what moved there is not removed here.
             keep: false: the result is worked out and thrown away. In a scratch state it stays in memory all the same,
                 where `changes` reads it; the inventory is left as it was.
 
@@ -302,10 +304,9 @@ class State:
         elif self.latest_snapshot(snapshot.inventory) is None:
             # A baseline is written as a whole; the file's own table is only read, and this one is found first.
             self._engine.rows("CREATE TABLE IF NOT EXISTS memory.inventory AS SELECT * FROM inventory WHERE false")
-        occasion = Occasion(
-            started_at, now, engine.NAME, rejected=max(rejected, snapshot.rejected), stores=not self._scratch
-        )
-        reads = [part.path for part in snapshot.parts]
+        lines = max(rejected, snapshot.rejected)
+        occasion = Occasion(started_at, now, engine.NAME, rejected=lines, stores=not self._scratch, beside=beside)
+        reads = [part.path for each in (snapshot, beside) if each for part in each.parts]
         with self._engine.transaction(keep=keep or self._scratch, reads=reads):
             staged = staging.stage(self._engine, snapshot, rules, occasion)
         self._engine.checkpoint()
@@ -388,5 +389,6 @@ def _copy(opened: Engine, path: Path, *, exists: bool) -> None:
         for table in SCRATCH_TABLES:
             opened.rows(f"DELETE FROM {table}")
             opened.rows(f"INSERT INTO {table} SELECT * FROM stored.{table}")
+        opened.rows(f"INSERT INTO changes BY NAME {moves.RECENT}")
         opened.rows("DROP TABLE inventory")
         opened.rows("SET search_path = 'memory,stored'")

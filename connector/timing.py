@@ -106,7 +106,11 @@ class Stopwatch:
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
-        self._begun = self._last = time.perf_counter()
+        self._last = time.perf_counter()
+
+    def resume(self) -> None:
+        """What has passed since the last lap was no step."""
+        self._last = time.perf_counter()
 
     def lap(self, step: str) -> None:
         """What has passed since the last lap was `step`."""
@@ -116,5 +120,5 @@ class Stopwatch:
 
     @property
     def total(self) -> float:
-        """Seconds since the beginning."""
-        return time.perf_counter() - self._begun
+        """Seconds of all steps."""
+        return sum(self.seconds.values())

@@ -17,7 +17,7 @@ from connector.fields import FIELDS, Kind
 from connector.versions import version_reason
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
 Record = dict[str, Any]
 Key = tuple[str, str, str, str]
@@ -127,14 +127,28 @@ class Model:
 
     tenant_id: str
     inventory: dict[Key, Record] | None = None
+    inventory_name: str = "CPE"
     held: dict[Key, str] = field(default_factory=dict)
     missing: dict[str, int] = field(default_factory=dict)
     known: frozenset[str] | None = None
     sequence: int = 0
     previous_snapshot_id: str | None = None
 
-    def stage(self, snapshot_id: str, lines: Sequence[Record], rules: Rules, *, rejected: int = 0) -> Outcome:
-        """Take one snapshot in."""
+    def stage(
+        self,
+        snapshot_id: str,
+        lines: Sequence[Record],
+        rules: Rules,
+        *,
+        rejected: int = 0,
+        elsewhere: Collection[Key] = (),
+        left: Collection[Key] = (),
+    ) -> Outcome:
+        """Take one snapshot in.
+
+        `elsewhere` are the keys that the other inventory has, now or in a snapshot of it that comes next; `left` those
+        that it had until after the last snapshot of this one, or has still.
+        """
         current = by_key(lines)
         tracked = frozenset(ATTRIBUTE_NAMES) - rules.ignore_fields
         staged: list[Staged] = []
@@ -144,7 +158,8 @@ class Model:
                 staged = [("BASELINE", "FIRST_SNAPSHOT", None, record) for record in current.values()]
             self.inventory = dict(current)
         else:
-            staged, held, reason = self._compare(current, rules, tracked, rejected=rejected)
+            others = set(elsewhere), set(left)
+            staged, held, reason = self._compare(current, rules, tracked, rejected=rejected, others=others)
         self.known = tracked
         outcome = Outcome(
             changes=self._numbered(snapshot_id, staged),
@@ -173,7 +188,13 @@ class Model:
         self.held = {}
 
     def _compare(
-        self, current: dict[Key, Record], rules: Rules, tracked: frozenset[str], *, rejected: int
+        self,
+        current: dict[Key, Record],
+        rules: Rules,
+        tracked: frozenset[str],
+        *,
+        rejected: int,
+        others: tuple[set[Key], set[Key]],
     ) -> tuple[list[Staged], int, str | None]:
         stored = self.inventory
         assert stored is not None
@@ -181,7 +202,10 @@ class Model:
         added = [key for key in current if key not in stored]
         arrived = [*added, *(key for key in current if key in stored and _differ(stored[key], current[key], tracked))]
         pairs = {} if rejected else self._pairs(added, [key for key in stored if key not in current])
-        removals, held, reason = self._judge(current, arrived, set(pairs.values()), rules, rejected=rejected)
+        elsewhere, left = others
+        removals, held, reason = self._judge(
+            current, arrived, set(pairs.values()), rules, rejected=rejected, elsewhere=elsewhere
+        )
 
         staged: list[Staged] = []
         devices = {key[0] for key in stored}
@@ -193,6 +217,8 @@ class Model:
             elif key in pairs and rules.pair_versions:
                 step = version_reason(pairs[key][3], key[3])
                 staged.append(("CHANGED", step.value, stored[pairs[key]], after))
+            elif key in left:
+                staged.append(("ADDED", "MOVED", None, after))
             else:
                 staged.append(("ADDED", "INSTALLED" if key[0] in devices else "NEW_DEVICE", None, after))
         if not rules.pair_versions:
@@ -216,7 +242,14 @@ class Model:
         return pairs
 
     def _judge(
-        self, current: dict[Key, Record], arrived: list[Key], paired: set[Key], rules: Rules, *, rejected: int
+        self,
+        current: dict[Key, Record],
+        arrived: list[Key],
+        paired: set[Key],
+        rules: Rules,
+        *,
+        rejected: int,
+        elsewhere: set[Key],
     ) -> tuple[list[tuple[Key, str]], int, str | None]:
         """Which absent records are removed, and how many are newly held, and why."""
         stored = self.inventory
@@ -228,7 +261,9 @@ class Model:
         self.held = {
             key: why
             for key, why in self.held.items()
-            if key in absent and (why == "MASS_REMOVAL" or (why == "SCOPE_LOST" and key[0] in gone_devices))
+            if key in absent
+            and why != "REJECTED_LINES"
+            and (key[0] in gone_devices or (why == "MASS_REMOVAL" and key not in elsewhere))
         }
 
         seen_groups = {_group(record) for key, record in stored.items() if key[0] in present}
@@ -241,19 +276,22 @@ class Model:
         self.held |= dict.fromkeys(lost, "SCOPE_LOST")
 
         due = [
-            (key, "UNINSTALLED" if key[0] in present else "DEVICE_MISSING")
+            (key, "MOVED" if key in elsewhere else "UNINSTALLED" if key[0] in present else "DEVICE_MISSING")
             for key in absent
             if key not in self.held and (key[0] in present or self.missing[key[0]] >= rules.missing_device_snapshots)
         ]
+        doubted = [key for key, why in due if why != "MOVED"]
+        together = len(doubted) + list(self.held.values()).count("MASS_REMOVAL")
         reason = None
         if due and rejected:
-            reason = "REJECTED_LINES"
-        elif len(due) >= rules.min_removed and len(due) > rules.max_removed_share * len(stored):
+            reason, doubted = "REJECTED_LINES", [key for key, _ in due]
+        elif doubted and len(doubted) >= rules.min_removed and together > rules.max_removed_share * len(stored):
             reason = "MASS_REMOVAL"
-        if reason:
-            self.held |= {key: reason for key, _ in due}
-        held = len(lost) + (len(due) if reason else 0)
-        return [] if reason else due, held, reason or ("SCOPE_LOST" if lost else None)
+        else:
+            doubted = []
+        self.held |= {key: str(reason) for key in doubted}
+        removals = [(key, why) for key, why in due if key not in doubted]
+        return removals, len(lost) + len(doubted), reason or ("SCOPE_LOST" if lost else None)
 
     def _numbered(self, snapshot_id: str, staged: list[Staged]) -> list[Record]:
         """The changes as they are published, in order: per device, product by product, removals first."""
@@ -270,7 +308,7 @@ class Model:
             changes.append(
                 record
                 | {
-                    "eventId": event_id(self.tenant_id, snapshot_id, change_type, "CPE", *key_of(record)),
+                    "eventId": event_id(self.tenant_id, snapshot_id, change_type, self.inventory_name, *key_of(record)),
                     "changeType": change_type,
                     "reason": reason,
                     "changedFields": [
@@ -279,7 +317,7 @@ class Model:
                     "before": before if changed else None,
                     "isEndOfSupport": record["endOfSupportStatus"] in {"EOS Version", "EOS Software"},
                     "entraTenantId": self.tenant_id,
-                    "inventory": "CPE",
+                    "inventory": self.inventory_name,
                     "snapshotId": snapshot_id,
                     "previousSnapshotId": self.previous_snapshot_id,
                     "epoch": 1,

@@ -208,6 +208,30 @@ def test_additions_and_changes_are_published_while_removals_are_held(tmp_path: P
         assert bench.state.held_count() == 9
 
 
+def test_an_export_that_decays_while_removals_are_held_is_not_believed_step_by_step(tmp_path: Path) -> None:
+    """What is held counts towards the share of later snapshots; fewer than the minimum are removed all the same."""
+    with Bench(tmp_path, rules=STRICT) as bench:
+        bench.stage(device("a", 100))
+        steps = [bench.stage(device("a", left)) for left in (80, 70, 68, 58)]
+        assert [(staged.held, staged.removed, staged.hold_reason) for staged in steps] == [
+            (20, 0, "MASS_REMOVAL"), (10, 0, "MASS_REMOVAL"), (0, 2, None), (10, 0, "MASS_REMOVAL"),
+        ]  # fmt: skip
+        assert [hold.records for hold in bench.state.holds()] == [20, 10, 10]
+        back = bench.stage(device("a", 100))
+        assert (back.added, back.removed, bench.state.held_count()) == (2, 0, 0)
+
+
+def test_a_decision_ends_the_doubt_about_later_snapshots(tmp_path: Path) -> None:
+    """Approved or discarded, the hold counts no longer: an ordinary removal is believed again."""
+    for decide in (approve, discard):
+        with Bench(tmp_path / decide.__name__, rules=STRICT) as bench:
+            bench.stage(device("a", 100))
+            assert bench.stage(device("a", 70)).held == 30
+            decide(bench)
+            staged = bench.stage(device("a", 95 if decide is discard else 65))
+            assert (staged.held, staged.removed) == (0, 5)
+
+
 def test_held_records_that_come_back_are_forgotten_quietly(tmp_path: Path) -> None:
     """No event for what is as it was, CHANGED for what is not, and the rest stays held."""
     with Bench(tmp_path, rules=STRICT) as bench:

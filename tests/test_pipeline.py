@@ -16,6 +16,8 @@ from connector.errors import SnapshotIncomplete, SourceError, Stopped
 from connector.kafka import Deadline, MockCluster
 from connector.model import Inventory, Topic
 from connector.simulator import Endpoint, Fault, FaultKind, Fleet, Simulator
+from tests.oracle import Model, Rules
+from tests.plain_client import PlainClient
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -155,6 +157,41 @@ def test_both_inventories_are_polled_in_turn(tenant: Tenant) -> None:
     assert [result.baseline for result in results] == [
         len(tenant.simulator.records(inventory)) for inventory in (Inventory.CPE, Inventory.NON_CPE)
     ]
+
+
+@pytest.mark.parametrize("broken", list(Inventory))
+def test_one_export_that_fails_does_not_stop_the_other(tenant: Tenant, broken: Inventory) -> None:
+    """The other is fetched, staged, published and told; then the poll fails, and the next one works."""
+    both = {"include_non_cpe": True}
+    tenant.poll(source=both)
+    tenant.simulator.advance()
+    tenant.simulator.faults.add(Fault(Endpoint.PAGES, FaultKind.STATUS, status=400, inventory=broken, times=None))
+    results: list[PollResult] = []
+    with tenant.assembly(source=both) as assembly, pytest.raises(SourceError):
+        results.extend(assembly.pipeline.poll())
+    assert [(result.inventory is broken, result.outcome) for result in results] == [(False, "published")]
+    tenant.simulator.faults.clear()
+    outcomes = {result.inventory: result.outcome for result in tenant.poll(source=both)}
+    assert sorted(outcomes.values()) == ["published", "unchanged"]
+    assert outcomes[broken] == "published"
+    assert {change["inventory"] for change in tenant.published(Topic.CHANGES)} == {"CPE", "NON_CPE"}
+
+
+def test_software_that_was_seen_again_and_is_the_same_has_not_changed(tenant: Tenant) -> None:
+    """In the other export `SoftwareLastSeenTimestamp` moves with every generation: alone it makes no change."""
+    both = {"include_non_cpe": True}
+    rules = Rules(missing_device_snapshots=1)
+    model, seen, outcomes = Model("tenant"), [], []
+    for number in range(2):
+        tenant.simulator.advance(number)
+        (_, result) = tenant.poll(source=both)
+        outcomes.append(model.stage(f"{number}", tenant.simulator.records(Inventory.NON_CPE), rules))
+        with PlainClient(tenant.simulator) as client:
+            seen.append({line["softwareLastSeenTimestamp"] for line in client.page_records(Inventory.NON_CPE)})
+    kinds = Counter(change["changeType"] for change in outcomes[1].changes)
+    assert (result.added, result.changed, result.removed) == (kinds["ADDED"], kinds["CHANGED"], kinds["REMOVED"])
+    assert seen[0].isdisjoint(seen[1])
+    assert result.changed < result.records // 2
 
 
 def test_a_stopped_poll_leaves_between_two_batches(tenant: Tenant) -> None:
