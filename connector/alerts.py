@@ -12,6 +12,8 @@ A change raises one alert at most, the first of these that holds:
     UPCOMING        its status says Upcoming, and did not before
     DATE_THRESHOLD  its date moved to within a threshold
 
+What MOVED from one export to the other is neither installed nor cleared; where it comes, it may have REACHED its end.
+
 What no change touches is looked at once a day: a record whose date came within a threshold since the day of the last
 look raises DATE_THRESHOLD, for the tightest threshold it crossed. The day is UTC's, of the staging. A first look, after
 the first snapshot or where alerts are turned on, raises nothing; neither does one at a clock that was set back.
@@ -157,6 +159,7 @@ def _judge_changes(database: Database, row: StagedSnapshot, days: Days, *, on_ba
     ended, ended_before = _decided_by(_STATUS, _DATE, days), _decided_by(_BEFORE_STATUS, _BEFORE_DATE, days)
     moved = f"{_BEFORE_DATE} IS DISTINCT FROM {_DATE} OR reason <> {literal(Reason.ATTRIBUTES_CHANGED)}"
     crossed = days.crossed(_readable(_DATE), _readable(_BEFORE_DATE))
+    moves = f"reason = {literal(Reason.MOVED)}"
     upcoming, is_ended = _texts(UPCOMING_STATUSES), f"{_BEFORE_STATUS} IN ({_texts(END_OF_SUPPORT_STATUSES)})"
     database.rows(
         f"CREATE OR REPLACE TEMP TABLE raised AS SELECT {_RAISED} FROM (SELECT * REPLACE ("
@@ -165,12 +168,12 @@ def _judge_changes(database: Database, row: StagedSnapshot, days: Days, *, on_ba
         f"  WHEN {literal(AlertType.UPCOMING)} THEN 'status' ELSE coalesce(ended, ended_before) END AS decided_by)"
         " FROM (SELECT *, NULL AS decided_by, CASE"
         f"  WHEN change_type = {literal(ChangeType.REMOVED)}"
-        f"   THEN CASE WHEN ended IS NOT NULL THEN {literal(AlertType.CLEARED)} END"
+        f"   THEN CASE WHEN ended IS NOT NULL AND NOT ({moves}) THEN {literal(AlertType.CLEARED)} END"
         f"  WHEN change_type = {literal(ChangeType.BASELINE)}"
         f"   THEN CASE WHEN $on_baseline AND ended IS NOT NULL THEN {literal(AlertType.INSTALLED)} END"
         "  WHEN ended IS NOT NULL THEN CASE"
-        f"   WHEN change_type = {literal(ChangeType.ADDED)} OR reason <> {literal(Reason.ATTRIBUTES_CHANGED)}"
-        f"    THEN {literal(AlertType.INSTALLED)}"
+        f"   WHEN (change_type = {literal(ChangeType.ADDED)} OR reason <> {literal(Reason.ATTRIBUTES_CHANGED)})"
+        f"    AND NOT ({moves}) THEN {literal(AlertType.INSTALLED)}"
         f"   WHEN CASE ended WHEN 'status' THEN NOT was_ended ELSE ended_before IS NULL END"
         f"    THEN {literal(AlertType.REACHED)} END"
         f"  WHEN ended_before IS NOT NULL THEN {literal(AlertType.CLEARED)}"

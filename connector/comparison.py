@@ -27,6 +27,7 @@ from connector.audit import stored_records
 from connector.database import literal
 from connector.errors import SnapshotIncomplete, SourceMalformed
 from connector.fields import ATTRIBUTE_FIELDS, KEY_FIELDS, SOFTWARE_KEY_FIELDS, Field
+from connector.lines import SAMPLE_WHOLE_BYTES
 from connector.scan import (
     ATTRIBUTE_COLUMNS,
     COLUMNS,
@@ -127,7 +128,7 @@ def compare(
         known: those that were tracked when the inventory was last compared; others may be stale or unknown in it.
 
     Raises:
-        SourceMalformed: a line cannot be read, or has no device.
+        SourceMalformed: a line cannot be read, has no device, or may spell a property in another way than its part.
         SnapshotIncomplete: the reader saw another number of records than were verified on disk.
     """
     inventory = snapshot.inventory
@@ -139,6 +140,7 @@ def compare(
         " previous_software_no AS software_no FROM differing WHERE device_id IS NULL"
     )
     _number_arrivals(database)
+    _check_spellings(database, snapshot)
     duplicates = _resolve_duplicates(database, snapshot, tracked, previous=previous)
     _set_aside_unchanged(database, inventory, tracked, known)
     return Comparison(
@@ -187,6 +189,29 @@ def _check_devices(database: Database, devices: str, snapshot: Snapshot) -> None
     if nameless:
         raise SourceMalformed(
             f"snapshot {snapshot.snapshot_id} has lines without a DeviceId",
+            hint="Nothing was staged.",
+        )
+
+
+def _check_spellings(database: Database, snapshot: Snapshot) -> None:
+    """Refuse new records that are absent ones without a part of their key, where not every line was looked into.
+
+    A property that is spelled differently on one line beyond the sample reads as null there. Of most properties that
+    makes a change that was none; of a product's name or version it would make a removal, and that is worth a look at
+    each line.
+    """
+    if not any(part.size_bytes > SAMPLE_WHOLE_BYTES and not part.repaired for part in snapshot.parts):
+        return
+    empty = " OR ".join(f"{field.column} = ''" for field in SOFTWARE_KEY_FIELDS)
+    same = " AND ".join(f"a.{field.column} IN ('', s.{field.column})" for field in SOFTWARE_KEY_FIELDS)
+    if database.number(
+        f"SELECT count(*) FROM (SELECT * FROM arrivals WHERE previous_row IS NULL AND ({empty})) a"
+        " JOIN absent b ON b.device_no = a.device_no"
+        f" JOIN software s ON s.software_no = b.software_no WHERE {same}"
+    ):
+        raise SourceMalformed(
+            f"{snapshot.snapshot_id} has records without vendor, name or version that had one: a line may spell it"
+            " differently",
             hint="Nothing was staged.",
         )
 

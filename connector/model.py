@@ -125,6 +125,7 @@ class Part:
         size_bytes: decompressed size.
         spellings: the documented property names seen in it, by their lower-case form: `{"deviceid": ("DeviceId",)}`.
         rejected: lines of the remote file that could not be read and were set aside; they are not in `lines`.
+        repaired: it was written anew, line by line.
     """
 
     path: Path
@@ -133,6 +134,7 @@ class Part:
     size_bytes: int
     spellings: Mapping[str, tuple[str, ...]]
     rejected: int = 0
+    repaired: bool = False
 
 
 @dataclass(frozen=True, slots=True)

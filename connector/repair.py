@@ -1,13 +1,15 @@
 """The slow path for a part that cannot be read as it is: line by line, the good ones rewritten, the bad ones set aside.
 
-Owns what makes a line bad, and the rejected file. Used when a part spells a property in two ways, has lines that are no
-objects, or was refused by the reader; never on the hot path.
+Owns what makes a line bad, and the rejected file. Used when a part spells a property in two ways, or seems to, has
+lines that are no objects, or was refused by the reader; never on the hot path.
 
 What counts as readable is what the reader takes, with the same meaning, so that a record does not change by passing
 through here: a number or a boolean stands for its text where text is expected, a number in quotes for the number, and a
 fraction is rounded to the nearest even whole number. Stricter only in this: a line needs a DeviceId, NaN is no value,
-and a number in quotes has plain decimal digits. More lenient in this: of a property given twice the last value that is
-not null counts, and undocumented properties may hold anything that keeps the line a JSON object.
+a number in quotes has plain decimal digits, and no value, documented or not, is nested deeper than some hundred levels
+(a line that has one is set aside where its part comes here for another). More lenient in this: of a property given
+twice the last value that is not null counts, and undocumented properties may hold anything that keeps the line a JSON
+object.
 """
 
 from __future__ import annotations
@@ -93,7 +95,7 @@ def repair(part: Part, rejected: Path) -> Repaired:
             lines, size = lines + 1, size + len(text)
     spellings = {name.lower(): (name,) for name in names}
     return Repaired(replace(part, path=path, lines=lines, size_bytes=size, spellings=spellings,
-                            rejected=part.rejected + bad), bad)  # fmt: skip
+                            rejected=part.rejected + bad, repaired=True), bad)  # fmt: skip
 
 
 def _lines(part: Part) -> Iterator[tuple[int, bytes]]:

@@ -173,6 +173,31 @@ def test_status_tells_position_backlog_and_snapshots(run: Callable[..., subproce
     assert told["snapshots"][0]["snapshot_id"] in run("status").stdout
 
 
+def test_held_removals_are_listed_and_then_discarded_or_approved(
+    simulator: Simulator, run: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    """Exit code 3 while a person must look; how many, on how many devices, what share, why and since when."""
+    guard = {"MDE_INVENTORY_GUARD__MIN_REMOVED": "5"}
+    assert (run("poll").returncode, run("held", "list").stdout) == (0, "nothing is held\n")
+    simulator.faults.add(Fault(Endpoint.BLOB, FaultKind.FEWER_RECORDS, share=0.5, times=None))
+    simulator.advance()
+    assert run("poll", **guard).returncode == 3
+    listed, shown = run("held", "list", "--json"), run("held", "list")
+    (hold,) = json.loads(listed.stdout)
+    assert (listed.returncode, shown.returncode) == (3, 3)
+    assert (hold["reason"], hold["inventory"], 0.15 < hold["share"] < 0.9) == ("MASS_REMOVAL", "CPE", True)
+    assert hold["since"].startswith("20")
+    assert all(str(hold[name]) in shown.stdout for name in ("reason", "records", "devices"))
+    discarded = run("held", "discard", "--yes")
+    assert (discarded.returncode, discarded.stdout) == (0, f"{hold['records']:,} records stay in the inventory\n")
+    simulator.advance()
+    assert run("poll", **guard).returncode == 3
+    assert run("held", "approve").returncode == 1  # nobody said yes
+    approved = run("held", "approve", "--yes")
+    assert (approved.returncode, approved.stdout.split(" ", 1)[1]) == (0, "removals approved and published\n")
+    assert run("held", "list").returncode == 0
+
+
 def test_tail_decodes_what_was_published(run: Callable[..., subprocess.CompletedProcess[str]]) -> None:
     """With `diff.baseline = "emit"`, every record comes back as a BASELINE change with all its fields."""
     polled = json.loads(run("poll", "--json", MDE_INVENTORY_DIFF__BASELINE="emit").stdout)

@@ -12,7 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connector.errors import SnapshotIncomplete, SourceMalformed
+from connector.lines import SAMPLE_WHOLE_BYTES
 from connector.model import Inventory, Part
+from connector.parts import PartWriter
+from connector.repair import repair
 from tests.bench import SLOW, Bench, record
 from tests.estate import VALUES, Estate, snapshot_of, write_part
 
@@ -276,3 +279,41 @@ def test_the_estate_of_these_tests_has_all_documented_attributes() -> None:
     line = Estate(Random(1)).lines()[0]
     assert set(line) == {"deviceId", "softwareVendor", "softwareName", "softwareVersion", "rbacGroupId",
                          "rbacGroupName", *VALUES}  # fmt: skip
+
+
+# ---- one line that spells a property in another way, where no sample sees it
+
+
+def one_odd_line(bench: Bench, spelled: bytes, name: bytes) -> Any:
+    """The next snapshot: a part of more than the sample, one line of which has a property under another name."""
+    bench.number += 1
+    line = b'{"DeviceId":"d","SoftwareVendor":"v","SoftwareName":"n%06d","SoftwareVersion":"1","OSPlatform":"x"}\n'
+    lines = [line % number for number in range(2 * SAMPLE_WHOLE_BYTES // len(line))]
+    lines[-777] = lines[-777].replace(spelled, name)
+    with PartWriter(bench.folder, f"part-{bench.number}", "remote") as writer:
+        writer.feed(b"".join(lines[:-1000]))
+        writer.feed(b"".join(lines[-1000:]))
+        part = writer.finish()
+    assert part.spellings[name.decode().lower()] == (spelled.decode(),)
+    return snapshot_of([part], bench.number)
+
+
+@pytest.mark.parametrize("name", [b"SoftwareVendor", b"SoftwareName", b"SoftwareVersion"])
+def test_a_part_of_a_key_under_another_name_on_one_line_is_no_removal(tmp_path: Path, name: bytes) -> None:
+    """It reads as null there, as if the product were gone and one without name had come: each line is looked into."""
+    with Bench(tmp_path) as bench:
+        bench.take(one_odd_line(bench, name, name))
+        odd = one_odd_line(bench, name, name.lower())
+        with pytest.raises(SourceMalformed, match="differently"):
+            bench.take(odd)
+        mended = replace(odd, parts=tuple(repair(part, tmp_path / "rejected").part for part in odd.parts))
+        assert bench.take(mended).changes == 0
+
+
+def test_an_attribute_under_another_name_on_one_line_is_never_a_removal(tmp_path: Path) -> None:
+    """The limit of the fast path: it reads as null there, a change until the next snapshot; what is known stays."""
+    with Bench(tmp_path) as bench:
+        bench.take(one_odd_line(bench, b"OSPlatform", b"OSPlatform"))
+        staged = bench.take(one_odd_line(bench, b"OSPlatform", b"osPlatform"))
+        assert (staged.changed, staged.added, staged.removed) == (1, 0, 0)
+        assert bench.take(one_odd_line(bench, b"OSPlatform", b"OSPlatform")).changed == 1

@@ -188,6 +188,18 @@ def test_what_is_in_both_inventories_is_uninstalled_once(tmp_path: Path) -> None
         assert both.reasons(both.stage(NON_CPE, software(range(10, 12)))) == {("REMOVED", "UNINSTALLED")}
 
 
+def test_what_moves_raises_no_alert_but_that_its_end_of_support_is_known_now(tmp_path: Path) -> None:
+    """Only one of the exports tells of the end of support: leaving it clears nothing, coming to it installs nothing."""
+    ended = [one | {"endOfSupportStatus": "EOS Version"} for one in software(range(10))]
+    with Both(tmp_path, Random(1)) as both:
+        both.poll(ended, software([10]))
+        staged = [*both.poll(ended[:9], software([9, 10])), *both.poll(ended, software([10]))]
+        raised = [
+            (one.inventory, alert["alertType"]) for one in staged for alert in both.state.alerts(one, after=0, limit=9)
+        ]
+        assert raised == [(CPE, "REACHED")]
+
+
 def test_a_dry_run_knows_what_moved(tmp_path: Path) -> None:
     """Also what left the other inventory in an earlier poll: the same reasons as the poll then stages."""
     with Both(tmp_path, Random(1)) as both:

@@ -239,6 +239,18 @@ def test_a_gzip_bomb_is_stopped_early(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_file_that_never_ends_is_stopped_whatever_its_ratio(tmp_path: Path) -> None:
+    """The total is bounded too, of what comes and of what it unpacks to."""
+    gunzip = Gunzip("endless")
+    gunzip._packed_bytes = gunzip._unpacked_bytes = parts.UNPACKED_BYTES_MAX
+    with pytest.raises(SnapshotIncomplete, match="unpack to more than"):
+        list(gunzip.feed(gzip.compress(LINE)))
+    with PartWriter(tmp_path, "part-x", "endless") as writer:
+        writer.wire_bytes = parts.UNPACKED_BYTES_MAX
+        with pytest.raises(SnapshotIncomplete, match="longer than"):
+            writer.feed(LINE)
+
+
 def test_equal_lines_that_pack_very_well_are_no_bomb(tmp_path: Path) -> None:
     """The ratio is not looked at below some megabytes."""
     content = gzip.compress(LINE * 100_000, 9)

@@ -77,6 +77,7 @@ def test_a_packed_part_is_read_too_and_the_new_part_says_how_it_spells(tmp_path:
         2,
         result.part.path.stat().st_size,
         {"deviceid": ("deviceId",), "softwarevendor": ("softwareVendor",)},
+        repaired=True,
     )
 
 

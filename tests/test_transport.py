@@ -3,6 +3,7 @@ from __future__ import annotations
 import gzip
 import itertools
 import logging
+import re
 import socket
 import threading
 import time
@@ -10,11 +11,14 @@ import traceback
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import pytest
 
+import connector
+from connector.config import Config
 from connector.errors import ConnectorError, SourceMalformed, SourceUnavailable, SourceUnreachable, Stopped
 from connector.hosts import Hosts, Link
 from connector.simulator import Certificate, Fleet, Simulator
@@ -23,7 +27,6 @@ from tests.raw_server import OK, RawServer, answer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from tests.raw_server import Serve
 
@@ -82,6 +85,18 @@ def test_a_request_has_the_headers_it_was_given_and_no_others_of_note(tmp_path: 
     names = sorted(line.partition(b":")[0].decode() for line in server.heads[0].split(b"\r\n")[1:] if line)
     assert names == ["Accept-Encoding", "Host", "User-Agent"]
     assert USER_AGENT.encode() in server.heads[0]
+
+
+def test_there_is_no_switch_to_turn_verification_off() -> None:
+    """No key of the configuration names it, and no code says it."""
+    tables = {table: getattr(field.annotation, "model_fields", {}) for table, field in Config.model_fields.items()}
+    keys = {f"{table}.{key}" for table, fields in tables.items() for key in fields}
+    assert "source.ca_bundle" in keys
+    assert [key for key in keys if re.search("verif|insecure|tls|ssl|check_host", key)] == []
+    package = Path(connector.__file__).parent
+    texts = {path.name: path.read_text(encoding="utf-8") for path in package.rglob("*.py")}
+    off = r"verify\s*=\s*False|CERT_NONE|check_hostname\s*=\s*False|disable_warnings|_create_unverified"
+    assert [name for name, text in texts.items() if re.search(off, text)] == []
 
 
 def test_a_planted_netrc_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
