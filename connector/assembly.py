@@ -15,13 +15,16 @@ from connector.alerts import AlertRules
 from connector.auth import Tokens
 from connector.backfill import Backfill
 from connector.codec import Codec, message_bytes_max_of
+from connector.errors import ConfigError
 from connector.failures import Reporter
 from connector.guard import GuardRules
 from connector.model import Inventory, NoProgress, Topic
+from connector.past import Past
 from connector.pipeline import Pipeline
 from connector.publisher import Publisher
 from connector.reader import Reader
 from connector.registry import Registry
+from connector.replay import Replay
 from connector.sink import TRANSACTION_SECONDS_MAX, Sink
 from connector.source import Source
 from connector.state import StagingRules, State
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
 
     from connector.config import Config
     from connector.model import Progress
+    from connector.selection import Filters
 
 STATE_WAIT_SECONDS = 5.0
 """How long a verb that only reads waits for a poll to let go of the state file."""
@@ -161,6 +165,11 @@ class Assembly:
             state.path, memory_limit_mib=state.memory_limit_mib, read_only=True, wait_seconds=STATE_WAIT_SECONDS
         )
 
+    @cached_property
+    def past(self) -> Past:
+        """Past changes, read block by block."""
+        return Past(self.read_state, self.stop)
+
     # ---- Kafka
 
     @cached_property
@@ -171,30 +180,12 @@ class Assembly:
     @cached_property
     def codec(self) -> Codec:
         """Avro, with the registry's schema ids."""
-        kafka = self.config.kafka
-        return Codec(
-            self.registry,
-            topic_prefix=kafka.topic_prefix,
-            tenant_id=self.config.source.tenant_id,
-            message_bytes_max=message_bytes_max_of(kafka.client),
-        )
+        return self._codec()
 
     @cached_property
     def sink(self) -> Sink:
         """Publishes; the instance that Kafka knows."""
-        sink = Sink(
-            self.config.kafka.client,
-            transactional_id=self.config.transactional_id,
-            tenant_id=self.config.source.tenant_id,
-            checkpoints_topic=self.topic(Topic.CHECKPOINTS),
-            delivery=self.config.kafka.delivery,
-            encode_checkpoint=self.codec.encode_checkpoint,
-            decode_checkpoint=self.codec.decode_checkpoint,
-            deadline_seconds=self.kafka_seconds_max,
-            stop=self.stop,
-        )
-        self._made.callback(sink.close)
-        return sink
+        return self._sink(self.config.transactional_id, self.codec)
 
     @cached_property
     def topics(self) -> Topics:
@@ -237,6 +228,63 @@ class Assembly:
             clock=self.clock,
             stop=self.stop,
         )
+
+    def replay(self, filters: Filters, *, topic: str = "", rate: int = 0) -> Replay:
+        """Publishes past changes again; see `Replay`.
+
+        Args:
+            filters: what is meant.
+            topic: full name of the target, or `changes`; "": the topic of the changes.
+            rate: changes a second at most; 0 for no limit.
+
+        Raises:
+            ConfigError: the target is another of the connector's own topics.
+        """
+        own = self.topic(Topic.CHANGES)
+        target = own if topic in {"", Topic.CHANGES.value} else topic
+        if target in {name for each in Topic for name in (each.value, self.topic(each))} - {own}:
+            raise ConfigError(
+                f"--topic {topic}: has another type of messages", hint=f"Name a topic for changes, such as {own}."
+            )
+        codec = self._codec(target)
+        transactional_id = f"{self.config.transactional_id}#replay-{filters.digest(target)}"
+        return Replay(
+            self.past,
+            codec,
+            self._sink(transactional_id, codec),
+            filters=filters,
+            topic=target,
+            tenant_id=self.config.source.tenant_id,
+            batch_changes_max=self.config.kafka.batch_changes_max,
+            rate=rate,
+            clock=self.clock,
+            stop=self.stop,
+        )
+
+    def _codec(self, changes_topic: str = "") -> Codec:
+        kafka = self.config.kafka
+        return Codec(
+            self.registry,
+            topic_prefix=kafka.topic_prefix,
+            tenant_id=self.config.source.tenant_id,
+            message_bytes_max=message_bytes_max_of(kafka.client),
+            changes_topic=changes_topic,
+        )
+
+    def _sink(self, transactional_id: str, codec: Codec) -> Sink:
+        sink = Sink(
+            self.config.kafka.client,
+            transactional_id=transactional_id,
+            tenant_id=self.config.source.tenant_id,
+            checkpoints_topic=self.topic(Topic.CHECKPOINTS),
+            delivery=self.config.kafka.delivery,
+            encode_checkpoint=codec.encode_checkpoint,
+            decode_checkpoint=codec.decode_checkpoint,
+            deadline_seconds=self.kafka_seconds_max,
+            stop=self.stop,
+        )
+        self._made.callback(sink.close)
+        return sink
 
     @cached_property
     def pipeline(self) -> Pipeline:

@@ -17,6 +17,7 @@ from connector.errors import ConnectorError, EncodingError, SinkError, SourceDen
 from connector.kafka import Deadline
 from connector.model import Inventory, Topic
 from connector.reconcile import Standing
+from connector.registry import value_subject
 from connector.sink import last_checkpoint
 
 if TYPE_CHECKING:
@@ -64,6 +65,15 @@ def set_up(assembly: Assembly) -> Iterator[Check]:
         "kafka", lambda: [Check(found.name, found.fine, found.text, found.hint) for found in assembly.topics.create()]
     )
     yield from register_schemas(assembly)
+
+
+def set_up_target(assembly: Assembly, topic: str) -> Iterator[Check]:
+    """Create another topic for replays to publish to, and register its schema."""
+    found = assembly.topics.create_target(topic)
+    yield Check(found.name, found.fine, found.text, found.hint)
+    subject = value_subject(topic)
+    schema_id = assembly.registry.register(subject, schemas.schema_of(Topic.CHANGES))
+    yield Check(subject, fine=True, text=f"registered with id {schema_id}, FULL_TRANSITIVE")
 
 
 def register_schemas(assembly: Assembly) -> Iterator[Check]:

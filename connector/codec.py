@@ -90,6 +90,7 @@ class Codec:
         topic_prefix: `kafka.topic_prefix`.
         tenant_id: key of the reports, and source of the events.
         message_bytes_max: what is larger is shortened.
+        changes_topic: full name of the topic that changes go to, where it is another than the prefix's.
     """
 
     def __init__(
@@ -99,12 +100,15 @@ class Codec:
         topic_prefix: str,
         tenant_id: str,
         message_bytes_max: int = LIBRDKAFKA_BYTES_MAX * (100 - FRAMING_PERCENT) // 100,
+        changes_topic: str = "",
     ) -> None:
         self._registry = registry
         self._tenant_id = tenant_id
         self.source = f"/mde-inventory-connector/{tenant_id}".encode()
         room = message_bytes_max - 2 * KEY_BYTES_MAX - HEADERS_BYTES_MAX
-        writers = {topic: _Writer(registry, topic, topic_prefix, value_bytes_max=room) for topic in Topic}
+        names = {topic: topic.name_under(topic_prefix) for topic in Topic}
+        names[Topic.CHANGES] = changes_topic or names[Topic.CHANGES]
+        writers = {topic: _Writer(registry, topic, names[topic], value_bytes_max=room) for topic in Topic}
         self._changes, self._alerts = writers[Topic.CHANGES], writers[Topic.ALERTS]
         self._reports, self._checkpoints = writers[Topic.SNAPSHOTS], writers[Topic.CHECKPOINTS]
         self._records = writers[Topic.INVENTORY]
@@ -188,7 +192,9 @@ class Codec:
             SinkUnavailable, SinkRejected: as `decode`.
         """
         found = self._decoded(value, self._checkpoints.schema)
-        found["writtenAt"] = (found["writtenAt"] - EPOCH) // MILLISECOND
+        for name in ("writtenAt", "replayBegunAt"):
+            if found[name] is not None:
+                found[name] = (found[name] - EPOCH) // MILLISECOND
         return Checkpoint(**{own: found[name] for name, own in CHECKPOINT_FIELDS.items()})
 
     def _decoded(self, value: bytes, reader_schema: Schema | None) -> dict[str, Any]:
@@ -235,6 +241,8 @@ CHECKPOINT_FIELDS: Final = {
     "claim": "claim",
     "alertSequence": "alert_sequence",
     "inventoryWhole": "inventory_whole",
+    "replayBegunAt": "replay_begun_at",
+    "replayFinished": "replay_finished",
 }
 
 
@@ -257,8 +265,8 @@ class _Event(NamedTuple):
 class _Writer:
     """Writes the values of one topic."""
 
-    def __init__(self, registry: Registry, topic: Topic, topic_prefix: str, *, value_bytes_max: int) -> None:
-        self.topic = topic.name_under(topic_prefix)
+    def __init__(self, registry: Registry, topic: Topic, name: str, *, value_bytes_max: int) -> None:
+        self.topic = name
         self._name = schemas.NAMES[topic]
         self._text = schemas.schema_of(topic)
         self.schema = _parsed(self._text)

@@ -35,7 +35,14 @@ err: Final = Console(stderr=True, highlight=False)
 
 def print_json(value: object) -> None:
     """One JSON object on a line of its own, uncoloured, whatever the terminal's width. Times become ISO 8601."""
-    print(json.dumps(value, ensure_ascii=False, default=_plain))  # noqa: T201 - this is the owner of stdout
+    print(as_json(value))  # noqa: T201 - this is the owner of stdout
+
+
+def as_json(value: object) -> str:
+    """A value as JSON. Characters that could drive a terminal stand as JSON's own escapes: the value is the same."""
+    text = json.dumps(value, ensure_ascii=False, default=_plain)
+    # Quick for nearly every text: most have nothing of the kind.
+    return text if escape(text) == text else "".join(map(_harmless, text))
 
 
 def print_line(text: str, style: str = "") -> None:
@@ -123,18 +130,10 @@ def change_line(change: Mapping[str, Any]) -> Text:
     """One change on one line: sign, device, product, version or what differs, end of support, reason."""
     kind = str(change["changeType"])
     style = CHANGE_STYLES.get(kind, "")
-    before = change.get("before") or {}
-    version = escape(str(change.get("softwareVersion") or ""))
-    if before and before.get("softwareVersion") != change.get("softwareVersion"):
-        version = f"{escape(str(before.get('softwareVersion') or ''))} → {version}"
-    product = "/".join(escape(str(change.get(name) or "?")) for name in ("softwareVendor", "softwareName"))
-    fields = [name for name in change.get("changedFields") or [] if name != "softwareVersion"]
-    notes = Text(str(change.get("reason", "")).lower().replace("_", " "), style="dim")
-    if change.get("reason") == "ATTRIBUTES_CHANGED" and fields:
-        notes = Text(", ".join(_field_step(name, before, change) for name in fields[:2]), style="dim")
+    product, version = _software(change)
     line = Text.assemble(
         (CHANGE_SIGNS.get(kind, "?") + " ", f"bold {style}"),
-        (_device(change), ""),
+        (device(change), ""),
         "  ",
         (product, style),
         " ",
@@ -144,7 +143,7 @@ def change_line(change: Mapping[str, Any]) -> Text:
     if change.get("isEndOfSupport"):
         since = change.get("endOfSupportDate")
         line.append(f"END OF SUPPORT{f' since {escape(str(since))}' if since else ''}  ", style="bold magenta")
-    return line.append_text(notes)
+    return line.append(_notes(change), style="dim")
 
 
 def print_change(change: Mapping[str, Any]) -> None:
@@ -158,7 +157,7 @@ def alert_line(alert: Mapping[str, Any]) -> Text:
     product = "/".join(escape(str(alert.get(name) or "?")) for name in ("softwareVendor", "softwareName"))
     line = Text.assemble(
         ("! ", ALERT_STYLES.get(severity, "")),
-        _device(alert),
+        device(alert),
         "  ",
         product,
         " ",
@@ -318,10 +317,40 @@ class FetchProgress:
         self.end()
 
 
-def _device(change: Mapping[str, Any]) -> str:
+def software(change: Mapping[str, Any], *, with_vendor: bool) -> str:
+    """The product of a change with its version, or both versions: `oracle/jre 7.0.790 → 7.0.800`."""
+    product, version = _software(change)
+    return f"{product if with_vendor else product.partition('/')[2]} {version}"
+
+
+def why(change: Mapping[str, Any]) -> Text:
+    """The reason of a change, or what differs; `EOS` in front of it where the record is out of support."""
+    mark = ("EOS ", "bold magenta") if change.get("isEndOfSupport") else ""
+    return Text.assemble(mark, (_notes(change), "dim"))
+
+
+def device(change: Mapping[str, Any]) -> str:
     """The device's name without its domain; the beginning of its id where it has no name."""
     name = change.get("deviceName")
     return escape(str(name).split(".", maxsplit=1)[0] if name else f"{str(change['deviceId'])[:12]}…")
+
+
+def _software(change: Mapping[str, Any]) -> tuple[str, str]:
+    """Product and version, or both versions."""
+    before = change.get("before") or {}
+    version = escape(str(change.get("softwareVersion") or ""))
+    if before and before.get("softwareVersion") != change.get("softwareVersion"):
+        version = f"{escape(str(before.get('softwareVersion') or ''))} → {version}"
+    return "/".join(escape(str(change.get(name) or "?")) for name in ("softwareVendor", "softwareName")), version
+
+
+def _notes(change: Mapping[str, Any]) -> str:
+    """The reason in lower case; where attributes changed, two of them with their values."""
+    fields = [name for name in change.get("changedFields") or [] if name != "softwareVersion"]
+    if change.get("reason") == "ATTRIBUTES_CHANGED" and fields:
+        before = change.get("before") or {}
+        return ", ".join(_field_step(name, before, change) for name in fields[:2])
+    return str(change.get("reason", "")).lower().replace("_", " ")
 
 
 def _lines(text: str) -> str:
@@ -338,6 +367,10 @@ def _field_step(name: str, before: Mapping[str, Any], after: Mapping[str, Any]) 
 def _short(value: object) -> str:
     text = json.dumps(value, ensure_ascii=False, default=_plain) if not isinstance(value, str) else value
     return text if len(text) <= SHOWN_CHARACTERS_MAX else text[: SHOWN_CHARACTERS_MAX - 1] + "…"
+
+
+def _harmless(character: str) -> str:
+    return character if escape(character) == character else json.dumps(character)[1:-1]
 
 
 def _plain(value: object) -> object:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+from connector import notes
 from connector.fields import FIELDS
 from connector.model import Inventory, SnapshotStatus
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from connector.database import Database
+    from connector.model import Checkpoint
 
 RETIRED_CHANGES_MAX: Final = 1_000_000
 """Changes that one call of `retire` deletes at most."""
@@ -283,6 +285,30 @@ def alert_types(database: Database, snapshot: StagedSnapshot) -> dict[str, int]:
     )
 
 
+def confirm(database: Database, checkpoint: Checkpoint) -> None:
+    """Note how far Kafka has confirmed, and first, when, for each snapshot that a checkpoint is the first to seal.
+
+    Stopped in between, the next reconciliation notes all of it again.
+    """
+    sealed = database.rows(
+        "SELECT snapshot_no FROM snapshots WHERE snapshot_no > (SELECT published_snapshot FROM position)"
+        " AND snapshot_no <= $1",
+        [checkpoint.sealed],
+    )
+    for (number,) in sealed:
+        notes.remember(database, f"{_SEALED}{number}", str(checkpoint.written_at))
+    database.rows(
+        "UPDATE position SET published_sequence = $1, published_snapshot = $2, published_at = $3, published_alert = $4",
+        [checkpoint.sequence, checkpoint.sealed, checkpoint.written_at, checkpoint.alert_sequence],
+    )
+
+
+def confirmed_at(database: Database, snapshot_no: int) -> int | None:
+    """When the checkpoint that sealed a snapshot was written; None where that is not noted."""
+    noted = notes.remembered(database, f"{_SEALED}{snapshot_no}")
+    return None if noted is None else int(noted)
+
+
 def retire(database: Database, *, older_than: datetime, changes_max: int = RETIRED_CHANGES_MAX) -> int:
     """Delete changes of snapshots staged before `older_than` and sealed in Kafka, oldest first, a bounded number.
 
@@ -296,11 +322,13 @@ def retire(database: Database, *, older_than: datetime, changes_max: int = RETIR
         [*parameters, changes_max],
     )
     for table in ("alerts", "snapshots"):
-        database.rows(
+        gone = database.rows(
             f"DELETE FROM {table} WHERE snapshot_no IN {_RETIRED} AND snapshot_no NOT IN"
-            " (SELECT DISTINCT snapshot_no FROM changes)",
+            " (SELECT DISTINCT snapshot_no FROM changes) RETURNING snapshot_no",
             parameters,
         )
+    for (number,) in gone:
+        notes.forget(database, f"{_SEALED}{number}")
     return deleted
 
 
@@ -308,6 +336,9 @@ def is_anything_retired(database: Database, *, older_than: datetime) -> bool:
     """Whether there is a snapshot that `retire` would delete changes of, or itself."""
     return database.number(f"SELECT count(*) FROM {_RETIRED}", [_millis(older_than)]) > 0
 
+
+_SEALED: Final = "sealed "
+"""What a note is called: so, and the number of the snapshot."""
 
 _RETIRED: Final = (
     "(SELECT snapshot_no FROM snapshots WHERE staged_at < $1"

@@ -49,7 +49,10 @@ FENCED_HINT: Final = (
     "Only one instance may publish under a transactional id: stop the other one, or give this one an own"
     " kafka.transactional_id and topic_prefix."
 )
-TOPIC_HINT: Final = "Create the topics with `mde-inventory setup`, or have an administrator create them."
+TOPIC_HINT: Final = (
+    "Create the topics with `mde-inventory setup` (with --replay-topic, also another target of replays), or have an"
+    " administrator create them."
+)
 ACL_HINT: Final = (
     "Grant this client's principal Write and Describe on the topics and on the transactional id, Read on the"
     " checkpoints topic, and IdempotentWrite on the cluster."

@@ -187,6 +187,9 @@ class Checkpoint:
         written_at: milliseconds since 1970.
         alert_sequence: number of the last alert published; 0 before the first.
         inventory_whole: whether the inventory topic is the inventory as of this checkpoint.
+        replay_begun_at: when the replay began whose checkpoint this is, milliseconds since 1970; its `sealed` is the
+            last snapshot that it reaches to. None for what polls publish.
+        replay_finished: the replay has come to its end, and said so.
     """
 
     transactional_id: str
@@ -200,6 +203,8 @@ class Checkpoint:
     claim: str | None = None
     alert_sequence: int = 0
     inventory_whole: bool = False
+    replay_begun_at: int | None = None
+    replay_finished: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,7 +40,10 @@ CLIENT_DEFAULTS: Final = {"timeout": 10, "max.retries": 2, "retries.wait.ms": 20
 NUMBER_KEYS: Final = frozenset({*CLIENT_DEFAULTS, "cache.capacity", "cache.latest.ttl.sec"})
 """Keys that the client wants as numbers; the environment gives text."""
 
-SETUP_HINT: Final = "Run `mde-inventory setup` once; it registers the schemas."
+SETUP_HINT: Final = (
+    "Run `mde-inventory setup` once; it registers the schemas, with --replay-topic also that of another target of"
+    " replays."
+)
 UNREACHABLE_HINT: Final = "Check schema_registry.url, the network, the registry. What is staged is published later."
 DENIED_HINT: Final = (
     "Check basic.auth.user.info, bearer.auth.* or ssl.* in [schema_registry], and what the registry grants that user."

@@ -1,7 +1,7 @@
 """The state file: inventory, changes (outbox and journal), snapshots, and how far Kafka has confirmed them.
 
 Owns the file and its transactions: what is done inside them is written down in `staging`, `guard`, `journal`, `upkeep`,
-`audit` and `migrations`, and runs on `engine`. Must not fetch, encode or publish.
+`audit`, `history` and `migrations`, and runs on `engine`. Must not fetch, encode or publish.
 
 Open it for a poll, not for the life of a daemon: one process holds the file, and other commands wait or say so. Sets
 are deleted and inserted, never upserted, and every staged snapshot ends in a CHECKPOINT.
@@ -16,6 +16,7 @@ from connector.engine import Engine
 from connector.errors import StateCorrupt, StateError
 from connector.fields import FIELDS, KEY_FIELDS
 from connector.guard import GuardRules
+from connector.history import History
 from connector.journal import Hold, Position, StagedSnapshot
 from connector.migrations import migrate
 from connector.mirror import Mirror
@@ -178,6 +179,11 @@ class State:
         """How many alerts of each type a snapshot has, where it has any."""
         return journal.alert_types(self._engine, snapshot) if snapshot.alerts else {}
 
+    @property
+    def history(self) -> History:
+        """Past changes and alerts."""
+        return History(self._engine, self.tenant_id())
+
     def holds(self) -> list[Hold]:
         """What the guard holds: a row for each inventory, reason and snapshot since which it does, oldest first."""
         return journal.holds(self._engine)
@@ -247,11 +253,7 @@ class State:
 
     def confirm(self, checkpoint: Checkpoint) -> None:
         """Note that Kafka has committed everything up to a checkpoint."""
-        self._engine.rows(
-            "UPDATE position SET published_sequence = $1, published_snapshot = $2, published_at = $3,"
-            " published_alert = $4",
-            [checkpoint.sequence, checkpoint.sealed, checkpoint.written_at, checkpoint.alert_sequence],
-        )
+        journal.confirm(self._engine, checkpoint)
 
     def remember(self, name: str, value: str | None) -> None:
         """Keep a small text under a name, in place of what was there; None: nothing any more."""

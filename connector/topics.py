@@ -122,6 +122,11 @@ class Topics:
         for name, topic in self._names.items():
             yield self._created(admin, name, topic, brokers)
 
+    def create_target(self, name: str) -> Finding:
+        """Make a topic for replays, as the topic of the changes is made. Raises as `create`."""
+        admin, brokers = self._connect()
+        return self._created(admin, name, Topic.CHANGES, brokers)
+
     def _connect(self) -> tuple[AdminClient, int]:
         """A client, and the number of brokers."""
         self._reports.forget()

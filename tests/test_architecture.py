@@ -23,7 +23,7 @@ OWNERS = {
     "pydantic": {"config"},
     "pydantic_settings": {"config"},
     "requests": {"transport"},
-    "rich": {"console"},
+    "rich": {"console", "journal_view"},
     "structlog": {"telemetry"},
     "trustme": {"simulator"},
     "typer": {"cli"},

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from connector import __version__, console, telemetry
-from connector.cli import held, polling, schema, state, trial
+from connector.cli import held, journal, polling, schema, state, trial
 from connector.cli.options import Options, show_error
 from connector.errors import ConnectorError
 
@@ -35,6 +35,9 @@ VERBS: Final[tuple[Callable[..., None], ...]] = (
     polling.run,
     polling.status,
     polling.tail,
+    journal.changes,
+    journal.replay,
+    journal.explain,
 )
 for verb in VERBS:
     app.command()(verb)

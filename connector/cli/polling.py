@@ -32,10 +32,17 @@ def check(context: typer.Context) -> None:
     raise typer.Exit(max((found.exit_code for found in failed), default=0))
 
 
-def setup(context: typer.Context) -> None:
+def setup(
+    context: typer.Context,
+    replay_topic: Annotated[
+        str, typer.Option(metavar="TOPIC", help="Also make this topic for `replay --topic`, with its schema.")
+    ] = "",
+) -> None:
     """Create the topics with the right settings and register the schemas; as often as you like."""
     with context.obj.assembly() as assembly:
         failed = [found for found in map(shown, checks.set_up(assembly)) if not found.fine]
+        if replay_topic:
+            failed += [found for found in map(shown, checks.set_up_target(assembly, replay_topic)) if not found.fine]
     raise typer.Exit(max((found.exit_code for found in failed), default=0))
 
 

@@ -1,0 +1,179 @@
+"""The verbs of the journal: `changes`, `replay`, `explain`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from connector import console, journal_view
+from connector.cli.options import Json, show_error, stopped_by_signals
+from connector.errors import ConfigError, Stopped
+from connector.explain import Setting
+from connector.explain import explain as explained
+from connector.selection import Filters
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from connector.assembly import Assembly
+    from connector.replay import ReplayResult
+
+LIMIT_ON_A_TERMINAL = 500
+
+Since = Annotated[str, typer.Option(metavar="TIME", help="From then on: 2026-11-23, 2026-11-23T08:00, 24h, 7d.")]
+Until = Annotated[str, typer.Option(metavar="TIME", help="Before then; a date includes its day.")]
+Device = Annotated[list[str] | None, typer.Option(help="Name (with or without domain) or id; * and ?. Repeatable.")]
+Software = Annotated[list[str] | None, typer.Option(help="vendor/product, or product; * and ?. Repeatable.")]
+Type = Annotated[list[str] | None, typer.Option("--type", help="ADDED, REMOVED, CHANGED or BASELINE. Repeatable.")]
+Why = Annotated[list[str] | None, typer.Option("--reason", help="INSTALLED, UPGRADED, … Repeatable.")]
+EndOfSupport = Annotated[bool, typer.Option("--end-of-support", help="Only software that is out of support.")]
+Snapshot = Annotated[list[str] | None, typer.Option(help="Id of a snapshot. Repeatable.")]
+Kind = Annotated[str, typer.Option(metavar="CPE|NON_CPE", help="One of the two exports.")]
+
+
+def changes(  # noqa: PLR0913, PLR0917 - an option for each filter
+    context: typer.Context,
+    since: Since = "",
+    until: Until = "",
+    device: Device = None,
+    software: Software = None,
+    types: Type = None,
+    reasons: Why = None,
+    end_of_support: EndOfSupport = False,
+    snapshot: Snapshot = None,
+    inventory: Kind = "",
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the newest so many.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="NDJSON; the default where stdout is no terminal.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="CSV.")] = False,
+) -> None:
+    """Show past changes from the journal, the newest last: a table on a terminal, else NDJSON."""
+    if as_json and as_csv:
+        raise ConfigError("--json and --csv exclude each other", hint="Give one of them.")
+    filters = Filters(
+        since,
+        until,
+        devices=_all(device),
+        software=_all(software),
+        types=_all(types),
+        reasons=_all(reasons),
+        end_of_support=end_of_support,
+        snapshots=_all(snapshot),
+        inventory=inventory,
+    )
+    table = not (as_json or as_csv) and sys.stdout.isatty()
+    with context.obj.assembly() as assembly, stopped_by_signals(assembly.stop), _until_the_reader_leaves():
+        scope = assembly.past.scope(filters.at(assembly.clock()))
+        if scope.cut:
+            journal_view.print_cut(
+                scope.beginning and scope.beginning.snapshot_id, assembly.config.state.journal_retention_days
+            )
+        number = limit or (LIMIT_ON_A_TERMINAL if table else None)
+        blocks, more = assembly.past.newest(scope, number) if number else (assembly.past.blocks(scope), False)
+        shown = _show(blocks, table=table, as_csv=as_csv)
+        if table and (more or not shown):
+            journal_view.print_ending(shown)
+
+
+def replay(  # noqa: PLR0913, PLR0917 - an option for each filter
+    context: typer.Context,
+    since: Since = "",
+    until: Until = "",
+    device: Device = None,
+    software: Software = None,
+    types: Type = None,
+    reasons: Why = None,
+    end_of_support: EndOfSupport = False,
+    snapshot: Snapshot = None,
+    inventory: Kind = "",
+    topic: Annotated[str, typer.Option(help="Full name of another topic; default: the topic of the changes.")] = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Count; publish nothing.")] = False,
+    rate: Annotated[int, typer.Option(min=0, help="Changes a second at most; 0: no limit.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Publish past changes again, with their ids, times and order; after an interruption, the same command goes on."""
+    filters = Filters(
+        since,
+        until,
+        devices=_all(device),
+        software=_all(software),
+        types=_all(types),
+        reasons=_all(reasons),
+        end_of_support=end_of_support,
+        snapshots=_all(snapshot),
+        inventory=inventory,
+    )
+    with context.obj.assembly() as assembly, stopped_by_signals(assembly.stop):
+        replaying = assembly.replay(filters, topic=topic, rate=rate)
+        report = partial(_report, assembly, as_json)
+        if dry_run:
+            report(replaying.dry_run())
+            return
+        with journal_view.ReplayProgress() as progress:
+            try:
+                replaying.run(report, progress=progress.show if progress.wanted else None)
+            except Stopped as error:
+                show_error(error)
+                raise typer.Exit(1) from error
+
+
+def explain(
+    context: typer.Context,
+    event_id: Annotated[str, typer.Argument(metavar="EVENT_ID", help="An eventId, or its first 8 characters or more.")],
+    as_json: Json = False,
+) -> None:
+    """Show one change: both records, the rule that fired, its snapshot, and what Kafka knows of it."""
+    with context.obj.assembly() as assembly:
+        config = assembly.config.state
+        with assembly.read_state() as state:
+            told = explained(state, event_id, Setting(config.rejected_path, config.journal_retention_days))
+    if as_json:
+        console.print_json(told)
+    else:
+        journal_view.print_explanation(told)
+
+
+def _all(given: list[str] | None) -> tuple[str, ...]:
+    return tuple(given or ())
+
+
+def _show(blocks: Iterable[list[dict[str, Any]]], *, table: bool, as_csv: bool) -> int:
+    """Show block after block, and return how many changes there were."""
+    shown, rows = 0, journal_view.ChangesTable()
+    if as_csv:
+        journal_view.write_csv_heading()
+    for block in blocks:
+        if table:
+            rows.print(block)
+        elif as_csv:
+            journal_view.write_csv(block)
+        else:
+            journal_view.write_ndjson(block)
+        shown += len(block)
+    return shown
+
+
+def _report(assembly: Assembly, as_json: bool, result: ReplayResult) -> None:
+    """Say what a replay came to; it is on its way to whoever reads it before the replay is marked as finished."""
+    if result.cut:
+        journal_view.print_cut(result.journal_from, assembly.config.state.journal_retention_days)
+    if as_json:
+        console.print_json(journal_view.replay_told(result))
+    else:
+        journal_view.print_replay(result)
+    sys.stdout.flush()
+
+
+@contextmanager
+def _until_the_reader_leaves() -> Iterator[None]:
+    """Whoever reads stdout may have had enough, as `head` has: that is no failure."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # What is still buffered must not fail again as the interpreter ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
