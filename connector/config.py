@@ -111,7 +111,7 @@ class PollConfig(Table):
     """`[poll]`: when to poll."""
 
     interval_seconds: int = Field(default=3600, ge=1, le=604_800)
-    stale_after_hours: int = Field(default=24, ge=1, le=8_760)
+    stale_after_hours: int = Field(default=24, ge=1, le=1_000_000)
 
 
 class StateConfig(Table):

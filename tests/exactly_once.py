@@ -150,6 +150,8 @@ class Run:
         fleet = Fleet(seed=seed, devices=devices, start=datetime(2026, 1, 1, tzinfo=UTC), churn=churn)
         folder.mkdir(parents=True, exist_ok=True)
         settings: dict[str, Any] = {
+            # The fleet's time is long past: its export would be stale at every poll.
+            "poll": {"stale_after_hours": 1_000_000},
             "state": {"path": str(folder / "state.duckdb"), "threads": 1, "memory_limit_mib": 512},
             "diff": {"baseline": "emit"},
             "guard": {"missing_device_snapshots": 1, "max_removed_share": 1},

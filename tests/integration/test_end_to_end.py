@@ -108,6 +108,7 @@ def world(
     fleet = Fleet(seed=seed, devices=DEVICES, start=datetime(2026, 1, 1, tzinfo=UTC))
     with Simulator(fleet) as simulator:
         settings = {
+            "poll": {"stale_after_hours": 1_000_000},  # the fleet's time is long past
             "state": {"path": str(tmp_path / "state.duckdb")},
             "guard": {"missing_device_snapshots": 1, "max_removed_share": 1},
             "kafka": {"topic_prefix": topic_prefix, "client": {"bootstrap.servers": broker.bootstrap_servers}},
