@@ -55,12 +55,22 @@ VALUES: dict[str, tuple[tuple[Any, ...], ...]] = {
         ("2020-12-31 24:00:00",),
         ("yesterday",),
     ),
-    "endOfSupportStatus": ((None, ""), ("None",), ("EOS Version",), ("EOS Software",), ("Upcoming EOS Version",)),
+    "endOfSupportStatus": (
+        (None, ""),
+        ("None",),
+        ("EOS Version",),
+        ("EOS Software",),
+        ("Upcoming EOS Version",),
+        ("Upcoming EOS Software",),
+    ),
     "endOfSupportDate": (
         (None, ""),
         ("2020-12-30", "2020-12-30T00:00:00+00:00", "2020-12-30 00:00"),
         ("2021-05-11", "2021-05-11T02:00:00+02:00"),
         ("30/12/2020",),
+        ("2026-11-25",),
+        ("2026-12-25", "2026-12-25T00:00:00+00:00"),
+        ("2027-02-20",),
     ),
 }
 GROUPS = ((1, "Servers"), (2, "Büro"), (-(2**63), None), (None, "Unassigned"), (None, None))
