@@ -168,7 +168,8 @@ def alert_line(alert: Mapping[str, Any]) -> Text:
     days = alert.get("daysToEndOfSupport")
     if days is not None:
         line.append(f"  ended {-days:,} days ago" if days < 0 else f"  ends in {days:,} days", style="magenta")
-    notes = f"  on {alert['devicesWithVersion']:,} devices" + (", new here" if alert["newToOrganisation"] else "")
+    devices = alert["devicesWithVersion"]
+    notes = f"  on {devices:,} device{'s' * (devices != 1)}" + (", new here" if alert["newToOrganisation"] else "")
     return line.append(notes, style="dim")
 
 

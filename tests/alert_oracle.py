@@ -6,6 +6,7 @@ Plain Python over plain dicts; nothing of it is shared with the connector.
 from __future__ import annotations
 
 import re
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -83,6 +84,24 @@ def severity(alert_type: str, record: Mapping[str, Any], days: int | None) -> st
     return "medium" if alert_type == "DATE_THRESHOLD" and days is not None and days <= 7 else "low"
 
 
+def wrong(changes: Sequence[Record], alerts: Sequence[Record], *, repeats: bool) -> list[str]:
+    """What differs between the alerts that a consumer saw and those of the changes it saw, the calendar's aside.
+
+    With `repeats`, the same alert again is none.
+    """
+    if repeats:
+        alerts = list({alert["alertId"]: alert for alert in alerts}.values())
+    due = {change["eventId"]: told for change in changes if (told := of_change(change, change["emittedAt"].date()))}
+    seen = Counter(alert["eventId"] for alert in alerts)
+    found = [f"{seen[event]} alerts of {event}, expected {int(event in due)}" for event in seen.keys() | due.keys()
+             if seen[event] != (event in due)]  # fmt: skip
+    return found + [
+        f"{alert['alertId']} says something else"
+        for alert in alerts
+        if (alert["alertType"], alert["decidedBy"]) != due.get(alert["eventId"])
+    ]
+
+
 @dataclass
 class AlertModel:
     """What must have been raised, one staging after another.
@@ -150,7 +169,23 @@ class AlertModel:
         self.looked = max(day, looked)
         # Those of changes come first, in their order; the others follow by device, product and version.
         raised.sort(key=lambda each: ((each[4] or {}).get("sequence", 10**12), key_of(each[0])))
-        return [self._alert(now, snapshot_id, after, each) for each in raised]
+        devices, products = Counter(key[1:] for key in after), self._products() if raised else {}
+        return [
+            self._alert(now, snapshot_id, each)
+            | {
+                "devicesWithVersion": devices[key_of(each[0])[1:]],
+                "productFirstSeenAt": min(at for at, _ in products[key_of(each[0])[1:3]]),
+                "newToOrganisation": {name for _, name in products[key_of(each[0])[1:3]]} == {snapshot_id},
+            }
+            for each in raised
+        ]
+
+    def _products(self) -> dict[tuple[str, ...], list[tuple[int, str | None]]]:
+        """When the versions of each product were first seen."""
+        found: dict[tuple[str, ...], list[tuple[int, str | None]]] = defaultdict(list)
+        for version, seen in self.seen.items():
+            found[version[:2]].append(seen)
+        return found
 
     def _moved(self, change: Record, day: date, looked: date) -> int | None:
         """The tightest threshold that a changed date came within."""
@@ -190,13 +225,12 @@ class AlertModel:
         self.crossed.add(place)
         return is_first
 
-    def _alert(self, now: datetime, snapshot_id: str, after: dict[Key, Record], raised: Raised) -> Record:
+    def _alert(self, now: datetime, snapshot_id: str, raised: Raised) -> Record:
         record, alert_type, decided_by, threshold, change = raised
         key, ends, first_seen = key_of(record), end_of(record), seen_on_device(record)
         days = (ends - now.astimezone(UTC).date()).days if ends else None
         name = (snapshot_id, alert_type) if threshold is None else (alert_type,)
         more = () if threshold is None else (str(ends), str(threshold))
-        product = [seen for version, seen in self.seen.items() if version[:2] == key[1:3]]
         return {
             "alertId": event_id(self.tenant_id, *name, self.inventory, *key, *more),
             "alertType": alert_type,
@@ -208,9 +242,6 @@ class AlertModel:
             "decidedBy": decided_by,
             "isEndOfSupport": record["endOfSupportStatus"] in ENDED,
             **{each: record[each] for each in RECORD_NAMES},
-            "productFirstSeenAt": min(at for at, _ in product),
             "versionFirstSeenAt": self.seen[key[1:]][0],
-            "newToOrganisation": {snapshot for _, snapshot in product} == {snapshot_id},
-            "devicesWithVersion": len({other[0] for other in after if other[1:] == key[1:]}),
             "detectionLagSeconds": None if first_seen is None else (milliseconds(now) - first_seen) // 1000,
         }

@@ -24,6 +24,7 @@ from connector import checks, config
 from connector.assembly import Assembly
 from connector.model import Inventory
 from connector.simulator import Fleet, Simulator
+from tests import alert_oracle
 from tests.conftest import consume_all
 from tests.killing import DELAYED, POINTS, Child, Ended, Order
 
@@ -155,6 +156,8 @@ class Run:
             "state": {"path": str(folder / "state.duckdb"), "threads": 1, "memory_limit_mib": 512},
             "diff": {"baseline": "emit"},
             "guard": {"missing_device_snapshots": 1, "max_removed_share": 1},
+            # What the calendar raises depends on the day of the test.
+            "alerts": {"date_thresholds_days": []},
             "kafka": {
                 "topic_prefix": prefix,
                 "batch_changes_max": BATCH,
@@ -301,6 +304,8 @@ class Run:
         duplicated = sum(number - (place in expected) for place, number in seen.items())
         if not (lost or duplicated):
             wrong += self._wrong(expected, messages) + self._wrong_reports(expected, repeats=repeats)
+            alerts = [value for _, value in self.values("alerts")]
+            wrong += alert_oracle.wrong(messages, alerts, repeats=repeats)
         return Verdict(len(expected), lost, duplicated, tuple(wrong))
 
     @property

@@ -12,13 +12,15 @@ from hypothesis import strategies as st
 
 from connector import __version__, telemetry
 from connector.alerts import AlertRules
-from connector.model import Inventory
+from connector.kafka import MockCluster
+from connector.model import AlertType, Inventory, Topic
 from tests.alert_oracle import AlertModel
 from tests.avro import load
 from tests.bench import EASY, SLOW, START, TENANT, Bench, plain_snapshot, record, staging_rules
 from tests.estate import Estate
 from tests.logs import restored
 from tests.oracle import Rules, by_key
+from tests.year import Year
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -480,3 +482,18 @@ def test_over_any_sequence_alerts_are_those_of_the_oracle(seed: int, tmp_path_fa
             names = expected[0].keys() if expected else ()
             assert [{name: alert[name] for name in names} for alert in found] == expected
             assert len({alert["alertId"] for alert in found}) == len(found)
+
+
+def test_a_scripted_season_ends_with_what_a_list_of_the_snapshots_says(tmp_path: Path) -> None:
+    """The short form of `python -m tests.year`: holds, restarts, stops and days without news; nothing differs."""
+    with MockCluster([topic.name_under("season") for topic in Topic]) as cluster:
+        registry = {"url": "mock://season", "auto_register": True}
+        season = Year(5, 25, 23, tmp_path, cluster.bootstrap_servers, registry, "season").run()
+        seen = season.seen()
+    assert season.differences(seen) == []
+    assert len(seen) == len(season.expected)
+    assert set(season.types) == set(AlertType)
+    needed = {"approved", "discarded", "dated", "restarts", "stopped between batches", "no new generation"}
+    assert needed <= set(season.happened)
+    assert season.differences(seen[1:])
+    assert season.differences([*seen, seen[0]])

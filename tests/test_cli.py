@@ -263,10 +263,11 @@ def test_check_names_a_missing_permission(tmp_path: Path) -> None:
 
 
 def test_the_demo_ends_with_a_summary_that_checks_itself() -> None:
-    """Exit code 0: all changes that the consumer decoded, applied in order, give the simulated fleet."""
+    """Exit code 0: the changes that the consumer decoded give the simulated fleet, the alerts those of a list of it."""
     found = command("demo", "--devices", "8", "--generations", "3")
     assert found.returncode == 0, found.stderr
     assert "equal the simulated fleet" in found.stdout
+    assert "The alerts equal a list made from the fleet's records" in found.stdout
 
 
 def test_the_demo_fails_where_the_consumers_view_differs(monkeypatch: pytest.MonkeyPatch) -> None:

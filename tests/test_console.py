@@ -74,6 +74,25 @@ def test_changed_attributes_show_what_they_were(shown: Callable[[], list[str]]) 
     assert shown() == ["~ lt-par-00033  oracle/jre 7.0.800  numberOfWeaknesses 3 → 5"]
 
 
+def test_an_alert_is_one_line_of_the_terminal(shown: Callable[[], list[str]]) -> None:
+    """Device, product, type, severity, days from or to the end, how widespread; `tail` shows it so too."""
+    alert = CHANGE | {"alertId": "1", "alertType": "INSTALLED", "severity": "high", "daysToEndOfSupport": -9,
+                      "devicesWithVersion": 1, "newToOrganisation": True}  # fmt: skip
+    console.print_event(alert)
+    dated = {"alertType": "DATE_THRESHOLD", "severity": "low", "daysToEndOfSupport": 30, "devicesWithVersion": 2}
+    place = {"topic": "t", "partition": 0, "offset": 1, "key": "k"}
+    console.print_message(place, alert | dated | {"newToOrganisation": False})
+    assert [line.rstrip("…") for line in shown()] == [
+        text[: len(line.rstrip("…"))]
+        for line, text in zip(
+            shown(),
+            ("! lt-par-00033  oracle/jre 7.0.800  INSTALLED high  ended 9 days ago  on 1 device, new here",
+             "! lt-par-00033  oracle/jre 7.0.800  DATE THRESHOLD low  ends in 30 days  on 2 devices"),
+            strict=True,
+        )
+    ]  # fmt: skip
+
+
 def test_names_from_outside_drive_no_terminal(shown: Callable[[], list[str]]) -> None:
     """Escape sequences, line breaks and markup in a device's name are shown, not obeyed."""
     console.print_change(CHANGE | {"deviceName": "\x1b[2J\n[red]pc", "isEndOfSupport": False})

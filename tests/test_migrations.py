@@ -58,6 +58,30 @@ def test_a_file_of_any_version_comes_to_the_newest(version: int, engine: Engine,
     assert engine.rows("SELECT value FROM meta WHERE name = 'schema_version'") == [(str(len(MIGRATIONS)),)]
 
 
+def test_what_an_older_file_holds_is_not_new_to_the_organisation(engine: Engine, tmp_path: Path) -> None:
+    """Every version in its inventory counts as seen: by its earliest record or its last snapshot."""
+    begin(engine, 1)
+    engine.rows("INSERT INTO software VALUES (1, 'v', 'a', '1'), (2, 'v', 'b', '2')")
+    for device, software, seen in ((1, 1, "2020-01-02T00:00:00Z"), (2, 1, "2020-01-01T00:00:00Z"), (1, 2, "long ago")):
+        engine.rows(
+            "INSERT INTO inventory BY NAME SELECT 'CPE' AS inventory, $1 AS device_no, $2 AS software_no,"
+            " $3 AS software_first_seen_timestamp",
+            [device, software, seen],
+        )
+    for number in (1, 2):
+        engine.rows(
+            "INSERT INTO snapshots BY NAME SELECT 'CPE' AS inventory, $1 AS snapshot_no, $2 AS generated_at",
+            [number, 1_700_000_000_000 + number],
+        )
+    migrate(engine, tmp_path / "state.duckdb", fresh=False)
+    assert engine.rows("SELECT * FROM first_seen ORDER BY software_name") == [
+        ("v", "a", "1", 1_577_836_800_000, None),
+        ("v", "b", "2", 1_700_000_000_002, None),
+    ]
+    assert engine.rows("SELECT alert_after FROM snapshots") == [(0,), (0,)]
+    assert engine.rows("SELECT last_alert, published_alert FROM position") == [(0, 0)]
+
+
 def test_no_table_has_a_key_an_index_or_a_constraint(engine: Engine, tmp_path: Path) -> None:
     """Files with those are the ones that would not open after a crash."""
     migrate(engine, tmp_path / "state.duckdb", fresh=True)
