@@ -164,7 +164,7 @@ class Expected(Model):
         if self.inventory is None:
             self.inventory = dict(current)
         else:
-            staged, held, reason = self._compare(current, RULES, ALL_FIELDS, rejected=0)
+            staged, held, reason = self._compare(current, RULES, ALL_FIELDS, rejected=0, others=(set(), set()))
         changes = self._numbered(snapshot_id, staged)
         self.previous_snapshot_id = snapshot_id
         return Outcome(changes, held, reason, len(current), 0, 0)
