@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from connector.state import State
 from tests.bench import EASY, Bench, record
 from tests.estate import Estate
 
@@ -13,18 +14,27 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-@pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """A file that has seen a bit of everything, and adds up."""
     random = Random(7)
     estate = Estate(random, devices=8, per_device=5)
-    with Bench(tmp_path, rules=EASY, random=random) as opened:
+    with Bench(tmp_path_factory.mktemp("sound"), rules=EASY, random=random) as opened:
         for number in range(4):
             staged = opened.stage(estate.lines() + estate.twins() + [record("z", "z", rbacGroupId=99)] * (number < 2))
             estate.evolve()
             if number < 3:
                 opened.state.confirm(opened.checkpoint(staged))
         assert opened.state.verify() == []
+    return opened.path.read_bytes()
+
+
+@pytest.fixture
+def state(sound: bytes, tmp_path: Path) -> Iterator[State]:
+    """A copy of it, open."""
+    path = tmp_path / "state.duckdb"
+    path.write_bytes(sound)
+    with State.open(path, memory_limit_mib=256, threads=1) as opened:
         yield opened
 
 
@@ -58,11 +68,11 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
     ],
     ids=lambda value: value if isinstance(value, str) else None,
 )  # fmt: skip
-def test_whatever_does_not_add_up_is_told(damage: list[str], told: str, bench: Bench) -> None:
+def test_whatever_does_not_add_up_is_told(damage: list[str], told: str, state: State) -> None:
     """Each of the things that are held against each other, broken by hand."""
     for statement in damage:
-        bench.state._engine.rows(statement)
-    assert told in "\n".join(bench.state.verify())
+        state._engine.rows(statement)
+    assert told in "\n".join(state.verify())
 
 
 def test_nothing_of_the_first_snapshot_is_told_that_is_not_so(tmp_path: Path) -> None:
@@ -75,7 +85,7 @@ def test_nothing_of_the_first_snapshot_is_told_that_is_not_so(tmp_path: Path) ->
         assert bench.state.verify() == []
 
 
-def test_verifying_mends_nothing(bench: Bench) -> None:
+def test_verifying_mends_nothing(state: State) -> None:
     """What does not add up is told again."""
-    bench.state._engine.rows("UPDATE contents SET total = total + 1")
-    assert bench.state.verify() == bench.state.verify() != []
+    state._engine.rows("UPDATE contents SET total = total + 1")
+    assert state.verify() == state.verify() != []

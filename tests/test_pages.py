@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 @pytest.fixture
 def simulator() -> Iterator[Simulator]:
     """A simulator of a small fleet."""
-    with Simulator(Fleet(seed=3, devices=12, start=START), records_of_part_max=200) as simulator:
+    with Simulator(Fleet(seed=3, devices=5, start=START), records_of_part_max=80) as simulator:
         yield simulator
 
 
@@ -180,10 +180,10 @@ def test_a_second_fetch_leaves_nothing_of_the_first(simulator: Simulator, tmp_pa
 
 
 def test_one_page_at_a_time_is_in_memory(tmp_path: Path) -> None:
-    """Twelve pages of two megabytes each pass; the memory holds about two copies of one."""
-    with Simulator(Fleet(seed=3, devices=500, start=START)) as simulator:
+    """Twelve pages of a megabyte each pass; the memory holds about two copies of one."""
+    with Simulator(Fleet(seed=3, devices=250, start=START)) as simulator:
         count = simulator.prepare(Inventory.CPE)
-        with bench(simulator, tmp_path, method="json", page_size=4_000) as found:
+        with bench(simulator, tmp_path, method="json", page_size=2_000) as found:
             found.source.probe()
             tracemalloc.start()
             try:
@@ -191,7 +191,7 @@ def test_one_page_at_a_time_is_in_memory(tmp_path: Path) -> None:
                 peak = tracemalloc.get_traced_memory()[1]
             finally:
                 tracemalloc.stop()
-    assert snapshot.lines == count > 40_000
+    assert snapshot.lines == count > 20_000
     page_bytes = snapshot.size_bytes / len(snapshot.parts)
     # The simulator makes its pages in this very process: what it holds of one is counted too.
     assert peak < 12 * page_bytes < snapshot.size_bytes
@@ -205,12 +205,12 @@ KINDS = [
 
 
 def test_random_faults_never_give_a_walk_that_is_not_whole(tmp_path: Path) -> None:
-    """Sixty walks with faults by chance: each gives every record of one generation, or one of our errors."""
+    """Thirty walks with faults by chance: each gives every record of one generation, or one of our errors."""
     draw = random.Random(12)
     whole = failed = 0
-    with Simulator(Fleet(seed=3, devices=3, start=START), page_shape=PageShape.EMPTY) as simulator:
+    with Simulator(Fleet(seed=3, devices=2, start=START), page_shape=PageShape.EMPTY) as simulator:
         known = {simulator.generated_at: in_order(simulator.records())}
-        for number in range(60):
+        for number in range(30):
             for _ in range(draw.randrange(4)):
                 kind, times, after = draw.choice(KINDS), draw.choice([1, 1, 2, 9]), draw.randrange(12)
                 if kind is FaultKind.NEXT_LINK_MISSING:
@@ -219,7 +219,7 @@ def test_random_faults_never_give_a_walk_that_is_not_whole(tmp_path: Path) -> No
                     times = 1
                 simulator.faults.add(Fault(Endpoint.PAGES, kind, times=times, after=after))
             timer = QuickTimer(START + timedelta(days=20))
-            with bench(simulator, tmp_path / str(number), timer=timer, method="json", page_size=25) as found:
+            with bench(simulator, tmp_path / str(number), timer=timer, method="json", page_size=17) as found:
                 try:
                     snapshot = got(found.source.fetch(Inventory.CPE, newer_than=None))
                 except ConnectorError:
@@ -231,8 +231,8 @@ def test_random_faults_never_give_a_walk_that_is_not_whole(tmp_path: Path) -> No
                     assert not snapshot.generation_known or records_of(snapshot) == known[snapshot.generated_at]
             simulator.faults.clear()
             known[simulator.generated_at] = in_order(simulator.records())
-    assert whole > 15
-    assert failed > 5
+    assert whole > 7
+    assert failed > 2
 
 
 # ---- the page token

@@ -38,7 +38,7 @@ LISTING = {"files": Endpoint.EXPORT, "json": Endpoint.PAGES}
 @pytest.fixture
 def simulator() -> Iterator[Simulator]:
     """A simulator of a small fleet whose export has several parts."""
-    with Simulator(Fleet(seed=3, devices=12, start=START), records_of_part_max=200) as simulator:
+    with Simulator(Fleet(seed=3, devices=5, start=START), records_of_part_max=80) as simulator:
         yield simulator
 
 
@@ -76,8 +76,8 @@ def test_a_snapshot_has_every_record_of_the_export(
 @pytest.mark.parametrize("page_shape", PageShape)
 def test_both_flavours_of_a_generation_have_the_same_name_and_records(tmp_path: Path, page_shape: PageShape) -> None:
     """Short and empty pages in the middle included."""
-    fleet = Fleet(seed=3, devices=12, start=START)
-    with Simulator(fleet, records_of_part_max=200, page_shape=page_shape) as simulator:
+    fleet = Fleet(seed=3, devices=5, start=START)
+    with Simulator(fleet, records_of_part_max=80, page_shape=page_shape) as simulator:
         snapshots = []
         for method in METHODS:
             with bench(simulator, tmp_path / method, method=method) as found:
@@ -240,7 +240,7 @@ def test_a_throttled_call_waits_as_it_is_told_or_for_the_window(
 def test_a_long_walk_keeps_the_published_limits(simulator: Simulator, tmp_path: Path) -> None:
     """More pages than a minute allows: the walk waits for the window, as often as it must."""
     timer = QuickTimer()
-    with bench(simulator, tmp_path, timer=timer, method="json", page_size=12) as found:
+    with bench(simulator, tmp_path, timer=timer, method="json", page_size=5) as found:
         snapshot = found.source.fetch(Inventory.CPE, newer_than=None)
         assert records_of(snapshot) == in_order(simulator.records())
     calls = asked(simulator, Endpoint.PAGES)
