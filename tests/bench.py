@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 from dataclasses import fields
 from datetime import timedelta
+from functools import cache
+from pathlib import Path
 from random import Random
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Self
 
 from hypothesis import HealthCheck, settings
@@ -18,14 +21,13 @@ from tests.oracle import Model, Outcome, Record, Rules, by_key, fold, key_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from connector.model import Snapshot
 
 SLOW = settings(
-    max_examples=int(os.environ.get("MDE_TEST_EXAMPLES", "10")), deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=int(os.environ.get("MDE_TEST_EXAMPLES", "8")), deadline=None, suppress_health_check=list(HealthCheck)
 )
-"""For properties of sequences of snapshots: some seconds for ten of them; set MDE_TEST_EXAMPLES for a long look."""
+"""For properties of sequences of snapshots: some seconds for eight of them; set MDE_TEST_EXAMPLES for a long look."""
 
 TENANT = "8f4b1c9e-0d7a-4f7e-9a53-2f0c3a1b5d6e"
 EASY = Rules(max_removed_share=1.0, missing_device_snapshots=1)
@@ -48,6 +50,9 @@ class Bench:
         self.rules = rules
         self.random = random or Random(0)
         self.model = Model(TENANT)
+        if not self.path.exists():
+            self.path.parent.mkdir(mode=0o700, parents=True)
+            self.path.write_bytes(empty_file())
         self.state = State.open(self.path, memory_limit_mib=256, threads=2)
         self.log: dict[Any, Record] = {}
         self.number = 0
@@ -144,6 +149,15 @@ class Bench:
             connector_version=staged.connector_version,
             alert_sequence=staged.alert_after if alert is None else alert,
         )
+
+
+@cache
+def empty_file() -> bytes:
+    """A new state file: made once, since making one takes longer than opening it."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "state.duckdb"
+        State.open(path, memory_limit_mib=256, threads=1).close()
+        return path.read_bytes()
 
 
 def plain_snapshot(

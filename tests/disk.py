@@ -246,7 +246,7 @@ def power_lost(before: Files, calls: Sequence[Call], random: Random) -> Iterator
         *earlier, last = volatile
         halves = [[*earlier, last.torn(first=first)] for first in (True, False)]
         some = [each for each in volatile if random.random() < 0.5]
-        for part in ([], [last], earlier, *halves, some):
+        for part in ([], [last], *halves, some):
             files = dict(durable)
             for each in part:
                 with suppress(KeyError):

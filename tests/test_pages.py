@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 @pytest.fixture
 def simulator() -> Iterator[Simulator]:
     """A simulator of a small fleet."""
-    with Simulator(Fleet(seed=3, devices=5, start=START), records_of_part_max=80) as simulator:
+    with Simulator(Fleet(seed=3, devices=12, start=START), records_of_part_max=200) as simulator:
         yield simulator
 
 

@@ -33,6 +33,7 @@ class Tenant:
 
     def __init__(self, simulator: Simulator, cluster: MockCluster, folder: Path) -> None:
         self.simulator = simulator
+        self.kafka_seconds_max = 5.0
         self.tables: dict[str, Any] = {
             "source": simulator.settings() | {"method": "json"},
             "state": {"path": str(folder / "state.duckdb")},
@@ -45,7 +46,9 @@ class Tenant:
         """A new process, with some keys changed."""
         merged = {name: table | tables.get(name, {}) for name, table in self.tables.items()}
         merged |= {name: table for name, table in tables.items() if name not in merged}
-        return Assembly(config.from_values(merged, {}, name="test"), stop=stop, kafka_seconds_max=5)
+        return Assembly(
+            config.from_values(merged, {}, name="test"), stop=stop, kafka_seconds_max=self.kafka_seconds_max
+        )
 
     def poll(self, **tables: Any) -> list[PollResult]:
         """One poll of a new process."""
@@ -88,9 +91,11 @@ def test_a_poll_without_kafka_is_staged_and_published_later_with_the_same_ids(te
     away = {**tenant.tables["kafka"], "client": {"bootstrap.servers": "127.0.0.1:1"}}
     tenant.poll()
     staged = []
+    tenant.kafka_seconds_max = 1
     for _ in range(2):
         tenant.simulator.advance()
         staged += tenant.poll(kafka=away)
+    tenant.kafka_seconds_max = 5
     (back,) = tenant.poll()
     changes = tenant.published(Topic.CHANGES)
     assert [(result.outcome, result.exit_code, result.published) for result in staged] == [("staged", 1, 0)] * 2
@@ -104,6 +109,7 @@ def test_kafka_away_and_nothing_new_is_a_failure(tenant: Tenant) -> None:
     """With nothing staged there is nothing to be glad of: the outage is the result."""
     tenant.poll()
     away = {**tenant.tables["kafka"], "client": {"bootstrap.servers": "127.0.0.1:1"}}
+    tenant.kafka_seconds_max = 1
     with pytest.raises(Exception, match="Kafka"):
         tenant.poll(kafka=away)
 
