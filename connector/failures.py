@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from connector import __version__
-from connector.errors import OUTAGES, SnapshotError, SourceError, StateError
+from connector.errors import OUTAGES, SnapshotError, SourceError, StateError, StateFull
 from connector.model import Inventory, SnapshotStatus, snapshot_id_of
 from connector.telemetry import logger, without_secrets
 
@@ -34,6 +34,9 @@ log = logger(__name__)
 
 FAILURES: Final = (SourceError, SnapshotError, StateError)
 """What a poll fails with whole, as it fetches or stages. Trouble with Kafka is none, nor is another instance."""
+
+UNREPORTED: Final = (StateFull,)
+"""Of those, what is Kafka's trouble after all (its backlog has grown too large), or leaves no room for a note."""
 
 REASON_CHARACTERS_MAX: Final = 500
 TOLD_MAX: Final = 20
@@ -99,6 +102,8 @@ class Reporter:
             begun_at: begin of the poll.
             reach: whether Kafka was there when the poll began.
         """
+        if isinstance(error, UNREPORTED):
+            return
         snapshot_id = snapshot.snapshot_id if snapshot else None
         if snapshot_id is None and error.generated_at is not None:
             snapshot_id = snapshot_id_of(inventory, error.generated_at)
