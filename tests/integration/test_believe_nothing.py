@@ -14,7 +14,7 @@ import random
 import time
 from collections import Counter
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -530,7 +530,9 @@ class Game:
     def noted(self) -> tuple[object, ...]:
         """All that a failed poll must leave as it was."""
         with self.state() as state:
-            position, records, holds = state.position(), state.records(Inventory.CPE), state.holds()
+            # When Kafka last confirmed something is told anew: the report of the failed poll is published.
+            position = replace(state.position(), published_at=None)
+            records, holds = state.records(Inventory.CPE), state.holds()
             return position, records, holds, state.missing_devices(), state.recent_snapshots(100)
 
     def state(self) -> Any:

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, quote_plus
 
 import pytest
+from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -50,6 +51,7 @@ CERTIFICATE_PASSWORD = "canary:Certificate/Pass+eeee"
 SASL_PASSWORD = "canary;Sasl/Pass+Lr8=ffff"
 REGISTRY_PASSWORD = "canary&Registry/Pass+gggg"
 PROXY_PASSWORD = "canaryProxyPasshhhh"
+TOPICS = "what is on the topics"
 CANARIES = {
     "client secret": CLIENT_SECRET,
     "wrong client secret": WRONG_SECRET,
@@ -445,14 +447,34 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Outcome]:
     """Every scenario, played once."""
     folder = tmp_path_factory.mktemp("secrets")
     with ExitStack() as made:
-        kafka = made.enter_context(MockCluster([topic.name_under(PREFIX) for topic in Topic])).bootstrap_servers
+        topics = [topic.name_under(PREFIX) for topic in Topic]
+        kafka = made.enter_context(MockCluster(topics)).bootstrap_servers
         denying = made.enter_context(denying_server())
         pool = made.enter_context(ThreadPoolExecutor(PROCESSES))
         tasks = {
             scenario.name: pool.submit(play, scenario, folder / str(number), kafka, denying)
             for number, scenario in enumerate(SCENARIOS)
         }
-        return {name: task.result() for name, task in tasks.items()}
+        found = {name: task.result() for name, task in tasks.items()}
+        return found | {TOPICS: Outcome(0, {topic: on_topic(kafka, topic) for topic in topics}, "")}
+
+
+def on_topic(bootstrap_servers: str, topic: str) -> bytes:
+    """Everything on a topic: keys, values and headers."""
+    consumer = Consumer({"bootstrap.servers": bootstrap_servers, "group.id": "secrets", "enable.partition.eof": True})
+    partitions = consumer.list_topics(topic, timeout=30).topics[topic].partitions
+    consumer.assign([TopicPartition(topic, number, OFFSET_BEGINNING) for number in partitions])
+    found, ended = [], 0
+    deadline = time.monotonic() + RUN_SECONDS_MAX
+    while ended < len(partitions):
+        assert time.monotonic() < deadline, "the end of the topic was not reached in time"
+        for message in consumer.consume(1_000, timeout=0.2):
+            ended += message.error() is not None
+            headers = [value for header in message.headers() or () for value in header]
+            found += [part.encode() if isinstance(part, str) else part or b"" for part in (*headers, message.key())]
+            found.append(b"" if message.error() else message.value() or b"")
+    consumer.close()
+    return b"\n".join(found)
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
@@ -464,14 +486,25 @@ def test_no_secret_is_written_anywhere(outcomes: dict[str, Outcome], scenario: S
     assert "Traceback" not in outcome.stderr or scenario.log_format == "json" or "error" in outcome.stderr
 
 
-def test_enough_was_searched(outcomes: dict[str, Outcome]) -> None:
+def test_no_secret_is_published(outcomes: dict[str, Outcome]) -> None:
+    """Reports of failed polls tell why, and go to whoever may read the topic: no secret is in any message."""
+    written = outcomes[TOPICS].written
+    assert {name: found for name, text in written.items() if (found := leaks(text))} == {}
+    assert b"SnapshotIncomplete" in written[Topic.SNAPSHOTS.name_under(PREFIX)]
+
+
+def test_enough_was_searched(outcomes: dict[str, Outcome], capsys: pytest.CaptureFixture[str]) -> None:
     """Logs of the libraries too, state files, files set aside, the file of the limits, and a service's answers."""
     written = {name for outcome in outcomes.values() for name in outcome.written}
+    texts = [text for outcome in outcomes.values() for text in outcome.written.values()]
+    with capsys.disabled():
+        print(f"\n{len({name for name, _ in FORMS})} secrets in {len(FORMS)} forms, {len(SCENARIOS)} scenarios:"
+              f" {len(texts)} outputs of {sum(map(len, texts)):,} bytes searched")  # fmt: skip
     wanted = {"work/state.duckdb", "work/state.duckdb.limits.json", "/metrics", "/readyz", "/healthz"}
     assert wanted <= written
     assert any(name.startswith("work/rejected/") for name in written)
     assert any(name.startswith("work/state.duckdb.staging/") for name in written)
-    stderr = b"".join(outcome.written["stderr"] for outcome in outcomes.values())
+    stderr = b"".join(outcome.written.get("stderr", b"") for outcome in outcomes.values())
     assert [name for name in (b"urllib3", b"msal", b"[removed]", b"connector.sink") if name not in stderr] == []
 
 
