@@ -109,7 +109,7 @@ def stage(database: Database, row: StagedSnapshot, rules: AlertRules, tenant_id:
     if days.count and days.today > days.looked:
         _judge_dates(database, row, days)
     if days.today >= days.looked:
-        notes.remember(database, _day_note(row.inventory), str(days.today))
+        note_day(database, row.inventory, days.today)
     if not database.number("SELECT count(*) FROM raised"):
         return 0
     return _write(database, row, rules, tenant_id)
@@ -122,6 +122,11 @@ def is_due(database: Database, inventory: Inventory, rules: AlertRules, at: date
         return False
     looked = notes.remembered(database, _day_note(inventory))
     return looked is None or str(at.astimezone(UTC).date()) > looked
+
+
+def note_day(database: Database, inventory: Inventory, day: date) -> None:
+    """The dates of an inventory were looked at on this day."""
+    notes.remember(database, _day_note(inventory), str(day))
 
 
 def note_unknown_statuses(database: Database, row: StagedSnapshot) -> None:

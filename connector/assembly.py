@@ -23,6 +23,7 @@ from connector.past import Past
 from connector.pipeline import Pipeline
 from connector.publisher import Publisher
 from connector.reader import Reader
+from connector.rebuild import Rebuild
 from connector.registry import Registry
 from connector.replay import Replay
 from connector.sink import TRANSACTION_SECONDS_MAX, Sink
@@ -285,6 +286,23 @@ class Assembly:
         )
         self._made.callback(sink.close)
         return sink
+
+    @cached_property
+    def rebuild(self) -> Rebuild:
+        """Rebuilds a lost state file."""
+        kafka, state = self.config.kafka, self.config.state
+        return Rebuild(
+            self.codec,
+            self.sink,
+            lambda: Reader(kafka.client),
+            name_of=self.topic,
+            rules=self.rules,
+            path=state.path,
+            options={"memory_limit_mib": state.memory_limit_mib, "threads": state.threads},
+            transactions=kafka.delivery == "exactly_once",
+            clock=self.clock,
+            progress=self._progress,
+        )
 
     @cached_property
     def pipeline(self) -> Pipeline:

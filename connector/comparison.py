@@ -86,7 +86,7 @@ def take_baseline(database: Database, snapshot: Snapshot, *, tracked: Collection
         SourceMalformed: a line cannot be read, or has no device.
         SnapshotIncomplete: the reader saw another number of records than were verified on disk.
     """
-    _number_keys(database, scan(snapshot.parts, KEY_FIELDS))
+    number_keys(database, scan(snapshot.parts, KEY_FIELDS))
     _check_devices(database, "SELECT device_id FROM devices", snapshot)
     inventory = literal(snapshot.inventory)
     read = database.number(
@@ -216,7 +216,7 @@ def _check_spellings(database: Database, snapshot: Snapshot) -> None:
         )
 
 
-def _number_keys(database: Database, source: str) -> None:
+def number_keys(database: Database, source: str) -> None:
     """Give numbers to the devices and product versions of `source` (a SELECT of records) that have none."""
     database.rows(
         f"CREATE OR REPLACE TEMP TABLE newcomers AS SELECT {KEY_COLUMNS}, grouping(device_id) AS is_software"
@@ -237,7 +237,7 @@ def _number_keys(database: Database, source: str) -> None:
 
 def _number_arrivals(database: Database) -> None:
     """Make `arrivals` of the records in `differing`, in normal form and all of them numbered."""
-    _number_keys(
+    number_keys(
         database,
         f"SELECT {KEY_COLUMNS} FROM differing WHERE device_id IS NOT NULL"
         " AND (device_no IS NULL OR software_no IS NULL)",

@@ -94,7 +94,7 @@ def stage(database: Database, snapshot: Snapshot, rules: StagingRules, occasion:
     _check_tenant(database, rules.tenant_id)
     comparison.check_readable(snapshot)
     if occasion.stores:
-        _refresh_digests(database, tracked, occasion.engine)
+        refresh_digests(database, tracked, occasion.engine)
     if previous is None:
         found, verdict, stored = comparison.take_baseline(database, snapshot, tracked=tracked), Verdict(), 0
         diff.stage_baseline(database, inventory, emit=rules.emit_baseline)
@@ -117,7 +117,7 @@ def stage(database: Database, snapshot: Snapshot, rules: StagingRules, occasion:
         _write_inventory(database, inventory, occasion.engine)
     if database.number("SELECT count(*) FROM quiet") or (previous is None and not rules.emit_baseline):
         mirror.fall_behind(database, inventory)
-    remember(database, f"tracked {inventory}", " ".join(each.name for each in tracked))
+    note_tracked(database, inventory, tracked)
     return _write_snapshot(database, row)
 
 
@@ -279,7 +279,7 @@ def _check_emptiness(database: Database, snapshot: Snapshot) -> int:
     return stored
 
 
-def _refresh_digests(database: Database, tracked: Collection[Field], engine: str) -> None:
+def refresh_digests(database: Database, tracked: Collection[Field], engine: str) -> None:
     """Work out the stored digests anew where they were made by another engine or of other fields.
 
     An engine does not promise that its hash stays the same between versions. The comparison would be right all the
@@ -291,6 +291,11 @@ def _refresh_digests(database: Database, tracked: Collection[Field], engine: str
         # NULL marks a record that the snapshot had more than once, and stays.
         database.rows(f"UPDATE inventory SET digest = {expression} WHERE digest IS NOT NULL")
         remember(database, "digest", definition)
+
+
+def note_tracked(database: Database, inventory: Inventory, tracked: Collection[Field]) -> None:
+    """Remember the fields that an inventory was compared by."""
+    remember(database, f"tracked {inventory}", " ".join(each.name for each in tracked))
 
 
 def _known_fields(database: Database, inventory: Inventory, tracked: Collection[Field]) -> tuple[Field, ...]:

@@ -76,8 +76,9 @@ def make_private(path: Path, *, read_only: bool = False) -> None:
                 name.chmod(0o600)
 
 
-def put_in_place(draft: Path, path: Path) -> None:
-    """Give a whole new file its name; where another process was quicker, that one's stays."""
+def put_in_place(draft: Path, path: Path) -> bool:
+    """Give a whole new file its name; where another process was quicker, that one's stays. Returns whether ours did."""
+    ours = False
     with _translated(path), suppress(FileExistsError):
         try:
             path.hardlink_to(draft)
@@ -86,7 +87,9 @@ def put_in_place(draft: Path, path: Path) -> None:
         except OSError:
             # No hard links on this file system.
             draft.rename(path)
+        ours = True
     remove(draft)
+    return ours
 
 
 def remove(path: Path) -> None:
@@ -158,6 +161,11 @@ def log_paths(path: Path) -> list[Path]:
 def draft_path(path: Path) -> Path:
     """What a new file is called until it is whole."""
     return path.with_name(path.name + ".new")
+
+
+def rebuilt_path(path: Path) -> Path:
+    """What a file is called while it is rebuilt: another name than that of an empty one, which is used if whole."""
+    return path.with_name(path.name + ".rebuilt")
 
 
 def spill_path(path: Path) -> Path:

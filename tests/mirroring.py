@@ -27,10 +27,12 @@ from tests.oracle import ATTRIBUTE_NAMES, KEY_NAMES
 if TYPE_CHECKING:
     import random
     from collections.abc import Iterator, Mapping, Sequence
+    from datetime import datetime
     from pathlib import Path
 
     from connector.backfill import Backfill
     from connector.model import Snapshot
+    from connector.rebuild import Rebuilt
     from connector.sink import Sink
     from connector.state import StagedSnapshot, State
 
@@ -39,6 +41,11 @@ Key = tuple[str, ...]
 
 TENANT: Final = "8f4b1c9e-0d7a-4f7e-9a53-2f0c3a1b5d6e"
 BATCH: Final = 12
+SCHEMAS: Final = {
+    Topic.CHANGES: "software-change",
+    Topic.ALERTS: "end-of-support-alert",
+    Topic.SNAPSHOTS: "snapshot-report",
+}
 NAMES: Final = (*KEY_NAMES, *ATTRIBUTE_NAMES)
 
 
@@ -101,9 +108,15 @@ class Tenant:
     client: dict[str, Any] = field(default_factory=dict)
     tables: dict[str, dict[str, Any]] = field(default_factory=dict)
     number: int = 0
+    now: datetime = START
 
     def __post_init__(self) -> None:
         self.estates = {inventory: Estate(self.random) for inventory in self.inventories}
+
+    def lose_state(self) -> None:
+        """The state file is gone, and what lies beside it."""
+        for path in self.path.parent.glob(f"{self.path.name}*"):
+            path.unlink()
 
     @property
     def path(self) -> Path:
@@ -128,7 +141,7 @@ class Tenant:
         }
         for name, table in self.tables.items():
             values[name] = cast("dict[str, Any]", values[name]) | table
-        with Process(config.from_values(values, {}, name="test"), clock=lambda: START) as process:
+        with Process(config.from_values(values, {}, name="test"), clock=lambda: self.now) as process:
             process.death = Death(dies_at, after)
             try:
                 yield process
@@ -148,7 +161,7 @@ class Tenant:
 
     def stage(self, process: Process, state: State, snapshot: Snapshot) -> StagedSnapshot:
         """Stage a snapshot."""
-        return state.stage(snapshot, process.rules, started_at=START, now=snapshot.generated_at)
+        return state.stage(snapshot, process.rules, started_at=self.now, now=max(self.now, snapshot.generated_at))
 
     def poll(
         self, *, lines: Mapping[Inventory, Sequence[Record]] | None = None, dies_at: int = 0, after: bool = False
@@ -173,6 +186,12 @@ class Tenant:
             return backfill_of(process, seconds_max).run(state)
         return 0
 
+    def rebuild(self, *, dies_at: int = 0, after: bool = False) -> Rebuilt | None:
+        """What `state rebuild` does; None where the process dies."""
+        with self.process(dies_at=dies_at, after=after) as process:
+            return process.rebuild.run()
+        return None
+
     def evolve(self) -> None:
         """Something happens in every estate."""
         for estate in self.estates.values():
@@ -187,7 +206,7 @@ class Tenant:
 
     def values(self, topic: Topic) -> list[Record]:
         """Everything that a read_committed consumer sees, decoded."""
-        schema = load({Topic.CHANGES: "software-change", Topic.SNAPSHOTS: "snapshot-report"}[topic])
+        schema = load(SCHEMAS[topic])
         found = consume_all(self.bootstrap_servers, self.topic(topic))
         return [read_value(message.value or b"", schema)[1] for message in found]
 

@@ -1,4 +1,4 @@
-"""The verbs of `state`: check the state file, write it out, begin a new epoch."""
+"""The verbs of `state`: check the state file, write it out, begin a new epoch, rebuild a lost one."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ import typer
 
 from connector import checks, console
 from connector.cli.options import Yes, shown
+from connector.rebuild import NOTICE
 
-app = typer.Typer(help="Check the state file, write it out, or begin a new epoch.", no_args_is_help=True)
+app = typer.Typer(
+    help="Check the state file, write it out, begin a new epoch, or rebuild a lost file.", no_args_is_help=True
+)
 
 
 @app.command("verify")
@@ -44,3 +47,17 @@ def rebaseline(context: typer.Context, yes: Yes = False) -> None:
             raise typer.Exit(1)
         epoch = assembly.pipeline.rebaseline()
     console.print_line(f"epoch {epoch} begins with the next poll")
+
+
+@app.command("rebuild")
+def rebuild(context: typer.Context, yes: Yes = False) -> None:
+    """Restore a lost state file from Kafka, so that the next poll publishes only the true difference."""
+    with context.obj.assembly(console.FetchProgress()) as assembly:
+        assembly.rebuild.check_absent()
+        console.print_notice(NOTICE)
+        if not yes and not typer.confirm("Rebuild the state file?", err=True):
+            raise typer.Exit(1)
+        found = assembly.rebuild.run()
+    told = ", ".join(f"{inventory} {records:,}" for inventory, records in sorted(found.records.items()))
+    console.print_line(f"restored from {found.topic}: {told or 'no'} records")
+    console.print_line(f"epoch {found.checkpoint.epoch}, sequence {found.checkpoint.sequence:,}; poll as usual")
