@@ -83,8 +83,9 @@ def stop_unless_fine(standing: Standing, position: Position, checkpoint: Checkpo
         raise StateBehindCheckpoint(
             f"{there} is ahead of {path} (epoch {position.epoch}, sequence {position.last_sequence}, alert"
             f" {position.last_alert}, snapshot {position.last_snapshot})",
-            hint="The state file is an old copy, or a new one. Restore the newest; or move it away and restore"
-            " it from Kafka with `mde-inventory state rebuild`; or begin a new epoch with `mde-inventory state rebaseline`.",
+            hint="The state file is an old copy, or a new one. Restore the newest; or move it away and rebuild"
+            " it from Kafka with `mde-inventory state rebuild`; or begin a new epoch with `mde-inventory state"
+            " rebaseline`.",
         )
     if standing is Standing.BEHIND:
         raise CheckpointLost(
