@@ -8,7 +8,7 @@ FUZZ   := $(VENV)/.installed-fuzz
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak fuzz lint format bench lock clean
+.PHONY: help demo test soak year fuzz lint format bench lock clean
 
 help: ## show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -45,6 +45,9 @@ endif
 
 soak: $(DEV) ## kill polls for a long time (500 times, or KILLS=...), and hold what a consumer saw against the oracle
 	$(BIN)/python -m tests.soak $(KILLS)
+
+year: $(DEV) ## a year of polls of 500 devices, every alert held against a list made from the snapshots alone
+	$(BIN)/python -m tests.year
 
 fuzz: $(FUZZ) ## feed odd bytes to every parser of foreign input (180 seconds each, or SECONDS=...); Linux on x86-64
 	$(BIN)/python -m tests.fuzzing --seconds $(or $(SECONDS),180)

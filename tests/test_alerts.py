@@ -14,13 +14,15 @@ from connector import __version__, telemetry
 from connector.alerts import AlertRules
 from connector.kafka import MockCluster
 from connector.model import AlertType, Inventory, Topic
+from connector.simulator import Fleet
+from tests import avro
 from tests.alert_oracle import AlertModel
-from tests.avro import load
 from tests.bench import EASY, SLOW, START, TENANT, Bench, plain_snapshot, record, staging_rules
+from tests.conftest import consume_all
 from tests.estate import Estate
 from tests.logs import restored
 from tests.oracle import Rules, by_key
-from tests.year import Year
+from tests.year import Process, Script, Year
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -372,7 +374,7 @@ def test_an_alert_carries_everything_that_is_published(desk: Desk) -> None:
                              record("e", "a")])  # fmt: skip
     staged = desk.last
     (change,) = [change for change in desk.changes(staged) if change["deviceId"] == "d"]
-    named = {field["name"] for field in load("end-of-support-alert")["fields"]}  # fmt: skip
+    named = {field["name"] for field in avro.load("end-of-support-alert")["fields"]}  # fmt: skip
     assert set(found) == named - {"shortenedFields"}
     assert {name: found[name] for name in found.keys() & change.keys()} == {
         name: change[name] for name in found.keys() & change.keys()
@@ -482,6 +484,48 @@ def test_over_any_sequence_alerts_are_those_of_the_oracle(seed: int, tmp_path_fa
             names = expected[0].keys() if expected else ()
             assert [{name: alert[name] for name in names} for alert in found] == expected
             assert len({alert["alertId"] for alert in found}) == len(found)
+
+
+def test_a_poll_that_finds_nothing_new_publishes_what_the_calendar_raises(tmp_path: Path) -> None:
+    """Also one without Kafka, later; begun and sealed with the count of its alerts. A day without any: nothing."""
+    script = Script(Fleet(seed=1, devices=1, start=MIDNIGHT), tmp_path / "parts")
+    script.current = by_key([ending("a", 31) | {"softwareFirstSeenTimestamp": None}, ending("b", 8)])
+    script.generated_at, script.day = MIDNIGHT, 0
+    found = []
+    with MockCluster([topic.name_under("calm") for topic in Topic]) as cluster:
+        here, nowhere = cluster.bootstrap_servers, "127.0.0.1:1"
+        for day, servers in ((0, here), (0.5, here), (1, nowhere), (1.5, nowhere), (2, here), (8, here), (8.5, here)):
+            tables = {
+                "source": {"tenant_id": TENANT, "client_id": "calm", "client_secret": "calm"},
+                "state": {"path": str(tmp_path / "state.duckdb")},
+                "kafka": {
+                    "topic_prefix": "calm",
+                    "client": {"bootstrap.servers": servers},
+                },
+                "schema_registry": {"url": "mock://calm", "auto_register": True},
+            }
+            with Process(tables, script, [MIDNIGHT + timedelta(days=day)], batches=-1) as process:
+                (result,) = process.pipeline.poll()
+            found.append((result.outcome, result.alert_types, result.alerts))
+        alerts, reports = (
+            [avro.read_value(message.value or b"", avro.load(schema))[1] for message in
+             consume_all(cluster.bootstrap_servers, topic.name_under("calm"))]
+            for topic, schema in ((Topic.ALERTS, "end-of-support-alert"), (Topic.SNAPSHOTS, "snapshot-report"))
+        )  # fmt: skip
+    assert found == [
+        ("published", {}, 0),
+        ("unchanged", {}, 0),
+        ("staged", {"DATE_THRESHOLD": 2}, 2),
+        ("staged", {}, 0),
+        ("unchanged", {}, 0),
+        ("published", {"DATE_THRESHOLD": 1}, 1),
+        ("unchanged", {}, 0),
+    ]
+    assert [(alert["snapshotId"][-8:], alert["softwareName"], alert["thresholdDays"]) for alert in alerts] == [
+        ("20261124", "a", 30), ("20261124", "b", 7), ("20261201", "b", 0),
+    ]  # fmt: skip
+    dated = [(report["status"], report["alerts"]) for report in reports if "-dated-" in report["snapshotId"]]
+    assert dated == [("STARTED", 2), ("COMPLETE", 2), ("STARTED", 1), ("COMPLETE", 1)]
 
 
 def test_a_scripted_season_ends_with_what_a_list_of_the_snapshots_says(tmp_path: Path) -> None:

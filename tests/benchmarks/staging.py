@@ -9,14 +9,17 @@ from __future__ import annotations
 import shutil
 import subprocess
 import tempfile
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import duckdb
 
+from connector.alerts import AlertRules
 from connector.fields import FIELDS
 from connector.guard import GuardRules
+from connector.model import Inventory
 from connector.scan import COLUMN_TYPES, LINE_BYTES_MAX
 from connector.state import StagingRules, State
 from tests.benchmarks.measuring import best, measure, print_table
@@ -29,6 +32,7 @@ ROUNDS: Final = 3
 POLLS: Final = 10
 PART_RECORDS: Final = 250_000
 NOW: Final = datetime(2026, 11, 23, tzinfo=UTC)
+RULES: Final = StagingRules(tenant_id="benchmark", guard=GuardRules(max_removed_share=1))
 
 
 def run(records: int, *, memory_limit_mib: int = 1024, rounds: int = ROUNDS, polls: int = POLLS) -> None:
@@ -39,7 +43,8 @@ def run(records: int, *, memory_limit_mib: int = 1024, rounds: int = ROUNDS, pol
         first, second = (write_snapshot(folder / f"{number}", size, number) for number in (0, 1))
         state, baseline = folder / "state.duckdb", folder / "baseline.duckdb"
         found: dict[str, list[Any]] = {
-            step: [] for step in ("zcat | wc -c", "parse", "baseline", "1 % diff", "no diff")
+            step: []
+            for step in ("zcat | wc -c", "parse", "baseline", "1 % diff", "1 % diff, no alerts", "a new day", "no diff")
         }
         for _ in range(rounds):
             found["zcat | wc -c"].append(measure(zcat, second))
@@ -50,6 +55,10 @@ def run(records: int, *, memory_limit_mib: int = 1024, rounds: int = ROUNDS, pol
             found["no diff"].append(measure(stage, state, first, memory_limit_mib))
             shutil.copy(baseline, state)
             found["1 % diff"].append(measure(stage, state, second, memory_limit_mib))
+            # Nothing new, and a day later: the only step that looks at every date.
+            found["a new day"].append(measure(look_at_dates, state, memory_limit_mib))
+            shutil.copy(baseline, state)
+            found["1 % diff, no alerts"].append(measure(stage_without_alerts, state, second, memory_limit_mib))
         quickest = {step: best(figures) for step, figures in found.items()}
         parsing, unpacking = quickest["parse"].cpu_seconds, quickest["zcat | wc -c"].cpu_seconds
         print_table(
@@ -86,12 +95,23 @@ def parse(snapshot: Snapshot, memory_limit_mib: int) -> str:
     return ""
 
 
-def stage(path: Path, snapshot: Snapshot, memory_limit_mib: int) -> str:
+def stage(path: Path, snapshot: Snapshot, memory_limit_mib: int, rules: StagingRules = RULES) -> str:
     """Open the state file, stage, close."""
-    rules = StagingRules(tenant_id="benchmark", guard=GuardRules(max_removed_share=1))
     with State.open(path, memory_limit_mib=memory_limit_mib) as state:
         staged = state.stage(snapshot, rules, started_at=NOW, now=NOW)
-    return f"{staged.changes:,}"
+    return f"{staged.changes:,}" + (f", {staged.alerts:,} alerts" if staged.alerts else "")
+
+
+def stage_without_alerts(path: Path, snapshot: Snapshot, memory_limit_mib: int) -> str:
+    """The same, with alerts turned off."""
+    return stage(path, snapshot, memory_limit_mib, replace(RULES, alerts=AlertRules(enabled=False)))
+
+
+def look_at_dates(path: Path, memory_limit_mib: int) -> str:
+    """A poll finds nothing new, a day later."""
+    with State.open(path, memory_limit_mib=memory_limit_mib) as state:
+        staged = state.stage_due_alerts(Inventory.CPE, RULES, now=NOW + timedelta(days=1))
+    return f"{staged.alerts if staged else 0:,} alerts"
 
 
 def copy(state: Path, target: Path) -> str:
