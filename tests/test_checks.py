@@ -13,10 +13,11 @@ from connector.model import Inventory, Topic
 from tests import released
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from connector.assembly import Assembly
+    from tests.broker import Broker
 
 
 @pytest.fixture(scope="module")
@@ -115,3 +116,25 @@ def test_a_rebaseline_says_what_is_given_up_and_what_it_means_for_consumers(asse
     for part in ("43 records", "3 pending changes, which are never published", "8 held removals", "nothing of it is"
                  " published", "epoch go up", "sequence begin at 1 again", "forget what they folded"):  # fmt: skip
         assert part in said
+
+
+def test_verifying_takes_nothing_over(
+    broker: Broker, create_topic: Callable[..., str], topic_prefix: str, staged: bytes, tmp_path: Path
+) -> None:
+    """An instance that publishes goes on before and after it: it is not fenced, and finds its own claim."""
+    path = tmp_path / "state.duckdb"
+    path.write_bytes(staged)
+    create_topic(f"{topic_prefix}.checkpoints")
+    addresses = broker.bootstrap_servers
+    with (
+        released.connector(path, addresses, topic_prefix) as running,
+        released.connector(path, addresses, topic_prefix) as looking,
+    ):
+        with running.read_state() as state:
+            _, fourth, _ = reversed(state.recent_snapshots(3))
+        within = released.checkpoint(fourth, sequence=fourth.sequence_after - 1)
+        running.sink.recover()
+        running.sink.publish([], within)
+        assert [fine for _, fine, _, _ in verified(looking)] == [True, True]
+        running.sink.publish([], within)
+        assert running.sink.recover() == within
