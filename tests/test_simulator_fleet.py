@@ -102,7 +102,7 @@ def test_a_device_does_not_depend_on_the_size_of_the_fleet() -> None:
 
 def test_records_are_unique_by_key_and_about_a_hundred_for_each_device() -> None:
     """No generation has two records of one device, vendor, product and version, in either inventory."""
-    fleet = Fleet(seed=11, devices=150, start=START)
+    fleet = Fleet(seed=11, devices=50, start=START)
     for inventory in Inventory:
         for generation in (0, 40, 400):
             snapshot(fleet, generation, inventory)
@@ -142,7 +142,7 @@ def test_some_devices_come_back_and_others_are_new() -> None:
 
 def test_weaknesses_move_for_many_devices_at_once() -> None:
     """A finding raises the number on every device that has the version."""
-    fleet = Fleet(seed=1, devices=60, start=START, churn=8)
+    fleet = Fleet(seed=1, devices=40, start=START, churn=8)
     moved: Counter[tuple[str, str]] = Counter()
     for before, after in itertools.pairwise(snapshot(fleet, generation) for generation in range(6)):
         for key in before.keys() & after.keys():
@@ -155,7 +155,7 @@ def test_about_one_record_in_a_hundred_changes_from_one_generation_to_the_next()
     """At churn 1 the average over two days stays between 0.5 % and 2.5 %, and grows with the churn."""
     shares = {}
     for churn in (1.0, 5.0):
-        fleet = Fleet(seed=4, devices=60, start=START, churn=churn)
+        fleet = Fleet(seed=4, devices=30, start=START, churn=churn)
         snapshots = [set(map(str, snapshot(fleet, generation).values())) for generation in range(9)]
         changed = [len(after - before) / len(after) for before, after in itertools.pairwise(snapshots)]
         shares[churn] = sum(changed) / len(changed)
@@ -185,7 +185,7 @@ def test_support_ends_by_the_date() -> None:
 
 def test_the_status_progresses_while_the_fleet_evolves() -> None:
     """Over the day that Node.js 20 ends, its records change from announced to ended."""
-    fleet = Fleet(seed=6, devices=150, start=datetime(2026, 4, 29, 12, tzinfo=UTC))
+    fleet = Fleet(seed=6, devices=60, start=datetime(2026, 4, 29, 12, tzinfo=UTC))
     found = [
         {
             record["endOfSupportStatus"]
@@ -266,10 +266,10 @@ def test_a_fleet_that_cannot_be_is_refused_by_name(wrong: dict[str, Any], named:
 def test_memory_does_not_grow_with_the_fleet(tmp_path: Path) -> None:
     """Writing a generation of eight times as many devices peaks at hardly more memory."""
     peaks = []
-    for devices in (50, 400):
+    for devices in (30, 240):
         (tmp_path / str(devices)).mkdir()
         exports = Exports(
-            Fleet(seed=1, devices=devices, start=START), tmp_path / str(devices), records_of_part_max=2_000
+            Fleet(seed=1, devices=devices, start=START), tmp_path / str(devices), records_of_part_max=1_000
         )
         tracemalloc.start()
         exports.current.parts(Inventory.CPE, Method.FILES)
