@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 SNAPSHOTS_SHOWN: Final = 10
 CHECKPOINT_SECONDS: Final = 20.0
 """How long `state verify` waits for Kafka's checkpoint; the state file stays open as long."""
-DIFFERS_HINT: Final = "Restore a copy of the file, or begin a new epoch with `mde-inventory state rebaseline`."
+DIFFERS_HINT: Final = (
+    "Move the file away. Then restore a copy, or rebuild it from Kafka with `mde-inventory state rebuild`."
+)
 PERMISSIONS: Final = ("Software.Read.All", "Software.Read")
 """Application permission, and the delegated one that a device-code login gives. Source: the export's API page."""
 

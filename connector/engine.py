@@ -38,7 +38,7 @@ THREAD_MEMORY_MIB: Final = 128
 """Memory that each thread should have for itself: its buffers for reading lines alone take a quarter of it."""
 
 DAMAGED_HINT: Final = (
-    "Move it away and keep it. Then restore a copy, or begin a new epoch with `mde-inventory state rebaseline`."
+    "Move it away and keep it. Then restore a copy, or rebuild it from Kafka with `mde-inventory state rebuild`."
 )
 LOCK_POLL_SECONDS: Final = 0.1
 _FULL_SIGNS: Final = ("No space left", "File too large", "quota", "max_temp_directory_size")
