@@ -42,7 +42,7 @@ RULES: Final[dict[Reason, str]] = {
     Reason.VERSION_CHANGED: "one version of the product went from the device and another came, and which of the two is"
     " later cannot be told",
     Reason.ATTRIBUTES_CHANGED: "the same version of the product on the same device, with other attributes",
-    Reason.MOVED: "the product was in the other of the two exports until now: it moved, and nothing was installed",
+    Reason.MOVED: "the product left one of the two exports and is in the other: nothing was installed or uninstalled",
     Reason.APPROVED: "the guard held this removal, and a person approved it (`mde-inventory held approve`)",
 }
 """Which rule of the comparison or of the guard gives a reason, in words."""
