@@ -31,6 +31,7 @@ from connector.source import Source
 from connector.state import StagingRules, State
 from connector.topics import Topics
 from connector.transport import Transport
+from connector.watch import Watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -170,6 +171,15 @@ class Assembly:
     def past(self) -> Past:
         """Past changes, read block by block."""
         return Past(self.read_state, self.stop)
+
+    def watch(self) -> Watch:
+        """Notices what other processes do to the state file."""
+        state = self.config.state
+        return Watch(
+            state.path,
+            lambda: State.open(state.path, memory_limit_mib=state.memory_limit_mib, read_only=True),
+            self.inventories,
+        )
 
     # ---- Kafka
 

@@ -42,7 +42,7 @@ REASON_CHARACTERS_MAX: Final = 500
 TOLD_MAX: Final = 20
 """Different failures told between two polls that end well."""
 
-WAITING_MAX: Final = 100
+WAITING_MAX: Final = 50
 """Reports that wait for Kafka, for each inventory; beyond it the oldest is given up."""
 
 _VARIES: Final = re.compile(r"\w*\d[\w.:+-]*")

@@ -73,7 +73,7 @@ METRICS: Final = (
     _metric("alerts_total", "counter", "alerts", "End-of-support alerts staged.", type=ALERT_TYPES),
     _metric("errors_total", "counter", "errors", "Polls that a step stopped.", stage=(*STAGES, "poll")),
     _metric("pending_changes", "gauge", "changes", "Staged and not yet confirmed by Kafka."),
-    _metric("held_records", "gauge", "records", "Removals that the guard holds, as of the last poll.", inventory=()),
+    _metric("held_records", "gauge", "records", "Removals that the guard holds.", inventory=()),
     _metric("generation_age_seconds", "gauge", "seconds", "Age of the newest generation known.", inventory=()),
     _metric("poll_duration_seconds", "histogram", "seconds", "Time that a step of a poll took.", stage=STAGES),
     _metric("last_success_timestamp_seconds", "gauge", "seconds", "When a poll last ended well; 0 before the first."),

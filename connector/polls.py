@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from connector.metrics import TenantMetrics
     from connector.pipeline import PollResult
+    from connector.watch import Watch
 
 log = logger(__name__)
 
@@ -68,11 +69,13 @@ class Polled:
         tenant: its name in logs, metrics and answers.
         poll: one poll of everything: a result for each inventory, as soon as it is there.
         interval_seconds: from the begin of a poll to the begin of the next.
+        watch: notices between polls what another process did to the state file.
     """
 
     tenant: str
     poll: Callable[[], Iterable[PollResult]]
     interval_seconds: float
+    watch: Watch | None = None
 
 
 class Polls:
@@ -98,6 +101,7 @@ class Polls:
         self.tenant = polled.tenant
         self.exit_code = 0
         self._poll = polled.poll
+        self._watch = polled.watch
         self._metrics = metrics
         self._stop = stop
         self._pace = pace
@@ -147,6 +151,8 @@ class Polls:
         except ConnectorError as error:
             failure = error
         ended = self._pace.monotonic()
+        if self._watch:
+            self._watch.note()
         if failure is not None:
             due = self._schedule.after_failure(began=began, ended=ended, retryable=failure.retryable)
             self._note_failure(failure, due - ended)
@@ -164,7 +170,17 @@ class Polls:
         """Wait in short steps: each shows that the thread lives, and notices at once that the machine has slept."""
         while not self._stop.is_set() and (now := self._pace.monotonic()) < due:
             self._health = replace(self._health, ticked_at=now)
+            self._look()
             self._stop.wait(min(due - now, self._pace.tick_seconds))
+
+    def _look(self) -> None:
+        """What is pending and held is as it is now, also where a person approved or discarded in the meantime."""
+        found = self._watch.look() if self._watch else None
+        if found is not None:
+            self._metrics.set_pending(found.pending)
+            for inventory, records in found.held.items():
+                self._metrics.set_held(inventory, records)
+            self._health = replace(self._health, pending=found.pending, held=found.held)
 
     def _end(self, error: ConnectorError) -> None:
         """The poll said that there is to be no other."""

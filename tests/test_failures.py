@@ -12,7 +12,15 @@ import pytest
 from connector import __version__, config, failures
 from connector.assembly import Assembly
 from connector.checks import status
-from connector.errors import ConnectorError, SinkUnavailable, SnapshotIncomplete, SourceError, SourceMalformed
+from connector.errors import (
+    ConnectorError,
+    SinkUnavailable,
+    SnapshotIncomplete,
+    SourceError,
+    SourceMalformed,
+    StateError,
+    StateFull,
+)
 from connector.kafka import Deadline, MockCluster
 from connector.model import Inventory, Topic
 from connector.publisher import Publisher
@@ -308,12 +316,12 @@ def test_failures_without_end_are_told_up_to_a_limit(state: State) -> None:
 
 
 def test_reports_that_wait_too_long_are_given_up_oldest_first(state: State) -> None:
-    """Kafka away for months, failures and good polls in turn: the newest hundred are kept."""
-    for number in range(failures.WAITING_MAX + 5):
+    """Kafka away for months, failures and good polls in turn: only the newest are kept."""
+    for number in range(failures.WAITING_MAX + 3):
         fail(state, SourceError(f"number {number}"))
         failures.note_success(state, Inventory.CPE, advanced=False)
     kept = waiting(state)
-    assert (len(kept), kept[0]) == (failures.WAITING_MAX, "SourceError: number 5")
+    assert (len(kept), kept[0]) == (failures.WAITING_MAX, "SourceError: number 3")
 
 
 def test_a_reason_is_short_and_has_no_secret(state: State) -> None:
@@ -322,3 +330,12 @@ def test_a_reason_is_short_and_has_no_secret(state: State) -> None:
     fail(state, SourceError(text))
     (reason,) = waiting(state)
     assert (len(reason), "c4nary" in reason, reason[-1]) == (failures.REASON_CHARACTERS_MAX, False, "…")
+
+
+def test_a_full_backlog_is_no_failure_to_report(state: State) -> None:
+    """It is Kafka's trouble; a disk without room takes no note either."""
+    published: list[State] = []
+    reporter = failures.Reporter(published.append, stale_after=HOUR, clock=lambda: NOW)
+    for error in (StateFull("x"), StateError("x")):
+        reporter.failed(state, Inventory.CPE, error, snapshot=None, begun_at=NOW, reach=True)
+    assert (waiting(state), published) == (["StateError: x"], [state])

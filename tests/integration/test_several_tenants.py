@@ -24,7 +24,7 @@ from connector.assembly import Assembly
 from connector.kafka import MockCluster
 from connector.metrics import METRICS, Metrics
 from connector.model import Topic
-from connector.polls import Polled
+from connector.polls import Pace, Polled
 from connector.service import Service
 from connector.simulator import Endpoint, Fault, FaultKind, Fleet, Simulator
 from connector.state import State
@@ -67,7 +67,13 @@ def tenant_of(name: str) -> Simulator:
 class Together:
     """A service of several tenants, and what has become of their polls."""
 
-    def __init__(self, stack: ExitStack, configured: dict[str, dict[str, dict[str, Any]]]) -> None:
+    def __init__(
+        self,
+        stack: ExitStack,
+        configured: dict[str, dict[str, dict[str, Any]]],
+        *,
+        interval_seconds: float = INTERVAL_SECONDS,
+    ) -> None:
         self.finished: dict[str, queue.Queue[list[PollResult]]] = {name: queue.Queue() for name in configured}
         self.began = {name: threading.Event() for name in configured}
         self.stop = threading.Event()
@@ -78,8 +84,11 @@ class Together:
             for name, given in configured.items()
         }
         self.metrics = Metrics()
-        tenants = [Polled(name, self._poll_of(name), INTERVAL_SECONDS) for name in configured]
-        self.service = Service(tenants, listen=("127.0.0.1", 0), metrics=self.metrics, stop=self.stop)
+        tenants = [
+            Polled(name, self._poll_of(name), interval_seconds, self.assemblies[name].watch()) for name in configured
+        ]
+        pace = Pace(tick_seconds=0.1)
+        self.service = Service(tenants, listen=("127.0.0.1", 0), metrics=self.metrics, stop=self.stop, pace=pace)
         self.exit_code: int | None = None
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
@@ -195,7 +204,8 @@ def test_every_metric_moves_with_real_polls(tmp_path: Path) -> None:
         kafka = stack.enter_context(MockCluster([topic.name_under(PREFIX) for topic in Topic])).bootstrap_servers
         simulator = stack.enter_context(tenant_of("healthy"))
         configured = tables(simulator, kafka, tmp_path)
-        together = Together(stack, {"healthy": configured | {"alerts": {"on_baseline": True}}})
+        configured |= {"alerts": {"on_baseline": True}}
+        together = Together(stack, {"healthy": configured})
         together.polled("healthy")
         unread = ('{"deviceName": "a record without its device"}',)
         simulator.faults.add(Fault(Endpoint.PAGES, FaultKind.DUPLICATE_ROWS, times=None))
@@ -214,15 +224,44 @@ def test_every_metric_moves_with_real_polls(tmp_path: Path) -> None:
         simulator.faults.add(Fault(Endpoint.PAGES, FaultKind.STATUS, status=400, times=None))
         together.ready_until(lambda body: body["tenants"]["healthy"]["last_error"] is not None)
         samples = together.samples()
+        together.end()
+        simulator.faults.clear()
+        # Turned on later, the topic of the inventory is filled with what there is.
+        kafka_table = configured["kafka"] | {"inventory_topic": True}
+        later = Together(stack, {"healthy": configured | {"kafka": kafka_table}})
+        later.polled("healthy")
+        later.ready_until(lambda body: body["ready"])
+        filled = later.samples()
     labels = frozenset({("tenant", "healthy"), ("inventory", "CPE")})
     assert (during["held_records", labels], samples["held_records", labels], after.outcome) == (
         held.holding, 0, "unchanged",
     )  # fmt: skip
     assert held.holding > 0
-    moved = {name.removesuffix("_count") for (name, _), value in samples.items() if value}
+    moved = {name.removesuffix("_count") for (name, _), value in (*samples.items(), *filled.items()) if value}
     expected = {metric.name.removeprefix("mde_inventory_") for metric in METRICS}
     assert expected - moved == {"held_records", "pending_changes"}  # of which the first moved before, the other above
     assert {dict(found)["tenant"] for _, found in samples} == {"healthy"}
+
+
+def test_an_approval_by_another_process_is_seen_before_the_next_poll(tmp_path: Path) -> None:
+    """What is held is as it is now: gone from metrics and /readyz soon after, though the next poll is an hour off."""
+    with ExitStack() as stack:
+        kafka = stack.enter_context(MockCluster([topic.name_under(PREFIX) for topic in Topic])).bootstrap_servers
+        simulator = stack.enter_context(tenant_of("healthy"))
+        configured = {"healthy": tables(simulator, kafka, tmp_path)}
+        with Assembly(config.from_values(configured["healthy"], {}, name="first")) as first:
+            list(first.pipeline.poll())
+        simulator.faults.add(Fault(Endpoint.PAGES, FaultKind.FEWER_RECORDS, share=0.5, times=None))
+        simulator.advance()
+        together = Together(stack, configured, interval_seconds=3600)
+        held = together.polled("healthy").holding
+        before = together.ready_until(lambda body: not body["tenants"]["healthy"]["polling"])
+        approve(together)
+        after = together.ready_until(lambda body: body["tenants"]["healthy"]["held_records"]["CPE"] == 0)
+        gauge = together.samples()["held_records", frozenset({("tenant", "healthy"), ("inventory", "CPE")})]
+        polls = together.finished["healthy"].qsize()
+    assert (before["tenants"]["healthy"]["held_records"]["CPE"], held > 0) == (held, True)
+    assert (after["tenants"]["healthy"]["pending_changes"], gauge, polls) == (0, 0, 0)
 
 
 def approve(together: Together) -> None:
