@@ -16,9 +16,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, Va
 from pydantic import model_validator as checked
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
-from connector import config_values
+from connector import config_values, event_hubs
 from connector.config_problems import lines_of
-from connector.config_values import CLOUDS, OWNED_CLIENT_KEYS
+from connector.config_values import CLOUDS
 from connector.errors import ConfigError
 from connector.fields import ATTRIBUTE_FIELDS
 
@@ -192,18 +192,7 @@ class KafkaConfig(Table):
 
     @checked(mode="after")
     def _check_client(self) -> Self:
-        problems = []
-        if not self.client.get("bootstrap.servers"):
-            problems.append("client.bootstrap.servers: is needed, for instance localhost:9092")
-        owned = sorted(OWNED_CLIENT_KEYS & self.client.keys())
-        problems += [f"client.{key}: set by the connector, remove it here" for key in owned]
-        method = str(self.client.get("sasl.oauthbearer.method", "default"))
-        mechanism = str(self.client.get("sasl.mechanism", self.client.get("sasl.mechanisms", "")))
-        if mechanism.upper() == "OAUTHBEARER" and method.lower() != "oidc":
-            problems.append(
-                "client.sasl.oauthbearer.method: must be oidc where sasl.mechanism is OAUTHBEARER (without it"
-                " librdkafka would use an unsecured token)"
-            )
+        problems = [*config_values.client_problems(self.client), *event_hubs.problems(self.client)]
         return config_values.without_problems(self, problems)
 
 

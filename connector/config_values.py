@@ -197,6 +197,22 @@ def client_table(table: Mapping[str, Any]) -> dict[str, Any]:
     return read
 
 
+def client_problems(client: Mapping[str, Any]) -> list[str]:
+    """What of `[kafka.client]` the connector cannot do with, a line each."""
+    problems = []
+    if not client.get("bootstrap.servers"):
+        problems.append("client.bootstrap.servers: is needed, for instance localhost:9092")
+    problems += [f"client.{key}: set by the connector, remove it here" for key in sorted(OWNED_CLIENT_KEYS & {*client})]
+    method = str(client.get("sasl.oauthbearer.method", "default"))
+    mechanism = str(client.get("sasl.mechanism", client.get("sasl.mechanisms", "")))
+    if mechanism.upper() == "OAUTHBEARER" and method.lower() != "oidc":
+        problems.append(
+            "client.sasl.oauthbearer.method: must be oidc where sasl.mechanism is OAUTHBEARER (without it"
+            " librdkafka would use an unsecured token)"
+        )
+    return problems
+
+
 def read_secret(key: str, path: object) -> str:
     """A secret from its file, without the last line break."""
     try:

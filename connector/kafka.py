@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
+from connector import event_hubs
 from connector.errors import ConfigError, SinkFenced, SinkRejected, SinkUnavailable
 from connector.telemetry import logger
 
@@ -192,10 +193,10 @@ class _Log:
 
 
 def settings(client: Mapping[str, Any], reports: Reports, owned: Mapping[str, Any]) -> dict[str, Any]:
-    """What a librdkafka client is given: our default name, the user's table over it, and what we own over both."""
+    """What a librdkafka client is given: our defaults, the user's table over them, and what we own over both."""
     said = {key: str(value).lower() if isinstance(value, bool) else value for key, value in client.items()}
     ours = {"statistics.interval.ms": 0, **owned, "error_cb": reports.note_trouble, "logger": _Log()}
-    return {**SHARED_DEFAULTS, **said, **ours}
+    return {**SHARED_DEFAULTS, **event_hubs.defaults(client), **said, **ours}
 
 
 def made(make: Callable[[dict[str, Any]], Client], table: dict[str, Any]) -> Client:
@@ -213,12 +214,18 @@ def made(make: Callable[[dict[str, Any]], Client], table: dict[str, Any]) -> Cli
         ) from error
 
 
+_LOST: Final = "returned NULL without setting an exception"
+
+
 def error_of(error: BaseException) -> KafkaError:
     """The Kafka error inside an exception.
 
     The bindings raise a fatal error out of whatever call is under way; where a callback ran into it, as the cause of a
-    SystemError.
+    SystemError. Where a second callback came after it, the error is lost, and the SystemError says only that: what the
+    cluster makes of it is for a recovery to find out.
     """
+    if isinstance(error, SystemError) and error.__cause__ is None and _LOST in str(error):
+        return KafkaError(KafkaError._FAIL)  # noqa: SLF001 - its public name
     if isinstance(error, SystemError) and error.__cause__ is not None:
         error = error.__cause__
     if isinstance(error, KafkaException) and error.args and isinstance(error.args[0], KafkaError):

@@ -7,6 +7,7 @@ not know a library, nor make a difference between publishing at once and publish
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -17,7 +18,7 @@ from connector.model import Checkpoint, SnapshotStatus
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator
     from datetime import datetime
 
     from connector.codec import Codec
@@ -148,7 +149,9 @@ class Publisher:
                 raise Stopped("stopped between two batches; the rest is published by the next poll")
             batch = self._next_batch(state, snapshot)
             checkpoint = replace(self._checkpoint(snapshot, batch), inventory_whole=self._is_whole(state))
-            self._sink.publish(self._messages(state, snapshot, batch), checkpoint)
+            # Whatever ends the batch, the state file is not left in the middle of being read.
+            with closing(self._messages(state, snapshot, batch)) as messages:
+                self._sink.publish(messages, checkpoint)
             state.confirm(checkpoint)
             sealed = batch.seals
 
@@ -168,7 +171,7 @@ class Publisher:
             seals=upto == last and alert_upto == snapshot.alert_after,
         )
 
-    def _messages(self, state: State, snapshot: StagedSnapshot, batch: Batch) -> Iterator[Message]:
+    def _messages(self, state: State, snapshot: StagedSnapshot, batch: Batch) -> Generator[Message]:
         """The messages of one transaction: the begin, changes, alerts, and the seal, where they belong to it."""
         if batch.begins:
             yield self._codec.encode_report(self._report(snapshot, SnapshotStatus.STARTED))

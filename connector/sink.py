@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
-from connector import __version__
+from connector import __version__, event_hubs
 from connector.errors import SinkFenced, SinkUnavailable
 from connector.kafka import (
     AGAIN_HINT,
@@ -261,7 +261,8 @@ class Sink:
         owned = {**OWNED, "message.timeout.ms": limit_ms}
         if self._transactions:
             owned |= {"transactional.id": self.transactional_id, "transaction.timeout.ms": limit_ms}
-        table = settings({**PRODUCER_DEFAULTS, **self._client}, self._reports, owned)
+        defaults = {**PRODUCER_DEFAULTS, **event_hubs.producer_defaults(self._client)}
+        table = settings({**defaults, **self._client}, self._reports, owned)
         return {**table, "on_delivery": self._reports.note_refused}
 
     def _drop(self) -> None:

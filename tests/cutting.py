@@ -1,7 +1,7 @@
 """A proxy before a broker that cuts a connection at a chosen request: before the broker sees it, or before its answer.
 
-Knows of Kafka's protocol only how requests and answers are framed: length, then (requests) kind, version and a number
-that the answer repeats.
+It can also answer in the broker's place, with an error. Knows of Kafka's protocol only how requests and answers are
+framed (length, then, of requests, kind, version and a number that the answer repeats), and two answers.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import struct
 import threading
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Final, Literal, Self
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,6 +34,12 @@ class Request(IntEnum):
     END_TRANSACTION = 26
 
 
+FLEXIBLE: Final = {Request.INIT_PRODUCER_ID: 2, Request.END_TRANSACTION: 3}
+"""From which version on the headers and bodies of these have room for tags. Source: Kafka's protocol guide."""
+
+NO_PRODUCER: Final = struct.pack(">qh", -1, -1)
+
+
 @dataclass
 class _Cut:
     request: Request
@@ -42,10 +48,31 @@ class _Cut:
 
 
 @dataclass
+class _Refusal:
+    request: Request
+    code: int
+    heard: bool
+
+    def frame(self, version: int, number: int) -> bytes:
+        """The answer: throttled for no time, the code, and no producer where one was asked for."""
+        tags = b"\0" if version >= FLEXIBLE[self.request] else b""
+        rest = NO_PRODUCER if self.request is Request.INIT_PRODUCER_ID else b""
+        body = struct.pack(">i", number) + tags + struct.pack(">ih", 0, self.code) + rest + tags
+        return struct.pack(">i", len(body)) + body
+
+
+@dataclass
 class _Connection:
     client: socket.socket
     broker: socket.socket
     swallowed: dict[int, _Cut] = field(default_factory=dict)
+    replaced: dict[int, bytes] = field(default_factory=dict)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def answer(self, frame: bytes) -> None:
+        """Write one answer; both sides of the proxy may."""
+        with self.lock:
+            self.client.sendall(frame)
 
     def close(self) -> None:
         for end in (self.client, self.broker):
@@ -55,10 +82,12 @@ class _Connection:
 
 
 class CuttingProxy:
-    """Stands before a broker until closed. `done` lists the cuts that really happened."""
+    """Stands before a broker until closed. `done` lists the cuts that really happened, `refused` the errors given."""
 
     def __init__(self, port: int, broker_port: int) -> None:
         self.done: list[tuple[Request, When]] = []
+        self.refused: list[tuple[Request, int]] = []
+        self._refusals: list[_Refusal] = []
         self._broker_port = broker_port
         self._cuts: list[_Cut] = []
         self._lock = threading.Lock()
@@ -76,6 +105,11 @@ class CuttingProxy:
         """Cut the connection at the next request of this kind, once; `act` is called just before."""
         with self._lock:
             self._cuts.append(_Cut(request, when, act))
+
+    def refuse(self, request: Request, code: int, *, heard: bool = False) -> None:
+        """Answer the next request of this kind with an error, once. `heard`: the broker gets it all the same."""
+        with self._lock:
+            self._refusals.append(_Refusal(request, code, heard))
 
     def close(self) -> None:
         """Cut everything."""
@@ -99,7 +133,13 @@ class CuttingProxy:
     def _pass_requests(self, connection: _Connection) -> None:
         with contextlib.suppress(OSError), contextlib.closing(connection):
             while frame := _frame(connection.client):
-                kind, _, number = struct.unpack_from(">hhi", frame, 4)
+                kind, version, number = struct.unpack_from(">hhi", frame, 4)
+                if refusal := self._refusal_due(kind):
+                    answer = refusal.frame(version, number)
+                    if not refusal.heard:
+                        connection.answer(answer)
+                        continue
+                    connection.replaced[number] = answer
                 cut = self._due(kind)
                 if cut and cut.when == "before":
                     self._carry_out(cut, connection)
@@ -115,7 +155,7 @@ class CuttingProxy:
                 if cut := connection.swallowed.get(number):
                     self._carry_out(cut, connection)
                     return
-                connection.client.sendall(frame)
+                connection.answer(connection.replaced.pop(number, frame))
 
     def _due(self, kind: int) -> _Cut | None:
         with self._lock:
@@ -123,6 +163,15 @@ class CuttingProxy:
                 if cut.request == kind:
                     self._cuts.remove(cut)
                     return cut
+        return None
+
+    def _refusal_due(self, kind: int) -> _Refusal | None:
+        with self._lock:
+            for refusal in self._refusals:
+                if refusal.request == kind:
+                    self._refusals.remove(refusal)
+                    self.refused.append((refusal.request, refusal.code))
+                    return refusal
         return None
 
     def _carry_out(self, cut: _Cut, connection: _Connection) -> None:

@@ -1,118 +1,70 @@
 """A tenant whose connector is killed again and again, and what a consumer must have seen of it in the end.
 
 The fleet is served here, over HTTPS; each poll is a process of its own (tests/killing.py) with a real state file, a
-real broker and a real registry. What it published is read by a consumer that shares nothing with it, and compared with
-a plain dict diff of the simulator's successive records.
+real broker and a real registry. What it published is read by a consumer that shares nothing with it, and held against
+a plain dict diff of the simulator's successive records (tests/judging.py).
 """
 
 from __future__ import annotations
 
-import json
 import shutil
-from collections import Counter, defaultdict
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+import time
+from collections import Counter
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from confluent_kafka.schema_registry import SchemaRegistryClient
-from confluent_kafka.schema_registry.avro import AvroDeserializer
-from confluent_kafka.serialization import MessageField, SerializationContext
+import duckdb
 
 from connector import checks, config
 from connector.assembly import Assembly
 from connector.model import Inventory
 from connector.simulator import Fleet, Simulator
-from tests import alert_oracle
+from connector.sink import TRANSACTION_SECONDS_MAX
+from tests import avro
 from tests.conftest import consume_all
-from tests.killing import DELAYED, POINTS, Child, Ended, Order
+from tests.judging import Message, Staged, Verdict, by_key, expected, judge
+from tests.killing import Child, Ended
+from tests.watching import DELAYED, POINTS, Order
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
-ROOT: Final = Path(__file__).parents[1]
-KEY: Final = ("deviceId", "softwareVendor", "softwareName", "softwareVersion")
+    from connector.simulator.fleet import Device
+
 BATCH: Final = 10
 BASELINE_BATCH: Final = 500
+JUDGED: Final = ("changes", "alerts", "snapshots")
+"""Topics that a verdict is about, and that of the inventory where it is kept."""
 
-Key = tuple[str, ...]
-Record = dict[str, Any]
-Changes = dict[tuple[str, Key], tuple[Record, Record | None]]
+SCHEMAS: Final = {
+    "changes": avro.load("software-change"),
+    "alerts": avro.load("end-of-support-alert"),
+    "snapshots": avro.load("snapshot-report"),
+    "checkpoints": avro.load("checkpoint"),
+    "inventory": avro.load("software-record"),
+}
 
+MOVING_SHARE: Final = 0.3
+"""How often the fleet moves on between two kills."""
 
-def key_of(record: Mapping[str, Any]) -> Key:
-    """The record's key; null is empty there."""
-    return tuple(record[name] or "" for name in KEY)
+CLOCKS: Final = (0, 0, -3600, 3600, -86_400, 86_400, -30 * 86_400, 100 * 86_400)
+"""Seconds that the clock of a process may be off; the last is beyond the journal's retention."""
 
-
-def by_key(records: Iterable[Record]) -> dict[Key, Record]:
-    """A snapshot as a plain dict, null key parts as the connector publishes them."""
-    return {key_of(record): record | dict(zip(KEY, key_of(record), strict=True)) for record in records}
-
-
-def plain_diff(before: dict[Key, Record] | None, after: dict[Key, Record]) -> Changes:
-    """The slow, obvious oracle: {(change type, key): (record, record before)}; None before is the baseline."""
-    if before is None:
-        return {("BASELINE", key): (record, None) for key, record in after.items()}
-    come, gone = after.keys() - before.keys(), before.keys() - after.keys()
-    found: Changes = {
-        ("CHANGED", key): (after[key], before[key]) for key in after.keys() & before.keys() if after[key] != before[key]
-    }
-    products: dict[Key, tuple[list[Key], list[Key]]] = defaultdict(lambda: ([], []))
-    for side, keys in enumerate((come, gone)):
-        for key in keys:
-            products[key[:3]][side].append(key)
-    for new, old in products.values():
-        if len(new) == len(old) == 1:
-            found["CHANGED", new[0]] = (after[new[0]], before[old[0]])
-        else:
-            found |= {("ADDED", key): (after[key], None) for key in new}
-            found |= {("REMOVED", key): (before[key], None) for key in old}
-    return found
+ANY_MOMENT: Final = "any moment"
+"""Where a kill is counted that came after a time, and not at a point."""
 
 
-def fold(changes: Iterable[Mapping[str, Any]]) -> dict[Key, Record]:
-    """The inventory that follows from changes in their order, by whoever applies them strictly."""
-    found: dict[Key, Record] = {}
-    for change in changes:
-        record = {name: change[name] for name in RECORD_FIELDS}
-        if change["before"] is not None:
-            found.pop(key_of(change["before"]))
-        if change["changeType"] == "REMOVED":
-            found.pop(key_of(record))
-        else:
-            found[key_of(record)] = record
-    return found
+class OneGroup(Fleet):
+    """A fleet in one device group: of so few devices one would often be a group, whose absence is held."""
 
-
-RECORD_FIELDS: Final = tuple(
-    item["name"]
-    for item in json.loads((ROOT / "schemas" / "software-record.avsc").read_text(encoding="utf-8"))["fields"]
-)
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What the consumer saw, held against the oracle.
-
-    Attributes:
-        events: changes expected.
-        lost: those never seen.
-        duplicated: messages beyond the first of a change, and changes that nobody expected.
-        wrong: everything else that is not as it must be, in words.
-    """
-
-    events: int
-    lost: int
-    duplicated: int
-    wrong: tuple[str, ...]
-
-    @property
-    def exact(self) -> bool:
-        """Nothing lost, nothing twice, nothing wrong."""
-        return not (self.lost or self.duplicated or self.wrong)
+    def device(self, number: int, generation: int) -> Device | None:
+        """As `Fleet.device`; the group's name still changes."""
+        found = super().device(number, generation)
+        return found and replace(found, group_id=3)
 
 
 @dataclass
@@ -127,11 +79,10 @@ class Run:
 
     simulator: Simulator
     settings: dict[str, Any]
-    registry_url: str
     kills: Counter[str] = field(default_factory=Counter)
     missed: int = 0
     polls: int = 0
-    _staged: list[tuple[str, dict[Key, Record]]] = field(default_factory=list)
+    _staged: list[Staged] = field(default_factory=list)
 
     @classmethod
     @contextmanager
@@ -148,7 +99,7 @@ class Run:
         **tables: dict[str, Any],
     ) -> Iterator[Run]:
         """A tenant with topics and schemas, and no snapshot yet; `tables` add to the configuration."""
-        fleet = Fleet(seed=seed, devices=devices, start=datetime(2026, 1, 1, tzinfo=UTC), churn=churn)
+        fleet = OneGroup(seed=seed, devices=devices, start=datetime(2026, 1, 1, tzinfo=UTC), churn=churn)
         folder.mkdir(parents=True, exist_ok=True)
         settings: dict[str, Any] = {
             # The fleet's time is long past: its export would be stale at every poll.
@@ -161,27 +112,35 @@ class Run:
             "kafka": {
                 "topic_prefix": prefix,
                 "batch_changes_max": BATCH,
-                "client": {"bootstrap.servers": bootstrap_servers},
+                "inventory_topic": True,
+                "client": {},
             },
             "schema_registry": {"url": registry_url},
         }
         for name, table in tables.items():
             settings[name] = settings.get(name, {}) | table
+        settings["kafka"]["client"] = {"bootstrap.servers": bootstrap_servers} | settings["kafka"]["client"]
         with Simulator(fleet, records_of_part_max=300) as simulator:
-            run = cls(simulator, settings | {"source": simulator.settings()}, registry_url)
+            run = cls(simulator, settings | {"source": simulator.settings()})
             with run.assembly() as assembly:
                 assert [check.text for check in checks.set_up(assembly) if not check.fine] == []
             yield run
 
     # ---- polling
 
-    def assembly(self, **tables: dict[str, Any]) -> Assembly:
+    def assembly(self, *, kafka_seconds_max: float = TRANSACTION_SECONDS_MAX) -> Assembly:
         """A connector in this process."""
-        return Assembly(config.from_values(self.tables(**tables), {}, name="test"), prompt=print)
+        checked = config.from_values(self.tables(), {}, name="test")
+        return Assembly(checked, prompt=print, kafka_seconds_max=kafka_seconds_max)
 
     def tables(self, **tables: dict[str, Any]) -> dict[str, Any]:
         """The configuration, with `tables` over it."""
         return self.settings | {name: self.settings.get(name, {}) | table for name, table in tables.items()}
+
+    @property
+    def registry_url(self) -> str:
+        """The schema registry's address."""
+        return str(self.settings["schema_registry"]["url"])
 
     @property
     def state_path(self) -> Path:
@@ -211,11 +170,16 @@ class Run:
         self.note_snapshot()
         return ended
 
+    @property
+    def snapshot_id(self) -> str:
+        """Of the generation that is served."""
+        return f"cpe-{self.simulator.generated_at:%Y%m%dT%H%M%SZ}"
+
     def note_snapshot(self) -> None:
         """The generation that is served is staged by now: it belongs to what is expected."""
-        snapshot_id = f"cpe-{self.simulator.generated_at:%Y%m%dT%H%M%SZ}"
-        if not self._staged or self._staged[-1][0] != snapshot_id:
-            self._staged.append((snapshot_id, by_key(self.simulator.records(Inventory.CPE))))
+        snapshot_id = self.snapshot_id
+        if not self._staged or self._staged[-1].snapshot_id != snapshot_id:
+            self._staged.append(Staged(snapshot_id, by_key(self.simulator.records(Inventory.CPE))))
 
     def baseline(self) -> None:
         """The first snapshot, in larger batches."""
@@ -244,22 +208,48 @@ class Run:
         self.finish()
 
     def kill_at_random(self, draw: random.Random, number: int, points: Sequence[str] = POINTS, **order: Any) -> None:
-        """So many processes, each with a point to die at, for one generation of the fleet; then one may finish.
+        """So many processes, each with a point to die at, or a moment; then one may finish.
 
-        The generation is the next one, or the first.
+        They begin with the next generation, or the first. Now and then the fleet moves on between two of them.
         """
         if self._staged:
             self.simulator.advance()
         for _ in range(number):
-            point = draw.choice(points)
-            reaching = {"within a batch": BATCH, "staging": 40, "part fetched": 3, "batch confirmed": 6}.get(point, 1)
-            delay = draw.uniform(0, DELAYED.get(point, 0.0))
-            self.poll((point, draw.randint(1, reaching)), delay_seconds=delay, **order)
+            clock = {"clock_seconds": draw.choice(CLOCKS)}
+            if draw.random() < 1 / len(points):
+                self.poll_until(draw.uniform(0, 2), **clock, **order)
+            else:
+                point = draw.choice(points)
+                reaching = {"within a batch": BATCH, "staging": 40, "part fetched": 3, "batch confirmed": 6}
+                delay = draw.uniform(0, DELAYED.get(point, 0.0))
+                kill = (point, draw.randint(1, reaching.get(point, 1)))
+                self.poll(kill, delay_seconds=delay, **clock, **order)
+            if draw.random() < MOVING_SHARE:
+                if self.is_staged():
+                    self.note_snapshot()
+                self.simulator.advance()
         self.finish(**order)
+
+    def poll_until(self, seconds: float, **order: Any) -> None:
+        """One process, killed after so long, wherever it is."""
+        child = self.started(**order)
+        time.sleep(seconds)
+        child.kill()
+        ended = child.ended()
+        self.kills[ANY_MOMENT] += ended.killed
+        self.missed += not ended.killed
+
+    def is_staged(self) -> bool:
+        """Whether the state file has the generation that is served. No process has it open."""
+        if not self.state_path.exists():
+            return False
+        with closing(duckdb.connect(str(self.state_path), read_only=True)) as found:
+            rows = found.execute("SELECT count(*) FROM snapshots WHERE snapshot_id = $1", [self.snapshot_id]).fetchall()
+        return bool(rows[0][0])
 
     def copy_state(self, folder: Path) -> Path:
         """A copy of the state file, and of what lies beside it."""
-        folder.mkdir()
+        folder.mkdir(parents=True)
         for path in self.state_path.parent.glob(f"{self.state_path.name}*"):
             if path.is_file():
                 shutil.copy2(path, folder / path.name)
@@ -275,93 +265,42 @@ class Run:
         """The copy takes the place of the state file."""
         self.delete_state()
         for path in copy.parent.iterdir():
-            shutil.copy2(path, self.state_path.parent / path.name)
+            if path.is_file():
+                shutil.copy2(path, self.state_path.parent / path.name)
 
     # ---- judging
 
-    def values(self, topic: str) -> list[tuple[int, dict[str, Any]]]:
-        """Partition and value of everything that a read_committed consumer sees, in order within a partition."""
+    def values(self, topic: str) -> list[dict[str, Any]]:
+        """The values of everything that a read_committed consumer sees, in order per partition."""
+        return [message.value for message in self.messages(topic) if message.value is not None]
+
+    def messages(self, topic: str) -> list[Message]:
+        """Key and value of everything that a read_committed consumer sees, in order per partition.
+
+        Decoded from the specification, with the schema's file: a registry's client would wait for ever for an answer
+        that does not come.
+        """
         kafka = self.settings["kafka"]
-        name = f"{kafka['topic_prefix']}.{topic}"
-        context = SerializationContext(name, MessageField.VALUE)
-        found = consume_all(kafka["client"]["bootstrap.servers"], name)
-        with SchemaRegistryClient({"url": self.registry_url}) as registry:
-            decode: Any = AvroDeserializer(registry)
-            return [(message.partition, dict(decode(message.value, context))) for message in found]
+        found = consume_all(kafka["client"]["bootstrap.servers"], f"{kafka['topic_prefix']}.{topic}")
+        return [
+            Message(
+                None if message.key is None else message.key.decode(),
+                None if message.value is None else avro.read_value(message.value, SCHEMAS[topic])[1],
+            )
+            for message in found
+        ]
 
     def verdict(self, *, repeats: bool = False) -> Verdict:
         """What a consumer saw over the whole run. With `repeats`, the same message again is no duplicate."""
-        expected = self._expected()
-        messages = [value for _, value in self.values("changes")]
-        first = list({message["eventId"]: message for message in reversed(messages)}.values())[::-1]
-        wrong = [] if repeats else _twice(messages)
-        if repeats:
-            known = {message["eventId"]: message for message in first}
-            wrong += [f"{m['eventId']} came back otherwise" for m in messages if known[m["eventId"]] != m]
-            messages = [message for message in messages if known.pop(message["eventId"], None)]
-        seen = Counter((m["snapshotId"], m["changeType"], key_of(m)) for m in messages)
-        lost = sum(place not in seen for place in expected)
-        duplicated = sum(number - (place in expected) for place, number in seen.items())
-        if not (lost or duplicated):
-            wrong += self._wrong(expected, messages) + self._wrong_reports(expected, repeats=repeats)
-            alerts = [value for _, value in self.values("alerts")]
-            wrong += alert_oracle.wrong(messages, alerts, repeats=repeats)
-        return Verdict(len(expected), lost, duplicated, tuple(wrong))
+        judged = JUDGED + (("inventory",) if self.settings["kafka"].get("inventory_topic") else ())
+        return judge(self._staged, {topic: self.messages(topic) for topic in judged}, repeats=repeats)
 
     @property
     def expected_events(self) -> int:
         """How many changes there should be."""
-        return len(self._expected())
+        return len(expected(self._staged))
 
     def last_sequence(self, snapshot: int) -> int:
         """The sequence at the end of a snapshot, counted as in a list."""
-        last = self._staged[snapshot][0]
-        found = list(self._expected())
-        return max(number for number, (snapshot_id, *_) in enumerate(found, start=1) if snapshot_id == last)
-
-    def _expected(self) -> dict[tuple[str, str, Key], tuple[Record, Record | None]]:
-        found: dict[tuple[str, str, Key], tuple[Record, Record | None]] = {}
-        before: dict[Key, Record] | None = None
-        for snapshot_id, records in self._staged:
-            found |= {(snapshot_id, *place): change for place, change in plain_diff(before, records).items()}
-            before = records
-        return found
-
-    def _wrong(self, expected: Mapping[Any, Any], messages: Sequence[dict[str, Any]]) -> list[str]:
-        """Contents, numbers and order of changes that are all there."""
-        wrong = [
-            f"{message['eventId']} says something else"
-            for message in messages
-            if expected[message["snapshotId"], message["changeType"], key_of(message)]
-            != ({name: message[name] for name in RECORD_FIELDS}, message["before"])
-        ]
-        numbered = sorted(messages, key=lambda message: message["sequence"])
-        if [message["sequence"] for message in numbered] != list(range(1, len(expected) + 1)):
-            wrong.append("the sequence has gaps")
-        of_device: dict[str, int] = {}
-        for message in messages:
-            if message["sequence"] <= of_device.get(message["deviceId"], 0):
-                wrong.append(f"{message['deviceId']} is out of order")
-            of_device[message["deviceId"]] = message["sequence"]
-        if fold(numbered) != self._staged[-1][1]:
-            wrong.append("the fold is not the inventory")
-        return wrong
-
-    def _wrong_reports(self, expected: Iterable[tuple[str, str, Key]], *, repeats: bool) -> list[str]:
-        """STARTED first and COMPLETE last of each snapshot, with the counts of its changes."""
-        reports = [value for _, value in self.values("snapshots")]
-        marks = [(report["snapshotId"], report["status"]) for report in reports]
-        due = [(snapshot_id, status) for snapshot_id, _ in self._staged for status in ("STARTED", "COMPLETE")]
-        wrong = []
-        if (list(dict.fromkeys(marks)) if repeats else marks) != due:
-            wrong.append(f"reports {marks}")
-        counted = Counter((snapshot_id, kind) for snapshot_id, kind, _ in expected)
-        for report in reports:
-            counts = [report[name] for name in ("baseline", "added", "removed", "changed")]
-            if counts != [counted[report["snapshotId"], kind] for kind in ("BASELINE", "ADDED", "REMOVED", "CHANGED")]:
-                wrong.append(f"counts of {report['snapshotId']}")
-        return wrong
-
-
-def _twice(messages: Iterable[Mapping[str, Any]]) -> list[str]:
-    return [f"{event} seen {n} times" for event, n in Counter(m["eventId"] for m in messages).items() if n > 1]
+        last = self._staged[snapshot].snapshot_id
+        return max(number for number, (name, *_) in enumerate(expected(self._staged), start=1) if name == last)

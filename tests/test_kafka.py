@@ -101,6 +101,14 @@ def test_an_error_that_the_bindings_wrapped_is_found() -> None:
     assert error_of(inside).code() == KafkaError._FENCED
     with pytest.raises(ValueError, match="not ours"):
         error_of(ValueError("not ours"))
+    with pytest.raises(SystemError, match="not theirs"):
+        error_of(SystemError("not theirs"))
+
+
+def test_an_error_that_the_bindings_lost_is_an_outage() -> None:
+    """Two reports under one call, and only that a call failed is left: a recovery then finds out what it was."""
+    lost = SystemError("<method 'flush' of 'cimpl.Producer' objects> returned NULL without setting an exception")
+    assert type(translated(error_of(lost), "publishing")) is SinkUnavailable
 
 
 @pytest.mark.parametrize(

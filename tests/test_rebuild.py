@@ -14,7 +14,7 @@ from connector.errors import StateError
 from connector.model import Inventory, Topic
 from tests.bench import START, record
 from tests.conftest import consume_all
-from tests.exactly_once import plain_diff
+from tests.judging import plain_diff
 from tests.mirroring import BATCH, NAMES, TENANT, Key, Tenant, key_of
 from tests.oracle import by_key
 

@@ -26,7 +26,8 @@ from connector.replay import Replay
 from connector.selection import Filters
 from tests.bench import EASY, START, Bench, record
 from tests.conftest import Consumed, consume_all
-from tests.exactly_once import ROOT, Run
+from tests.exactly_once import Run
+from tests.judging import ROOT
 from tests.replaying import BATCH, POINTS
 
 if TYPE_CHECKING:

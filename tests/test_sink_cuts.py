@@ -7,8 +7,9 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from confluent_kafka import KafkaError
 
-from connector.errors import SinkUnavailable
+from connector.errors import SinkRejected, SinkUnavailable
 from tests.cutting import CuttingProxy, Request
 from tests.publishing import BATCH, checkpoint_of, decode_checkpoint, make_sink, numbers
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from tests.cutting import When
 
 BATCHES = 3
+ALL = (list(range(1, BATCHES * BATCH + 1)), list(range(BATCH, BATCHES * BATCH + 1, BATCH)))
+"""Every number, and the checkpoint of every batch, once."""
 
 
 @pytest.fixture
@@ -67,25 +70,98 @@ def test_a_cut_at_any_request_loses_nothing_and_repeats_nothing(
     when: When,
 ) -> None:
     """Cut in the first recovery or batch that makes such a request, and once more later: every number is seen once."""
+
+    def cut() -> None:
+        # The reader asks for a coordinator as well, and may be gone before its answer.
+        for _ in range(3 if request_kind is Request.FIND_COORDINATOR else 1):
+            proxy.cut(request_kind, when)
+
+    _publish_all(local_broker, prefix, cut)
+    assert _published(consume, prefix) == ALL
+    assert (request_kind, when) in proxy.done
+
+
+def _publish_all(
+    local_broker: LocalBroker,
+    prefix: str,
+    before_recovery: Callable[[], None] = lambda: None,
+    before_batch: Callable[[], None] = lambda: None,
+) -> None:
+    """Recover and publish batch by batch through the proxy, until all are published."""
     sink = make_sink(f"127.0.0.1:{local_broker.cut_port}", prefix, deadline_seconds=20)
     sequence, attempts = 0, 0
     while sequence < BATCHES * BATCH:
         attempts += 1
         assert attempts < 10
-        # The reader asks for a coordinator as well, and may be gone before its answer.
-        for _ in range(3 if request_kind is Request.FIND_COORDINATOR else 1):
-            proxy.cut(request_kind, when)
+        before_recovery()
         try:
             found = sink.recover()
             sequence = found.sequence if found else 0
+            before_batch()
             sink.publish(numbers(prefix, sequence + 1, sequence + BATCH), checkpoint_of(prefix, sequence + BATCH))
             sequence += BATCH
         except SinkUnavailable:
             continue
     sink.close()
-    last = BATCHES * BATCH
-    assert _published(consume, prefix) == (list(range(1, last + 1)), list(range(BATCH, last + 1, BATCH)))
-    assert (request_kind, when) in proxy.done
+
+
+@pytest.mark.parametrize(
+    ("request_kind", "code", "heard"),
+    [
+        (Request.INIT_PRODUCER_ID, KafkaError.NOT_COORDINATOR, False),
+        (Request.INIT_PRODUCER_ID, KafkaError.COORDINATOR_LOAD_IN_PROGRESS, True),
+        (Request.END_TRANSACTION, KafkaError.NOT_COORDINATOR, False),
+        (Request.END_TRANSACTION, KafkaError.NOT_COORDINATOR, True),
+        (Request.END_TRANSACTION, KafkaError.COORDINATOR_NOT_AVAILABLE, False),
+        (Request.END_TRANSACTION, KafkaError.INVALID_TXN_STATE, False),
+    ],
+)
+def test_a_coordinator_that_moves_or_does_not_commit_loses_nothing_and_repeats_nothing(
+    proxy: CuttingProxy,
+    local_broker: LocalBroker,
+    consume: Callable[..., list[Any]],
+    prefix: str,
+    request_kind: Request,
+    code: int,
+    *,
+    heard: bool,
+) -> None:
+    """It moves before it has the request, or after; it does not know the transaction: every number is seen once."""
+
+    def refuse() -> None:
+        if len(proxy.refused) < 2:
+            proxy.refuse(request_kind, code, heard=heard)
+
+    if request_kind is Request.INIT_PRODUCER_ID:
+        _publish_all(local_broker, prefix, before_recovery=refuse)
+    else:
+        _publish_all(local_broker, prefix, before_batch=refuse)
+    assert _published(consume, prefix) == ALL
+    assert (request_kind, code) in proxy.refused
+
+
+@pytest.mark.parametrize(
+    ("code", "hint"),
+    [
+        (KafkaError.UNSUPPORTED_VERSION, 'set kafka.delivery = "at_least_once"'),
+        (KafkaError.INVALID_TRANSACTION_TIMEOUT, 'set kafka.delivery = "at_least_once"'),
+        (KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED, "on the transactional id"),
+    ],
+)
+def test_a_broker_without_transactions_is_refused_and_never_quietly_published_to(
+    proxy: CuttingProxy, local_broker: LocalBroker, consume: Callable[..., list[Any]], prefix: str, code: int, hint: str
+) -> None:
+    """No transactions, none so long, none for this id: the cause and what to do are told, and nothing is published."""
+    for _ in range(100):
+        proxy.refuse(Request.INIT_PRODUCER_ID, code)
+    sink = make_sink(f"127.0.0.1:{local_broker.cut_port}", prefix, deadline_seconds=5)
+    with pytest.raises(SinkRejected) as refused:
+        sink.recover()
+    with pytest.raises(SinkUnavailable):
+        sink.publish(numbers(prefix, 1, BATCH), checkpoint_of(prefix, BATCH))
+    sink.close()
+    assert hint in refused.value.hint
+    assert _published(consume, prefix) == ([], [])
 
 
 @pytest.mark.parametrize(("when", "committed"), [("before", False), ("after", True)])

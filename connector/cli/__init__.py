@@ -77,8 +77,11 @@ def before_verb(
 
 def main() -> None:
     """The command `mde-inventory`."""
+    exit_code = 0
     try:
         app()
     except ConnectorError as error:
         show_error(error)
-        sys.exit(error.exit_code)
+        exit_code = error.exit_code
+    # Not from within the handler: what the error's frames hold of native libraries is let go of in order.
+    sys.exit(exit_code)
