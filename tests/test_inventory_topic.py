@@ -66,7 +66,9 @@ def test_the_topic_the_fold_of_the_changes_and_the_state_file_are_one_after_rand
             seen += 1
             assert tenant.compacted() == tenant.stored() == tenant.fold()
     tenant.topic_on = True
-    tenant.fill_up()
+    for estate in tenant.estates.values():
+        estate.away = set()
+    tenant.poll()
     stored = tenant.stored()
     assert set(stored) == {"CPE", "NON_CPE"}
     assert tenant.compacted() == stored == tenant.fold()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import random
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,11 +13,13 @@ from confluent_kafka.admin import AdminClient
 
 from connector.errors import StateError
 from connector.model import Inventory, Topic
+from connector.simulator import Fleet, Simulator
 from tests.bench import START, record
 from tests.conftest import consume_all
 from tests.judging import plain_diff
 from tests.mirroring import BATCH, NAMES, TENANT, Key, Tenant, key_of
 from tests.oracle import by_key
+from tests.test_cli import command, toml
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -250,6 +253,35 @@ def test_what_cannot_give_the_whole_inventory_is_refused(tenant: Tenant) -> None
     tenant.lose_state()
     cut_topic(tenant)
     refused(tenant, "of the 40 changes of epoch 3: retention has deleted the beginning")
+
+
+def test_the_verb_brings_a_lost_file_back_and_the_next_poll_finds_nothing_new(
+    tmp_path: Path, broker: Broker, registry_url: str, topic_prefix: str
+) -> None:
+    """As a user meets it: a poll without its file stops and names the verb; after it, nothing is published."""
+    with Simulator(Fleet(seed=5, devices=8, start=datetime(2026, 1, 1, tzinfo=UTC))) as simulator:
+        tables: dict[str, Any] = {
+            "source": simulator.settings(),
+            "state": {"path": str(tmp_path / "state.duckdb")},
+            "kafka": {"topic_prefix": topic_prefix, "inventory_topic": True},
+            "kafka.client": {"bootstrap.servers": broker.bootstrap_servers},
+            "schema_registry": {"url": registry_url},
+        }
+        (tmp_path / "connector.toml").write_text(toml(tables), encoding="utf-8")
+        assert [command(verb, cwd=tmp_path).returncode for verb in ("setup", "poll")] == [0, 0]
+        (tmp_path / "state.duckdb").unlink()
+        without = command("poll", cwd=tmp_path)
+        assert without.returncode == 1
+        assert "mde-inventory state rebuild" in " ".join(without.stderr.split())
+        (tmp_path / "state.duckdb").rename(tmp_path / "away")
+        rebuilt = command("state", "rebuild", "--yes", cwd=tmp_path)
+        again = json.loads(command("poll", "--json", cwd=tmp_path).stdout)
+    records = len(simulator.records(CPE))
+    assert (rebuilt.returncode, rebuilt.stdout.splitlines()[0]) == (
+        0, f"restored from {topic_prefix}.inventory: CPE {records:,} records",
+    )  # fmt: skip
+    assert "The inventory and the position are restored from Kafka." in rebuilt.stderr
+    assert (again["outcome"], again["records"], again["published"], again["backfilled"]) == ("unchanged", records, 0, 0)
 
 
 def tombstone(tenant: Tenant) -> None:
