@@ -171,3 +171,14 @@ def test_toml_that_is_shown_can_be_read(capsys: pytest.CaptureFixture[str]) -> N
     table = {"tenant_id": "x", "page_size": 5, "allowed_hosts": ["127.0.0.1"], "include_non_cpe": False}
     console.print_toml({"source": table})
     assert tomllib.loads(capsys.readouterr().out) == {"source": table}
+
+
+@pytest.mark.parametrize(("stale", "told"), [([], False), (["CPE"], True)])
+def test_a_status_says_where_the_export_is_stale(
+    shown: Callable[[], list[str]], stale: list[str], *, told: bool
+) -> None:
+    """Beside the age of the data, and only there."""
+    status = {"snapshots": [], "epoch": 1, "last_sequence": 0, "pending": 0, "inventory": 0, "state": "state.duckdb"}
+    found = {"age_seconds": {"CPE": 90_000}, "stale": stale, "held": [], "inventory_topic": None}
+    console.print_status(status | found)
+    assert ("STALE" in " ".join(shown())) is told

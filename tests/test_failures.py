@@ -240,8 +240,8 @@ def test_a_stale_export_is_reported_once_for_each_generation(world: World) -> No
 def test_complete_is_the_last_word_on_a_snapshot_and_counts_what_a_consumer_counts(world: World) -> None:
     """Random generations, failures, outages of Kafka and stale hours: each seal is last, and true."""
     draw = random.Random(4)
-    for step in range(8):
-        away = draw.random() < 0.3 and step < 7
+    for step in range(6):
+        away = draw.random() < 0.3 and step < 5
         if draw.random() < 0.7:
             world.simulator.advance(draw.randint(1, 3))
             world.now = max(world.now, world.simulator.generated_at)
