@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import fields
+from copy import deepcopy
+from dataclasses import dataclass, fields
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
@@ -34,6 +35,16 @@ EASY = Rules(max_removed_share=1.0, missing_device_snapshots=1)
 """Every absence is believed at once, but for lost device groups and snapshots with rejected lines."""
 
 
+@dataclass(frozen=True)
+class Saved:
+    """What a bench was: its file, its model, its log, and the number of the last snapshot."""
+
+    content: bytes
+    model: Model
+    log: dict[Any, Record]
+    number: int
+
+
 class Bench:
     """An open state file in a folder of its own, beside a model of it. A context, so that it is closed.
 
@@ -44,24 +55,31 @@ class Bench:
         number: of the last snapshot.
     """
 
-    def __init__(self, folder: Path, *, rules: Rules = EASY, random: Random | None = None) -> None:
+    def __init__(
+        self, folder: Path, *, rules: Rules = EASY, random: Random | None = None, like: Saved | None = None
+    ) -> None:
         self.folder = folder
         self.path = folder / "state" / "state.duckdb"
         self.rules = rules
         self.random = random or Random(0)
-        self.model = Model(TENANT)
+        self.model = deepcopy(like.model) if like else Model(TENANT)
         if not self.path.exists():
             self.path.parent.mkdir(mode=0o700, parents=True)
-            self.path.write_bytes(empty_file())
+            self.path.write_bytes(like.content if like else empty_file())
         self.state = State.open(self.path, memory_limit_mib=256, threads=2)
-        self.log: dict[Any, Record] = {}
-        self.number = 0
+        self.log: dict[Any, Record] = dict(like.log) if like else {}
+        self.number = like.number if like else 0
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.state.close()
+
+    def saved(self) -> Saved:
+        """All of it, for others to begin with: staging takes longer than copying a file. The file is closed."""
+        self.state.close()
+        return Saved(self.path.read_bytes(), self.model, self.log, self.number)
 
     def reopen(self) -> None:
         """Close the file, and open it again."""

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from connector.errors import CheckpointLost, StateBehindCheckpoint, StateError
 from connector.model import Checkpoint
 from connector.reconcile import Standing, standing, stop_unless_fine
-from tests.bench import SLOW, TENANT, Bench, record
+from tests.bench import SLOW, TENANT, Bench, Saved, record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,28 +31,42 @@ def checkpoint(
     )
 
 
-@pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
-    """A state file with three snapshots: changes 1 and 2, none, change 3."""
-    with Bench(tmp_path) as opened:
+@pytest.fixture(scope="module")
+def three(tmp_path_factory: pytest.TempPathFactory) -> Saved:
+    """Three snapshots after the baseline: changes 1 and 2, none, change 3."""
+    with Bench(tmp_path_factory.mktemp("three")) as opened:
         opened.stage([record("d", "a")])
         opened.stage([record("d", "a"), record("d", "b"), record("d", "c")])
         opened.stage([record("d", "a"), record("d", "b"), record("d", "c")])
         opened.stage([record("d", "b"), record("d", "c")])
-        yield opened
+        return opened.saved()
 
 
 @pytest.fixture
-def alerting(tmp_path: Path) -> Iterator[Bench]:
+def bench(three: Saved, tmp_path: Path) -> Iterator[Bench]:
+    """A state file with those three."""
+    with Bench(tmp_path, like=three) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def raising(tmp_path_factory: pytest.TempPathFactory) -> Saved:
     """Three snapshots: three changes, two of which raise alerts 1 and 2; a day's alerts 3 to 5; a change, alert 6."""
     dated = [record("d", name, endOfSupportDate="2026-12-01") for name in "xyz"]
     ended = [record("d", name, endOfSupportStatus=status) for name, status in (("a", "EOS Version"), ("b", None),
              ("c", "EOS Software"))]  # fmt: skip
-    with Bench(tmp_path) as opened:
+    with Bench(tmp_path_factory.mktemp("raising")) as opened:
         opened.stage(dated)
         opened.stage([*dated, *ended])
         assert opened.due(7)
         opened.take(opened.snapshot([*dated, *ended[1:]]))
+        return opened.saved()
+
+
+@pytest.fixture
+def alerting(raising: Saved, tmp_path: Path) -> Iterator[Bench]:
+    """A state file with those."""
+    with Bench(tmp_path, like=raising) as opened:
         yield opened
 
 
