@@ -11,7 +11,7 @@ from connector.errors import ConfigError, StateError
 from connector.explain import RULES, Setting, explain
 from connector.fields import FIELDS
 from connector.model import Inventory, Reason
-from tests.bench import Bench, record, staging_rules
+from tests.bench import Bench, Saved, record, staging_rules
 from tests.oracle import Rules
 
 if TYPE_CHECKING:
@@ -24,11 +24,18 @@ CONFIRMED = datetime(2027, 1, 15, 8, tzinfo=UTC)
 """What `Bench.checkpoint` says of its time of writing."""
 
 
-@pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
+@pytest.fixture(scope="module")
+def baseline(tmp_path_factory: pytest.TempPathFactory) -> Saved:
     """A baseline of two records."""
-    with Bench(tmp_path) as found:
+    with Bench(tmp_path_factory.mktemp("baseline")) as found:
         found.stage([record("d", "a", numberOfWeaknesses=1), record("d", "b")])
+        return found.saved()
+
+
+@pytest.fixture
+def bench(baseline: Saved, tmp_path: Path) -> Iterator[Bench]:
+    """A state file with it."""
+    with Bench(tmp_path, like=baseline) as found:
         yield found
 
 
