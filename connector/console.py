@@ -40,8 +40,7 @@ def print_json(value: object) -> None:
 
 def as_json(value: object) -> str:
     """A value as JSON. Characters that could drive a terminal stand as JSON's own escapes: the value is the same."""
-    text = json.dumps(value, ensure_ascii=False, default=_plain)
-    # Quick for nearly every text: most have nothing of the kind.
+    text = _JSON.encode(value)
     return text if escape(text) == text else "".join(map(_harmless, text))
 
 
@@ -380,3 +379,6 @@ def _plain(value: object) -> object:
     if isinstance(value, bytes):
         return value.decode("utf-8", "backslashreplace")
     raise TypeError(f"{type(value).__name__} is not JSON")
+
+
+_JSON: Final = json.JSONEncoder(ensure_ascii=False, default=_plain)

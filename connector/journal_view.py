@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import sys
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from rich.cells import cell_len, set_cell_size
@@ -47,7 +48,7 @@ _LIMITS: Final = {"why": (14, 48), "device": (12, 28), "software": (20, 60)}
 def write_ndjson(changes: Iterable[dict[str, Any]]) -> None:
     """One `SoftwareChange` a line; times in ISO 8601."""
     for change in changes:
-        console.print_json(with_times(change))
+        console.print_json({**change, **{name: _iso_8601(change[name]) for name in ("observedAt", "emittedAt")}})
 
 
 def write_csv_heading() -> None:
@@ -59,8 +60,14 @@ def write_csv(changes: Iterable[dict[str, Any]]) -> None:
     """One change a row; arrays and `before` as JSON. A text that begins like a formula gets a `'` in front of it."""
     writer = csv.writer(sys.stdout)
     for change in changes:
-        whole = with_times(change)
+        whole = {**change, **{name: _iso_8601(change[name]) for name in ("observedAt", "emittedAt")}}
         writer.writerow([_cell(whole[name]) for name in CSV_COLUMNS])
+
+
+@lru_cache(maxsize=1024)
+def _iso_8601(milliseconds: int) -> str:
+    """A time as all changes of a snapshot have it, `2026-11-23T08:00:00Z`."""
+    return console.as_json(with_times({"observedAt": milliseconds})["observedAt"]).strip('"')
 
 
 def _cell(value: object) -> object:
@@ -69,7 +76,7 @@ def _cell(value: object) -> object:
         return value
     if isinstance(value, bool):
         return "true" if value else "false"
-    text = value if isinstance(value, str) else console.as_json(value).strip('"')
+    text = value if isinstance(value, str) else console.as_json(value)
     if sys.stdout.isatty():
         text = escape(text)
     return f"'{text}" if text.startswith(FORMULA_SIGNS) else text

@@ -79,6 +79,8 @@ _PRIVATE_KEY: Final = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----[^-]*(?:---
 
 def escape(text: str) -> str:
     r"""Show control, invisible and bidirectional characters as `\x1b` or `\u202e`, so that they drive no terminal."""
+    if text.isascii() and text.isprintable():
+        return text  # nearly always, and soon told
     return _UNSAFE.sub(lambda match: _visible(match.group()), text)
 
 
