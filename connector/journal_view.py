@@ -38,7 +38,7 @@ FORMULA_SIGNS: Final = ("=", "+", "-", "@", "\t", "\r")
 WIDE: Final = 132
 """Columns of a terminal from which on years, vendors and whole event ids have room."""
 SHORT_ID: Final = 8
-_LIMITS: Final = {"why": (14, 48), "device": (12, 28), "software": (20, 60)}
+_LIMITS: Final = {"why": (15, 48), "device": (12, 28), "software": (20, 60)}
 """Cells of a column at least, and at most; where there is no room, the first gives way first."""
 
 

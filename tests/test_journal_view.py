@@ -48,15 +48,15 @@ def test_changes_are_a_table_of_one_line_each(shown: Callable[[], list[str]]) ->
     table.print([OTHERS[1]])
     expected = {
         80: (
-            "seen (UTC)    device       software                      why            event",
-            "11-23 08:00 ~ reception-02 java_runtime® 8.0.3810.9 → 8… EOS upgraded   6fa459ea",
-            "11-23 08:00 - reception-02 java_runtime® 8.0.3910.13     device missing 6fa459ea",
+            "seen (UTC)    device       software                     why             event",
+            "11-23 08:00 ~ reception-02 java_runtime® 8.0.3810.9 →…  EOS upgraded    6fa459ea",
+            "11-23 08:00 - reception-02 java_runtime® 8.0.3910.13    device missing  6fa459ea",
         ),
         140: (
-            "seen (UTC)           device        software                                       why             event",
-            "2026-11-23 08:00  ~  reception-02  oracle/java_runtime® 8.0.3810.9 → 8.0.3910.13  EOS upgraded  "
+            "seen (UTC)           device        software                                       why              event",
+            "2026-11-23 08:00  ~  reception-02  oracle/java_runtime® 8.0.3810.9 → 8.0.3910.13  EOS upgraded   "
             "  6fa459ea-ee8a-5ca4-894e-db77e160355e",
-            "2026-11-23 08:00  -  reception-02  oracle/java_runtime® 8.0.3910.13               device missing"
+            "2026-11-23 08:00  -  reception-02  oracle/java_runtime® 8.0.3910.13               device missing "
             "  6fa459ea-ee8a-5ca4-894e-db77e160355e",
         ),
     }
