@@ -227,7 +227,7 @@ class Topics:
 
 def _problem(topic: Topic, found: _Found) -> tuple[str, str] | None:
     """What would lose data or stop publishing, and what to do about it."""
-    needed = {AclOperation.WRITE} | ({AclOperation.READ} if topic is Topic.CHECKPOINTS else set())
+    needed = {AclOperation.WRITE} | ({AclOperation.READ} if topic in {Topic.CHECKPOINTS, Topic.INVENTORY} else set())
     if found.allowed is not None and (lacking := needed - found.allowed):
         names = " and ".join(sorted(operation.name.capitalize() for operation in lacking))
         return f"this client's principal lacks {names}", ACL_HINT

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from confluent_kafka import Producer
 
-from connector.errors import SinkRejected, SinkUnavailable
+from connector.errors import SinkRejected, SinkUnavailable, Stopped
 from connector.kafka import Deadline
 from connector.reader import Reader
 from tests.broker import free_ports
@@ -124,6 +124,30 @@ def test_an_open_transaction_holds_back_what_follows_it(
         open_one.abort_transaction(30)
         behind = reader.read(topic, Deadline(30), partition=0, until=lambda message: message.value == b"behind")
         assert [message.value for message in behind] == [b"stable", b"behind"]
+
+
+def test_a_topic_that_is_read_whole_is_waited_for_and_is_what_it_was_at_the_beginning(
+    broker: Broker, create_topic: Callable[..., str], topic_prefix: str
+) -> None:
+    """What an open transaction holds back is part of it, with its headers; what comes later is not; a stop ends it."""
+    topic = create_topic(f"{topic_prefix}.inventory", partitions=2)
+    open_one = _transactional(broker, topic)
+    for number in range(4):
+        open_one.produce(topic, b"%d" % number, b"key", partition=number % 2, headers=[("n", b"%d" % number)])
+    open_one.flush(30)
+    _publish(broker, topic, *[b"behind"] * 2)
+    threading.Timer(1.0, lambda: open_one.commit_transaction(30)).start()
+    with _reader(broker) as reader:
+        seen = []
+        for message in reader.read_whole(topic):
+            seen.append(message)
+            _publish(broker, topic, b"later") if len(seen) == 1 else None
+        whole = sorted((message.value or b"", dict(message.headers)) for message in seen)
+        assert whole == [*[(b"%d" % n, {"n": b"%d" % n}) for n in range(4)], *[(b"behind", {})] * 2]
+        stop = threading.Event()
+        stop.set()
+        with pytest.raises(Stopped):
+            list(reader.read_whole(topic, stop))
 
 
 def test_a_missing_topic_is_refused_with_the_way_to_make_it(broker: Broker, topic_prefix: str) -> None:
