@@ -8,7 +8,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any, Self
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connector.model import Inventory
@@ -118,7 +118,7 @@ def software(numbers: Sequence[int], device: str = "d") -> list[Record]:
 
 
 @given(seed=st.integers(0, 2**32))
-@SLOW
+@settings(SLOW, max_examples=max(SLOW.max_examples // 2, 1))
 def test_whatever_moves_when_the_log_of_each_inventory_is_the_inventory(
     seed: int, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

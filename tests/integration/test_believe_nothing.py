@@ -170,7 +170,7 @@ ENOUGH = {
     "hold MASS_REMOVAL": SEQUENCES // 2,
     "hold SCOPE_LOST": SEQUENCES // 4,
     "hold REJECTED_LINES": SEQUENCES // 12,
-    "approvals": SEQUENCES // 4,
+    "approvals": SEQUENCES // 6,
     "discards": SEQUENCES // 4,
     "removed": SEQUENCES,
     "DEVICE_MISSING": 1,
