@@ -126,35 +126,37 @@ def test_a_version_that_is_out_of_support_as_the_one_before_is_installed_again(d
     assert said(desk.poll(0, [record("d", "a", "2", **ENDED)])) == [("INSTALLED", "a", "2", "status")]
 
 
-@pytest.mark.parametrize(
-    ("before", "after", "expected"),
-    [
-        ({}, ENDED, [("REACHED", "status")]),
-        (UPCOMING, ENDED, [("REACHED", "status")]),
-        ({"endOfSupportDate": "2020-01-01"}, ENDED | {"endOfSupportDate": "2020-01-01"}, [("REACHED", "status")]),
-        (ENDED, {"endOfSupportStatus": "EOS Software"}, []),
-        ({}, {"endOfSupportDate": "2020-01-01"}, [("REACHED", "date")]),
-        ({"endOfSupportDate": "2020-01-01"}, {"endOfSupportDate": "2020-01-01", "numberOfWeaknesses": 3}, []),
-        ({"endOfSupportStatus": "None", "endOfSupportDate": "2020-01-01"}, {"endOfSupportDate": "2020-01-01"}, []),
-        (ENDED, {"endOfSupportDate": "2020-01-01"}, []),
-        ({}, UPCOMING, [("UPCOMING", "status")]),
-        ({"endOfSupportStatus": "Upcoming EOS Version"}, UPCOMING, []),
-        (UPCOMING, {}, []),
-        (ENDED, {}, [("CLEARED", "status")]),
-        (ENDED, UPCOMING, [("CLEARED", "status")]),
-        ({"endOfSupportDate": "2020-01-01"}, {"endOfSupportDate": "2030-01-01"}, [("CLEARED", "date")]),
-        ({}, {"endOfSupportStatus": "Something new"}, []),
-        ({}, {"endOfSupportDate": "soon"}, []),
-        ({}, {"endOfSupportDate": "2020-02-31"}, []),
-    ],
-)
-def test_a_changed_record_raises_what_its_change_means(
-    before: dict[str, Any], after: dict[str, Any], expected: list[tuple[str, str]], desk: Desk
-) -> None:
-    """The same version with other attributes."""
-    desk.poll(0, [KEPT, record("d", "a", **before)])
-    found = desk.poll(0, [KEPT, record("d", "a", **after)])
-    assert [(each["alertType"], each["decidedBy"]) for each in found] == expected
+PAST, FUTURE = {"endOfSupportDate": "2020-01-01"}, {"endOfSupportDate": "2030-01-01"}
+CASES: list[tuple[dict[str, Any], dict[str, Any], tuple[str, str] | None]] = [
+    ({}, ENDED, ("REACHED", "status")),
+    (UPCOMING, ENDED, ("REACHED", "status")),
+    (PAST, ENDED | PAST, ("REACHED", "status")),
+    (ENDED, {"endOfSupportStatus": "EOS Software"}, None),
+    ({}, PAST, ("REACHED", "date")),
+    (PAST, PAST | {"numberOfWeaknesses": 3}, None),
+    (PAST | {"endOfSupportStatus": "None"}, PAST, None),
+    (ENDED, PAST, None),
+    ({}, UPCOMING, ("UPCOMING", "status")),
+    ({"endOfSupportStatus": "Upcoming EOS Version"}, UPCOMING, None),
+    (UPCOMING, {}, None),
+    (ENDED, {}, ("CLEARED", "status")),
+    (ENDED, UPCOMING, ("CLEARED", "status")),
+    (PAST, FUTURE, ("CLEARED", "date")),
+    ({}, {"endOfSupportStatus": "Something new"}, None),
+    ({}, {"endOfSupportDate": "soon"}, None),
+    ({}, {"endOfSupportDate": "2020-02-31"}, None),
+]
+"""Attributes before and after, and what the change of them raises."""
+
+
+def test_a_changed_record_raises_what_its_change_means(desk: Desk) -> None:
+    """The same version with other attributes, case by case."""
+    names = [f"case {number:02}" for number in range(len(CASES))]
+    desk.poll(0, [record("d", name, **case[0]) for name, case in zip(names, CASES, strict=True)])
+    found = desk.poll(0, [record("d", name, **case[1]) for name, case in zip(names, CASES, strict=True)])
+    assert [(each["softwareName"], (each["alertType"], each["decidedBy"])) for each in found] == [
+        (name, case[2]) for name, case in zip(names, CASES, strict=True) if case[2]
+    ]
 
 
 def test_upcoming_counts_for_what_is_new_and_for_another_version(desk: Desk) -> None:
