@@ -6,6 +6,7 @@ A verb reads the configuration, asks `assembly` for the parts it needs, and show
 from __future__ import annotations
 
 import sys
+import traceback
 from pathlib import Path  # noqa: TC003 - typer reads the annotations at run time
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -83,5 +84,6 @@ def main() -> None:
     except ConnectorError as error:
         show_error(error)
         exit_code = error.exit_code
-    # Not from within the handler: what the error's frames hold of native libraries is let go of in order.
+        # The Kafka bindings may hold on to an error for good; what its frames hold of other libraries is let go of.
+        traceback.clear_frames(error.__traceback__)
     sys.exit(exit_code)
