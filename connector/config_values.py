@@ -75,6 +75,12 @@ OWNED_CLIENT_KEYS: Final = frozenset(
 )
 """Keys of `[kafka.client]` that delivery depends on: the connector sets them, and refuses them here."""
 
+UNVERIFIED_CLIENT_VALUES: Final = {
+    "enable.ssl.certificate.verification": frozenset({"false", "f", "0"}),
+    "ssl.endpoint.identification.algorithm": frozenset({"none"}),
+}
+"""Values by which librdkafka would believe any broker: its certificate, or its name, is then not verified."""
+
 PASSED_FILE_KEYS: Final = frozenset({"sasl.oauthbearer.assertion.private.key.file"})
 """librdkafka's own keys that end in `.file`: passed on, not read."""
 
@@ -203,6 +209,11 @@ def client_problems(client: Mapping[str, Any]) -> list[str]:
     if not client.get("bootstrap.servers"):
         problems.append("client.bootstrap.servers: is needed, for instance localhost:9092")
     problems += [f"client.{key}: set by the connector, remove it here" for key in sorted(OWNED_CLIENT_KEYS & {*client})]
+    for key, off in UNVERIFIED_CLIENT_VALUES.items():
+        if str(client.get(key, "")).strip().lower() in off:
+            problems.append(
+                f"client.{key}: must not turn the verification of brokers off (name their authority in ssl.ca.location)"
+            )
     method = str(client.get("sasl.oauthbearer.method", "default"))
     mechanism = str(client.get("sasl.mechanism", client.get("sasl.mechanisms", "")))
     if mechanism.upper() == "OAUTHBEARER" and method.lower() != "oidc":

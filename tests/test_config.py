@@ -465,6 +465,24 @@ def test_keys_that_the_connector_owns_are_refused_by_name(key: str) -> None:
     assert found == [f"kafka.client.{key}: set by the connector, remove it here"]
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("enable.ssl.certificate.verification", False),
+        ("enable.ssl.certificate.verification", "False"),
+        ("ssl.endpoint.identification.algorithm", "none"),
+    ],
+)
+def test_brokers_are_verified_and_nothing_turns_that_off(key: str, value: object) -> None:
+    """Neither the certificate nor the name in it is taken unseen; what asks for the usual is let through."""
+    found = problems(kafka={"client": {"bootstrap.servers": "x:1", key: value}})
+    advice = "must not turn the verification of brokers off (name their authority in ssl.ca.location)"
+    assert found == [f"kafka.client.{key}: {advice}"]
+    usual = {"enable.ssl.certificate.verification": True, "ssl.endpoint.identification.algorithm": "https"}
+    client = {"bootstrap.servers": "x:1", **usual}
+    assert config_of(kafka={"client": client}).kafka.client == client
+
+
 def test_an_unsecured_oauth_token_is_refused() -> None:
     """Without oidc, librdkafka would make up a token."""
     oauth = {"bootstrap.servers": "x:1", "sasl.mechanism": "OAUTHBEARER"}
