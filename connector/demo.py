@@ -162,8 +162,8 @@ def _assembly(simulator: Simulator, cluster: MockCluster, folder: Path, method: 
 
 def _show(result: PollResult, changes: list[dict[str, Any]], alerts: list[dict[str, Any]]) -> None:
     """One generation: a heading, its counts, and the alerts and changes that people would want to see first."""
-    when = f"{result.generated_at:%a %d %b %H:%M}" if result.generated_at else ""
-    console.print_heading(f"{when}  {result.snapshot_id}", console.counts(result))
+    # The id tells the time; beside it there is room for the counts in a narrow terminal.
+    console.print_heading(str(result.snapshot_id), console.counts(result))
     if result.baseline:
         console.print_line(f"  the first snapshot: {result.records:,} records, published as BASELINE", style="dim")
         return
