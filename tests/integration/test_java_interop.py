@@ -6,6 +6,7 @@ import importlib.util
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -32,7 +33,7 @@ READER = Path(__file__).parent / "java_reader.py"
 READER_SECONDS_MAX = 120
 TIMES = {
     "observedAt", "emittedAt", "generatedAt", "startedAt", "finishedAt", "writtenAt", "productFirstSeenAt",
-    "versionFirstSeenAt",
+    "versionFirstSeenAt", "replayBegunAt",
 }  # fmt: skip
 NULLS: dict[str, Any] = {name: None for name in RECORD if not isinstance(RECORD[name], list)}
 ODD = "NUL \0, ESC \x1b, שלום, \u202ertl, 😀👩‍👩‍👧, 𐍈, \ufeff, \uffff, '\"\\\r\n"
@@ -58,6 +59,9 @@ def checkpoint_record(checkpoint: Checkpoint) -> dict[str, Any]:
         "connectorVersion": checkpoint.connector_version,
         "claim": checkpoint.claim,
         "alertSequence": checkpoint.alert_sequence,
+        "inventoryWhole": checkpoint.inventory_whole,
+        "replayBegunAt": checkpoint.replay_begun_at,
+        "replayFinished": checkpoint.replay_finished,
     }
 
 
@@ -75,12 +79,13 @@ def examples(codec: Codec) -> list[Published]:
     kept = {"diskPaths": large["diskPaths"][: 4 * 65_536 // 210], "shortenedFields": ["diskPaths"]}
     alerts = [ALERT, ALERT | NULLS | {"deviceId": "d", "daysToEndOfSupport": None, "alertType": "CLEARED"}]
     reports = [REPORT, REPORT | {"status": "HELD", "generatedAt": None, "finishedAt": None, "reason": ODD}]
+    replayed = replace(CHECKPOINT, inventory_whole=True, replay_begun_at=1, replay_finished=True)
     return [
         *(Published(codec.encode_change(change), change | marker) for change in changes),
         Published(codec.encode_change(large), large | kept),
         *(Published(codec.encode_alert(alert), alert | marker) for alert in alerts),
         *(Published(codec.encode_report(report), report) for report in reports),
-        *(Published(codec.encode_checkpoint(found), checkpoint_record(found)) for found in (CHECKPOINT, CLAIM)),
+        *(Published(codec.encode_checkpoint(found), checkpoint_record(found)) for found in (CHECKPOINT, CLAIM, replayed)),
         Published(codec.encode_record(RECORD_KEY, RECORD), RECORD),
     ]
 
