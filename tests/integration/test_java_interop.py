@@ -79,13 +79,15 @@ def examples(codec: Codec) -> list[Published]:
     kept = {"diskPaths": large["diskPaths"][: 4 * 65_536 // 210], "shortenedFields": ["diskPaths"]}
     alerts = [ALERT, ALERT | NULLS | {"deviceId": "d", "daysToEndOfSupport": None, "alertType": "CLEARED"}]
     reports = [REPORT, REPORT | {"status": "HELD", "generatedAt": None, "finishedAt": None, "reason": ODD}]
-    replayed = replace(CHECKPOINT, inventory_whole=True, replay_begun_at=1, replay_finished=True)
+    checkpoints = [
+        CHECKPOINT, CLAIM, replace(CHECKPOINT, inventory_whole=True, replay_begun_at=1, replay_finished=True),
+    ]  # fmt: skip
     return [
         *(Published(codec.encode_change(change), change | marker) for change in changes),
         Published(codec.encode_change(large), large | kept),
         *(Published(codec.encode_alert(alert), alert | marker) for alert in alerts),
         *(Published(codec.encode_report(report), report) for report in reports),
-        *(Published(codec.encode_checkpoint(found), checkpoint_record(found)) for found in (CHECKPOINT, CLAIM, replayed)),
+        *(Published(codec.encode_checkpoint(found), checkpoint_record(found)) for found in checkpoints),
         Published(codec.encode_record(RECORD_KEY, RECORD), RECORD),
     ]
 
