@@ -241,7 +241,7 @@ def _write(database: Database, row: StagedSnapshot, rules: AlertRules, tenant_id
     first_seen_at = sightings.first_seen_milliseconds("r.software_first_seen_timestamp")
     record = ", ".join(f"r.{column}" for column in COLUMNS.split(", "))
     return database.number(
-        "INSERT INTO alerts SELECT $last + row_number() OVER (ORDER BY sequence NULLS LAST, device_id,"
+        f"INSERT INTO alerts ({_WRITTEN}) SELECT $last + row_number() OVER (ORDER BY sequence NULLS LAST, device_id,"
         f" {SOFTWARE_COLUMNS}) AS number, $epoch, $number, sequence, alert_id, alert_type, {_severity(rules)}, days,"
         f" threshold_days, event_id, change_type, decided_by,"
         f" coalesce({_STATUS} IN ({_texts(END_OF_SUPPORT_STATUSES)}), false), p.seen_at, v.first_seen_at,"
@@ -255,6 +255,13 @@ def _write(database: Database, row: StagedSnapshot, rules: AlertRules, tenant_id
         f"  USING ({SOFTWARE_COLUMNS}) LEFT JOIN spread USING ({SOFTWARE_COLUMNS}) ORDER BY number",
         {"last": row.alert_after, "epoch": row.epoch, "number": row.snapshot_no, "staged_at": row.staged_at},
     )
+
+
+_WRITTEN: Final = (
+    "alert_no, epoch, snapshot_no, sequence, alert_id, alert_type, severity, days_to_end_of_support, threshold_days,"
+    " event_id, change_type, decided_by, is_end_of_support, product_first_seen_at, version_first_seen_at,"
+    f" new_to_organisation, devices_with_version, detection_lag_seconds, {COLUMNS}"
+)
 
 
 def _forget_crossed(database: Database, today: date) -> None:

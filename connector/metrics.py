@@ -21,7 +21,7 @@ from prometheus_client import (
     generate_latest,
 )
 
-from connector.model import ChangeType
+from connector.model import AlertType, ChangeType
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -62,7 +62,6 @@ def _metric(name: str, kind: Kind, unit: str, text: str, /, **labels: Iterable[s
 
 STAGES: Final = ("recover", "drain", "fetch", "stage", "publish", "backfill")
 OUTCOMES: Final = ("published", "staged", "unchanged", "held", "dry_run")
-ALERT_TYPES: Final = ("INSTALLED", "REACHED", "UPCOMING", "DATE_THRESHOLD", "CLEARED")
 
 METRICS: Final = (
     _metric("received_bytes_total", "counter", "bytes", "Fetched over the network for snapshots."),
@@ -70,7 +69,7 @@ METRICS: Final = (
     _metric("changes_total", "counter", "changes", "Changes staged; each is published once.", type=ChangeType),
     _metric("published_changes_total", "counter", "changes", "Changes that Kafka confirmed."),
     _metric("backfilled_records_total", "counter", "records", "Published to fill up the inventory topic."),
-    _metric("alerts_total", "counter", "alerts", "End-of-support alerts staged.", type=ALERT_TYPES),
+    _metric("alerts_total", "counter", "alerts", "End-of-support alerts staged.", type=AlertType),
     _metric("errors_total", "counter", "errors", "Polls that a step stopped.", stage=(*STAGES, "poll")),
     _metric("pending_changes", "gauge", "changes", "Staged and not yet confirmed by Kafka."),
     _metric("held_records", "gauge", "records", "Removals that the guard holds.", inventory=()),

@@ -6,10 +6,12 @@ as long as one likes, `test_fuzzing.py` a little in every run.
 
 from __future__ import annotations
 
+import atexit
 import base64
 import contextlib
 import gzip
 import json
+import shutil
 import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
@@ -45,7 +47,9 @@ HOSTS: Final = Hosts(
     allowed=("eu.api.security.microsoft.com", "*.files.example", "10.1.2.3", "fd00::1"),
 )
 FOLDER: Final = Path(tempfile.mkdtemp(prefix="fuzzed-"))
-"""Where the targets that need files have them; removed by who imports this."""
+"""Where the targets that need files have them; removed when the process ends."""
+
+atexit.register(shutil.rmtree, FOLDER, ignore_errors=True)
 
 READER: Final = duckdb.connect(config={"threads": 1})
 

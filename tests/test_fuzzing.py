@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import random
-import shutil
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -14,18 +12,14 @@ from connector.lines import Page
 from connector.pages import generation_of
 from tests import fuzzed
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 CHANGES = 60
 PIECES = (*(bytes([byte]) for byte in b'\0\xff"[]{}\n\\%'), b"", b"9" * 30, b"\xed\xa0\x80", b"NaN", b"null")
 
 
 @pytest.fixture(scope="module")
-def seeds() -> Iterator[dict[str, list[bytes]]]:
-    """Inputs to begin with; the folder of the targets is removed when all is over."""
-    yield fuzzed.seeds()
-    shutil.rmtree(fuzzed.FOLDER, ignore_errors=True)
+def seeds() -> dict[str, list[bytes]]:
+    """Inputs to begin with."""
+    return fuzzed.seeds()
 
 
 def changed(content: bytes, draw: random.Random) -> bytes:

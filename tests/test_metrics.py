@@ -9,6 +9,7 @@ from pathlib import Path
 
 from connector import metrics
 from connector.metrics import METRICS, Metrics
+from connector.model import AlertType
 from connector.pipeline import OUTCOMES
 
 ROOT = Path(__file__).parents[1]
@@ -86,7 +87,7 @@ def test_metrics_use_the_words_of_pipeline_and_schemas() -> None:
     """Outcomes are those of a poll, alert types those of the Avro schema."""
     alerts = json.loads((SCHEMAS / "end-of-support-alert.avsc").read_text(encoding="utf-8"))
     symbols = next(field["type"]["symbols"] for field in alerts["fields"] if field["name"] == "alertType")
-    assert (metrics.OUTCOMES, ("UNKNOWN", *metrics.ALERT_TYPES)) == (OUTCOMES, tuple(symbols))
+    assert (metrics.OUTCOMES, ("UNKNOWN", *AlertType)) == (OUTCOMES, tuple(symbols))
 
 
 def test_what_is_counted_and_measured_is_rendered() -> None:

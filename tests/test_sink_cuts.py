@@ -154,7 +154,7 @@ def test_a_broker_without_transactions_is_refused_and_never_quietly_published_to
     """No transactions, none so long, none for this id: the cause and what to do are told, and nothing is published."""
     for _ in range(100):
         proxy.refuse(Request.INIT_PRODUCER_ID, code)
-    sink = make_sink(f"127.0.0.1:{local_broker.cut_port}", prefix, deadline_seconds=5)
+    sink = make_sink(f"127.0.0.1:{local_broker.cut_port}", prefix, deadline_seconds=30)
     with pytest.raises(SinkRejected) as refused:
         sink.recover()
     with pytest.raises(SinkUnavailable):
