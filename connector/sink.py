@@ -258,7 +258,9 @@ class Sink:
 
     def _settings(self) -> dict[str, Any]:
         limit_ms = round(self._deadline_seconds * 1000)
-        owned = {**OWNED, "message.timeout.ms": limit_ms}
+        # Without a transaction no message may be given up alone: after a process that hung, librdkafka would drop those
+        # that are too old and publish the ones behind them. The deadline of a batch gives up all of it, or nothing.
+        owned = {**OWNED, "message.timeout.ms": limit_ms if self._transactions else 0}
         if self._transactions:
             owned |= {"transactional.id": self.transactional_id, "transaction.timeout.ms": limit_ms}
         defaults = {**PRODUCER_DEFAULTS, **event_hubs.producer_defaults(self._client)}

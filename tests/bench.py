@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from connector.model import Snapshot
 
 SLOW = settings(
-    max_examples=int(os.environ.get("MDE_TEST_EXAMPLES", "8")), deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=int(os.environ.get("MDE_TEST_EXAMPLES", "6")), deadline=None, suppress_health_check=list(HealthCheck)
 )
-"""For properties of sequences of snapshots: some seconds for eight of them; set MDE_TEST_EXAMPLES for a long look."""
+"""For properties of sequences of snapshots: some seconds for six of them; set MDE_TEST_EXAMPLES for a long look."""
 
 TENANT = "8f4b1c9e-0d7a-4f7e-9a53-2f0c3a1b5d6e"
 EASY = Rules(max_removed_share=1.0, missing_device_snapshots=1)

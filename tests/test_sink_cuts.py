@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,6 +17,7 @@ from tests.publishing import BATCH, checkpoint_of, decode_checkpoint, make_sink,
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from connector.model import Message
     from tests.broker import LocalBroker
     from tests.cutting import When
 
@@ -190,3 +192,38 @@ def test_a_process_killed_while_it_commits_left_all_or_nothing(
     changes, checkpoints = _published(consume, prefix)
     assert changes == list(range(1, last + 6))
     assert checkpoints == [*range(BATCH, last + 1, BATCH), last + 5]
+
+
+def test_at_least_once_never_publishes_past_a_message_that_it_gave_up(
+    local_broker: LocalBroker, consume: Callable[..., list[Any]], prefix: str
+) -> None:
+    """A batch that outlives its deadline without a broker is given up as a whole: order is kept for each device."""
+    deadline_seconds = 3.0
+    proxies = [CuttingProxy(local_broker.cut_port, local_broker.behind_port)]
+
+    def slow_batch() -> Iterator[Message]:
+        """As from a process that hung: its first messages are too old when its last ones are made."""
+        whole = list(numbers(prefix, 1, BATCH))
+        yield whole[0]
+        proxies[0].close()
+        yield from whole[1 : BATCH // 2]
+        time.sleep(deadline_seconds + 1.5)
+        proxies.append(CuttingProxy(local_broker.cut_port, local_broker.behind_port))
+        yield from whole[BATCH // 2 :]
+        time.sleep(1.5)
+
+    address, client = f"127.0.0.1:{local_broker.cut_port}", {"reconnect.backoff.max.ms": 100}
+    sink = make_sink(address, prefix, delivery="at_least_once", deadline_seconds=deadline_seconds, client=client)
+    sink.recover()
+    with pytest.raises(SinkUnavailable):
+        sink.publish(slow_batch(), checkpoint_of(prefix, BATCH))
+    sink.recover()
+    sink.publish(numbers(prefix, 1, BATCH), checkpoint_of(prefix, BATCH))
+    sink.close()
+    proxies[-1].close()
+    seen: dict[bytes, list[int]] = {}
+    for message in consume(f"{prefix}.changes"):
+        seen.setdefault(message.key, []).append(int(message.value))
+    assert sorted(set().union(*seen.values())) == list(range(1, BATCH + 1))
+    first_seen = {key: list(dict.fromkeys(values)) for key, values in seen.items()}
+    assert first_seen == {key: sorted(values) for key, values in first_seen.items()}

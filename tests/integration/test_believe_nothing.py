@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.broker
 
-SEQUENCES = int(os.environ.get("MDE_TEST_SEQUENCES", "12"))
+SEQUENCES = int(os.environ.get("MDE_TEST_SEQUENCES", "8"))
 FIRST_SEQUENCE = int(os.environ.get("MDE_TEST_FIRST_SEQUENCE", "0"))
 STEPS = 8
 DEVICES = 6
@@ -169,7 +169,7 @@ ENOUGH = {
     "held polls": SEQUENCES,
     "hold MASS_REMOVAL": SEQUENCES // 2,
     "hold SCOPE_LOST": SEQUENCES // 4,
-    "hold REJECTED_LINES": SEQUENCES // 12,
+    "hold REJECTED_LINES": SEQUENCES // 8,
     "approvals": SEQUENCES // 6,
     "discards": SEQUENCES // 4,
     "removed": SEQUENCES,
