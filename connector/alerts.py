@@ -31,6 +31,7 @@ from connector.database import literal
 from connector.fields import BY_NAME, END_OF_SUPPORT_STATUSES, UPCOMING_STATUSES
 from connector.identity import event_id_expression, event_namespace
 from connector.model import AlertType, ChangeType, Reason
+from connector.moments import moment_of
 from connector.scan import COLUMNS, KEY_COLUMNS, SOFTWARE_COLUMNS
 from connector.telemetry import logger
 
@@ -112,7 +113,7 @@ def stage(database: Database, row: StagedSnapshot, rules: AlertRules, tenant_id:
         note_day(database, row.inventory, days.today)
     if not database.number("SELECT count(*) FROM raised"):
         return 0
-    return _write(database, row, rules, tenant_id)
+    return _write(database, row, rules, tenant_id, days.today)
 
 
 def is_due(database: Database, inventory: Inventory, rules: AlertRules, at: datetime) -> bool:
@@ -154,7 +155,7 @@ def _forget_day(database: Database, inventory: Inventory) -> None:
 
 
 def _days(database: Database, row: StagedSnapshot, rules: AlertRules) -> Days:
-    today = datetime.fromtimestamp(row.staged_at / 1000, UTC).date()
+    today = moment_of(row.staged_at).date()
     looked = None if row.baseline else notes.remembered(database, _day_note(row.inventory))
     return Days(today, date.fromisoformat(looked) if looked else today, tuple(sorted(set(rules.date_thresholds_days))))
 
@@ -222,14 +223,13 @@ def _judge_dates(database: Database, row: StagedSnapshot, days: Days) -> None:
 _LEAVING: Final = "SELECT previous_row FROM staged UNION ALL SELECT previous_row FROM quiet"
 
 
-def _write(database: Database, row: StagedSnapshot, rules: AlertRules, tenant_id: str) -> int:
+def _write(database: Database, row: StagedSnapshot, rules: AlertRules, tenant_id: str, today: date) -> int:
     """Number what is in `raised`, those of changes first, and freeze it. Returns how many there are."""
     parts = ("$tenant", "alert_type", "$inventory", *KEY_COLUMNS.split(", "), _DATE, "threshold_days::VARCHAR")
     alert_id = (
         f"CASE WHEN threshold_days IS NULL THEN {event_id_expression(parts[0], '$snapshot', *parts[1:-2])}"
         f" ELSE {event_id_expression(*parts)} END"
     )
-    today = datetime.fromtimestamp(row.staged_at / 1000, UTC).date()
     values = {"tenant": tenant_id, "snapshot": row.snapshot_id, "inventory": row.inventory.value}
     database.rows(
         f"CREATE OR REPLACE TEMP TABLE identified AS SELECT *, {alert_id} AS alert_id,"

@@ -18,11 +18,10 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from connector import __version__
 from connector.errors import Stopped
-from connector.fields import FIELDS
-from connector.mirror import RECORDS, STALE, WHOLE, Place, record_key
-from connector.model import ChangeType, Checkpoint
+from connector.mirror import RECORDS, STALE, WHOLE, Place, steps_of
+from connector.moments import milliseconds_of
+from connector.reconcile import standing_checkpoint
 from connector.telemetry import logger
 
 if TYPE_CHECKING:
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
 
     from connector.codec import Codec
     from connector.mirror import Mirror, RecordKey, TopicKey
-    from connector.model import Message
+    from connector.model import Checkpoint, Message
     from connector.reader import Incoming, Reader
     from connector.sink import Sink
     from connector.state import State
@@ -45,7 +44,6 @@ BACKFILL_SECONDS_MAX: Final = 900.0
 
 KEYS_AT_ONCE: Final = 5_000
 KEY_PARTS: Final = 5
-_RECORD_NAMES: Final = tuple(field.name for field in FIELDS)
 
 
 class Backfill:
@@ -151,27 +149,19 @@ class Backfill:
         position, sealed = state.position(), state.sealed_snapshot()
         if not position.drained or sealed is None:
             return None
-        return Checkpoint(
+        return standing_checkpoint(
+            position,
+            sealed,
             transactional_id=self._sink.transactional_id,
-            entra_tenant_id=self._tenant_id,
-            epoch=position.epoch,
-            sequence=position.published_sequence,
-            alert_sequence=position.published_alert,
-            sealed=sealed.snapshot_no,
-            snapshot_id=sealed.snapshot_id,
-            written_at=round(self._clock().timestamp() * 1000),
-            connector_version=__version__,
+            tenant_id=self._tenant_id,
+            written_at=milliseconds_of(self._clock()),
         )
 
 
 def encode_change_records(codec: Codec, change: Mapping[str, Any]) -> Iterator[Message]:
     """What a change means for the inventory topic: a record, or the tombstone of one that is gone, or both."""
-    key = record_key(change["inventory"], change)
-    before = change["before"]
-    if before is not None and (earlier := record_key(change["inventory"], before)) != key:
-        yield codec.encode_record(earlier, None)
-    gone = change["changeType"] == ChangeType.REMOVED
-    yield codec.encode_record(key, None if gone else {name: change[name] for name in _RECORD_NAMES})
+    for key, record in steps_of(change):
+        yield codec.encode_record(key, record)
 
 
 def key_of(incoming: Incoming) -> RecordKey | None:

@@ -7,7 +7,6 @@ finding, and the others are asked all the same. Must not print.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,12 +15,14 @@ from connector.auth import claims_of, explain_denial
 from connector.errors import ConnectorError, EncodingError, SinkError, SourceDenied
 from connector.kafka import Deadline
 from connector.model import Inventory, Topic
+from connector.moments import moment_of
 from connector.reconcile import Standing
 from connector.registry import value_subject
 from connector.sink import last_checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from datetime import datetime
 
     from connector.assembly import Assembly
     from connector.mirror import Mirror
@@ -136,7 +137,7 @@ def status(assembly: Assembly, state: State, *, at: datetime) -> dict[str, Any]:
                 "rejected": snapshot.rejected,
                 "method": snapshot.method,
                 "generated_at": snapshot.observed_at.isoformat(),
-                "staged_at": datetime.fromtimestamp(snapshot.staged_at / 1000, UTC).isoformat(),
+                "staged_at": moment_of(snapshot.staged_at).isoformat(),
                 "sealed": snapshot.snapshot_no <= position.published_snapshot,
             }
             for snapshot in state.recent_snapshots(SNAPSHOTS_SHOWN)
@@ -190,7 +191,7 @@ def held(state: State) -> list[dict[str, Any]]:
             "devices": hold.devices,
             "share": round(hold.share, 4),
             "since_snapshot_id": hold.since_snapshot_id,
-            "since": datetime.fromtimestamp(hold.since / 1000, UTC).isoformat(),
+            "since": moment_of(hold.since).isoformat(),
         }
         for hold in state.holds()
     ]

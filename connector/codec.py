@@ -24,9 +24,10 @@ from fastavro import parse_schema, schemaless_reader, schemaless_writer
 
 from connector import schemas
 from connector.errors import ConfigError, EncodingError
-from connector.fitting import EPOCH, MILLISECOND, TEXT_BYTES_STEPS, Shape, key_part, problems, shortened, shown, unfit
+from connector.fitting import TEXT_BYTES_STEPS, Shape, key_part, problems, shortened, shown, unfit
 from connector.identity import event_id
 from connector.model import Checkpoint, Message, SnapshotStatus, Topic
+from connector.moments import milliseconds_of, moment_of
 from connector.registry import value_subject
 from connector.telemetry import logger
 
@@ -194,7 +195,7 @@ class Codec:
         found = self._decoded(value, self._checkpoints.schema)
         for name in ("writtenAt", "replayBegunAt"):
             if found[name] is not None:
-                found[name] = (found[name] - EPOCH) // MILLISECOND
+                found[name] = milliseconds_of(found[name])
         return Checkpoint(**{own: found[name] for name, own in CHECKPOINT_FIELDS.items()})
 
     def _decoded(self, value: bytes, reader_schema: Schema | None) -> dict[str, Any]:
@@ -331,5 +332,5 @@ def _event_type(kind: str) -> bytes:
 
 @lru_cache(maxsize=256)
 def _rfc3339(milliseconds: int) -> bytes:
-    moment = EPOCH + milliseconds * MILLISECOND
+    moment = moment_of(milliseconds)
     return moment.replace(tzinfo=None).isoformat(timespec="milliseconds").encode() + b"Z"

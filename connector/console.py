@@ -15,12 +15,13 @@ from rich.progress import BarColumn, DownloadColumn, Progress, SpinnerColumn, Ta
 from rich.table import Table
 from rich.text import Text
 
+from connector.moments import moment_of
 from connector.redaction import escape
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from connector.pipeline import PollResult
+    from connector.results import PollResult
 
 CHANGE_STYLES: Final = {"ADDED": "green", "REMOVED": "red", "CHANGED": "yellow", "BASELINE": "dim"}
 ALERT_STYLES: Final = {"high": "bold red", "medium": "yellow", "low": "dim"}
@@ -153,14 +154,14 @@ def print_change(change: Mapping[str, Any]) -> None:
 def alert_line(alert: Mapping[str, Any]) -> Text:
     """One alert on one line: device, product, version, type, severity, end of support, how widespread."""
     severity = str(alert["severity"])
-    product = "/".join(escape(str(alert.get(name) or "?")) for name in ("softwareVendor", "softwareName"))
+    product, version = _software(alert)
     line = Text.assemble(
         ("! ", ALERT_STYLES.get(severity, "")),
         device(alert),
         "  ",
         product,
         " ",
-        (escape(str(alert.get("softwareVersion") or "")), "bold"),
+        (version, "bold"),
         "  ",
         (f"{str(alert['alertType']).replace('_', ' ')} {severity}", ALERT_STYLES.get(severity, "")),
     )
@@ -257,7 +258,7 @@ def age(seconds: float) -> str:
 
 def moment(milliseconds: int | None) -> str:
     """A time for people, UTC: `2026-11-23 08:00`."""
-    return "-" if milliseconds is None else f"{datetime.fromtimestamp(milliseconds / 1000, UTC):%Y-%m-%d %H:%M}"
+    return "-" if milliseconds is None else f"{moment_of(milliseconds):%Y-%m-%d %H:%M}"
 
 
 class FetchProgress:

@@ -27,6 +27,11 @@ def literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
+def unnested(kinds: Sequence[str]) -> str:
+    """A SELECT list of rows that are bound column by column: each parameter a list, of these types in their order."""
+    return ", ".join(f"unnest(${number}::{kind}[])" for number, kind in enumerate(kinds, start=1))
+
+
 def identifier(name: str) -> str:
     """A quoted SQL identifier."""
     return '"' + name.replace('"', '""') + '"'

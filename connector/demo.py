@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Iterator
 
-    from connector.pipeline import PollResult
+    from connector.results import PollResult
     from connector.simulator import Simulator
 
 START: Final = datetime(2026, 1, 5, 6, 0, tzinfo=UTC)

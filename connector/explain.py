@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from connector.errors import ConfigError, StateError
 from connector.fields import FIELDS
 from connector.model import ChangeType, Reason
+from connector.moments import moment_of
 from connector.selection import Selection
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ ID_CHARACTERS_MIN: Final = 8
 IDS_SHOWN: Final = 5
 TIMES: Final = ("observedAt", "emittedAt", "productFirstSeenAt", "versionFirstSeenAt")
 _ID: Final = re.compile(r"[0-9a-f-]{8,36}")
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 RULES: Final[dict[Reason, str]] = {
     Reason.FIRST_SNAPSHOT: "the first snapshot of this epoch has the record, and diff.baseline is emit",
@@ -133,7 +132,7 @@ def _epochs(found: Sequence[tuple[StagedSnapshot, dict[str, Any]]]) -> list[int]
 def with_times(event: Mapping[str, Any]) -> dict[str, Any]:
     """A `SoftwareChange` or `EndOfSupportAlert` mapping with datetimes in place of milliseconds."""
     times = [name for name in TIMES if event.get(name) is not None]
-    return {**event, **{name: _moment(event[name]) for name in times}}
+    return {**event, **{name: moment_of(event[name]) for name in times}}
 
 
 def _side_by_side(event: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -163,7 +162,7 @@ def _told(snapshot: StagedSnapshot) -> dict[str, Any]:
     return (
         {"inventory": snapshot.inventory.value}
         | {name: getattr(snapshot, name) for name in names}
-        | {name: _moment(getattr(snapshot, name)) for name in times}
+        | {name: moment_of(getattr(snapshot, name)) for name in times}
         | {"generation_known": snapshot.generation_known}
     )
 
@@ -200,7 +199,7 @@ def _kafka(state: State, snapshot: StagedSnapshot, change: Mapping[str, Any] | N
         status, at = ("unsealed", position.published_at) if confirmed else ("pending", None)
     return {
         "status": status,
-        "confirmed_at": None if at is None else _moment(at),
+        "confirmed_at": None if at is None else moment_of(at),
         "published_sequence": position.published_sequence if snapshot.epoch == position.epoch else None,
     }
 
@@ -213,7 +212,3 @@ def _unknown(state: State, beginning: str, setting: Setting) -> StateError:
         hint=f"{since}what is older than {setting.retention_days} days (state.journal_retention_days) has left it."
         " Is this the state file of the event's tenant?",
     )
-
-
-def _moment(milliseconds: int) -> datetime:
-    return _EPOCH + timedelta(milliseconds=milliseconds)

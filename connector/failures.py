@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 from connector import __version__
 from connector.errors import OUTAGES, SnapshotError, SourceError, StateError, StateFull
 from connector.model import Inventory, SnapshotStatus, snapshot_id_of
+from connector.moments import milliseconds_of
 from connector.telemetry import logger, without_secrets
 
 if TYPE_CHECKING:
@@ -232,8 +233,8 @@ def _wait(note: _Note, state: State, inventory: Inventory, report: Mapping[str, 
         "previousSnapshotId": latest.snapshot_id if latest else None,
         "inventory": inventory.value,
         "epoch": state.position().epoch,
-        "startedAt": _millis(times[0]),
-        "finishedAt": _millis(times[1]),
+        "startedAt": milliseconds_of(times[0]),
+        "finishedAt": milliseconds_of(times[1]),
         "connectorVersion": __version__,
     }
     note.waiting.append({**report, **common})
@@ -244,19 +245,10 @@ def _wait(note: _Note, state: State, inventory: Inventory, report: Mapping[str, 
 def _whole(kept: Mapping[str, Any], tenant_id: str) -> dict[str, Any]:
     """A `SnapshotReport`: what was kept, and nothing counted."""
     counts = (
-        "records",
-        "devices",
-        "baseline",
-        "added",
-        "removed",
-        "changed",
-        "alerts",
-        "held",
-        "duplicates",
-        "rejected",
-    )
+        "records", "devices", "baseline", "added", "removed", "changed", "alerts", "held", "duplicates", "rejected",
+    )  # fmt: skip
     unknown = ("stored", "firstSequence", "lastSequence", "generatedAt", "method")
-    return {"entraTenantId": tenant_id, **dict.fromkeys((*counts, "rejected"), 0), **dict.fromkeys(unknown), **kept}
+    return {"entraTenantId": tenant_id, **dict.fromkeys(counts, 0), **dict.fromkeys(unknown), **kept}
 
 
 def _reason(text: str) -> str:
@@ -271,7 +263,3 @@ def _recall(state: State, inventory: Inventory) -> _Note:
 
 def _remember(state: State, inventory: Inventory, note: _Note) -> None:
     state.remember(f"reports {inventory}", json.dumps(asdict(note)))
-
-
-def _millis(moment: datetime) -> int:
-    return round(moment.timestamp() * 1000)

@@ -7,20 +7,20 @@ encoded: schemas are plain JSON here, and no library is imported.
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
+
+from connector.moments import milliseconds_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
 Schema = dict[str, Any]
 
-EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-MILLISECOND: Final = timedelta(milliseconds=1)
 
 TIME_RANGE: Final = tuple(
-    (moment - EPOCH) // MILLISECOND for moment in (datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC))
+    milliseconds_of(moment) for moment in (datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC))
 )
 """Milliseconds from the year 1 to the last day of 9999: what every consumer's calendar can show."""
 INT_RANGE: Final = (-(2**31), 2**31 - 1)

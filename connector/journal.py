@@ -7,15 +7,16 @@ that is `staging`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from connector import notes
 from connector.fields import FIELDS
 from connector.model import Inventory, SnapshotStatus
+from connector.moments import milliseconds_of, moment_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from datetime import datetime
 
     from connector.database import Database
     from connector.model import Checkpoint
@@ -129,7 +130,7 @@ class StagedSnapshot:
     @property
     def observed_at(self) -> datetime:
         """`generated_at` as a moment in UTC."""
-        return datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=self.generated_at)
+        return moment_of(self.generated_at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,17 +235,7 @@ def as_changes(
     rows: Iterable[tuple[Any, ...]], snapshot: StagedSnapshot, tenant_id: str | None
 ) -> Iterable[dict[str, Any]]:
     """Rows of `CHANGES` as `SoftwareChange` mappings."""
-    constants = {
-        "entraTenantId": tenant_id,
-        "inventory": snapshot.inventory.value,
-        "snapshotId": snapshot.snapshot_id,
-        "previousSnapshotId": snapshot.previous_snapshot_id,
-        "observedAt": snapshot.generated_at,
-        "emittedAt": snapshot.staged_at,
-        "epoch": snapshot.epoch,
-        "replayed": False,
-        "connectorVersion": snapshot.connector_version,
-    }
+    constants = _constants(snapshot, tenant_id) | {"previousSnapshotId": snapshot.previous_snapshot_id}
     return (dict(zip(CHANGE_COLUMNS, row, strict=True)) | constants for row in rows)
 
 
@@ -252,7 +243,13 @@ def as_alerts(
     rows: Iterable[tuple[Any, ...]], snapshot: StagedSnapshot, tenant_id: str | None
 ) -> Iterable[dict[str, Any]]:
     """Rows of `ALERTS` as `EndOfSupportAlert` mappings."""
-    constants = {
+    constants = _constants(snapshot, tenant_id)
+    return (dict(zip(ALERT_COLUMNS, row, strict=True)) | constants for row in rows)
+
+
+def _constants(snapshot: StagedSnapshot, tenant_id: str | None) -> dict[str, Any]:
+    """What all changes and alerts of a snapshot have in common."""
+    return {
         "entraTenantId": tenant_id,
         "inventory": snapshot.inventory.value,
         "snapshotId": snapshot.snapshot_id,
@@ -262,7 +259,6 @@ def as_alerts(
         "replayed": False,
         "connectorVersion": snapshot.connector_version,
     }
-    return (dict(zip(ALERT_COLUMNS, row, strict=True)) | constants for row in rows)
 
 
 def alert_upto(database: Database, snapshot: StagedSnapshot, sequence: int) -> int:
@@ -315,7 +311,7 @@ def retire(database: Database, *, older_than: datetime, changes_max: int = RETIR
     Returns how many were deleted; `changes_max` means that there may be more. Their alerts go once all the changes are
     gone. What is pending stays, whatever its age, and so does the newest snapshot of each inventory.
     """
-    parameters = [_millis(older_than)]
+    parameters = [milliseconds_of(older_than)]
     deleted = database.number(
         f"DELETE FROM changes WHERE rowid IN (SELECT rowid FROM changes WHERE snapshot_no IN {_RETIRED}"
         " ORDER BY snapshot_no, sequence LIMIT $2)",
@@ -334,7 +330,7 @@ def retire(database: Database, *, older_than: datetime, changes_max: int = RETIR
 
 def is_anything_retired(database: Database, *, older_than: datetime) -> bool:
     """Whether there is a snapshot that `retire` would delete changes of, or itself."""
-    return database.number(f"SELECT count(*) FROM {_RETIRED}", [_millis(older_than)]) > 0
+    return database.number(f"SELECT count(*) FROM {_RETIRED}", [milliseconds_of(older_than)]) > 0
 
 
 _SEALED: Final = "sealed "
@@ -346,7 +342,3 @@ _RETIRED: Final = (
     " AND snapshot_no NOT IN (SELECT max(snapshot_no) FROM snapshots GROUP BY inventory)"
     " AND snapshot_no NOT IN (SELECT DISTINCT since_snapshot FROM held))"
 )
-
-
-def _millis(moment: datetime) -> int:
-    return round(moment.timestamp() * 1000)

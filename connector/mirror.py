@@ -21,9 +21,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from connector import notes
 from connector.audit import stored_records
+from connector.database import unnested
 from connector.fields import FIELDS, KEY_FIELDS
 from connector.fitting import KEY_PART_BYTES_MAX, key_part
-from connector.model import Inventory
+from connector.model import ChangeType, Inventory
 from connector.scan import KEY_COLUMNS
 
 if TYPE_CHECKING:
@@ -125,8 +126,7 @@ class Mirror:
         """Note some keys of the topic; each as often as it is there."""
         columns = [list(column) for column in zip(*((*key, *rest) for key, *rest in keys), strict=True)]
         types = ("VARCHAR",) * 5 + ("INTEGER", "BIGINT", "BOOLEAN")
-        values = ", ".join(f"unnest(${number}::{kind}[])" for number, kind in enumerate(types, start=1))
-        self._database.rows(f"INSERT INTO topic_keys SELECT {values}", columns)
+        self._database.rows(f"INSERT INTO topic_keys SELECT {unnested(types)}", columns)
 
     def stale_keys(self, block_keys: int) -> Iterator[list[RecordKey]]:
         """The keys that have a value on the topic and no record in the inventory, so many at a time."""
@@ -173,6 +173,15 @@ def record_key(inventory: str, record: Mapping[str, Any]) -> RecordKey:
     """The key of a record: anything with the names of `SoftwareRecord`."""
     device, vendor, name, version = (record[field.name] for field in KEY_FIELDS)
     return str(inventory), device, vendor or "", name or "", version or ""
+
+
+def steps_of(change: Mapping[str, Any]) -> Iterator[tuple[RecordKey, dict[str, Any] | None]]:
+    """What a change means key by key: its record, None where that is gone; before it an earlier key that it left."""
+    key, before = record_key(change["inventory"], change), change["before"]
+    if before is not None and (earlier := record_key(change["inventory"], before)) != key:
+        yield earlier, None
+    gone = change["changeType"] == ChangeType.REMOVED
+    yield key, None if gone else {name: change[name] for name in _NAMES}
 
 
 def fall_behind(database: Database, inventory: Inventory) -> None:

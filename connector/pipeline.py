@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from connector.errors import OUTAGES, SnapshotError, SourceError, SourceMalformed
 from connector.failures import FAILURES
-from connector.results import EXIT_CODES, OUTCOMES, Outcome, PollResult, result, unchanged
+from connector.results import Outcome, PollResult, result, unchanged
 from connector.telemetry import logger
 from connector.timing import Stopwatch
 
@@ -40,8 +40,6 @@ if TYPE_CHECKING:
     from connector.state import StagedSnapshot, StagingRules, State
 
 log = logger(__name__)
-
-__all__ = ["EXIT_CODES", "OUTCOMES", "Outcome", "Pipeline", "PollResult"]
 
 ISOLATED: Final = (SourceError, SnapshotError, *OUTAGES)
 """What stops the poll of one inventory, and not that of the other."""

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from connector.metrics import TenantMetrics
-    from connector.pipeline import PollResult
+    from connector.results import PollResult
     from connector.watch import Watch
 
 log = logger(__name__)

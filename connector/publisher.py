@@ -11,10 +11,12 @@ from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from connector import __version__, failures
+from connector import failures
 from connector.backfill import encode_change_records
 from connector.errors import SinkUnavailable, Stopped
 from connector.model import Checkpoint, SnapshotStatus
+from connector.moments import milliseconds_of
+from connector.reconcile import standing_checkpoint
 
 if TYPE_CHECKING:
     import threading
@@ -124,18 +126,14 @@ class Publisher:
         position, newest = state.position(), state.recent_snapshots(1)
         if not reports or not position.drained:
             return
-        checkpoint = Checkpoint(
+        standing = standing_checkpoint(
+            position,
+            newest[0] if newest else None,
             transactional_id=self._sink.transactional_id,
-            entra_tenant_id=self._tenant_id,
-            epoch=position.epoch,
-            sequence=position.published_sequence,
-            alert_sequence=position.published_alert,
-            sealed=position.published_snapshot,
-            snapshot_id=newest[0].snapshot_id if newest else None,
+            tenant_id=self._tenant_id,
             written_at=max(self._now(), (position.published_at or 0) + 1),
-            connector_version=__version__,
-            inventory_whole=self._is_whole(state),
         )
+        checkpoint = replace(standing, inventory_whole=self._is_whole(state))
         failures.begin_attempt(state, checkpoint)
         self._sink.publish((self._codec.encode_report(report) for report in reports), checkpoint)
         state.confirm(checkpoint)
@@ -206,7 +204,7 @@ class Publisher:
         return self._inventory_topic and state.mirror().whole
 
     def _now(self) -> int:
-        return round(self._clock().timestamp() * 1000)
+        return milliseconds_of(self._clock())
 
     def _report(self, snapshot: StagedSnapshot, status: SnapshotStatus) -> dict[str, Any]:
         """A `SnapshotReport`; the counts of STARTED are those that the seal will have."""

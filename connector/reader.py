@@ -7,13 +7,13 @@ seen. Joins no consumer group and commits no offsets, so reading leaves no trace
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from connector.errors import SinkUnavailable, Stopped
 from connector.kafka import CALL_SECONDS, REJECTED_HINTS, Deadline, Reports, error_of, made, settings, translated
+from connector.moments import moment_of
 from connector.telemetry import logger
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class Incoming:
     @property
     def place(self) -> dict[str, Any]:
         """Where it lies, for people: topic, partition, offset, publishing time in ISO 8601, key as text."""
-        published_at = datetime.fromtimestamp(self.timestamp / 1000, UTC).isoformat(timespec="milliseconds")
+        published_at = moment_of(self.timestamp).isoformat(timespec="milliseconds")
         return {
             "topic": self.topic,
             "partition": self.partition,

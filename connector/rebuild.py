@@ -23,11 +23,11 @@ from typing import TYPE_CHECKING, Any, Final
 from connector import __version__, schemas
 from connector.backfill import key_of
 from connector.errors import StateError
-from connector.fields import FIELDS, KEY_FIELDS
-from connector.fitting import EPOCH, MILLISECOND
+from connector.fields import KEY_FIELDS
 from connector.journal import StagedSnapshot
-from connector.mirror import record_key
+from connector.mirror import steps_of
 from connector.model import AlertType, ChangeType, Inventory, SnapshotStatus, Topic
+from connector.moments import milliseconds_of, moment_of
 from connector.restoration import Event, check_absent, drafted
 
 if TYPE_CHECKING:
@@ -54,7 +54,6 @@ NOTICE: Final = (
 )
 
 _KEYS: Final = frozenset(each.name for each in KEY_FIELDS)
-_NAMES: Final = tuple(each.name for each in FIELDS)
 _TYPES: Final = {"baseline": ChangeType.BASELINE, "added": ChangeType.ADDED, "removed": ChangeType.REMOVED,
                  "changed": ChangeType.CHANGED}  # fmt: skip
 
@@ -204,7 +203,7 @@ class Rebuild:
         ) - sum(seal["alerts"] for seal in reports.seals if seal["snapshotId"] == begun["snapshotId"])
         previous = reports.last_of(Inventory(begun["inventory"]))
         stored = None if previous is None else previous["stored"]
-        now = round(self._clock().timestamp() * 1000)
+        now = milliseconds_of(self._clock())
         report = _whole_report(begun) | counts | {
             "status": SnapshotStatus.COMPLETE.value,
             "alerts": alerts,
@@ -262,17 +261,13 @@ class Rebuild:
             sequence, inventory = change["sequence"], change["inventory"]
             if sequence > checkpoint.sequence:
                 continue
-            key, before = record_key(inventory, change), change["before"]
             cut = not _KEYS.isdisjoint(change["shortenedFields"])
-            if before is not None and (earlier := record_key(inventory, before)) != key:
-                yield Event(json.dumps(earlier), 0, sequence, inventory, cut, None)
-            gone = change["changeType"] == ChangeType.REMOVED
-            record = None if gone else {name: change[name] for name in _NAMES}
-            yield Event(json.dumps(key), 0, sequence, inventory, cut, record)
+            for key, record in steps_of(change):
+                yield Event(json.dumps(key), 0, sequence, inventory, cut, record)
 
     def _crossings(self, since: int) -> dict[str, str]:
         """Ids and dates of the alerts that were raised for a date that came near, and is not long past."""
-        day = f"{EPOCH + since * MILLISECOND:%Y-%m-%d}"
+        day = f"{moment_of(since):%Y-%m-%d}"
         return {
             alert["alertId"]: alert["endOfSupportDate"]
             for _, alert in self._values(Topic.ALERTS, None)
@@ -385,4 +380,4 @@ def _whole_report(report: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _milliseconds(value: Any) -> Any:  # noqa: ANN401 - what a field has, times only are changed
-    return (value - EPOCH) // MILLISECOND if hasattr(value, "tzinfo") else value
+    return milliseconds_of(value) if hasattr(value, "tzinfo") else value

@@ -1,6 +1,7 @@
 """What Kafka's checkpoint and the state file say to each other: a total function, row by row the README's table.
 
-Owns the decision only; `state` reads what it needs and acts on it. Must not touch the file.
+Owns the decision, and the checkpoint as it stands; `state` reads what the decision needs and acts on it. Must not touch
+the file.
 """
 
 from __future__ import annotations
@@ -8,13 +9,14 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from connector import __version__
 from connector.errors import CheckpointLost, StateBehindCheckpoint, StateError
+from connector.model import Checkpoint
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from connector.journal import Position, StagedSnapshot
-    from connector.model import Checkpoint
 
 
 class Standing(StrEnum):
@@ -101,6 +103,31 @@ def stop_unless_fine(standing: Standing, position: Position, checkpoint: Checkpo
             hint="Restore the file that was, give every tenant a transactional_id of its own, or begin a new epoch"
             " with `mde-inventory state rebaseline`.",
         )
+
+
+def standing_checkpoint(
+    position: Position, newest: StagedSnapshot | None, *, transactional_id: str, tenant_id: str, written_at: int
+) -> Checkpoint:
+    """Kafka's checkpoint as it is while nothing is pending, written anew: for what is published beside the changes.
+
+    Args:
+        position: of the state file, drained.
+        newest: the snapshot that the last batch belonged to.
+        transactional_id: whose checkpoint it is.
+        tenant_id: the same.
+        written_at: milliseconds since 1970.
+    """
+    return Checkpoint(
+        transactional_id=transactional_id,
+        entra_tenant_id=tenant_id,
+        epoch=position.epoch,
+        sequence=position.published_sequence,
+        alert_sequence=position.published_alert,
+        sealed=position.published_snapshot,
+        snapshot_id=newest.snapshot_id if newest else None,
+        written_at=written_at,
+        connector_version=__version__,
+    )
 
 
 def _without_checkpoint(position: Position, checkpoint: Checkpoint | None) -> Standing:

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
@@ -25,10 +24,12 @@ from connector import __version__
 from connector.errors import SinkUnavailable
 from connector.history import Place
 from connector.model import Checkpoint
+from connector.moments import milliseconds_of, moment_of
 
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Iterator, Mapping, Sequence
+    from datetime import datetime
 
     from connector.codec import Codec
     from connector.history import Scope, Tally
@@ -39,8 +40,6 @@ if TYPE_CHECKING:
 
 ATTEMPTS_MAX: Final = 3
 """How often a replay recovers in a row without coming any further."""
-
-_BEGINNING: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(slots=True)
@@ -194,12 +193,12 @@ class Replay:
         """Steps 1 and 2: on with what a checkpoint says, or a new beginning."""
         if checkpoint is None or checkpoint.replay_begun_at is None or checkpoint.replay_finished:
             # To the millisecond, as the checkpoint has it: what is relative must mean the same to whoever goes on.
-            begun_at = _milliseconds(self._clock())
-            selection = self._filters.at(_moment(begun_at))
+            begun_at = milliseconds_of(self._clock())
+            selection = self._filters.at(moment_of(begun_at))
             sealed = self._past.scope(selection).published_snapshot
             scope = self._past.scope(replace(selection, upto_snapshot=sealed))
             return _Course(scope, begun_at, sealed, after=None, resumed=False)
-        selection = self._filters.at(_moment(checkpoint.replay_begun_at))
+        selection = self._filters.at(moment_of(checkpoint.replay_begun_at))
         scope = self._past.scope(replace(selection, upto_snapshot=checkpoint.sealed))
         place = Place(checkpoint.epoch, checkpoint.sequence)
         return _Course(scope, checkpoint.replay_begun_at, checkpoint.sealed, after=place, resumed=True)
@@ -244,7 +243,7 @@ class Replay:
             sequence=place.sequence,
             sealed=course.upto_snapshot,
             snapshot_id=None,
-            written_at=_milliseconds(self._clock()),
+            written_at=milliseconds_of(self._clock()),
             connector_version=__version__,
             replay_begun_at=course.begun_at,
         )
@@ -255,7 +254,7 @@ class Replay:
             topic=self._topic,
             dry_run=dry_run,
             resumed=course.resumed,
-            begun_at=_moment(course.begun_at),
+            begun_at=moment_of(course.begun_at),
             journal_from=beginning.snapshot_id if beginning else None,
             cut=course.scope.cut,
         )
@@ -281,7 +280,7 @@ def _told(change: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "event_id": change["eventId"],
         "snapshot_id": change["snapshotId"],
-        "observed_at": _moment(change["observedAt"]),
+        "observed_at": moment_of(change["observedAt"]),
         "epoch": change["epoch"],
         "sequence": change["sequence"],
     }
@@ -293,11 +292,3 @@ def _counts(tallies: Sequence[Tally]) -> tuple[int, dict[str, int]]:
     for each in tallies:
         types[each.change_type] += each.changes
     return types.total(), dict(types)
-
-
-def _moment(milliseconds: int) -> datetime:
-    return _BEGINNING + timedelta(milliseconds=milliseconds)
-
-
-def _milliseconds(moment: datetime) -> int:
-    return (moment - _BEGINNING) // timedelta(milliseconds=1)

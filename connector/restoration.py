@@ -8,17 +8,18 @@ from __future__ import annotations
 
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from connector import alerts, audit, diff, engine, notes, sightings, staging, statefile
 from connector.comparison import number_keys
+from connector.database import unnested
 from connector.engine import Engine
 from connector.errors import StateCorrupt, StateError
 from connector.fields import FIELDS, KEY_FIELDS
 from connector.journal import SNAPSHOT_COLUMNS
 from connector.migrations import migrate
 from connector.mirror import WHOLE, Mirror, Place
+from connector.moments import moment_of
 from connector.scan import ATTRIBUTE_COLUMNS, COLUMN_TYPES, KEY_COLUMNS, SOFTWARE_COLUMNS, stored_digest
 
 if TYPE_CHECKING:
@@ -110,8 +111,7 @@ class Restoration:
         ]
         types = ("BIGINT", "VARCHAR", "INTEGER", "BIGINT", "VARCHAR", "BOOLEAN", "BOOLEAN")
         kinds = [*types, *(COLUMN_TYPES[field.kind] for field in FIELDS)]
-        values = ", ".join(f"unnest(${number}::{kind}[])" for number, kind in enumerate(kinds, start=1))
-        self._engine.rows(f"INSERT INTO events SELECT {values}", columns)
+        self._engine.rows(f"INSERT INTO events SELECT {unnested(kinds)}", columns)
         self._added += len(events)
 
     def sequences(self) -> tuple[int, int, int]:
@@ -174,7 +174,7 @@ class Restoration:
                 staging.note_tracked(database, row.inventory, tracked)
                 sightings.note(database, replace(row, baseline=True))
                 audit.count(database, row.inventory, engine.NAME)
-                day = datetime.fromtimestamp(looked[row.inventory] / 1000, UTC).date()
+                day = moment_of(looked[row.inventory]).date()
                 alerts.note_day(database, row.inventory, day)
             database.rows(
                 "INSERT INTO crossings SELECT unnest($1::VARCHAR[]), unnest($2::VARCHAR[])",

@@ -21,6 +21,7 @@ from connector.guard import Verdict
 from connector.identity import event_id_expression, event_namespace
 from connector.journal import SNAPSHOT_COLUMNS, StagedSnapshot
 from connector.model import ChangeType
+from connector.moments import milliseconds_of
 from connector.notes import remember, remembered
 from connector.scan import ATTRIBUTE_COLUMNS, COLUMNS, KEY_COLUMNS, stored_digest
 
@@ -174,8 +175,8 @@ def _following_row(
         snapshot_no=position.last_snapshot + 1,
         snapshot_id=f"{origin}{suffix}",
         previous_snapshot_id=previous.snapshot_id,
-        started_at=_millis(occasion.started_at),
-        staged_at=_millis(occasion.staged_at),
+        started_at=milliseconds_of(occasion.started_at),
+        staged_at=milliseconds_of(occasion.staged_at),
         baseline=False,
         stored=previous.stored - removed,
         **_changes(position, {ChangeType.REMOVED: removed} if removed else {}),
@@ -217,11 +218,11 @@ def _snapshot_row(
         snapshot_id=snapshot.snapshot_id,
         previous_snapshot_id=previous.snapshot_id if previous else None,
         method=snapshot.method.value,
-        generated_at=_millis(snapshot.generated_at),
+        generated_at=milliseconds_of(snapshot.generated_at),
         generation_known=snapshot.generation_known,
         content_digest=snapshot.content_digest,
-        started_at=_millis(occasion.started_at),
-        staged_at=_millis(occasion.staged_at),
+        started_at=milliseconds_of(occasion.started_at),
+        staged_at=milliseconds_of(occasion.staged_at),
         baseline=previous is None,
         records=found.records,
         devices=found.devices,
@@ -383,7 +384,3 @@ def _write_snapshot(database: Database, row: StagedSnapshot) -> StagedSnapshot:
         [row.snapshot_no, row.sequence_after, row.alert_after],
     )
     return row
-
-
-def _millis(moment: datetime) -> int:
-    return round(moment.timestamp() * 1000)

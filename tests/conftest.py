@@ -6,6 +6,7 @@ of what was therefore not proven; with MDE_TEST_REQUIRE_BROKER=1 it fails instea
 
 from __future__ import annotations
 
+import io
 import os
 import time
 import uuid
@@ -24,7 +25,9 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # the documen
     ResourcePatternType,
     ResourceType,
 )
+from rich.console import Console
 
+from connector import console
 from tests.broker import (
     KAFKA_JAVA,
     Broker,
@@ -379,3 +382,12 @@ def _read_to_end(consumer: Consumer, partitions: int) -> Iterator[Consumed]:
                 ended.add(message.partition() or 0)
             else:
                 raise KafkaException(error)
+
+
+@pytest.fixture(params=[80, 140])
+def shown(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[str]]:
+    """The lines written to a terminal of that width, without colours."""
+    stream = io.StringIO()
+    terminal = Console(file=stream, width=request.param, highlight=False, color_system=None)
+    monkeypatch.setattr(console, "out", terminal)
+    return lambda: stream.getvalue().splitlines()

@@ -16,7 +16,7 @@ from connector import __version__, demo
 from connector.fields import FIELDS
 from connector.kafka import MockCluster
 from connector.model import Topic
-from connector.pipeline import EXIT_CODES, OUTCOMES
+from connector.results import EXIT_CODES, OUTCOMES
 from connector.simulator import Endpoint, Fault, FaultKind, Fleet, Simulator
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from connector import console
 from connector.model import Inventory
-from connector.pipeline import PollResult
+from connector.results import PollResult
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,15 +31,6 @@ CHANGE: dict[str, Any] = {
     "isEndOfSupport": True,
     "endOfSupportDate": "2022-07-31",
 }
-
-
-@pytest.fixture(params=[80, 140])
-def shown(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[str]]:
-    """The lines written to a terminal of that width, without colours."""
-    stream = io.StringIO()
-    terminal = Console(file=stream, width=request.param, highlight=False, color_system=None)
-    monkeypatch.setattr(console, "out", terminal)
-    return lambda: stream.getvalue().splitlines()
 
 
 def test_a_change_is_one_line_of_the_terminal(shown: Callable[[], list[str]]) -> None:

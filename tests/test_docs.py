@@ -13,7 +13,7 @@ from connector import cli, errors
 from connector.config import Config
 from connector.fields import FIELDS
 from connector.model import ChangeType, Inventory, Reason, SnapshotStatus, Topic
-from connector.pipeline import OUTCOMES, PollResult
+from connector.results import OUTCOMES, PollResult
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from connector.model import Checkpoint, Message
-    from connector.pipeline import PollResult
+    from connector.results import PollResult
     from connector.sink import Sink
 
 PREFIX = "failures"

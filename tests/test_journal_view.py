@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from rich.cells import cell_len
-from rich.console import Console
 
 from connector import console, journal_view
 from connector.explain import Setting, explain
@@ -30,15 +29,6 @@ OTHERS: list[dict[str, Any]] = [
     CHANGE | {"deviceName": None, "softwareName": HOSTILE, "isEndOfSupport": False, "before": None},
     CHANGE | {"deviceName": "東京" * 20, "isEndOfSupport": False},
 ]
-
-
-@pytest.fixture(params=[80, 140])
-def shown(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[str]]:
-    """The lines written to a terminal of that width, without colours."""
-    stream = io.StringIO()
-    terminal = Console(file=stream, width=request.param, highlight=False, color_system=None)
-    monkeypatch.setattr(console, "out", terminal)
-    return lambda: stream.getvalue().splitlines()
 
 
 def test_changes_are_a_table_of_one_line_each(shown: Callable[[], list[str]]) -> None:

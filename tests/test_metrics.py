@@ -10,7 +10,7 @@ from pathlib import Path
 from connector import metrics
 from connector.metrics import METRICS, Metrics
 from connector.model import AlertType
-from connector.pipeline import OUTCOMES
+from connector.results import OUTCOMES
 
 ROOT = Path(__file__).parents[1]
 SCHEMAS = ROOT / "schemas"

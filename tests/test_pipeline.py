@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from connector.pipeline import PollResult
+    from connector.results import PollResult
 
 PREFIX = "pipeline"
 

@@ -25,8 +25,8 @@ from connector.errors import (
 )
 from connector.metrics import METRICS_CONTENT_TYPE, Metrics
 from connector.model import Inventory
-from connector.pipeline import PollResult
 from connector.polls import Pace, Polled
+from connector.results import PollResult
 from connector.service import Service
 from connector.telemetry import configure
 from tests.logs import restored

@@ -6,7 +6,7 @@ import typer
 
 from connector import checks, console
 from connector.cli.options import Json, Yes
-from connector.pipeline import EXIT_CODES
+from connector.results import EXIT_CODES
 
 HELD_EXIT_CODE = EXIT_CODES["held"]
 

@@ -21,7 +21,7 @@ from connector.tenants import listen_of
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from connector.pipeline import PollResult
+    from connector.results import PollResult
     from connector.tenants import Tenant
 
 

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from types import TracebackType
 
-    from connector.pipeline import PollResult
+    from connector.results import PollResult
 
 pytestmark = pytest.mark.broker
 

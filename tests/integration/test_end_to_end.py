@@ -21,7 +21,7 @@ from connector.simulator import Fleet, Simulator
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from connector.pipeline import PollResult
+    from connector.results import PollResult
 
 pytestmark = pytest.mark.broker
 

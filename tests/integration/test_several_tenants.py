@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from connector.pipeline import PollResult
+    from connector.results import PollResult
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 WAIT_SECONDS_MAX = 60

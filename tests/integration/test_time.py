@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from connector.pipeline import PollResult
+    from connector.results import PollResult
 
 AUTUMN = datetime(2026, 10, 24, 19, tzinfo=UTC)
 """Generations are six hours apart: the one after this is at two in the morning in Paris, for the second time."""
