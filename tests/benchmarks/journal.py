@@ -57,8 +57,8 @@ def run(changes: int) -> None:
         rows = []
         for title, arguments in questions(event_id, changes):
             command = [sys.executable, "-m", "connector", "--config", str(config), *arguments]
-            row, printed = measure_command(title, command)
-            rows.append((title, f"{row.wall_seconds:.1f}", f"{row.cpu_seconds:.1f}", row.peak_mib, printed.count("\n")))
+            row, lines = measure_command(title, command, read=lambda out: str(sum(1 for _ in out)))
+            rows.append((title, f"{row.wall_seconds:.1f}", f"{row.cpu_seconds:.1f}", row.peak_mib, lines))
         print_table(
             f"a journal of {changes:,} changes, {path.stat().st_size >> 20:,} MiB",
             ("command", "clock s", "CPU s", "peak MiB", "lines"),

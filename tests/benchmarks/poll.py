@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from connector.kafka import MockCluster
 from connector.model import Inventory, Method, Topic
@@ -23,7 +23,7 @@ from connector.simulator import Fleet, Simulator
 from tests.benchmarks.measuring import print_table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 RECORDS_PER_DEVICE: Final = 96
 POLLS: Final = 4
@@ -59,8 +59,13 @@ class Row:
     note: str
 
 
-def measure_command(name: str, arguments: list[str], note: str = "") -> tuple[Row, str]:
-    """Run a process to its end. Returns its figures, and what it printed."""
+def measure_command(
+    name: str, arguments: list[str], note: str = "", *, read: Callable[[TextIO], str] = TextIO.read
+) -> tuple[Row, str]:
+    """Run a process to its end. Returns its figures, and what it printed, or what `read` makes of it.
+
+    What this process holds counts as the peak of those that it starts: where much is printed, `read` keeps little.
+    """
     began = time.perf_counter()
     with TemporaryDirectory() as folder, (Path(folder) / "out").open("w+", encoding="utf-8") as out:
         with subprocess.Popen(arguments, stdout=out) as process:
@@ -68,7 +73,7 @@ def measure_command(name: str, arguments: list[str], note: str = "") -> tuple[Ro
             process.returncode = os.waitstatus_to_exitcode(status)
         seconds = time.perf_counter() - began
         out.seek(0)
-        printed = out.read()
+        printed = read(out)
     if process.returncode:
         raise SystemExit(f"{name} failed with exit code {process.returncode}")
     return Row(name, seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss // 1024, note), printed
