@@ -44,13 +44,13 @@ else
 endif
 
 soak: $(DEV) ## kill polls for a long time (500 times, or KILLS=...), and hold what a consumer saw against the oracle
-	$(BIN)/python -m tests.soak $(KILLS)
+	$(BIN)/python -m tests.support.soak $(KILLS)
 
 year: $(DEV) ## a year of polls of 500 devices, every alert held against a list made from the snapshots alone
-	$(BIN)/python -m tests.year
+	$(BIN)/python -m tests.support.year
 
 fuzz: $(FUZZ) ## feed odd bytes to every parser of foreign input (180 seconds each, or SECONDS=...); Linux on x86-64
-	$(BIN)/python -m tests.fuzzing --seconds $(or $(SECONDS),180)
+	$(BIN)/python -m tests.support.fuzzing --seconds $(or $(SECONDS),180)
 
 lint: $(DEV) ## ruff (every rule), ruff format, mypy strict
 	$(BIN)/ruff check .

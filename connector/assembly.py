@@ -11,35 +11,35 @@ from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Self
 
-from connector.alerts import AlertRules
-from connector.auth import Tokens
-from connector.backfill import Backfill
-from connector.codec import Codec, message_bytes_max_of
+from connector.diff.guard import GuardRules
 from connector.errors import ConfigError
-from connector.failures import Reporter
-from connector.guard import GuardRules
+from connector.history.blocks import Past
+from connector.history.replay import Replay
+from connector.kafka.codec import Codec, message_bytes_max_of
+from connector.kafka.reader import Reader
+from connector.kafka.registry import Registry
+from connector.kafka.sink import TRANSACTION_SECONDS_MAX, Sink
+from connector.kafka.topics import Topics
 from connector.model import Inventory, NoProgress, Topic
-from connector.past import Past
-from connector.pipeline import Pipeline
-from connector.publisher import Publisher
-from connector.reader import Reader
-from connector.rebuild import Rebuild
-from connector.registry import Registry
-from connector.replay import Replay
-from connector.sink import TRANSACTION_SECONDS_MAX, Sink
-from connector.source import Source
-from connector.state import StagingRules, State
-from connector.topics import Topics
-from connector.transport import Transport
-from connector.watch import Watch
+from connector.poll.backfill import Backfill
+from connector.poll.pipeline import Pipeline
+from connector.poll.publisher import Publisher
+from connector.poll.rebuild import Rebuild
+from connector.poll.reports import Reporter
+from connector.service.state_watch import Watch
+from connector.source.http.tokens import Tokens
+from connector.source.http.transport import Transport
+from connector.source.source import Source
+from connector.staging.alerts import AlertRules
+from connector.state.state import StagingRules, State
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from connector.config import Config
+    from connector.config.tables import Config
+    from connector.history.filters import Filters
     from connector.model import Progress
-    from connector.selection import Filters
 
 STATE_WAIT_SECONDS = 5.0
 """How long a verb that only reads waits for a poll to let go of the state file."""

@@ -27,8 +27,8 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # the documen
 )
 from rich.console import Console
 
-from connector import console
-from tests.broker import (
+from connector.cli import output
+from tests.support.broker import (
     KAFKA_JAVA,
     Broker,
     ContainerBroker,
@@ -389,5 +389,5 @@ def shown(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ca
     """The lines written to a terminal of that width, without colours."""
     stream = io.StringIO()
     terminal = Console(file=stream, width=request.param, highlight=False, color_system=None)
-    monkeypatch.setattr(console, "out", terminal)
+    monkeypatch.setattr(output, "out", terminal)
     return lambda: stream.getvalue().splitlines()

@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pydantic import BaseModel
 
-from connector import config, errors, tenants
-from connector.config import Config
-from connector.endpoint import Answer, Endpoint
-from connector.polls import GRACE_SECONDS
-from connector.service import SIGNAL_EXIT_CODES
+from connector import config, errors
+from connector.config import tenants
+from connector.config.tables import Config
+from connector.service.endpoint import Answer, Endpoint
+from connector.service.polls import GRACE_SECONDS
+from connector.service.service import SIGNAL_EXIT_CODES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,10 +10,10 @@ import pytest
 from pydantic import BaseModel
 
 from connector import cli, errors
-from connector.config import Config
-from connector.fields import FIELDS
+from connector.config.tables import Config
+from connector.exports.fields import FIELDS
 from connector.model import ChangeType, Inventory, Reason, SnapshotStatus, Topic
-from connector.results import OUTCOMES, PollResult
+from connector.poll.result import OUTCOMES, PollResult
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

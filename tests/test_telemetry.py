@@ -20,10 +20,10 @@ import requests
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from connector.endpoint import Answer, Endpoint
 from connector.errors import ConfigError, SourceDenied, SourceUnavailable
+from connector.service.endpoint import Answer, Endpoint
 from connector.telemetry import configure, logger, tenant_named, without_secrets
-from tests.logs import restored
+from tests.support.logs import restored
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from connector import __version__, console, telemetry
-from connector.cli import held, journal, polling, schema, state, trial
+from connector import __version__, telemetry
+from connector.cli import held, journal, output, polling, schema, state, trial
 from connector.cli.options import Options, show_error
 from connector.errors import ConnectorError
 
@@ -49,7 +49,7 @@ app.add_typer(schema.app, name="schema")
 
 def _show_version(asked: bool) -> None:
     if asked:
-        console.print_line(f"mde-inventory {__version__}")
+        output.print_line(f"mde-inventory {__version__}")
         raise typer.Exit
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import typer
 
-from connector import checks, console
+from connector.cli import output
 from connector.cli.options import Json, Yes
-from connector.results import EXIT_CODES
+from connector.operations import checks
+from connector.poll.result import EXIT_CODES
 
 HELD_EXIT_CODE = EXIT_CODES["held"]
 
@@ -19,9 +20,9 @@ def list_held(context: typer.Context, as_json: Json = False) -> None:
     with context.obj.assembly() as assembly, assembly.read_state() as state:
         found = checks.held(state)
     if as_json:
-        console.print_json(found)
+        output.print_json(found)
     else:
-        console.print_held(found)
+        output.print_held(found)
     raise typer.Exit(HELD_EXIT_CODE if found else 0)
 
 
@@ -32,7 +33,7 @@ def approve_held(context: typer.Context, yes: Yes = False) -> None:
         raise typer.Exit(1)
     with context.obj.assembly() as assembly:
         removed = assembly.pipeline.approve_held()
-    console.print_line(f"{removed:,} removals approved and published")
+    output.print_line(f"{removed:,} removals approved and published")
 
 
 @app.command("discard")
@@ -42,4 +43,4 @@ def discard_held(context: typer.Context, yes: Yes = False) -> None:
         raise typer.Exit(1)
     with context.obj.assembly() as assembly, assembly.open_state() as state:
         kept = state.discard_held()
-    console.print_line(f"{kept:,} records stay in the inventory")
+    output.print_line(f"{kept:,} records stay in the inventory")

@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from connector import console, journal_view
+from connector.cli import changes_table, output
 from connector.cli.options import Json, show_error, stopped_by_signals
 from connector.errors import ConfigError, Stopped
-from connector.explain import Setting
-from connector.explain import explain as explained
-from connector.selection import Filters
+from connector.history.explain import Setting
+from connector.history.explain import explain as explained
+from connector.history.filters import Filters
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from connector.assembly import Assembly
-    from connector.replay import ReplayResult
+    from connector.history.replay import ReplayResult
 
 LIMIT_ON_A_TERMINAL = 500
 
@@ -69,14 +69,14 @@ def changes(  # noqa: PLR0913, PLR0917 - an option for each filter
     with context.obj.assembly() as assembly, stopped_by_signals(assembly.stop), _until_the_reader_leaves():
         scope = assembly.past.scope(filters.at(assembly.clock()))
         if scope.cut:
-            journal_view.print_cut(
+            changes_table.print_cut(
                 scope.beginning and scope.beginning.snapshot_id, assembly.config.state.journal_retention_days
             )
         number = limit or (LIMIT_ON_A_TERMINAL if table else None)
         blocks, more = assembly.past.newest(scope, number) if number else (assembly.past.blocks(scope), False)
         shown = _show(blocks, table=table, as_csv=as_csv)
         if table and (more or not shown):
-            journal_view.print_ending(shown)
+            changes_table.print_ending(shown)
 
 
 def replay(  # noqa: PLR0913, PLR0917 - an option for each filter
@@ -113,7 +113,7 @@ def replay(  # noqa: PLR0913, PLR0917 - an option for each filter
         if dry_run:
             report(replaying.dry_run())
             return
-        with journal_view.ReplayProgress() as progress:
+        with changes_table.ReplayProgress() as progress:
             try:
                 replaying.run(report, progress=progress.show if progress.wanted else None)
             except Stopped as error:
@@ -132,9 +132,9 @@ def explain(
         with assembly.read_state() as state:
             told = explained(state, event_id, Setting(config.rejected_path, config.journal_retention_days))
     if as_json:
-        console.print_json(told)
+        output.print_json(told)
     else:
-        journal_view.print_explanation(told)
+        changes_table.print_explanation(told)
 
 
 def _all(given: list[str] | None) -> tuple[str, ...]:
@@ -143,16 +143,16 @@ def _all(given: list[str] | None) -> tuple[str, ...]:
 
 def _show(blocks: Iterable[list[dict[str, Any]]], *, table: bool, as_csv: bool) -> int:
     """Show block after block, and return how many changes there were."""
-    shown, rows = 0, journal_view.ChangesTable()
+    shown, rows = 0, changes_table.ChangesTable()
     if as_csv:
-        journal_view.write_csv_heading()
+        changes_table.write_csv_heading()
     for block in blocks:
         if table:
             rows.print(block)
         elif as_csv:
-            journal_view.write_csv(block)
+            changes_table.write_csv(block)
         else:
-            journal_view.write_ndjson(block)
+            changes_table.write_ndjson(block)
         shown += len(block)
     return shown
 
@@ -160,11 +160,11 @@ def _show(blocks: Iterable[list[dict[str, Any]]], *, table: bool, as_csv: bool) 
 def _report(assembly: Assembly, as_json: bool, result: ReplayResult) -> None:
     """Say what a replay came to; it is on its way to whoever reads it before the replay is marked as finished."""
     if result.cut:
-        journal_view.print_cut(result.journal_from, assembly.config.state.journal_retention_days)
+        changes_table.print_cut(result.journal_from, assembly.config.state.journal_retention_days)
     if as_json:
-        console.print_json(journal_view.replay_told(result))
+        output.print_json(changes_table.replay_told(result))
     else:
-        journal_view.print_replay(result)
+        changes_table.print_replay(result)
     sys.stdout.flush()
 
 

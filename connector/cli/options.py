@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from connector import config, console, telemetry, tenants
+from connector import config, telemetry
 from connector.assembly import Assembly
+from connector.cli import output
+from connector.config import tenants
 
 if TYPE_CHECKING:
     import threading
@@ -18,11 +20,11 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import FrameType
 
-    from connector.checks import Check
-    from connector.config import Config
+    from connector.config.tables import Config
+    from connector.config.tenants import Tenant
     from connector.errors import ConnectorError
     from connector.model import Progress
-    from connector.tenants import Tenant
+    from connector.operations.checks import Check
 
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 Json = Annotated[bool, typer.Option("--json", help="JSON instead of text for people.")]
@@ -51,7 +53,7 @@ class Options:
 
     def assembly(self, progress: Progress | None = None) -> Assembly:
         """The parts that the configuration describes."""
-        return Assembly(self.config(), progress=progress, prompt=console.print_notice)
+        return Assembly(self.config(), progress=progress, prompt=output.print_notice)
 
 
 @contextmanager
@@ -78,10 +80,10 @@ def stopped_by_signals(stop: threading.Event) -> Iterator[None]:
 def show_error(error: ConnectorError) -> None:
     """The error and its hint, on stderr, without secrets."""
     message = "\n".join(str(telemetry.without_secrets(line)) for line in str(error).splitlines())
-    console.print_failure(message, error.hint)
+    output.print_failure(message, error.hint)
 
 
 def shown(found: Check) -> Check:
     """The finding, once it is printed."""
-    console.print_check(found.name, fine=found.fine, text=found.text, hint=found.hint)
+    output.print_check(found.name, fine=found.fine, text=found.text, hint=found.hint)
     return found

@@ -8,21 +8,22 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from connector import checks, console
 from connector.assembly import Assembly, now
+from connector.cli import output
 from connector.cli.options import Json, show_error, shown, stopped_by_signals
+from connector.config.tenants import listen_of
 from connector.errors import ConfigError
-from connector.metrics import Metrics
 from connector.model import Topic
-from connector.polls import Polled
-from connector.service import Service
-from connector.tenants import listen_of
+from connector.operations import checks
+from connector.service.metrics import Metrics
+from connector.service.polls import Polled
+from connector.service.service import Service
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from connector.results import PollResult
-    from connector.tenants import Tenant
+    from connector.config.tenants import Tenant
+    from connector.poll.result import PollResult
 
 
 def check(context: typer.Context) -> None:
@@ -53,13 +54,13 @@ def poll(
 ) -> None:
     """Poll once: fetch the export, stage what changed, publish it."""
     exit_code = 0
-    with context.obj.assembly(console.FetchProgress()) as assembly, stopped_by_signals(assembly.stop):
-        show = None if as_json else console.print_event
+    with context.obj.assembly(output.FetchProgress()) as assembly, stopped_by_signals(assembly.stop):
+        show = None if as_json else output.print_event
         for result in assembly.pipeline.dry_run(show) if dry_run else assembly.pipeline.poll():
             if as_json:
-                console.print_json(result.as_json())
+                output.print_json(result.as_json())
             else:
-                console.print_poll(result)
+                output.print_poll(result)
             if result.outage:
                 show_error(result.outage)
             exit_code = max(exit_code, result.exit_code)
@@ -74,7 +75,7 @@ def run(context: typer.Context) -> None:
             _polled(
                 tenant,
                 stack.enter_context(
-                    Assembly(tenant.config, prompt=console.print_notice, stop=stop, rejected=tenant.rejected)
+                    Assembly(tenant.config, prompt=output.print_notice, stop=stop, rejected=tenant.rejected)
                 ),
             )
             for tenant in configured
@@ -97,9 +98,9 @@ def status(context: typer.Context, as_json: Json = False) -> None:
     with context.obj.assembly() as assembly, assembly.read_state() as state:
         found = checks.status(assembly, state, at=now())
     if as_json:
-        console.print_json(found)
+        output.print_json(found)
     else:
-        console.print_status(found)
+        output.print_status(found)
 
 
 def tail(
@@ -119,6 +120,6 @@ def tail(
         for message in assembly.reader().follow(name, from_beginning=begin == "beginning", limit=limit):
             value = None if message.value is None else assembly.codec.decode(message.value)
             if as_json:
-                console.print_json(message.place | {"value": value})
+                output.print_json(message.place | {"value": value})
             else:
-                console.print_message(message.place, value)
+                output.print_message(message.place, value)

@@ -6,8 +6,10 @@ from typing import Annotated
 
 import typer
 
-from connector import checks, console, schemas
+from connector.cli import output
 from connector.cli.options import shown
+from connector.kafka import schemas
+from connector.operations import checks
 
 app = typer.Typer(help="The Avro schemas, and the schema registry.", no_args_is_help=True)
 
@@ -16,7 +18,7 @@ app = typer.Typer(help="The Avro schemas, and the schema registry.", no_args_is_
 def show(name: Annotated[str | None, typer.Argument(help="One of them, such as SoftwareChange.")] = None) -> None:
     """Print the Avro schemas."""
     for schema in schemas.named(name) if name else schemas.all_schemas():
-        console.print_json(schema)
+        output.print_json(schema)
 
 
 @app.command("register")

@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
-from connector import checks, console
+from connector.cli import output
 from connector.cli.options import Yes, shown
-from connector.rebuild import NOTICE
+from connector.operations import checks
+from connector.poll.rebuild import NOTICE
 
 app = typer.Typer(
     help="Check the state file, write it out, begin a new epoch, or rebuild a lost file.", no_args_is_help=True
@@ -35,29 +36,29 @@ def export(
     """Write the inventory to a file, one record a row."""
     with context.obj.assembly() as assembly, assembly.read_state() as state:
         records = state.export(path)
-    console.print_line(f"{records:,} records written to {path}")
+    output.print_line(f"{records:,} records written to {path}")
 
 
 @app.command("rebaseline")
 def rebaseline(context: typer.Context, yes: Yes = False) -> None:
     """Begin a new epoch: the next snapshot becomes the baseline, and what changed in between is not published."""
     with context.obj.assembly() as assembly:
-        console.print_notice(checks.rebaseline_notice(assembly))
+        output.print_notice(checks.rebaseline_notice(assembly))
         if not yes and not typer.confirm("Begin a new epoch?", err=True):
             raise typer.Exit(1)
         epoch = assembly.pipeline.rebaseline()
-    console.print_line(f"epoch {epoch} begins with the next poll")
+    output.print_line(f"epoch {epoch} begins with the next poll")
 
 
 @app.command("rebuild")
 def rebuild(context: typer.Context, yes: Yes = False) -> None:
     """Restore a lost state file from Kafka, so that the next poll publishes only the true difference."""
-    with context.obj.assembly(console.FetchProgress()) as assembly:
+    with context.obj.assembly(output.FetchProgress()) as assembly:
         assembly.rebuild.check_absent()
-        console.print_notice(NOTICE)
+        output.print_notice(NOTICE)
         if not yes and not typer.confirm("Rebuild the state file?", err=True):
             raise typer.Exit(1)
         found = assembly.rebuild.run()
     told = ", ".join(f"{inventory} {records:,}" for inventory, records in sorted(found.records.items()))
-    console.print_line(f"restored from {found.topic}: {told or 'no'} records")
-    console.print_line(f"epoch {found.checkpoint.epoch}, sequence {found.checkpoint.sequence:,}; poll as usual")
+    output.print_line(f"restored from {found.topic}: {told or 'no'} records")
+    output.print_line(f"epoch {found.checkpoint.epoch}, sequence {found.checkpoint.sequence:,}; poll as usual")

@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from connector import demo as demonstration
 from connector import telemetry
+from connector.cli import demo as demonstration
 from connector.cli.options import stopped_by_signals
 
 

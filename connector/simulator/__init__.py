@@ -24,15 +24,15 @@ except ModuleNotFoundError as error:
         hint="Install it with `pip install 'mde-inventory-connector[simulator]'`.",
     ) from error
 
-from connector.simulator.api import PageShape
-from connector.simulator.certificates import Certificate
 from connector.simulator.faults import Endpoint, Fault, FaultKind, Faults
-from connector.simulator.fleet import Device, Fleet
-from connector.simulator.layouts import normal_records
-from connector.simulator.limits import RateLimits
-from connector.simulator.routes import ADMIN_HEADER, ADMIN_PATH, Request
+from connector.simulator.fleet.fleet import Device, Fleet
+from connector.simulator.fleet.layouts import normal_records
 from connector.simulator.simulation import Simulator, run_simulator
-from connector.simulator.tokens import federated_token
+from connector.simulator.web.api import PageShape
+from connector.simulator.web.certificates import Certificate
+from connector.simulator.web.limits import RateLimits
+from connector.simulator.web.routes import ADMIN_HEADER, ADMIN_PATH, Request
+from connector.simulator.web.tokens import federated_token
 
 __all__ = [
     "ADMIN_HEADER",

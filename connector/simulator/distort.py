@@ -12,7 +12,7 @@ import zlib
 from typing import TYPE_CHECKING, Any, Final
 
 from connector.simulator.faults import Fault, FaultKind
-from connector.simulator.layouts import pascal
+from connector.simulator.fleet.layouts import pascal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

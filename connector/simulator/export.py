@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol, Self
 
 from connector.model import Inventory, Method
-from connector.simulator.layouts import Writing
+from connector.simulator.fleet.layouts import Writing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-    from connector.simulator.fleet import Fleet
+    from connector.simulator.fleet.fleet import Fleet
 
 RECORDS_OF_PART_MAX: Final = 40_000
 GENERATIONS_KEPT: Final = 2

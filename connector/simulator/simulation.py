@@ -15,18 +15,18 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from connector.errors import ConfigError
 from connector.model import Inventory, Method
-from connector.simulator.api import ExportApi, PageShape
-from connector.simulator.certificates import Authority, Certificate
 from connector.simulator.export import RECORDS_OF_PART_MAX, Exports
 from connector.simulator.faults import Faults
-from connector.simulator.fleet import Fleet
-from connector.simulator.identity import APP_SERVICE_PATH, Identity
-from connector.simulator.layouts import normal_records
-from connector.simulator.limits import RateLimiter, RateLimits
-from connector.simulator.routes import ADMIN_PATH, Request, Routes
-from connector.simulator.server import LOOPBACK, Listener, Server
-from connector.simulator.storage import Storage
-from connector.simulator.tokens import APPLICATION_ROLE, DEFENDER_AUDIENCE, Client, TokenAuthority
+from connector.simulator.fleet.fleet import Fleet
+from connector.simulator.fleet.layouts import normal_records
+from connector.simulator.web.api import ExportApi, PageShape
+from connector.simulator.web.certificates import Authority, Certificate
+from connector.simulator.web.identity import APP_SERVICE_PATH, Identity
+from connector.simulator.web.limits import RateLimiter, RateLimits
+from connector.simulator.web.routes import ADMIN_PATH, Request, Routes
+from connector.simulator.web.server import LOOPBACK, Listener, Server
+from connector.simulator.web.storage import Storage
+from connector.simulator.web.tokens import APPLICATION_ROLE, DEFENDER_AUDIENCE, Client, TokenAuthority
 
 if TYPE_CHECKING:
     import threading

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Final
 
 import duckdb
 
-from connector.fields import FIELDS
-from connector.state import State
+from connector.exports.fields import FIELDS
+from connector.state.state import State
 from tests.benchmarks.measuring import measure, print_table
 from tests.benchmarks.poll import measure_command
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
-from connector.kafka import MockCluster
+from connector.kafka.client import MockCluster
 from connector.model import Inventory, Method, Topic
 from connector.simulator import Fleet, Simulator
 from tests.benchmarks.measuring import print_table

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import duckdb
 
-from connector.alerts import AlertRules
-from connector.fields import FIELDS
-from connector.guard import GuardRules
+from connector.diff.guard import GuardRules
+from connector.diff.scan import COLUMN_TYPES, LINE_BYTES_MAX
+from connector.exports.fields import FIELDS
 from connector.model import Inventory
-from connector.scan import COLUMN_TYPES, LINE_BYTES_MAX
-from connector.state import StagingRules, State
+from connector.staging.alerts import AlertRules
+from connector.state.state import StagingRules, State
 from tests.benchmarks.measuring import best, measure, print_table
 from tests.benchmarks.snapshots import Size, write_snapshot
 

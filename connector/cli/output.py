@@ -1,0 +1,385 @@
+"""What people see: results, tables, progress bars. Owns rich; must not decide anything.
+
+Results go to stdout, progress to stderr and only to a terminal. Every text that came from outside (device names,
+products, versions, paths) is shown with its control characters escaped and is never read as markup.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from connector.moments import moment_of
+from connector.redaction import escape
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from connector.poll.result import PollResult
+
+CHANGE_STYLES: Final = {"ADDED": "green", "REMOVED": "red", "CHANGED": "yellow", "BASELINE": "dim"}
+ALERT_STYLES: Final = {"high": "bold red", "medium": "yellow", "low": "dim"}
+CHANGE_SIGNS: Final = {"ADDED": "+", "REMOVED": "-", "CHANGED": "~", "BASELINE": "="}
+OUTCOME_STYLES: Final = {"published": "green", "unchanged": "dim", "dry_run": "cyan", "held": "yellow", "staged": "red"}
+MINUTE, HOUR, DAY = 60, 3600, 86_400
+SHOWN_CHARACTERS_MAX: Final = 60
+
+out: Final = Console(highlight=False, soft_wrap=False)
+err: Final = Console(stderr=True, highlight=False)
+
+
+def print_json(value: object) -> None:
+    """One JSON object on a line of its own, uncoloured, whatever the terminal's width. Times become ISO 8601."""
+    print(as_json(value))  # noqa: T201 - this is the owner of stdout
+
+
+def as_json(value: object) -> str:
+    """A value as JSON. Characters that could drive a terminal stand as JSON's own escapes: the value is the same."""
+    text = _JSON.encode(value)
+    return text if escape(text) == text else "".join(map(_harmless, text))
+
+
+def print_line(text: str, style: str = "") -> None:
+    """A line for people, wrapped to the terminal."""
+    out.print(Text(escape(text), style=style))
+
+
+def print_rule(title: str) -> None:
+    """A heading over the terminal's width."""
+    out.print()
+    out.rule(Text(escape(title), style="bold"), align="left")
+
+
+def print_heading(title: str, counted: Text) -> None:
+    """A heading of its own paragraph, with counts behind it."""
+    out.print()
+    out.print(Text.assemble((escape(title), "bold"), "  ", counted))
+
+
+def print_toml(tables: Mapping[str, Mapping[str, object]]) -> None:
+    """Tables as TOML, to be copied: texts, numbers and lists of texts."""
+    for name, table in tables.items():
+        print(f"[{name}]")  # noqa: T201 - this is the owner of stdout
+        for key, value in table.items():
+            print(f"{key} = {json.dumps(value)}")  # noqa: T201 - JSON's texts, numbers and lists are TOML's too
+
+
+def print_notice(text: str) -> None:
+    """A line for people on stderr, such as what a device-code login asks for."""
+    err.print(Text(_lines(text)))
+
+
+def print_failure(message: str, hint: str) -> None:
+    """An error and what to do about it, on stderr."""
+    err.print(Text.assemble(("error: ", "bold red"), _lines(message)))
+    if hint:
+        err.print(Text.assemble(("hint:  ", "bold cyan"), _lines(hint)))
+
+
+def print_check(name: str, *, fine: bool, text: str, hint: str = "") -> None:
+    """One line of `check` or `setup`: what, whether it is well, the fact; a hint below it where it is not."""
+    mark = ("ok    ", "green") if fine else ("FAIL  ", "bold red")
+    out.print(Text.assemble(mark, (f"{name:<17} ", "bold"), _lines(text)))
+    if hint and not fine:
+        out.print(Text.assemble(("      hint: ", "cyan"), _lines(hint)))
+
+
+def print_poll(result: PollResult) -> None:
+    """What a poll came to, in three lines."""
+    style = OUTCOME_STYLES[result.outcome]
+    out.print(
+        Text.assemble(
+            (result.outcome.replace("_", " "), f"bold {style}"),
+            f"  {result.snapshot_id or 'no snapshot yet'}  {result.records:,} records on {result.devices:,} devices",
+        )
+    )
+    if result.outcome != "unchanged":
+        out.print(Text("  ").append_text(counts(result)))
+    steps = ", ".join(f"{name} {seconds:.1f}" for name, seconds in result.stages.items())
+    out.print(Text(f"  {result.duration_seconds:.1f} s ({steps}); published {result.published:,}", style="dim"))
+    if result.backfilled:
+        out.print(Text(f"  {result.backfilled:,} records filled up the inventory topic", style="dim"))
+    if result.pending:
+        out.print(Text(f"  {result.pending:,} changes are staged and wait for Kafka", style="yellow"))
+
+
+def counts(result: PollResult) -> Text:
+    """The counts of a poll: `+12 added  -3 removed  ~5 changed`, and what else is not zero."""
+    parts = [
+        ("baseline", f"={result.baseline:,} baseline", "dim"),
+        ("added", f"+{result.added:,} added", "green"),
+        ("removed", f"-{result.removed:,} removed", "red"),
+        ("changed", f"~{result.changed:,} changed", "yellow"),
+        ("alerts", f"!{result.alerts:,} alerts", "magenta"),
+        ("held", f"{result.held:,} removals held", "bold yellow"),
+        ("duplicates", f"{result.duplicates:,} repeated lines", "dim"),
+        ("rejected", f"{result.rejected:,} rejected lines", "bold red"),
+    ]
+    always = () if result.baseline else ("added", "removed", "changed")
+    shown = [(text, style) for name, text, style in parts if getattr(result, name) or name in always]
+    return Text("  ").join(Text(text, style=style) for text, style in shown)
+
+
+def change_line(change: Mapping[str, Any]) -> Text:
+    """One change on one line: sign, device, product, version or what differs, end of support, reason."""
+    kind = str(change["changeType"])
+    style = CHANGE_STYLES.get(kind, "")
+    product, version = _software(change)
+    line = Text.assemble(
+        (CHANGE_SIGNS.get(kind, "?") + " ", f"bold {style}"),
+        (device(change), ""),
+        "  ",
+        (product, style),
+        " ",
+        (version, "bold"),
+        "  ",
+    )
+    if change.get("isEndOfSupport"):
+        since = change.get("endOfSupportDate")
+        line.append(f"END OF SUPPORT{f' since {escape(str(since))}' if since else ''}  ", style="bold magenta")
+    return line.append(_notes(change), style="dim")
+
+
+def print_change(change: Mapping[str, Any]) -> None:
+    """One change, cut at the terminal's width rather than wrapped."""
+    out.print(change_line(change), no_wrap=True, overflow="ellipsis", crop=True)
+
+
+def alert_line(alert: Mapping[str, Any]) -> Text:
+    """One alert on one line: device, product, version, type, severity, end of support, how widespread."""
+    severity = str(alert["severity"])
+    product, version = _software(alert)
+    line = Text.assemble(
+        ("! ", ALERT_STYLES.get(severity, "")),
+        device(alert),
+        "  ",
+        product,
+        " ",
+        (version, "bold"),
+        "  ",
+        (f"{str(alert['alertType']).replace('_', ' ')} {severity}", ALERT_STYLES.get(severity, "")),
+    )
+    days = alert.get("daysToEndOfSupport")
+    if days is not None:
+        line.append(f"  ended {-days:,} days ago" if days < 0 else f"  ends in {days:,} days", style="magenta")
+    devices = alert["devicesWithVersion"]
+    notes = f"  on {devices:,} device{'s' * (devices != 1)}" + (", new here" if alert["newToOrganisation"] else "")
+    return line.append(notes, style="dim")
+
+
+def print_event(event: Mapping[str, Any]) -> None:
+    """One change or one alert, cut at the terminal's width rather than wrapped."""
+    line = alert_line(event) if "alertId" in event else change_line(event)
+    out.print(line, no_wrap=True, overflow="ellipsis", crop=True)
+
+
+def print_message(place: Mapping[str, Any], value: Mapping[str, Any] | None) -> None:
+    """One message of a topic: a change or an alert on one line, anything else as its fields that are not empty."""
+    if value is not None and {"changeType", "eventId", "deviceId"} <= value.keys():
+        print_event(value)
+        return
+    head = f"{place['topic']}[{place['partition']}]@{place['offset']} {place['key']}"
+    fields = (
+        "tombstone" if value is None else "  ".join(f"{name}={_short(item)}" for name, item in value.items() if item)
+    )
+    out.print(Text.assemble((escape(head), "dim"), "  ", escape(fields)))
+
+
+def print_status(status: Mapping[str, Any]) -> None:
+    """What `status` found: where the state file is, the last snapshots, what waits, what is held."""
+    rows = [
+        (
+            snapshot["snapshot_id"],
+            snapshot["records"],
+            snapshot["devices"],
+            snapshot["added"],
+            snapshot["removed"],
+            snapshot["changed"],
+            snapshot["alerts"],
+            snapshot["held"],
+            "sealed" if snapshot["sealed"] else "pending",
+        )
+        for snapshot in status["snapshots"]
+    ]
+    headings = [("snapshot", False), ("records", True), ("devices", True), ("added", True), ("removed", True)]
+    headings += [("changed", True), ("alerts", True), ("held", True), ("Kafka", False)]
+    print_table("Last snapshots", headings, rows)
+    print_line(
+        f"epoch {status['epoch']}, sequence {status['last_sequence']:,}; pending: {status['pending']:,} changes;"
+        f" {status['inventory']:,} records in {status['state']}"
+    )
+    if status["inventory_topic"] and status["inventory_topic"]["phase"] != "whole":
+        print_line(f"inventory topic: being filled up, {status['inventory_topic']['remaining']:,} records to go")
+    for name, seconds in status["age_seconds"].items():
+        stale = "; STALE: no newer generation came, see poll.stale_after_hours" if name in status["stale"] else ""
+        print_line(f"{name}: generated {age(seconds)} ago{stale}", style="bold yellow" if stale else "")
+    if status["held"]:
+        print_held(status["held"])
+
+
+def print_held(holds: Sequence[Mapping[str, Any]]) -> None:
+    """What the guard holds, and what can be done about it."""
+    if not holds:
+        print_line("nothing is held")
+        return
+    columns = [("reason", False), ("inventory", False), ("records", True), ("devices", True), ("share", True)]
+    rows = [
+        (hold["reason"], hold["inventory"], hold["records"], hold["devices"], f"{hold['share']:.1%}", hold["since"])
+        for hold in holds
+    ]
+    print_table("Removals held", [*columns, ("since", False)], rows)
+    print_line("`mde-inventory held approve` publishes them; `mde-inventory held discard` keeps the records.")
+
+
+def print_table(title: str, columns: Sequence[tuple[str, bool]], rows: Iterable[Sequence[object]]) -> None:
+    """A table: columns as (heading, is a number). Long cells are folded at the terminal's width."""
+    table = Table(title=title, title_justify="left", title_style="bold", header_style="bold", box=None, pad_edge=False)
+    for heading, number in columns:
+        table.add_column(heading, justify="right" if number else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(f"{cell:,}" if isinstance(cell, int) else escape(str(cell))) for cell in row))
+    out.print(table)
+
+
+def age(seconds: float) -> str:
+    """How long ago, in one unit: `45 s`, `12 min`, `5.0 h`, `3.2 days`."""
+    if seconds < MINUTE:
+        return f"{seconds:.0f} s"
+    if seconds < HOUR:
+        return f"{seconds / MINUTE:.0f} min"
+    return f"{seconds / HOUR:.1f} h" if seconds < 2 * DAY else f"{seconds / DAY:.1f} days"
+
+
+def moment(milliseconds: int | None) -> str:
+    """A time for people, UTC: `2026-11-23 08:00`."""
+    return "-" if milliseconds is None else f"{moment_of(milliseconds):%Y-%m-%d %H:%M}"
+
+
+class FetchProgress:
+    """A `model.Progress` drawn as one line on a terminal, and nothing elsewhere."""
+
+    def __init__(self) -> None:
+        self._progress: Progress | None = None
+        self._task = TaskID(0)
+        self._records = 0
+
+    def begin(self, label: str, *, parts: int | None) -> None:
+        """A fetch has begun."""
+        self.end()
+        self._records = 0
+        if not err.is_terminal:
+            return
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[parts]}"),
+            DownloadColumn(),
+            TextColumn("{task.fields[records]:,} records"),
+            TimeElapsedColumn(),
+            console=err,
+            transient=True,
+        )
+        self._task = self._progress.add_task(escape(label), total=None, parts="", records=0)
+        self._total, self._parts, self._bytes = parts, 0, 0
+        self._progress.start()
+
+    def advance(self, *, parts: int = 0, size_bytes: int = 0, records: int = 0) -> None:
+        """This much more is there."""
+        if self._progress is None:
+            return
+        self._parts += parts
+        self._bytes += size_bytes
+        self._records += records
+        known = self._total if self._total is not None and self._parts else None
+        # The size of what is to come is not told: it is taken to be like what came.
+        total = self._bytes * known / self._parts if known else None
+        of = f"{self._parts}/{self._total}" if self._total is not None else f"{self._parts}"
+        self._progress.update(
+            self._task, completed=self._bytes, total=total, parts=f"{of} parts", records=self._records
+        )
+
+    def end(self) -> None:
+        """The fetch is over."""
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+
+
+def software(change: Mapping[str, Any], *, with_vendor: bool) -> str:
+    """The product of a change with its version, or both versions: `oracle/jre 7.0.790 → 7.0.800`."""
+    product, version = _software(change)
+    return f"{product if with_vendor else product.partition('/')[2]} {version}"
+
+
+def why(change: Mapping[str, Any]) -> Text:
+    """The reason of a change, or what differs; `EOS` in front of it where the record is out of support."""
+    mark = ("EOS ", "bold magenta") if change.get("isEndOfSupport") else ""
+    return Text.assemble(mark, (_notes(change), "dim"))
+
+
+def device(change: Mapping[str, Any]) -> str:
+    """The device's name without its domain; the beginning of its id where it has no name."""
+    name = change.get("deviceName")
+    return escape(str(name).split(".", maxsplit=1)[0] if name else f"{str(change['deviceId'])[:12]}…")
+
+
+def _software(change: Mapping[str, Any]) -> tuple[str, str]:
+    """Product and version, or both versions."""
+    before = change.get("before") or {}
+    version = escape(str(change.get("softwareVersion") or ""))
+    if before and before.get("softwareVersion") != change.get("softwareVersion"):
+        version = f"{escape(str(before.get('softwareVersion') or ''))} → {version}"
+    return "/".join(escape(str(change.get(name) or "?")) for name in ("softwareVendor", "softwareName")), version
+
+
+def _notes(change: Mapping[str, Any]) -> str:
+    """The reason in lower case; where attributes changed, two of them with their values."""
+    fields = [name for name in change.get("changedFields") or [] if name != "softwareVersion"]
+    if change.get("reason") == "ATTRIBUTES_CHANGED" and fields:
+        before = change.get("before") or {}
+        return ", ".join(_field_step(name, before, change) for name in fields[:2])
+    return str(change.get("reason", "")).lower().replace("_", " ")
+
+
+def _lines(text: str) -> str:
+    return "\n".join(escape(line) for line in text.splitlines())
+
+
+def _field_step(name: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+    old, new = before.get(name), after.get(name)
+    if isinstance(old, list) or isinstance(new, list):
+        return name
+    return f"{name} {escape(str(old))} → {escape(str(new))}"
+
+
+def _short(value: object) -> str:
+    text = json.dumps(value, ensure_ascii=False, default=_plain) if not isinstance(value, str) else value
+    return text if len(text) <= SHOWN_CHARACTERS_MAX else text[: SHOWN_CHARACTERS_MAX - 1] + "…"
+
+
+def _harmless(character: str) -> str:
+    return character if escape(character) == character else json.dumps(character)[1:-1]
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "backslashreplace")
+    raise TypeError(f"{type(value).__name__} is not JSON")
+
+
+_JSON: Final = json.JSONEncoder(ensure_ascii=False, default=_plain)

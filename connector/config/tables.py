@@ -1,0 +1,390 @@
+"""The configuration: the tables of the TOML file, the environment over it, and every check of them.
+
+Owns pydantic and pydantic-settings, every key's default and range, and the derived values other modules ask for. Must
+not reach the network or touch a file other than the configuration and the secrets it names.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self, get_origin
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import model_validator as checked
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+
+from connector.config import event_hubs
+from connector.config import values as config_values
+from connector.config.problems import lines_of
+from connector.config.values import CLOUDS
+from connector.errors import ConfigError
+from connector.exports.fields import ATTRIBUTE_FIELDS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+PREFIX: Final = "MDE_INVENTORY_"
+CONFIG_VARIABLE: Final = "MDE_INVENTORY_CONFIG"
+DEFAULT_FILE: Final = "connector.toml"
+
+HttpsUrl = Annotated[str, AfterValidator(config_values.https_url)]
+Host = Annotated[str, AfterValidator(config_values.host)]
+KafkaName = Annotated[str, AfterValidator(config_values.kafka_name)]
+ClientTable = dict[str, str | int | float | bool]
+
+
+class Table(BaseModel):
+    """One table of the file: frozen; unknown keys are errors; secrets are never shown."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    @checked(mode="before")
+    @classmethod
+    def _read_secret_files(cls, values: object) -> object:
+        """Replace every `<secret>_file` by the file's content without its final newline."""
+        if not isinstance(values, dict):
+            return values
+        keys = [name for name in cls.model_fields if f"{name}_file" in cls.model_fields]
+        return {**values, **config_values.secrets_from_files(values, keys)}
+
+
+class SourceConfig(Table):
+    """`[source]`: the export API and how to be let in."""
+
+    tenant_id: str
+    client_id: str = ""
+    auth: Literal["client_secret", "certificate", "workload_identity", "managed_identity", "device_code"] = (
+        "client_secret"
+    )
+    client_secret: SecretStr | None = None
+    client_secret_file: Path | None = None
+    certificate_path: Path | None = None
+    certificate_password: SecretStr | None = None
+    certificate_password_file: Path | None = None
+    federated_token_file: Path | None = None
+    method: Literal["auto", "files", "json"] = "auto"
+    cloud: Literal["commercial", "gcc", "gcc_high", "dod"] = "commercial"
+    authority: HttpsUrl = ""
+    api_url: HttpsUrl = ""
+    scope: str = ""
+    allowed_hosts: tuple[Host, ...] = ()
+    ca_bundle: str = ""
+    page_size: int = Field(default=50_000, ge=1, le=200_000)
+    sas_valid_hours: int = Field(default=6, ge=1, le=6)
+    download_parallelism: int = Field(default=4, ge=1, le=64)
+    include_non_cpe: bool = False
+
+    @checked(mode="before")
+    @classmethod
+    def _fill_cloud(cls, values: object) -> object:
+        if not isinstance(values, dict):
+            return values
+        preset = CLOUDS.get(str(values.get("cloud", "commercial")), CLOUDS["commercial"])
+        return {**{key: preset[key] for key in ("authority", "api_url", "scope")}, **values}
+
+    @checked(mode="after")
+    def _check_together(self) -> Self:
+        problems = []
+        if not config_values.is_tenant(self.tenant_id):
+            problems.append("tenant_id: must be the tenant's GUID or one of its domain names")
+        if self.auth != "managed_identity" and not self.client_id:
+            problems.append(f"client_id: is needed where auth is {self.auth}")
+        if self.auth == "client_secret" and not (self.client_secret and self.client_secret.get_secret_value()):
+            problems.append("client_secret (or client_secret_file): is needed where auth is client_secret")
+        if self.auth == "certificate" and self.certificate_path is None:
+            problems.append("certificate_path: is needed where auth is certificate")
+        if not (self.scope.startswith("https://") and self.scope.endswith("/.default")):
+            problems.append("scope: must be an https URL that ends in /.default")
+        if self.ca_bundle and not Path(self.ca_bundle).is_file():
+            problems.append(f"ca_bundle: there is no file {self.ca_bundle}")
+        return config_values.without_problems(self, problems)
+
+    @property
+    def storage_suffix(self) -> str:
+        """The suffix of the cloud's storage hosts, which pre-signed URLs may name without being listed."""
+        return CLOUDS[self.cloud]["storage"]
+
+
+class PollConfig(Table):
+    """`[poll]`: when to poll."""
+
+    interval_seconds: int = Field(default=3600, ge=1, le=604_800)
+    stale_after_hours: int = Field(default=24, ge=1, le=1_000_000)
+
+
+class StateConfig(Table):
+    """`[state]`: the state file and its limits."""
+
+    path: Path = Path("state.duckdb")
+    staging_dir: str = ""
+    memory_limit_mib: int = Field(default=1024, ge=128)
+    threads: int = Field(default=0, ge=0, le=1024)
+    journal_retention_days: int = Field(default=90, ge=1)
+    max_pending: int = Field(default=50_000_000, ge=1)
+
+    @property
+    def staging_path(self) -> Path:
+        """Where snapshots are fetched to: `staging_dir`, or a folder beside the state file."""
+        return Path(self.staging_dir) if self.staging_dir else self.path.with_name(self.path.name + ".staging")
+
+    @property
+    def rejected_path(self) -> Path:
+        """Where lines that cannot be read are set aside: a folder beside the state file."""
+        return self.path.with_name("rejected")
+
+    @property
+    def limits_path(self) -> Path:
+        """Where the calls made are remembered, so that the published rate limits are kept over restarts."""
+        return self.path.with_name(self.path.name + ".limits.json")
+
+
+class DiffConfig(Table):
+    """`[diff]`: what counts as a change."""
+
+    baseline: Literal["silent", "emit"] = "silent"
+    pair_versions: bool = True
+    ignore_fields: tuple[str, ...] = ()
+
+    @checked(mode="after")
+    def _check_fields(self) -> Self:
+        known = [field.name for field in ATTRIBUTE_FIELDS]
+        unknown = [name for name in self.ignore_fields if name not in known]
+        if unknown:
+            raise ValueError(f"ignore_fields: {', '.join(unknown)}: allowed are {', '.join(known)}")
+        return self
+
+
+class GuardConfig(Table):
+    """`[guard]`: which removals are believed."""
+
+    max_removed_share: float = Field(default=0.15, ge=0, le=1)
+    min_removed: int = Field(default=100, ge=0)
+    missing_device_snapshots: int = Field(default=2, ge=1)
+
+
+class AlertsConfig(Table):
+    """`[alerts]`: end-of-support alerts."""
+
+    enabled: bool = True
+    on_baseline: bool = False
+    date_thresholds_days: tuple[Annotated[int, Field(ge=0, le=3650)], ...] = (90, 30, 7, 0)
+    severity: config_values.Severities = {}
+
+
+class KafkaConfig(Table):
+    """`[kafka]`: topics, delivery, and what librdkafka is given."""
+
+    topic_prefix: KafkaName = Field(default="mde.software", min_length=1)
+    delivery: Literal["exactly_once", "at_least_once"] = "exactly_once"
+    transactional_id: KafkaName = ""
+    inventory_topic: bool = False
+    batch_changes_max: int = Field(default=10_000, ge=1, le=20_000)
+    client: ClientTable = Field(repr=False)
+
+    @checked(mode="before")
+    @classmethod
+    def _read_client_secret_files(cls, values: object) -> object:
+        if not isinstance(values, dict) or not isinstance(values.get("client"), dict):
+            return values
+        return {**values, "client": config_values.client_table(values["client"])}
+
+    @checked(mode="after")
+    def _check_client(self) -> Self:
+        problems = [*config_values.client_problems(self.client), *event_hubs.problems(self.client)]
+        return config_values.without_problems(self, problems)
+
+
+class SchemaRegistryConfig(BaseModel):
+    """`[schema_registry]`: where schemas are looked up; other keys pass through to the client."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", hide_input_in_errors=True)
+
+    url: str
+    auto_register: bool = False
+
+    @checked(mode="before")
+    @classmethod
+    def _read_secret_files(cls, values: object) -> object:
+        if not isinstance(values, dict):
+            return values
+        own = {key: value for key, value in values.items() if key in ("url", "auto_register")}
+        return {**own, **config_values.client_table({key: value for key, value in values.items() if key not in own})}
+
+    @checked(mode="after")
+    def _check_url(self) -> Self:
+        for url in map(urlsplit, self.url.split(",")):
+            if url.scheme.strip() not in ("http", "https", "mock"):
+                raise ValueError("url: must be an http or https URL")
+            if "@" in url.netloc:
+                raise ValueError("url: must have no user name or password; give basic.auth.user.info instead")
+        return self
+
+    @property
+    def client(self) -> dict[str, Any]:
+        """What the client is given beside the URL."""
+        return dict(self.model_extra or {})
+
+    def __repr__(self) -> str:
+        return f"SchemaRegistryConfig(url={self.url!r}, auto_register={self.auto_register})"
+
+    __str__ = __repr__
+
+
+class HttpConfig(Table):
+    """`[http]`: where `run` answers /healthz, /readyz and /metrics."""
+
+    listen: str = "127.0.0.1:9464"
+
+    @checked(mode="after")
+    def _check_listen(self) -> Self:
+        host, _, port = self.listen.rpartition(":")
+        if not host or not port.isdigit() or not 0 <= int(port) <= 65_535:  # noqa: PLR2004 - the highest port
+            raise ValueError("listen: must be host:port")
+        return self
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port."""
+        host, _, port = self.listen.rpartition(":")
+        return host.strip("[]"), int(port)
+
+
+class Config(BaseSettings):
+    """The whole configuration, checked. Make it with `load`."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="forbid", env_prefix=PREFIX, env_nested_delimiter="__", hide_input_in_errors=True
+    )
+
+    source: SourceConfig
+    poll: PollConfig = Field(default_factory=PollConfig)
+    state: StateConfig = Field(default_factory=StateConfig)
+    diff: DiffConfig = Field(default_factory=DiffConfig)
+    guard: GuardConfig = Field(default_factory=GuardConfig)
+    alerts: AlertsConfig = Field(default_factory=AlertsConfig)
+    kafka: KafkaConfig
+    schema_registry: SchemaRegistryConfig
+    http: HttpConfig = Field(default_factory=HttpConfig)
+
+    @property
+    def transactional_id(self) -> str:
+        """`kafka.transactional_id`, or one made of tenant and topic prefix: stable, never random."""
+        return self.kafka.transactional_id or f"mde-inventory.{self.source.tenant_id}.{self.kafka.topic_prefix}"
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """Every secret value, for redaction."""
+        own = (self.source.client_secret, self.source.certificate_password)
+        tables = (self.kafka.client, self.schema_registry.client)
+        return tuple(secret.get_secret_value() for secret in own if secret) + tuple(
+            str(value) for table in tables for key, value in table.items() if config_values.is_secret(key) and value
+        )
+
+
+def find(path: Path | None, environ: Mapping[str, str] = os.environ) -> Path:
+    """The configuration file: the given one, `$MDE_INVENTORY_CONFIG`, or `./connector.toml`.
+
+    Raises:
+        ConfigError: it does not exist.
+    """
+    found = path or Path(environ.get(CONFIG_VARIABLE) or DEFAULT_FILE)
+    if not found.is_file():
+        named = path or environ.get(CONFIG_VARIABLE)
+        looked = f"{found}" if named else f"./{DEFAULT_FILE}, and neither --config nor ${CONFIG_VARIABLE} is given"
+        raise ConfigError(
+            f"no configuration file at {looked}",
+            hint="Copy deploy/connector.example.toml to connector.toml, or try `mde-inventory demo`.",
+        )
+    return found
+
+
+def load(path: Path | None = None, environ: Mapping[str, str] = os.environ) -> Config:
+    """Read, merge and check the configuration.
+
+    Raises:
+        ConfigError: with every problem, a line each.
+    """
+    found = find(path, environ)
+    try:
+        values = tomllib.loads(found.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{found}: not valid TOML: {error}", hint="Correct the line it names.") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{found}: cannot be read: {error}", hint="It must be a UTF-8 text file.") from error
+    return from_values(values, environ, name=str(found))
+
+
+def from_values(values: Mapping[str, Any], environ: Mapping[str, str], *, name: str) -> Config:
+    """Check a configuration given as tables, with the environment over it.
+
+    Raises:
+        ConfigError: with every problem, a line each.
+    """
+    stray = [key for key in environ if key.startswith(PREFIX) and not _names_a_table(key)]
+
+    class _Config(Config):
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],
+            init_settings: PydanticBaseSettingsSource,
+            env_settings: PydanticBaseSettingsSource,
+            dotenv_settings: PydanticBaseSettingsSource,
+            file_secret_settings: PydanticBaseSettingsSource,
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            """The environment wins over the file; nothing else is looked at."""
+            del env_settings, dotenv_settings, file_secret_settings
+            return _Environment(settings_cls, environ), init_settings
+
+    try:
+        config = _Config(
+            **config_values.without_overridden(values, [key.removeprefix(PREFIX).lower() for key in environ])
+        )
+    except ValidationError as error:
+        lines = [line for problem in error.errors() for line in lines_of(problem, _keys_at)]
+    except ValueError as error:
+        lines = [f"{str(error).splitlines()[0]}: a table or key given as a variable must be JSON"]
+    else:
+        if not stray:
+            return config
+        lines = []
+    lines += [f"{key}: no such table; allowed are {', '.join(sorted(Config.model_fields))}" for key in stray]
+    raise ConfigError("\n".join([f"{name}: {len(lines)} problem(s)", *(f"  {line}" for line in lines)]))
+
+
+class _Environment(EnvSettingsSource):
+    """pydantic-settings' reader of environment variables, over a given environment."""
+
+    def __init__(self, settings_cls: type[BaseSettings], environ: Mapping[str, str]) -> None:
+        self._given = environ
+        super().__init__(settings_cls)
+
+    def _load_env_vars(self) -> Mapping[str, str | None]:
+        return {
+            key.lower(): config_values.as_json_list(value) if _is_list(key) else value
+            for key, value in self._given.items()
+            if key.startswith(PREFIX) and _names_a_table(key) and key != CONFIG_VARIABLE
+        }
+
+
+def _names_a_table(variable: str) -> bool:
+    table = variable.removeprefix(PREFIX).split("__")[0].lower()
+    return variable == CONFIG_VARIABLE or table in Config.model_fields
+
+
+def _is_list(variable: str) -> bool:
+    table, _, key = variable.removeprefix(PREFIX).lower().partition("__")
+    annotation = Config.model_fields[table].annotation
+    field = getattr(annotation, "model_fields", {}).get(key)
+    return field is not None and get_origin(field.annotation) is tuple
+
+
+def _keys_at(place: tuple[Any, ...]) -> list[str]:
+    if not place:
+        return list(Config.model_fields)
+    table = Config.model_fields.get(str(place[0]))
+    annotation = table.annotation if table else None
+    return list(annotation.model_fields) if isinstance(annotation, type) and issubclass(annotation, BaseModel) else []

@@ -1,0 +1,1 @@
+"""Previous and current -> changes, in SQL made from the fields. Writes temporary tables only."""

@@ -1,0 +1,198 @@
+"""SQL that reads a snapshot's files: one row a record, one column a field of `fields`.
+
+Owns the reading side of the comparison: which columns DuckDB's JSON reader is given, the normal form of every kind of
+value, and the digest that tells quickly which records may have changed. Generates text only; must not run it, and
+imports no library.
+
+Why the columns are given, and never sniffed: sniffing would look at a sample and type a column by it. Why parts are
+read in groups: the reader takes one spelling of a property name at a time, so parts that spell them differently are
+read apart and joined by UNION ALL. Why values leave here as they were written: bringing them to their normal form
+costs half as much as parsing them, and only the few records whose digest differs need it.
+
+What the reader takes without complaint, since no reading of it is ambiguous: a number or a boolean where text is
+expected (its text), an object or array there (its JSON), a numeric string or a fraction where a number is expected
+(rounded), true and false there (1 and 0). All else makes it refuse the line.
+
+The normal forms are a contract with every state file there is: to change one, migrate what is stored.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from connector.exports.fields import ATTRIBUTE_FIELDS, FIELDS, KEY_FIELDS, SOFTWARE_KEY_FIELDS, Field, Kind
+from connector.state.sql import identifier, literal
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping, Sequence
+
+    from connector.model import Part
+
+LINE_BYTES_MAX: Final = 16 * 2**20
+"""Longest line that is read; real ones are some kilobytes. Two buffers of twice this size are held for each thread."""
+
+COLUMN_TYPES: Final = {
+    Kind.TEXT: "VARCHAR",
+    Kind.NUMBER: "BIGINT",
+    Kind.TEXT_SET: "VARCHAR[]",
+    Kind.DATE: "VARCHAR",
+    Kind.TIMESTAMP: "VARCHAR",
+}
+
+COLUMNS: Final = ", ".join(field.column for field in FIELDS)
+KEY_COLUMNS: Final = ", ".join(field.column for field in KEY_FIELDS)
+SOFTWARE_COLUMNS: Final = ", ".join(field.column for field in SOFTWARE_KEY_FIELDS)
+ATTRIBUTE_COLUMNS: Final = ", ".join(field.column for field in ATTRIBUTE_FIELDS)
+
+Spelling = tuple[tuple[str, str], ...]
+"""Pairs of (lower-case property name, how a part spells it), in the order of `fields`."""
+
+
+def spelling_of(spellings: Mapping[str, tuple[str, ...]]) -> Spelling:
+    """How a part spells the documented properties.
+
+    `spellings` is what a sample of its lines showed. A property that the sample lacks gets the spelling that is usual
+    where the others are spelled as they are, and is read under all its names, so that it is not lost where it first
+    occurs outside the sample.
+    """
+    seen = [spellings[name][0] for field in FIELDS for name in field.wire_names if spellings.get(name)]
+    pascal = 2 * sum(name[:1].isupper() for name in seen) > len(seen)
+    pairs: list[tuple[str, str]] = []
+    for field in FIELDS:
+        known = [(name, spellings[name][0]) for name in field.wire_names if spellings.get(name)]
+        usual = field.file_names if pascal else (field.name, *field.aliases)
+        pairs += known or zip(field.wire_names, usual, strict=True)
+    return tuple(pairs)
+
+
+def mixed_spellings(part: Part) -> tuple[str, ...]:
+    """The documented properties that a part spells in two ways at once: one reading of it would lose some."""
+    names = (name for field in FIELDS for name in field.wire_names)
+    return tuple(
+        spelling for name in names if len(part.spellings.get(name, ())) > 1 for spelling in part.spellings[name]
+    )
+
+
+def scan(parts: Iterable[Part], fields: Sequence[Field] = FIELDS, *, lenient: bool = False) -> str:
+    """A SELECT of the records of `parts` as they are written, a column for each field; but a null key is "".
+
+    With `lenient`, what cannot be read is null instead of an error.
+    """
+    groups: dict[Spelling, list[str]] = {}
+    for part in parts:
+        if part.lines:
+            groups.setdefault(spelling_of(part.spellings), []).append(str(part.path))
+    selects = [_scan_group(dict(spelling), paths, fields, lenient=lenient) for spelling, paths in groups.items()]
+    return "\nUNION ALL\n".join(selects or [_nothing(fields)])
+
+
+def digest(fields: Collection[Field]) -> str:
+    """An expression over the columns of a scan: a 64-bit digest of the given fields.
+
+    Equal digests mean equal normal forms, but for one in 2^64. Different ones mean only that the normal forms have to
+    be compared: a value may be written in several ways. Only ever compared between records whose keys are equal; a key
+    is never hashed.
+    """
+    return _digest(fields, _DIGESTED)
+
+
+def stored_digest(fields: Collection[Field]) -> str:
+    """The same over normal forms: what `digest` will most likely be when the record is read again."""
+    return _digest(fields, _DIGESTED | {Kind.TIMESTAMP: _USUAL_TIMESTAMP})
+
+
+def normal_forms(fields: Iterable[Field] = FIELDS) -> str:
+    """Expressions over the columns of a scan, named as they are: the values as they are stored and compared."""
+    return ",\n    ".join(
+        field.column if field.key else f"{_NORMAL_FORMS[field.kind].format(x=field.column)} AS {field.column}"
+        for field in fields
+    )
+
+
+def _scan_group(spelling: Mapping[str, str], paths: list[str], fields: Sequence[Field], *, lenient: bool) -> str:
+    columns = ", ".join(
+        f"{identifier(spelling[name])}: {literal(_column_type(field, name))}"
+        for field in fields
+        for name in field.wire_names
+        if name in spelling
+    )
+    select = ",\n    ".join(f"{_read(field, spelling)} AS {field.column}" for field in fields)
+    files = ", ".join(literal(path) for path in paths)
+    return (
+        f"SELECT\n    {select}\nFROM read_json([{files}], format = 'newline_delimited', compression = 'auto_detect',\n"
+        f"    maximum_object_size = {LINE_BYTES_MAX}, columns = {{{columns}}}{', ignore_errors = true' * lenient})"
+    )
+
+
+def _digest(fields: Collection[Field], forms: Mapping[Kind, str]) -> str:
+    columns = [forms[field.kind].format(x=field.column) for field in FIELDS if field in fields]
+    return f"hash({', '.join(columns)})" if columns else "0::UBIGINT"
+
+
+def _nothing(fields: Sequence[Field]) -> str:
+    columns = ", ".join(f"NULL::{COLUMN_TYPES[field.kind]} AS {field.column}" for field in fields)
+    return f"SELECT {columns} WHERE false"
+
+
+def _column_type(field: Field, name: str) -> str:
+    # The non-CPE export has a single `RegistryPath`, a string, where the other has an array.
+    return "VARCHAR" if field.kind is Kind.TEXT_SET and name != field.wire_names[0] else COLUMN_TYPES[field.kind]
+
+
+def _read(field: Field, spelling: Mapping[str, str]) -> str:
+    """The expression that reads one field under whichever of its names it goes."""
+    columns = []
+    for name in field.wire_names:
+        if name in spelling:
+            column = identifier(spelling[name])
+            single = COLUMN_TYPES[field.kind] != _column_type(field, name)
+            columns.append(f"CASE WHEN {column} <> '' THEN [{column}] END" if single else column)
+    columns += ["''"] if field.key else []
+    return f"coalesce({', '.join(columns)})" if len(columns) > 1 else columns[0]
+
+
+# Written so that the order and the spelling that cost nothing to allow for are allowed for: the order of a set, and
+# absent, null and empty.
+_DIGESTED: Final = {
+    Kind.TEXT: "nullif({x}, '')",
+    Kind.NUMBER: "{x}",
+    Kind.TEXT_SET: (
+        # The length keeps a path that moves from the end of one set to the front of the next from looking the same.
+        "coalesce(len({x}), 0), CASE WHEN len({x}) > 1"
+        " THEN hash(list_sum(list_transform({x}, lambda item: hash(item)))) ELSE hash({x}) END"
+    ),
+    Kind.DATE: "nullif({x}, '')",
+    Kind.TIMESTAMP: "nullif({x}, '')",
+}
+_USUAL_TIMESTAMP: Final = (
+    "CASE WHEN {x} SIMILAR TO '\\d{{4}}-\\d\\d-\\d\\dT\\d\\d:\\d\\d:\\d\\dZ'"
+    " THEN {x}[:10] || ' ' || {x}[12:19] ELSE {x} END"
+)
+
+_DAY: Final = "\\d{{4}}-\\d\\d-\\d\\d"
+_HOUR: Final = "([01]\\d|2[0-3])"
+_IS_USUAL: Final = (
+    f"({{x}} SIMILAR TO '{_DAY} {_HOUR}:[0-5]\\d:[0-5]\\d'"
+    " AND try_cast({x} AS TIMESTAMP) >= TIMESTAMP '0001-01-01 00:00:00')"
+)
+_IS_TIME: Final = (
+    f"({{x}} SIMILAR TO '{_DAY}[ T]{_HOUR}:[0-5]\\d(:[0-5]\\d(\\.\\d{{{{1,9}}}})?)?(Z|[+-]\\d\\d(:?\\d\\d)?)?'"
+    # From the year 1 to the year 9999, as four digits tell them.
+    " AND epoch_us(try_cast({x} AS TIMESTAMPTZ)) BETWEEN -62135596800000000 AND 253402300799999999)"
+)
+_TIME: Final = "make_timestamp(epoch_us(try_cast({x} AS TIMESTAMPTZ)))"
+
+# Written so that the usual shapes take the cheap branch: each branch is worked out only for the rows it concerns.
+_NORMAL_FORMS: Final = {
+    Kind.TEXT: "nullif({x}, '')",
+    Kind.NUMBER: "{x}",
+    Kind.TEXT_SET: (
+        "CASE WHEN len({x}) = 1 AND {x}[1] IS NOT NULL THEN {x}"
+        " WHEN len({x}) > 0 THEN list_sort(list_distinct({x})) ELSE [] END"
+    ),
+    Kind.DATE: f"CASE WHEN {_IS_TIME} THEN strftime({_TIME}, '%Y-%m-%d') ELSE nullif({{x}}, '') END",
+    Kind.TIMESTAMP: (
+        f"CASE WHEN {_IS_USUAL} THEN {{x}}[:10] || 'T' || {{x}}[12:] || 'Z' WHEN {_IS_TIME} THEN"
+        f" regexp_replace(strftime({_TIME}, '%Y-%m-%dT%H:%M:%S.%f'), '\\.?0*$', '') || 'Z' ELSE nullif({{x}}, '') END"
+    ),
+}

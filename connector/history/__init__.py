@@ -1,0 +1,1 @@
+"""Past changes: asked for, explained, replayed."""

@@ -1,0 +1,250 @@
+"""Which past changes are meant: the filters of `changes` and `replay`, as words, as values, and as conditions in SQL.
+
+Owns how times and patterns are read, and what they match. Values are always bound, never written into a statement. Must
+not run one: that is `history`.
+
+Times are those of the snapshot that showed the change (`observedAt`), from `since` on and before `until`. Patterns
+know `*` and `?`, and are blind to case.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, Final
+
+from connector.errors import ConfigError
+from connector.model import ChangeType, Inventory, Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from connector.state.journal import StagedSnapshot
+
+UNITS: Final = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
+TIME_HINT: Final = (
+    "A date (2026-11-23), a time (2026-11-23T08:00, 2026-11-23T08:00+01:00; UTC where no zone is given), or how long"
+    " ago (90m, 24h, 7d, 2w)."
+)
+SOFTWARE_HINT: Final = "vendor/product, product alone, and * or ? in either: oracle/jre, 'oracle/*', 'java*'."
+DIGEST_CHARACTERS: Final = 16
+
+_AGO: Final = re.compile(r"(\d{1,6})([mhdw])")
+_MONTH: Final = re.compile(r"\d{4}-\d\d")
+_WILD: Final = {"*": "%", "?": "_", "%": r"\%", "_": r"\_", "\\": r"\\"}
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """What a user asks for, in the user's words.
+
+    Attributes:
+        since, until: times, see `moment`; "" for no limit. An `until` that is a date includes that day.
+        devices: patterns of a device's id, its name, or its name without its domain; one of them has to match.
+        software: patterns `vendor/product`, or of the product alone; one of them has to match.
+        types, reasons: names of `ChangeType` and `Reason`.
+        end_of_support: only changes whose record is out of support.
+        snapshots: ids of snapshots.
+        inventory: name of an `Inventory`; "" for both.
+    """
+
+    since: str = ""
+    until: str = ""
+    devices: tuple[str, ...] = ()
+    software: tuple[str, ...] = ()
+    types: tuple[str, ...] = ()
+    reasons: tuple[str, ...] = ()
+    end_of_support: bool = False
+    snapshots: tuple[str, ...] = ()
+    inventory: str = ""
+
+    def at(self, now: datetime) -> Selection:
+        """What is meant at that time.
+
+        Raises:
+            ConfigError: a word that means nothing.
+        """
+        since = moment(self.since, now, option="--since") if self.since else None
+        until = moment(self.until, now, option="--until", end=True) if self.until else None
+        if since and until and since >= until:
+            raise ConfigError(f"--since {self.since} is not before --until {self.until}", hint=TIME_HINT)
+        return Selection(
+            since=since,
+            until=until,
+            devices=tuple(_pattern(each, "--device", "A device's name or id.") for each in self.devices),
+            software=tuple(_product(each) for each in self.software),
+            types=tuple(_named(ChangeType, each, "--type") for each in self.types),
+            reasons=tuple(_named(Reason, each, "--reason") for each in self.reasons),
+            end_of_support=self.end_of_support,
+            snapshots=frozenset(self.snapshots),
+            inventory=_named(Inventory, self.inventory, "--inventory") if self.inventory else None,
+        )
+
+    def digest(self, *more: str) -> str:
+        """Hex digits that are the same for the same filters, in whatever order and case their words are given."""
+        words = (self.devices, self.software, self.types, self.reasons)
+        parts = [
+            *more,
+            *(_instant(each, end=end) for each, end in ((self.since, False), (self.until, True))),
+            *(sorted({word.lower() for word in each}) for each in words),
+            self.end_of_support,
+            sorted(set(self.snapshots)),
+            self.inventory.upper(),
+        ]
+        return sha256(json.dumps(parts).encode()).hexdigest()[:DIGEST_CHARACTERS]
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """The filters as values. `upto_snapshot`: no snapshot of a higher number; None for no limit."""
+
+    since: datetime | None = None
+    until: datetime | None = None
+    devices: tuple[str, ...] = ()
+    software: tuple[tuple[str, str], ...] = ()
+    types: tuple[ChangeType, ...] = ()
+    reasons: tuple[Reason, ...] = ()
+    end_of_support: bool = False
+    snapshots: frozenset[str] = frozenset()
+    inventory: Inventory | None = None
+    upto_snapshot: int | None = None
+
+    def admits(self, snapshot: StagedSnapshot) -> bool:
+        """Whether a snapshot may have changes that are meant; decided from its row alone."""
+        counted = {
+            ChangeType.ADDED: snapshot.added,
+            ChangeType.REMOVED: snapshot.removed,
+            ChangeType.CHANGED: snapshot.changed,
+            ChangeType.BASELINE: snapshot.baselined,
+        }
+        return (
+            (self.since is None or snapshot.observed_at >= self.since)
+            and (self.until is None or snapshot.observed_at < self.until)
+            and (not self.snapshots or snapshot.snapshot_id in self.snapshots)
+            and (self.inventory is None or snapshot.inventory is self.inventory)
+            and (self.upto_snapshot is None or snapshot.snapshot_no <= self.upto_snapshot)
+            and any(counted[kind] for kind in self.types or tuple(ChangeType))
+        )
+
+    def condition(self) -> tuple[str, dict[str, object]]:
+        """What is asked of a change itself: an expression over `changes`, and its named parameters."""
+        bound: dict[str, object] = {}
+
+        def bind(value: object) -> str:
+            bound[f"f{len(bound)}"] = value
+            return f"$f{len(bound) - 1}"
+
+        parts = [
+            _any_of(_device(each, bind) for each in self.devices),
+            _any_of(_software(vendor, product, bind) for vendor, product in self.software),
+            _any_of(f"change_type = {bind(each.value)}" for each in self.types),
+            _any_of(f"reason = {bind(each.value)}" for each in self.reasons),
+            "is_end_of_support" if self.end_of_support else "",
+        ]
+        return " AND ".join(filter(None, parts)) or "true", bound
+
+
+def moment(text: str, now: datetime, *, option: str, end: bool = False) -> datetime:
+    """A time in the user's words, as a moment in UTC.
+
+    A date or a month stands for its beginning, or, with `end`, for the end of it.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    try:
+        if ago := _AGO.fullmatch(text.strip().lower()):
+            return now - int(ago[1]) * UNITS[ago[2]]
+        return _absolute(text.strip(), end=end)
+    except (ValueError, OverflowError) as error:
+        raise ConfigError(f"{option} {text}: no time", hint=TIME_HINT) from error
+
+
+def _absolute(text: str, *, end: bool) -> datetime:
+    if _MONTH.fullmatch(text):
+        first = date.fromisoformat(f"{text}-01")
+        return _midnight((first + timedelta(days=31)).replace(day=1) if end else first)
+    try:
+        day = date.fromisoformat(text)
+    except ValueError:
+        found = datetime.fromisoformat(text)
+        return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+    return _midnight(day + timedelta(days=1) if end else day)
+
+
+def _midnight(day: date) -> datetime:
+    return datetime.combine(day, time(), UTC)
+
+
+def _instant(text: str, *, end: bool) -> str:
+    """A time as it goes into a digest: the same for two ways of writing one moment; as it is, where it is relative."""
+    try:
+        return _absolute(text.strip(), end=end).isoformat()
+    except (ValueError, OverflowError):
+        return text.strip().lower()
+
+
+def _named(kind: Any, text: str, option: str) -> Any:  # noqa: ANN401 - one of three enumerations, and a member of it
+    try:
+        return kind(text.upper().replace("-", "_"))
+    except ValueError as error:
+        raise ConfigError(f"{option} {text}: there is none", hint=f"One of {', '.join(kind)}.") from error
+
+
+def _pattern(text: str, option: str, hint: str) -> str:
+    if not text.strip():
+        raise ConfigError(f"{option}: is empty", hint=hint)
+    return text.strip()
+
+
+def _product(text: str) -> tuple[str, str]:
+    """Patterns of vendor and product; `*` where one is not given."""
+    vendor, slash, product = _pattern(text, "--software", SOFTWARE_HINT).partition("/")
+    return (vendor or "*", product or "*") if slash else ("*", vendor)
+
+
+def _any_of(conditions: Iterable[str]) -> str:
+    found = list(conditions)
+    return f"({' OR '.join(found)})" if found else ""
+
+
+def _device(pattern: str, bind: Callable[[object], str]) -> str:
+    """By id, name, or the first part of the name.
+
+    Names are lowered, which costs most of such a search; ids without a wildcard are compared as they are.
+    """
+    if _is_wild(pattern):
+        either = _matches("device_id", pattern, bind)
+        name = _matches("device_name", pattern, bind)
+        return f"{either} OR {name} OR {_matches('device_name', pattern + '.*', bind)}"
+    lowered = pattern.lower()
+    begins = f"lower(device_name) LIKE {bind(_like(lowered) + '%')} ESCAPE '\\'"
+    whole = f"lower(device_name) = {bind(lowered)} OR starts_with(lower(device_name), {bind(lowered + '.')})"
+    ids = ", ".join(bind(each) for each in sorted({pattern, lowered, pattern.upper()}))
+    return f"device_id IN ({ids}) OR ({begins} AND ({whole}))"
+
+
+def _software(vendor: str, product: str, bind: Callable[[object], str]) -> str:
+    parts = [
+        _matches(column, pattern, bind)
+        for column, pattern in (("software_name", product), ("software_vendor", vendor))
+        if pattern != "*"
+    ]
+    return f"({' AND '.join(parts)})" if parts else "true"
+
+
+def _matches(column: str, pattern: str, bind: Callable[[object], str]) -> str:
+    if not _is_wild(pattern):
+        return f"lower({column}) = {bind(pattern.lower())}"
+    return f"lower({column}) LIKE {bind(_like(pattern.lower()))} ESCAPE '\\'"
+
+
+def _is_wild(pattern: str) -> bool:
+    return "*" in pattern or "?" in pattern
+
+
+def _like(pattern: str) -> str:
+    return "".join(_WILD.get(character, character) for character in pattern)

@@ -1,0 +1,288 @@
+"""What every Kafka client of ours shares: the settings librdkafka is given, its log, and its errors in our words.
+
+Owns the table from Kafka's error codes to `SinkError`s and their hints, and librdkafka's in-process mock cluster for
+the demo. Makes no other connection; must not decide what is repeated, dropped or given up.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
+
+from confluent_kafka import KafkaError, KafkaException, Producer
+
+from connector.config import event_hubs
+from connector.errors import ConfigError, SinkFenced, SinkRejected, SinkUnavailable
+from connector.telemetry import logger
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable, Mapping, Sequence
+
+    from connector.errors import SinkError
+
+log = logger(__name__)
+
+Client = TypeVar("Client")
+
+SHARED_DEFAULTS: Final[dict[str, Any]] = {"client.id": "mde-inventory-connector"}
+
+PRODUCER_DEFAULTS: Final[dict[str, Any]] = {
+    # The Java clients' partitioner: what Kafka Streams or ksqlDB join by device must lie in the same partition.
+    "partitioner": "murmur2_random",
+    "linger.ms": 20,
+    "queue.buffering.max.kbytes": 131_072,
+}
+"""Ours where the user's table says nothing."""
+
+CALL_SECONDS: Final = 2.0
+"""How long one call into librdkafka may block: what a signal waits for at most. Then the same call is made again."""
+STOP_SECONDS: Final = 5.0
+"""How long Kafka is still waited for once the process is to stop."""
+
+FENCED_CODES: Final = frozenset(
+    {KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH}  # noqa: SLF001 - its public name
+)
+"""Another instance took over, or the coordinator gave up our transaction; whatever the error's flags say."""
+
+FENCED_HINT: Final = (
+    "Only one instance may publish under a transactional id: stop the other one, or give this one an own"
+    " kafka.transactional_id and topic_prefix."
+)
+TOPIC_HINT: Final = (
+    "Create the topics with `mde-inventory setup` (with --replay-topic, also another target of replays), or have an"
+    " administrator create them."
+)
+ACL_HINT: Final = (
+    "Grant this client's principal Write and Describe on the topics and on the transactional id, Read on the"
+    " checkpoints topic, and IdempotentWrite on the cluster."
+)
+_LOGIN_HINT: Final = "Look at security.protocol, sasl.* and ssl.* in [kafka.client]."
+_SIZE_HINT: Final = "Raise the topic's max.message.bytes, and message.max.bytes in [kafka.client]."
+_TRANSACTIONS_HINT: Final = (
+    "This broker does not offer transactions as needed; where it never will (some Event Hubs tiers), set"
+    ' kafka.delivery = "at_least_once".'
+)
+_SETTING_HINT: Final = "Look at [kafka.client] and at the topic's and broker's settings."
+AWAY_HINT: Final = "Look at bootstrap.servers in [kafka.client], at the network and at the brokers."
+AGAIN_HINT: Final = "Nothing is lost: what is staged is published by the next poll, from Kafka's own checkpoint."
+
+_REJECTED_BY_HINT: Final[dict[str, tuple[str, ...]]] = {
+    TOPIC_HINT: (
+        "UNKNOWN_TOPIC_OR_PART", "_UNKNOWN_TOPIC", "_UNKNOWN_PARTITION", "UNKNOWN_TOPIC_ID", "TOPIC_EXCEPTION",
+    ),
+    ACL_HINT: (
+        "TOPIC_AUTHORIZATION_FAILED", "CLUSTER_AUTHORIZATION_FAILED", "TRANSACTIONAL_ID_AUTHORIZATION_FAILED",
+        "GROUP_AUTHORIZATION_FAILED", "DELEGATION_TOKEN_AUTHORIZATION_FAILED",
+    ),
+    _LOGIN_HINT: (
+        "_AUTHENTICATION", "SASL_AUTHENTICATION_FAILED", "UNSUPPORTED_SASL_MECHANISM", "ILLEGAL_SASL_STATE", "_SSL",
+        "SECURITY_DISABLED", "UNACCEPTABLE_CREDENTIAL", "DELEGATION_TOKEN_EXPIRED", "DELEGATION_TOKEN_NOT_FOUND",
+        "DELEGATION_TOKEN_AUTH_DISABLED", "DELEGATION_TOKEN_OWNER_MISMATCH", "DELEGATION_TOKEN_REQUEST_NOT_ALLOWED",
+    ),
+    _SIZE_HINT: ("MSG_SIZE_TOO_LARGE", "RECORD_LIST_TOO_LARGE", "INVALID_MSG_SIZE"),
+    _TRANSACTIONS_HINT: (
+        "INVALID_TRANSACTION_TIMEOUT", "UNSUPPORTED_VERSION", "_UNSUPPORTED_FEATURE", "UNSUPPORTED_FOR_MESSAGE_FORMAT",
+        "_NOT_IMPLEMENTED", "_NOT_CONFIGURED",
+    ),
+    _SETTING_HINT: (
+        "_INVALID_ARG", "INVALID_CONFIG", "INVALID_PARTITIONS", "INVALID_REPLICATION_FACTOR", "POLICY_VIOLATION",
+        "INVALID_REPLICA_ASSIGNMENT", "INVALID_REQUEST", "INVALID_REQUIRED_ACKS", "INVALID_RECORD", "INVALID_TIMESTAMP",
+        "INVALID_GROUP_ID", "UNSUPPORTED_COMPRESSION_TYPE", "_UNKNOWN_PROTOCOL", "_BAD_MSG", "_INVALID_TYPE",
+        "_INVALID_DIFFERENT_RECORD",
+    ),
+}  # fmt: skip
+
+REJECTED_HINTS: Final[dict[int, str]] = {
+    getattr(KafkaError, name): hint for hint, names in _REJECTED_BY_HINT.items() for name in names
+}
+"""Codes that waiting does not cure, with what to do. Every code that is neither here nor fenced is an outage."""
+
+_NO_REASON_CODES: Final = frozenset(
+    getattr(KafkaError, name)
+    for name in ("_TIMED_OUT", "_MSG_TIMED_OUT", "_TIMED_OUT_QUEUE", "_TRANSPORT", "_ALL_BROKERS_DOWN", "_INCONSISTENT")
+)
+"""They say that something did not happen; why is in what was reported before."""
+
+_AWAY_CODES: Final = _NO_REASON_CODES | {
+    getattr(KafkaError, name) for name in ("_RESOLVE", "BROKER_NOT_AVAILABLE", "NETWORK_EXCEPTION")
+}
+
+
+PURGED_CODES: Final = frozenset({KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT})  # noqa: SLF001 - public names
+"""A message given up along with its transaction; why is what the transaction says."""
+
+
+class Reports:
+    """What librdkafka reports beside its answers: trouble with connections, and the first message refused.
+
+    Its callbacks may run while an exception is already under way: they may store, and must call nothing.
+    """
+
+    def __init__(self) -> None:
+        self._refused: tuple[KafkaError, Any] | None = None
+        self._latest: KafkaError | None = None
+        self._earlier: KafkaError | None = None
+
+    @property
+    def trouble(self) -> KafkaError | None:
+        """The latest trouble that says more than that all brokers are down."""
+        if self._latest is not None and self._latest.code() == KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001 - public name
+            return self._earlier or self._latest
+        return self._latest
+
+    @property
+    def refused(self) -> tuple[KafkaError, Any] | None:
+        """The first message refused, with the reason; none that was only given up along with its transaction."""
+        return None if self._refused is None or self._refused[0].code() in PURGED_CODES else self._refused
+
+    def note_trouble(self, error: KafkaError) -> None:
+        """What to give librdkafka as `error_cb`."""
+        self._earlier = self._latest
+        self._latest = error
+
+    def note_refused(self, error: KafkaError | None, message: Any) -> None:  # noqa: ANN401 - librdkafka's message
+        """What to give librdkafka as `on_delivery`, where it reports errors only."""
+        if error is not None and self._refused is None:
+            self._refused = (error, message)
+
+    def forget(self) -> None:
+        """A new attempt begins; what was reported before does not explain it."""
+        self._latest = self._earlier = self._refused = None
+
+
+class Deadline:
+    """How long something may take; shorter once the process is to stop.
+
+    Args:
+        seconds: from now.
+        stop: once set, `STOP_SECONDS` are left.
+    """
+
+    def __init__(self, seconds: float, stop: threading.Event | None = None) -> None:
+        self.seconds = seconds
+        self._stop = stop
+        self._begun_at = time.time()
+        self._ends = time.monotonic() + seconds
+
+    def remaining(self, *, at_most: float = math.inf) -> float:
+        """Seconds left, or `at_most`; 0 once it has passed."""
+        if self._stop is not None and self._stop.is_set():
+            self._ends = min(self._ends, time.monotonic() + STOP_SECONDS)
+        return min(max(self._ends - time.monotonic(), 0.0), at_most)
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing is left of it."""
+        return not self.remaining()
+
+    @property
+    def passed_by_any_clock(self) -> bool:
+        """The same, counting the time that the machine slept."""
+        return self.passed or time.time() - self._begun_at >= self.seconds
+
+
+class _Log:
+    """Stands in for the logger that librdkafka's bindings write to: for debugging only, as errors carry the reasons."""
+
+    @staticmethod
+    def log(_level: int, pattern: str, *parts: object) -> None:
+        """One line of librdkafka."""
+        log.debug("Kafka's client library says", text=pattern % parts)
+
+
+def settings(client: Mapping[str, Any], reports: Reports, owned: Mapping[str, Any]) -> dict[str, Any]:
+    """What a librdkafka client is given: our defaults, the user's table over them, and what we own over both."""
+    said = {key: str(value).lower() if isinstance(value, bool) else value for key, value in client.items()}
+    ours = {"statistics.interval.ms": 0, **owned, "error_cb": reports.note_trouble, "logger": _Log()}
+    return {**SHARED_DEFAULTS, **event_hubs.defaults(client), **said, **ours}
+
+
+def made(make: Callable[[dict[str, Any]], Client], table: dict[str, Any]) -> Client:
+    """A client, made of its settings.
+
+    Raises:
+        ConfigError: librdkafka does not know a key, or not its value.
+    """
+    try:
+        return make(table)
+    except KafkaException as error:
+        raise ConfigError(
+            f"kafka.client: {reason(error_of(error))}",
+            hint="Keys and values are those of librdkafka's CONFIGURATION.md.",
+        ) from error
+
+
+_LOST: Final = "returned NULL without setting an exception"
+
+
+def error_of(error: BaseException) -> KafkaError:
+    """The Kafka error inside an exception.
+
+    The bindings raise a fatal error out of whatever call is under way; where a callback ran into it, as the cause of a
+    SystemError. Where a second callback came after it, the error is lost, and the SystemError says only that: what the
+    cluster makes of it is for a recovery to find out.
+    """
+    if isinstance(error, SystemError) and error.__cause__ is None and _LOST in str(error):
+        return KafkaError(KafkaError._FAIL)  # noqa: SLF001 - its public name
+    if isinstance(error, SystemError) and error.__cause__ is not None:
+        error = error.__cause__
+    if isinstance(error, KafkaException) and error.args and isinstance(error.args[0], KafkaError):
+        return error.args[0]
+    raise error
+
+
+def reason(error: KafkaError) -> str:
+    """A Kafka error for people: what librdkafka says, and the code to search for."""
+    return f"{error.str().removeprefix('Broker: ').removeprefix('Local: ')} ({error.name()})"
+
+
+def translated(error: KafkaError, doing: str, reports: Reports | None = None) -> SinkError:
+    """A Kafka error as one of ours.
+
+    Args:
+        error: from an exception, a delivery report or a message.
+        doing: what could not be done: `publishing`, `reading mde.software.checkpoints`.
+        reports: what was reported meanwhile; it may hold the reason of a time-out.
+    """
+    code, text = error.code(), reason(error)
+    trouble = reports.trouble if reports and code in _NO_REASON_CODES else None
+    if trouble is not None:
+        text += f"; before that: {reason(trouble)}"
+        code = code if trouble.code() in _NO_REASON_CODES else trouble.code()
+    message = f"Kafka: {doing}: {text}"
+    if code in FENCED_CODES:
+        return SinkFenced(message, hint=FENCED_HINT)
+    if code in REJECTED_HINTS:
+        return SinkRejected(message, hint=REJECTED_HINTS[code])
+    return SinkUnavailable(message, hint=AWAY_HINT if code in _AWAY_CODES else AGAIN_HINT)
+
+
+class MockCluster:
+    """librdkafka's in-process cluster, for the demo: no Java, no network. It makes topics when they are asked for.
+
+    It takes transactions, but shows aborted messages to everybody and fences nobody: no proof of exactly once.
+
+    Args:
+        topics: made at once.
+        brokers: how many.
+    """
+
+    def __init__(self, topics: Sequence[str] = (), *, brokers: int = 1) -> None:
+        table = {"test.mock.num.brokers": brokers, "client.id": "mock-cluster", "logger": _Log()}
+        self._keeper: Producer | None = Producer(table)
+        for topic in topics:
+            self._keeper.list_topics(topic, timeout=10)
+        found = self._keeper.list_topics(timeout=10).brokers.values()
+        self.bootstrap_servers = ",".join(f"{broker.host}:{broker.port}" for broker in found)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End it; everything in it is gone."""
+        self._keeper = None

@@ -1,0 +1,1 @@
+"""One poll, and what brings state file and Kafka into line."""

@@ -1,0 +1,175 @@
+"""Brings the compacted inventory topic in line with the inventory: publishes what it lacks, and ends what is stale.
+
+Owns which messages of the inventory topic belong to a change, and the order of a backfill:
+
+    1. records   the whole inventory in bounded batches; where it is, is noted after each
+    2. stale     the keys of the topic are read; those that the inventory does not have get a tombstone
+    3. whole     a checkpoint says that the topic is the inventory from here on
+
+Runs while nothing is pending, so that the inventory is what consumers know, and ends between two batches after
+`BACKFILL_SECONDS_MAX`, or when it is told to stop; the next poll goes on. A batch that is published again, after a kill
+in between, changes nothing: the topic keeps the last value of a key. Must not know how far it is: that is `mirror`.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+from connector.errors import Stopped
+from connector.moments import milliseconds_of
+from connector.staging.inventory_topic import RECORDS, STALE, WHOLE, Place, steps_of
+from connector.state.reconcile import standing_checkpoint
+from connector.telemetry import logger
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable, Iterator, Mapping
+    from contextlib import AbstractContextManager
+    from datetime import datetime
+
+    from connector.kafka.codec import Codec
+    from connector.kafka.reader import Incoming, Reader
+    from connector.kafka.sink import Sink
+    from connector.model import Checkpoint, Message
+    from connector.staging.inventory_topic import Mirror, RecordKey, TopicKey
+    from connector.state.state import State
+
+log = logger(__name__)
+
+BACKFILL_SECONDS_MAX: Final = 900.0
+"""How long one poll fills up the topic, so that snapshots are not waited for: some ten million records."""
+
+KEYS_AT_ONCE: Final = 5_000
+KEY_PARTS: Final = 5
+
+
+class Backfill:
+    """Fills up one tenant's inventory topic.
+
+    Args:
+        codec: encodes records and tombstones.
+        sink: publishes them, a batch a Kafka transaction; recovered, with nothing pending.
+        open_reader: a reader of topics, to be closed.
+        topic: the full name of the inventory topic.
+        tenant_id: whose keys on the topic may be ended: another tenant may share it.
+        batch_records_max: records, or tombstones, in one batch.
+        clock: now, in UTC.
+        stop: set by whoever wants it to end between two batches.
+        seconds_max: how long one call may take, the reading of the keys apart.
+    """
+
+    def __init__(  # noqa: PLR0913 - the seams of a backfill, each named at the one place that wires them
+        self,
+        codec: Codec,
+        sink: Sink,
+        open_reader: Callable[[], AbstractContextManager[Reader]],
+        *,
+        topic: str,
+        tenant_id: str,
+        batch_records_max: int,
+        clock: Callable[[], datetime],
+        stop: threading.Event,
+        seconds_max: float = BACKFILL_SECONDS_MAX,
+    ) -> None:
+        self._codec = codec
+        self._sink = sink
+        self._open_reader = open_reader
+        self._topic = topic
+        self._tenant_id = tenant_id
+        self._batch_records_max = batch_records_max
+        self._clock = clock
+        self._stop = stop
+        self._seconds_max = seconds_max
+
+    def run(self, state: State) -> int:
+        """Go on where the last call left off. Returns the messages published: records and tombstones.
+
+        Nothing is done where the topic is whole, something is pending, or the epoch has no sealed snapshot yet.
+
+        Raises:
+            SinkError, EncodingError: Kafka, or the schema registry, does not take it; what was published is noted.
+        """
+        mirror, checkpoint = state.mirror(), self._checkpoint(state)
+        if checkpoint is None or mirror.whole:
+            return 0
+        published, ends = 0, time.monotonic() + self._seconds_max
+        place = mirror.place()
+        log.info("the inventory topic is filled up", phase=place.phase, remaining=mirror.remaining())
+        while place.phase == RECORDS and not self._ended(ends):
+            records, place = mirror.next_records(place, self._batch_records_max)
+            if records:
+                self._sink.publish((self._codec.encode_record(key, record) for key, record in records), checkpoint)
+            mirror.note(place)
+            published += len(records)
+        if place.phase == STALE and not self._ended(ends):
+            published += self._end_stale_keys(mirror, place, checkpoint, ends)
+        log.info("inventory topic", published=published, phase=mirror.place().phase, remaining=mirror.remaining())
+        return published
+
+    def _end_stale_keys(self, mirror: Mirror, place: Place, checkpoint: Checkpoint, ends: float) -> int:
+        """Steps 2 and 3. Returns the number of tombstones."""
+        published = 0
+        try:
+            self._read_keys(mirror)
+        except Stopped:
+            return 0
+        for keys in mirror.stale_keys(self._batch_records_max):
+            if self._ended(ends):
+                return published
+            self._sink.publish((self._codec.encode_record(key, None) for key in keys), checkpoint)
+            published += len(keys)
+        self._sink.publish((), replace(checkpoint, inventory_whole=True))
+        mirror.note(Place(place.epoch, WHOLE))
+        return published
+
+    def _read_keys(self, mirror: Mirror) -> None:
+        """Note every key of this tenant that the topic has."""
+        mirror.begin_topic_keys()
+        source = self._codec.source
+        block: list[TopicKey] = []
+        with self._open_reader() as reader:
+            for incoming in reader.read_whole(self._topic, self._stop):
+                key = key_of(incoming) if incoming.headers.get("ce_source") == source else None
+                if key is not None:
+                    block.append((key, incoming.partition, incoming.offset, incoming.value is not None))
+                if len(block) == KEYS_AT_ONCE:
+                    mirror.add_topic_keys(block)
+                    block.clear()
+        if block:
+            mirror.add_topic_keys(block)
+
+    def _ended(self, ends: float) -> bool:
+        return self._stop.is_set() or time.monotonic() > ends
+
+    def _checkpoint(self, state: State) -> Checkpoint | None:
+        """Kafka's checkpoint as it is, to ride along again; None where there is none yet, or something is pending."""
+        position, sealed = state.position(), state.sealed_snapshot()
+        if not position.drained or sealed is None:
+            return None
+        return standing_checkpoint(
+            position,
+            sealed,
+            transactional_id=self._sink.transactional_id,
+            tenant_id=self._tenant_id,
+            written_at=milliseconds_of(self._clock()),
+        )
+
+
+def encode_change_records(codec: Codec, change: Mapping[str, Any]) -> Iterator[Message]:
+    """What a change means for the inventory topic: a record, or the tombstone of one that is gone, or both."""
+    for key, record in steps_of(change):
+        yield codec.encode_record(key, record)
+
+
+def key_of(incoming: Incoming) -> RecordKey | None:
+    """The key of a message of the inventory topic; None where it is none of ours."""
+    try:
+        parts = json.loads(incoming.key or b"")
+    except ValueError:
+        return None
+    if not isinstance(parts, list) or len(parts) != KEY_PARTS or not all(isinstance(part, str) for part in parts):
+        return None
+    return parts[0], parts[1], parts[2], parts[3], parts[4]

@@ -1,0 +1,155 @@
+"""What a poll answers: its outcome, counts and times, and the exit code that they ask for.
+
+Owns the contract of `poll --json`. Must not decide anything: `pipeline` does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from connector.clock import Stopwatch
+    from connector.errors import ConnectorError
+    from connector.model import Inventory, Snapshot
+    from connector.state.state import StagedSnapshot, State
+
+Outcome = Literal["published", "staged", "unchanged", "held", "dry_run"]
+OUTCOMES: Final[tuple[Outcome, ...]] = ("published", "staged", "unchanged", "held", "dry_run")
+EXIT_CODES: Final[dict[Outcome, int]] = {"published": 0, "staged": 1, "unchanged": 0, "held": 3, "dry_run": 0}
+
+
+@dataclass(frozen=True, slots=True)
+class PollResult:
+    """What one poll of one inventory came to: the object that `poll --json` prints.
+
+    Attributes:
+        outcome: `published`; `staged` (safe in the state file, Kafka not available); `unchanged` (the generation has
+            not advanced); `held` (published, but removals wait for a person); `dry_run`.
+        baseline: records taken as the baseline; published only with `diff.baseline = "emit"`.
+        held: removals that the guard began to hold with this snapshot.
+        holding: removals that the guard holds now, whichever snapshot they are held since.
+        stale: whether the generation has not advanced for `poll.stale_after_hours`.
+        published: changes confirmed by Kafka in this poll, a drained backlog included.
+        alert_types: alerts staged in this poll, by type.
+        backfilled: records and tombstones published to fill up the inventory topic.
+        duration_seconds: of the whole poll of this inventory.
+        stages: seconds a step: recover, drain, fetch, stage, publish.
+    """
+
+    outcome: Outcome
+    inventory: Inventory
+    snapshot_id: str | None
+    epoch: int
+    records: int = 0
+    devices: int = 0
+    baseline: int = 0
+    added: int = 0
+    removed: int = 0
+    changed: int = 0
+    alerts: int = 0
+    held: int = 0
+    duplicates: int = 0
+    rejected: int = 0
+    published: int = 0
+    backfilled: int = 0
+    first_sequence: int | None = None
+    last_sequence: int | None = None
+    fetched_bytes: int = 0
+    generated_at: datetime | None = None
+    pending: int = 0
+    holding: int = 0
+    stale: bool = False
+    duration_seconds: float = 0.0
+    stages: dict[str, float] = field(default_factory=dict)
+    outage: ConnectorError | None = None
+    alert_types: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def exit_code(self) -> int:
+        """The exit code that the outcome asks for; an outage is worth another try, whatever came before it."""
+        return EXIT_CODES[self.outcome] or int(self.outage is not None)
+
+    def as_json(self) -> dict[str, Any]:
+        """The contract of `poll --json`, in its order."""
+        names = (
+            "outcome", "inventory", "snapshot_id", "epoch", "records", "devices", "baseline", "added", "removed",
+            "changed", "alerts", "held", "duplicates", "rejected", "published", "first_sequence", "last_sequence",
+        )  # fmt: skip
+        return {name: getattr(self, name) for name in names} | {
+            "duration_seconds": round(self.duration_seconds, 3),
+            "stages": {name: round(seconds, 3) for name, seconds in self.stages.items()},
+            "backfilled": self.backfilled,
+        }
+
+
+def result(
+    state: State,
+    outcome: Outcome,
+    staged: StagedSnapshot,
+    watch: Stopwatch,
+    *,
+    snapshot: Snapshot | None,
+    published: int = 0,
+    outage: ConnectorError | None = None,
+) -> PollResult:
+    """The result of an inventory of which something was staged: a snapshot, or alerts that were due."""
+    return PollResult(
+        outcome=outcome,
+        inventory=staged.inventory,
+        snapshot_id=staged.snapshot_id,
+        epoch=staged.epoch,
+        records=staged.records,
+        devices=staged.devices,
+        baseline=staged.records if staged.baseline else 0,
+        added=staged.added,
+        removed=staged.removed,
+        changed=staged.changed,
+        alerts=staged.alerts,
+        held=staged.held,
+        duplicates=staged.duplicates,
+        rejected=staged.rejected,
+        published=published,
+        first_sequence=staged.first_sequence,
+        last_sequence=staged.last_sequence,
+        fetched_bytes=snapshot.fetched_bytes if snapshot else 0,
+        generated_at=staged.observed_at,
+        pending=state.position().pending,
+        holding=state.held_count(staged.inventory),
+        alert_types=state.alert_types(staged),
+        duration_seconds=watch.total,
+        stages=watch.seconds,
+        outage=outage,
+    )
+
+
+def unchanged(
+    state: State,
+    inventory: Inventory,
+    watch: Stopwatch,
+    *,
+    outcome: Outcome = "unchanged",
+    published: int = 0,
+    outage: ConnectorError | None = None,
+    stale: bool = False,
+) -> PollResult:
+    """The result of an inventory of which nothing was staged."""
+    latest, position = state.latest_snapshot(inventory), state.position()
+    return PollResult(
+        outcome=outcome,
+        inventory=inventory,
+        snapshot_id=latest.snapshot_id if latest else None,
+        epoch=position.epoch,
+        records=latest.records if latest else 0,
+        devices=latest.devices if latest else 0,
+        published=published,
+        generated_at=latest.observed_at if latest else None,
+        pending=position.pending,
+        holding=state.held_count(inventory),
+        stale=stale,
+        duration_seconds=watch.total,
+        stages=watch.seconds,
+        outage=outage,
+    )

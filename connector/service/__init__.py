@@ -1,0 +1,1 @@
+"""Polls for ever: threads, schedule, health, metrics."""

@@ -1,0 +1,250 @@
+"""One tenant's polls, one after the other, for ever: when, what became of each, and what an error means for the next.
+
+Owns a tenant's schedule, health and counts, and is the one place that catches errors. What an error means:
+
+    ConfigError              ends this tenant's polls, exit code 2: only an edit helps
+    SinkFenced               ends them, exit code 4: another instance took over, and would be fenced in turn
+    Stopped                  ends them, exit code 0: they were asked to end
+    other, retryable         polls again after a back-off
+    SourceDenied and others  polls again at the interval, and is not ready: a consent that is granted, a topic that is
+                             made or a file that is put back counts without a restart, and metrics go on meanwhile
+    what is none of ours     ends them, exit code 1: a fault of the program; a new process begins anew
+
+Whatever it is, it is this tenant's: nothing here is shared with another but the stop, the log and the registry of
+metrics. Must not know what a poll does, nor how the process ends.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+from connector.errors import ConfigError, ConnectorError, SinkFenced, Stopped
+from connector.model import ChangeType
+from connector.service.health import POLL_SECONDS_MAX, READY_INTERVALS, TICK_SECONDS, Health, stage_of
+from connector.service.schedule import Schedule, elapsed_seconds
+from connector.telemetry import logger, tenant_named
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable, Iterable
+
+    from connector.poll.result import PollResult
+    from connector.service.metrics import TenantMetrics
+    from connector.service.state_watch import Watch
+
+log = logger(__name__)
+
+GRACE_SECONDS: Final = 8.0
+"""For running polls to end after a signal. Container runtimes kill ten seconds after theirs."""
+
+ENDING: Final = (ConfigError, SinkFenced, Stopped)
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How time is measured, and how the process takes its leave.
+
+    Attributes:
+        grace_seconds: for running polls to end after a stop was asked for.
+        poll_seconds_max: a poll that takes longer is stuck.
+        tick_seconds: the longest single wait between polls.
+        monotonic: seconds of a clock that nobody can set.
+        leave: ends the process at once, with an exit code. Not `sys.exit`: a library that waits would keep it.
+    """
+
+    grace_seconds: float = GRACE_SECONDS
+    poll_seconds_max: float = POLL_SECONDS_MAX
+    tick_seconds: float = TICK_SECONDS
+    monotonic: Callable[[], float] = elapsed_seconds
+    leave: Callable[[int], object] = os._exit
+
+
+@dataclass(frozen=True, slots=True)
+class Polled:
+    """A tenant as `run` takes it.
+
+    Attributes:
+        tenant: its name in logs, metrics and answers.
+        poll: one poll of everything: a result for each inventory, as soon as it is there.
+        interval_seconds: from the begin of a poll to the begin of the next.
+        watch: notices between polls what another process did to the state file.
+    """
+
+    tenant: str
+    poll: Callable[[], Iterable[PollResult]]
+    interval_seconds: float
+    watch: Watch | None = None
+
+
+class Polls:
+    """A tenant's polls. `run` takes a thread of its own; all else may be asked from any.
+
+    Args:
+        polled: the tenant.
+        metrics: what is counted of it.
+        stop: ends the polls, set by whoever supervises them.
+        pace: clocks and limits.
+        first_after_seconds: how long the first poll waits, so that tenants do not begin all at once.
+    """
+
+    def __init__(
+        self,
+        polled: Polled,
+        *,
+        metrics: TenantMetrics,
+        stop: threading.Event,
+        pace: Pace,
+        first_after_seconds: float = 0.0,
+    ) -> None:
+        self.tenant = polled.tenant
+        self.exit_code = 0
+        self._poll = polled.poll
+        self._watch = polled.watch
+        self._metrics = metrics
+        self._stop = stop
+        self._pace = pace
+        self._schedule = Schedule(polled.interval_seconds)
+        now = pace.monotonic()
+        self._first_due = now + first_after_seconds
+        self._health = Health(
+            ready_seconds_max=READY_INTERVALS * (polled.interval_seconds + self._schedule.jitter_seconds),
+            poll_seconds_max=pace.poll_seconds_max,
+            ticked_at=now,
+            due_at=self._first_due,
+        )
+
+    def run(self) -> None:
+        """Poll until told to stop, or until an error says that there is to be no other poll."""
+        with tenant_named(self.tenant):
+            try:
+                self._wait_until(self._first_due)
+                while not self._stop.is_set() and (due := self._poll_once()) is not None:
+                    self._wait_until(due)
+            except BaseException as error:
+                log.exception("a fault of the program ends the polls", exc_info=error)
+                self._metrics.count_error("poll")
+                self.exit_code = 1
+                self._health = replace(self._health, ended=f"a fault of the program: {type(error).__name__}")
+
+    def stuck(self) -> str | None:
+        """What is wrong with the polling thread, if anything is."""
+        return self._health.stuck(self._pace.monotonic())
+
+    def readiness(self) -> dict[str, Any]:
+        """Whether this tenant's data is fresh, and what stands in the way."""
+        return self._health.readiness(self._pace.monotonic())
+
+    def _poll_once(self) -> float | None:
+        """One poll. Returns when the next is due, or None where there is to be none."""
+        began = self._pace.monotonic()
+        self._health = replace(self._health, poll_began_at=began, due_at=None)
+        failure: ConnectorError | None = None
+        try:
+            for result in self._poll():
+                self._count(result)
+                failure = failure or result.outage
+        except ENDING as error:
+            self._end(error)
+            return None
+        except ConnectorError as error:
+            failure = error
+        ended = self._pace.monotonic()
+        if self._watch:
+            self._watch.note()
+        if failure is not None:
+            due = self._schedule.after_failure(began=began, ended=ended, retryable=failure.retryable)
+            self._note_failure(failure, due - ended)
+            succeeded_at = self._health.succeeded_at
+        else:
+            due = self._schedule.after_success(began=began, ended=ended)
+            self._metrics.set_success()
+            succeeded_at = ended
+        self._health = replace(
+            self._health, ticked_at=ended, poll_began_at=None, due_at=due, succeeded_at=succeeded_at, error=failure
+        )
+        return due
+
+    def _wait_until(self, due: float) -> None:
+        """Wait in short steps: each shows that the thread lives, and notices at once that the machine has slept."""
+        while not self._stop.is_set() and (now := self._pace.monotonic()) < due:
+            self._health = replace(self._health, ticked_at=now)
+            self._look()
+            self._stop.wait(min(due - now, self._pace.tick_seconds))
+
+    def _look(self) -> None:
+        """What is pending and held is as it is now, also where a person approved or discarded in the meantime."""
+        found = self._watch.look() if self._watch else None
+        if found is not None:
+            self._metrics.set_pending(found.pending)
+            for inventory, records in found.held.items():
+                self._metrics.set_held(inventory, records)
+            self._health = replace(self._health, pending=found.pending, held=found.held)
+
+    def _end(self, error: ConnectorError) -> None:
+        """The poll said that there is to be no other."""
+        self.exit_code = error.exit_code
+        if isinstance(error, Stopped):
+            log.info("the poll was stopped", error=error)
+            self._health = replace(self._health, poll_began_at=None, ended="stopped")
+            return
+        self._metrics.count_error(stage_of(error))
+        log.error("polling ends", error=error, exit_code=error.exit_code)
+        self._health = replace(self._health, poll_began_at=None, error=error, ended=str(error))
+
+    def _note_failure(self, error: ConnectorError, delay_seconds: float) -> None:
+        stage = stage_of(error)
+        self._metrics.count_error(stage)
+        write = log.warning if error.retryable else log.error
+        write("poll failed", stage=stage, error=error, next_poll_seconds=round(delay_seconds))
+
+    def _count(self, result: PollResult) -> None:
+        """Put what a poll came to into metrics and log."""
+        metrics, inventory = self._metrics, str(result.inventory)
+        metrics.count_snapshot(result.outcome)
+        metrics.count_published(result.published)
+        metrics.count_backfilled(result.backfilled)
+        metrics.set_pending(result.pending)
+        metrics.set_held(inventory, result.holding)
+        if result.generated_at is not None:
+            metrics.set_generation(inventory, result.generated_at)
+        for step, seconds in result.stages.items():
+            metrics.observe_step(step, seconds)
+        for alert_type, alerts in result.alert_types.items():
+            metrics.count_alerts(alert_type, alerts)
+        if "stage" in result.stages:
+            self._count_staged(result)
+        self._health = replace(
+            self._health,
+            pending=result.pending,
+            held={**self._health.held, inventory: result.holding},
+            stale={**self._health.stale, inventory: result.stale},
+        )
+        log.info(
+            "poll finished",
+            outcome=result.outcome,
+            inventory=inventory,
+            snapshot_id=result.snapshot_id,
+            added=result.added,
+            removed=result.removed,
+            changed=result.changed,
+            alerts=result.alerts,
+            held=result.held,
+            rejected=result.rejected,
+            published=result.published,
+            pending=result.pending,
+            duration_seconds=round(result.duration_seconds, 3),
+        )
+
+    def _count_staged(self, result: PollResult) -> None:
+        """The counts of a snapshot that this poll staged; a result without one repeats those of an earlier."""
+        metrics = self._metrics
+        metrics.count_received(size_bytes=result.fetched_bytes, records=result.records)
+        metrics.count_lines(duplicates=result.duplicates, rejected=result.rejected)
+        # A silent baseline is no change: it has no sequence numbers.
+        baseline = result.baseline if result.first_sequence is not None else 0
+        metrics.count_changes(ChangeType.BASELINE, baseline)
+        metrics.count_changes(ChangeType.ADDED, result.added)
+        metrics.count_changes(ChangeType.REMOVED, result.removed)
+        metrics.count_changes(ChangeType.CHANGED, result.changed)

@@ -1,0 +1,1 @@
+"""The devices, what they run, and how a record is written."""

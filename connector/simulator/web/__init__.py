@@ -1,0 +1,1 @@
+"""The export API, its authority and its storage, over HTTPS."""

@@ -1,0 +1,121 @@
+"""The storage host: pre-signed URLs, and the files behind them.
+
+Owns signatures and Azure Storage's answers. A URL is good byte for byte or not at all: the query must be exactly the
+one that was signed. Must not know the API.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import hashlib
+import hmac
+import secrets
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Final
+from urllib.parse import parse_qs, quote
+
+from connector.model import Inventory, Method
+from connector.simulator.distort import distorts_files, file_body
+from connector.simulator.faults import Fault, FaultKind
+from connector.simulator.web.answers import Answer, Asked, storage_error
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from connector.simulator.export import ExportGeneration, ExportPart, Exports
+
+_FOLDERS: Final = {Inventory.CPE: "SoftwareInventory", Inventory.NON_CPE: "SoftwareInventoryNonCpe"}
+_INVENTORIES: Final = {folder: inventory for inventory, folder in _FOLDERS.items()}
+_TIME: Final = "%Y-%m-%dT%H:%M:%SZ"
+_FAILED: Final = (
+    "Server failed to authenticate the request. Make sure the value of Authorization header is formed correctly"
+    " including the signature."
+)
+
+
+class Storage:
+    """Signs URLs of parts, and answers them."""
+
+    def __init__(self, exports: Exports, tenant_id: str, *, clock: Callable[[], datetime]) -> None:
+        self._exports = exports
+        self._tenant_id = tenant_id
+        self._clock = clock
+        self._key = secrets.token_bytes(32)
+        self.base_url = ""
+
+    def url(self, generation: ExportGeneration, inventory: Inventory, part: ExportPart, valid_hours: int) -> str:
+        """A pre-signed URL that is good for some hours from now."""
+        path = (
+            f"/temp-{self._tenant_id}/{generation.time_path}{_FOLDERS[inventory]}/json/OrgId={self._tenant_id}"
+            f"/_RbacGroupId={part.group_id}/{part.name}"
+        )
+        now = self._clock()
+        ends = now + timedelta(hours=valid_hours)
+        return f"{self.base_url}{path}?{self._query(path, now.strftime(_TIME), ends.strftime(_TIME))}"
+
+    def find(self, path: str) -> tuple[Inventory, int, ExportPart] | None:
+        """The part that a path names, its inventory and its place in the listing."""
+        pieces = path.split("/")
+        if len(pieces) != 9 or pieces[4] not in _INVENTORIES:  # noqa: PLR2004 - as `url` makes them
+            return None
+        generation = self._exports.at(f"{pieces[2]}/{pieces[3]}/")
+        inventory = _INVENTORIES[pieces[4]]
+        parts = generation.parts(inventory, Method.FILES) if generation else ()
+        named = ((place, part) for place, part in enumerate(parts) if part.name == pieces[8])
+        found = next(named, None)
+        return (inventory, *found) if found else None
+
+    def answer(self, asked: Asked, due: tuple[Fault, ...]) -> Answer:
+        """Answer a request for a file."""
+        if asked.method not in ("GET", "HEAD"):
+            return storage_error(405, "UnsupportedHttpVerb", "The resource doesn't support specified Http Verb.")
+        if asked.authorization is not None:
+            return storage_error(
+                400, "InvalidAuthenticationInfo", "Authentication information is not given in the correct format."
+            )
+        expired = any(fault.kind is FaultKind.EXPIRED_URL for fault in due)
+        refused = self._refusal(asked, expired=expired)
+        if refused:
+            return refused
+        found = self.find(asked.path)
+        if found is None:
+            return storage_error(404, "BlobNotFound", "The specified blob does not exist.")
+        headers = {
+            "Content-Type": "application/octet-stream",
+            "x-ms-blob-type": "BlockBlob",
+            "x-ms-version": "2023-11-03",
+        }
+        part = found[2]
+        if not distorts_files(due):
+            return Answer(200, part.path, headers)
+        encoding = (
+            {"Content-Encoding": "gzip"} if any(fault.kind is FaultKind.CONTENT_ENCODING for fault in due) else {}
+        )
+        return Answer(200, file_body(read_part(part.path), due), {**headers, **encoding})
+
+    def _refusal(self, asked: Asked, *, expired: bool) -> Answer | None:
+        given = {name: values[0] for name, values in parse_qs(asked.raw_query).items()}
+        begins, ends = given.get("st", ""), given.get("se", "")
+        if not hmac.compare_digest(self._query(asked.path, begins, ends).encode(), asked.raw_query.encode()):
+            return storage_error(403, "AuthenticationFailed", _FAILED, "Signature did not match.")
+        now = self._clock().strftime(_TIME)
+        if expired or now >= ends:
+            detail = (
+                f"Signature not valid in the specified key time frame: Start [{begins}] - Expiry [{ends}] - Current"
+                f" [{now}]"
+            )
+            return storage_error(403, "AuthenticationFailed", _FAILED, detail)
+        return None
+
+    def _query(self, path: str, begins: str, ends: str) -> str:
+        digest = hmac.new(self._key, f"{path}\n{begins}\n{ends}".encode(), hashlib.sha256).digest()
+        signature = quote(base64.b64encode(digest).decode(), safe="")
+        return f"sv=2023-11-03&st={quote(begins, safe='')}&se={quote(ends, safe='')}&sr=b&sp=r&sig={signature}"
+
+
+def read_part(path: Path) -> list[bytes]:
+    """The lines of a part of the files, without newlines."""
+    with gzip.open(path) as file:
+        return file.read().splitlines()

@@ -1,0 +1,1 @@
+"""From a token to one complete, verified snapshot on disk."""

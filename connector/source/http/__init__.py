@@ -1,0 +1,1 @@
+"""Calls of the export API: tokens, transport, connections, allowed hosts, rate limits."""

@@ -1,0 +1,202 @@
+"""The export API's rate limits, kept over restarts: at most so many calls a minute and an hour for each endpoint.
+
+Owns the file that remembers the calls made and how long the service asked to be left alone. Must not make calls.
+
+The limits count per application and tenant, so the file is only our own part of the truth: a 429 wins, and is
+remembered too. Calls are remembered before they are made, so that a crash forgets none. Times in the file are of the
+wall clock; a clock that jumps while we run is noticed against the monotonic one, and one that jumped while we did not
+run can cost a window of waiting, never more.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from connector import private_files
+from connector.errors import SourceError, SourceThrottled
+from connector.telemetry import logger
+
+if TYPE_CHECKING:
+    import os
+    from pathlib import Path
+
+    from connector.clock import Timer
+
+log = logger(__name__)
+
+MINUTE_SECONDS: Final = 60.0
+HOUR_SECONDS: Final = 3600.0
+MARGIN_SECONDS: Final = 1.0
+"""The service's windows do not begin when ours do, and the network is not equally quick each time."""
+
+BLOCK_SECONDS_MAX: Final = HOUR_SECONDS
+"""Longest rest that is believed and remembered; the longest published window."""
+
+CLOCK_STEP_SECONDS: Final = 2.0
+"""A difference between wall and monotonic clock beyond this is a clock that was set."""
+
+FILE_BYTES_MAX: Final = 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One endpoint of the API and its published limits."""
+
+    path: str
+    calls_a_minute: int
+    calls_an_hour: int
+
+    @property
+    def windows(self) -> tuple[tuple[float, int], ...]:
+        """Seconds and calls of each window."""
+        return (
+            (MINUTE_SECONDS + MARGIN_SECONDS, self.calls_a_minute),
+            (HOUR_SECONDS + MARGIN_SECONDS, self.calls_an_hour),
+        )
+
+
+@dataclass(slots=True)
+class _Calls:
+    """What is known of one endpoint, in seconds since 1970."""
+
+    made: set[float] = field(default_factory=set)
+    blocked_until: float = 0.0
+
+
+class Limiter:
+    """Lets calls through no faster than the published limits.
+
+    Args:
+        path: the file; made with mode 0600, replaced as a whole.
+        timer: clocks and waits.
+    """
+
+    def __init__(self, path: Path, timer: Timer) -> None:
+        self._path = path
+        self._timer = timer
+        self._lock = threading.Lock()
+        self._endpoints: dict[str, _Calls] = {}
+        self._seen: tuple[int, int, int] | None = None
+        self._offset = self._wall() - timer.monotonic()
+
+    def acquire(self, endpoint: Endpoint, *, wait_seconds_max: float) -> None:
+        """Wait until a call is within the limits, and remember it as made.
+
+        Raises:
+            SourceThrottled: that would take longer than `wait_seconds_max`; nothing was waited for.
+            Stopped: asked to stop while waiting.
+            SourceError: the file cannot be written.
+        """
+        with self._lock:
+            deadline = self._timer.monotonic() + wait_seconds_max
+            while (seconds := self._delay(endpoint)) > 0:
+                if self._timer.monotonic() + seconds > deadline:
+                    raise SourceThrottled(
+                        f"the limits of {endpoint.path} leave no call for {math.ceil(seconds)} s, and a poll waits at"
+                        f" most {math.ceil(wait_seconds_max)} s",
+                        hint="The limits count per application and tenant: does another tool use the same app"
+                        " registration? The next poll tries again.",
+                    )
+                log.info("waiting for the rate limit", endpoint=endpoint.path, seconds=math.ceil(seconds))
+                self._timer.wait(seconds)
+            self._endpoints.setdefault(endpoint.path, _Calls()).made.add(self._wall())
+            self._write()
+
+    def block(self, endpoint: Endpoint, seconds: float) -> None:
+        """Remember that the service asked for a rest: no call for that long, at most `BLOCK_SECONDS_MAX`."""
+        with self._lock:
+            self._refresh()
+            calls = self._endpoints.setdefault(endpoint.path, _Calls())
+            calls.blocked_until = max(calls.blocked_until, self._wall() + min(max(seconds, 0.0), BLOCK_SECONDS_MAX))
+            self._write()
+
+    def _wall(self) -> float:
+        return self._timer.now().timestamp()
+
+    def _delay(self, endpoint: Endpoint) -> float:
+        """Seconds until a call would be within every window, and after every block."""
+        self._refresh()
+        now = self._wall()
+        calls = self._endpoints.setdefault(endpoint.path, _Calls())
+        waits = [calls.blocked_until - now]
+        for seconds, allowed in endpoint.windows:
+            recent = sorted(moment for moment in calls.made if moment > now - seconds)
+            if len(recent) >= allowed:
+                waits.append(recent[-allowed] + seconds - now)
+        return max(waits)
+
+    def _refresh(self) -> None:
+        """Follow a clock that was set, take in what another process wrote, and forget what is too old to matter."""
+        now = self._wall()
+        step = now - self._timer.monotonic() - self._offset
+        if abs(step) > CLOCK_STEP_SECONDS:
+            self._offset += step
+            for calls in self._endpoints.values():
+                calls.made = {moment + step for moment in calls.made}
+                calls.blocked_until += step if calls.blocked_until else 0.0
+            if self._endpoints:
+                self._write()
+        for name, theirs in self._read().items():
+            ours = self._endpoints.setdefault(name, _Calls())
+            ours.made |= theirs.made
+            ours.blocked_until = max(ours.blocked_until, theirs.blocked_until)
+        for calls in self._endpoints.values():
+            # A time in the future was written under another clock: it counts as now.
+            calls.made = {min(moment, now) for moment in calls.made if moment > now - HOUR_SECONDS - MARGIN_SECONDS}
+            calls.blocked_until = min(calls.blocked_until, now + BLOCK_SECONDS_MAX)
+
+    def _read(self) -> dict[str, _Calls]:
+        """What the file says, where it has changed since it was last seen."""
+        try:
+            seen = _stamp(self._path.lstat())
+            if seen == self._seen:
+                return {}
+            text = private_files.read(self._path, FILE_BYTES_MAX)
+            self._seen = seen
+        except FileNotFoundError:
+            return {}
+        except OSError as error:
+            raise _unusable(self._path, error) from error
+        try:
+            return {str(name): _calls(value) for name, value in json.loads(text)["endpoints"].items()}
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError):
+            log.warning("the file of calls made cannot be read and begins anew", path=str(self._path))
+            return {}
+
+    def _write(self) -> None:
+        content = {
+            "endpoints": {
+                name: {"made": sorted(calls.made), "blocked_until": calls.blocked_until}
+                for name, calls in self._endpoints.items()
+            }
+        }
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            private_files.replace(self._path, json.dumps(content).encode("ascii"))
+            self._seen = _stamp(self._path.lstat())
+        except OSError as error:
+            raise _unusable(self._path, error) from error
+
+
+def _stamp(found: os.stat_result) -> tuple[int, int, int]:
+    return found.st_ino, found.st_mtime_ns, found.st_size
+
+
+def _calls(value: dict[str, Any]) -> _Calls:
+    moments = [float(moment) for moment in value["made"]]
+    blocked_until = float(value["blocked_until"])
+    if not all(map(math.isfinite, (*moments, blocked_until))):
+        raise ValueError("not a time")
+    return _Calls(set(moments), blocked_until)
+
+
+def _unusable(path: Path, error: OSError) -> SourceError:
+    return SourceError(
+        f"{path}, which remembers the calls made, cannot be used: {error.strerror}",
+        hint="It stands beside the state file: check the folder's permissions and its free space; it must not be a"
+        " symbolic link.",
+    )

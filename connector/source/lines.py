@@ -1,0 +1,263 @@
+"""Lines of JSON: counting them, how they spell their properties, and splitting a page into them.
+
+Owns msgspec. Must not know where lines come from or go to. On the hot path no record becomes a Python object: lines are
+cut at line breaks, and only samples are looked into, for the names of their properties.
+"""
+
+from __future__ import annotations
+
+import re
+from itertools import islice
+from typing import TYPE_CHECKING, Final, Self
+
+import msgspec
+
+from connector.diff.scan import LINE_BYTES_MAX
+from connector.errors import SourceMalformed
+from connector.exports.fields import FIELDS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+UNREADABLE: Final = (ValueError, RecursionError)
+"""What msgspec raises on text that is not JSON, not UTF-8, or nested too deep."""
+
+SAMPLE_WHOLE_BYTES: Final = 2**20
+"""So much of a part's beginning is looked at line by line."""
+
+SAMPLE_EVERY_BYTES: Final = 2**16
+"""After that, one line of each so many bytes."""
+
+BLOCK_LINES: Final = 4096
+"""Lines of a page that are put together at a time."""
+
+DOCUMENTED_NAMES: Final = frozenset(name for field in FIELDS for name in field.wire_names)
+
+_OBJECT: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_ITEMS: Final = msgspec.json.Decoder(list[msgspec.Raw])
+_ANY: Final = msgspec.json.Decoder()
+
+
+def read_object(line: bytes | memoryview) -> dict[str, msgspec.Raw]:
+    """The properties of a JSON object, their values unread. Of a repeated name the last one counts.
+
+    Raises:
+        ValueError: it is not one JSON object.
+        RecursionError: it is nested too deep.
+    """
+    return _OBJECT.decode(line)
+
+
+def read_items(array: bytes) -> list[bytes]:
+    """The items of a JSON array, unread. Raises as `read_object` does."""
+    return [bytes(item) for item in _ITEMS.decode(array)]
+
+
+def read_value(value: bytes) -> object:
+    """A JSON value as a Python one; strings must be UTF-8 without lone surrogates. Raises as `read_object` does."""
+    return _ANY.decode(value)
+
+
+def is_object(line: bytes) -> bool:
+    """Whether a line is one whole JSON object."""
+    try:
+        read_object(line)
+    except UNREADABLE:
+        return False
+    return True
+
+
+class Census:
+    """Counts the lines of a part as its text passes by, and notes how they spell the documented properties.
+
+    Attributes:
+        lines: lines seen to their end that are not blank.
+        size_bytes: of all text.
+        odd: a line does not begin with `{`, or is longer than any that is read: the part needs `repair`.
+    """
+
+    def __init__(self) -> None:
+        self.lines = 0
+        self.size_bytes = 0
+        self.odd = False
+        self._spellings: dict[str, dict[str, None]] = {}
+        self._known: dict[str, str | None] = {}
+        self._rest: list[bytes] = []
+        self._rest_bytes = 0
+        self._next_sample = 0
+
+    @property
+    def spellings(self) -> Mapping[str, tuple[str, ...]]:
+        """Spellings seen of each documented name, by its lower-case form, in the order they were met."""
+        return {name: tuple(spelled) for name, spelled in self._spellings.items()}
+
+    def feed(self, block: bytes) -> None:
+        """The next piece of the text, cut anywhere."""
+        begin = self.size_bytes
+        self.size_bytes += len(block)
+        lines = block.split(b"\n")
+        if len(lines) == 1:
+            self._keep(block)
+            return
+        rest = lines.pop()
+        if self._rest:
+            self._keep(lines[0])
+            lines[0] = b"".join(self._rest)
+            self._rest, self._rest_bytes = [], 0
+        if rest:
+            self._keep(rest)
+        self._count(lines)
+        self._sample(lines, begin)
+
+    def finish(self) -> bool:
+        """The text is over. Returns whether it ends whole: with a line break, or with a whole object."""
+        last = b"".join(self._rest)
+        self._rest = []
+        if not last.strip():
+            return True
+        self.lines += 1
+        self._note(last)
+        return self._rest_bytes <= LINE_BYTES_MAX and is_object(last)
+
+    def _keep(self, piece: bytes) -> None:
+        """Keep a piece of a line that is not over yet; of a line too long to be read, only its beginning."""
+        self._rest_bytes += len(piece)
+        if self._rest_bytes <= LINE_BYTES_MAX:
+            self._rest.append(piece)
+        else:
+            self.odd = True
+            self._rest = [self._rest[0][:1] or b"{"] if self._rest else [piece[:1]]
+
+    def _count(self, lines: list[bytes]) -> None:
+        # The least and the greatest of them tell at once, without a look at each, whether all begin with a brace.
+        if min(lines).startswith(b"{") and max(lines).startswith(b"{"):
+            self.lines += len(lines)
+            return
+        stripped = [text for line in lines if (text := line.strip())]
+        self.lines += len(stripped)
+        self.odd = self.odd or not all(text.startswith(b"{") for text in stripped)
+
+    def _sample(self, lines: list[bytes], begin: int) -> None:
+        """Look into all lines of the beginning, later into one of each `SAMPLE_EVERY_BYTES`."""
+        if begin < SAMPLE_WHOLE_BYTES:
+            for line in lines:
+                self._note(line)
+            self._next_sample = self.size_bytes
+        elif self.size_bytes >= self._next_sample:
+            due = 1 + (self.size_bytes - self._next_sample) // SAMPLE_EVERY_BYTES
+            for line in lines[:: max(len(lines) // due, 1)]:
+                self._note(line)
+            self._next_sample = self.size_bytes + SAMPLE_EVERY_BYTES
+
+    def _note(self, line: bytes) -> None:
+        try:
+            names = read_object(line)
+        except UNREADABLE:
+            return  # `repair` or the reader will say what is wrong with it
+        for name in names:
+            if name not in self._known:
+                self._learn(name)
+
+    def _learn(self, name: str) -> None:
+        known = name.lower() if name.isascii() and name.lower() in DOCUMENTED_NAMES else None
+        if known is not None:
+            self._spellings.setdefault(known, {})[name] = None
+        if known is not None or len(self._known) < len(DOCUMENTED_NAMES) * 64:
+            self._known[name] = known
+
+
+class _Wire(msgspec.Struct):
+    """A page as it comes. `value` holds views into the page's text, one a record."""
+
+    value: list[msgspec.Raw]
+    next_link: str | None = msgspec.field(default=None, name="@odata.nextLink")
+
+
+_PAGE: Final = msgspec.json.Decoder(_Wire)
+
+
+class Page:
+    """One JSON page, cut into lines.
+
+    Attributes:
+        records: number of lines.
+        next_link: where the walk goes on, byte for byte; None on the last page.
+    """
+
+    def __init__(self, values: Sequence[msgspec.Raw | bytes], next_link: str | None) -> None:
+        self.records = len(values)
+        self.next_link = next_link
+        self._values = values
+
+    @classmethod
+    def read(cls, text: bytes | bytearray) -> Self:
+        """Read a page.
+
+        A page with a value that is no JSON (NaN, half a surrogate pair) is cut all the same, as long as its brackets
+        and strings close: the bad line is rejected later, by itself.
+
+        Raises:
+            SourceMalformed: it is not a page, or not whole.
+        """
+        try:
+            wire = _PAGE.decode(text)
+        except UNREADABLE as error:
+            found = _cut_loosely(bytes(text))
+            if found is None:
+                raise SourceMalformed(
+                    f"a page of {len(text)} bytes is not what the API documents: {_shown(error)}",
+                    hint="The next poll tries again. Is a proxy between that changes answers?",
+                ) from error
+            return cls(*found)
+        return cls(wire.value, wire.next_link)
+
+    def blocks(self) -> Iterator[bytes]:
+        """The lines, some thousand at a time, each with its line break."""
+        values = iter(self._values)
+        while some := list(islice(values, BLOCK_LINES)):
+            block = b"\n".join(some) + b"\n"
+            if block.count(b"\n") != len(some):
+                # A record that is spread over lines: inside strings JSON has no line breaks, elsewhere they are blanks.
+                block = b"\n".join(bytes(value).translate(_BLANKS) for value in some) + b"\n"
+            yield block
+
+
+_BLANKS: Final = bytes.maketrans(b"\r\n", b"  ")
+_TOKEN: Final = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\],]', re.DOTALL)
+_VALUE: Final = re.compile(rb'\s*\{(?:\s*(?:"[^"\\]*"\s*:\s*(?:"(?:[^"\\]|\\.)*"|null))\s*,)*?\s*"value"\s*:\s*\[')
+
+
+def _cut_loosely(text: bytes) -> tuple[list[bytes], str | None] | None:
+    """Cut a page by its brackets and strings alone; None where they do not close, or what is around is not JSON."""
+    start = _VALUE.match(text)
+    if start is None:
+        return None
+    values: list[bytes] = []
+    depth, begin = 0, start.end()
+    for token in _TOKEN.finditer(text, start.end()):
+        mark = token.group()
+        if mark in (b"{", b"["):
+            depth += 1
+        elif mark in (b"}", b"]"):
+            depth -= 1
+        if (mark == b"," and depth == 0) or depth < 0:
+            values.append(text[begin : token.start()].strip())
+            begin = token.end()
+        if depth < 0:
+            break
+    else:
+        return None
+    return _close(text[: start.end()] + b"]" + text[begin:], values)
+
+
+def _close(envelope: bytes, values: list[bytes]) -> tuple[list[bytes], str | None] | None:
+    try:
+        page = _PAGE.decode(envelope)
+    except UNREADABLE:
+        return None
+    lines = [] if values == [b""] else values
+    return (lines, page.next_link) if all(lines) else None
+
+
+def _shown(error: Exception) -> str:
+    return "nested too deep" if isinstance(error, RecursionError) else str(error)[:200]

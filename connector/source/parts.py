@@ -1,0 +1,304 @@
+"""One part: verified while it is written, never by reading it again.
+
+Owns isal, and what makes a file of an export whole: its full length, every gzip member unpacked with a right checksum,
+nothing behind the last one, text that is not empty, not a web page, and ends with a whole line. Must not fetch.
+
+A part that is plain gzip of one member is stored as it came (`.json.gz`). Anything else that is whole (several members,
+plain text under whatever name, a byte order mark) is stored as plain text (`.json`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from typing import TYPE_CHECKING, Final, Self
+
+from isal import isal_zlib
+
+from connector import private_files
+from connector.errors import SnapshotIncomplete
+from connector.model import Part
+from connector.source.lines import Census
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+MAGIC: Final = b"\x1f\x8b"
+BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
+GZIP_WINDOW: Final = 31
+"""zlib's way to say: a gzip header, a checksum and a length."""
+
+CHUNK_BYTES_MIN: Final = 2**16
+"""Pieces from the network are gathered to this size: a TLS record has 16 KiB, and each call costs."""
+
+BLOCK_BYTES_MAX: Final = 2**18
+"""So much is unpacked at a time: a bomb is noticed before it is in memory."""
+
+RATIO_MAX: Final = 400
+"""Real exports shrink by 10 to 40; beyond this factor a file is a bomb."""
+
+RATIO_FREE_BYTES: Final = 2**24
+"""Unpacked bytes below which the ratio is not looked at: a few equal lines shrink very well."""
+
+UNPACKED_BYTES_MAX: Final = 2**36
+"""64 GiB, more than a hundred million records in one part."""
+
+HEAD_BYTES_MAX: Final = 2**16
+"""So many blanks at the beginning are passed over in search of the first character."""
+
+
+class Gunzip:
+    """Unpacks gzip members, one after the other, with limits.
+
+    Args:
+        name: names the file in errors.
+
+    Attributes:
+        members: members begun so far.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.members = 0
+        self._name = name
+        self._member: isal_zlib.Decompress | None = None
+        self._between = b""
+        self._packed_bytes = 0
+        self._unpacked_bytes = 0
+
+    def feed(self, chunk: bytes) -> Iterator[bytes]:
+        """The next piece of the file, cut anywhere; yields what it unpacks to.
+
+        Raises:
+            SnapshotIncomplete: a wrong checksum, broken data, rubbish between or after members, or a bomb.
+        """
+        self._packed_bytes += len(chunk)
+        while chunk or self._member is not None:
+            if self._member is None:
+                chunk = self._begin(chunk)
+                continue
+            try:
+                block = self._member.decompress(chunk, BLOCK_BYTES_MAX)
+            except isal_zlib.IsalError as error:  # type: ignore[misc]  # its stub calls the class an instance
+                raise broken(self._name, f"its gzip data is broken: {error}") from error
+            self._measure(len(block))
+            if block:
+                yield block
+            if self._member.eof:
+                chunk, self._member = self._member.unused_data, None
+            else:
+                chunk = self._member.unconsumed_tail
+                if not chunk and len(block) < BLOCK_BYTES_MAX:
+                    return
+
+    def finish(self) -> None:
+        """The file is over.
+
+        Raises:
+            SnapshotIncomplete: a member is not.
+        """
+        if self._member is not None or (self._between and self._between in MAGIC):
+            raise broken(self._name, "it ends in the middle of its gzip data")
+        if self._between:
+            raise broken(self._name, "there is rubbish behind its gzip data")
+
+    def _begin(self, chunk: bytes) -> bytes:
+        head = self._between + chunk
+        if len(head) >= len(MAGIC):
+            if not head.startswith(MAGIC):
+                raise broken(self._name, "there is rubbish behind its gzip data")
+            self._between = b""
+            self._member = isal_zlib.decompressobj(wbits=GZIP_WINDOW)
+            self.members += 1
+            return head
+        self._between = head
+        return b""
+
+    def _measure(self, size: int) -> None:
+        self._unpacked_bytes += size
+        ratio_exceeded = (
+            self._unpacked_bytes > RATIO_FREE_BYTES and self._unpacked_bytes > RATIO_MAX * self._packed_bytes
+        )
+        if ratio_exceeded or self._unpacked_bytes > UNPACKED_BYTES_MAX:
+            raise broken(
+                self._name, f"{self._packed_bytes} bytes of it unpack to more than {self._unpacked_bytes}: a gzip bomb"
+            )
+
+
+class PartWriter:
+    """Writes one part to disk and verifies it on the way. Use it as a context manager; unfinished, it leaves nothing.
+
+    Args:
+        folder: of mode 0700.
+        stem: the file's name here, without its ending; never made of a remote name.
+        name: the remote file's name, for people.
+        encoded: whether the HTTP answer says `Content-Encoding: gzip`: one packing that is not the file's own.
+        gathered_bytes: pieces are gathered to this size before they are looked at.
+
+    Attributes:
+        wire_bytes: fed so far.
+    """
+
+    def __init__(
+        self, folder: Path, stem: str, name: str, *, encoded: bool = False, gathered_bytes: int = CHUNK_BYTES_MIN
+    ) -> None:
+        self.wire_bytes = 0
+        self._path = folder / stem
+        self._name = name
+        self._draft = folder / f"{stem}.draft"
+        self._file = private_files.create(self._draft)
+        self._digest = hashlib.sha256()
+        self._census = Census()
+        self._outer = Gunzip(name) if encoded else None
+        self._inner: Gunzip | None = None
+        self._waiting: list[bytes] = []
+        self._waiting_bytes = 0
+        self._gathered_bytes = gathered_bytes
+        self._packed = b""
+        self._begun = False
+        self._head: bytes | None = b""
+        self._is_text = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            self._file.close()
+        finally:  # what is still to be written may not fit
+            self._draft.unlink(missing_ok=True)
+
+    @property
+    def digest(self) -> str:
+        """Hex SHA-256 of what was fed."""
+        return self._digest.hexdigest()
+
+    def feed(self, chunk: bytes) -> None:
+        """The next piece from the network, cut anywhere.
+
+        Raises:
+            SnapshotIncomplete: it cannot be a whole part any more.
+            OSError: it cannot be written.
+        """
+        self.wire_bytes += len(chunk)
+        if self.wire_bytes > UNPACKED_BYTES_MAX:
+            raise broken(self._name, f"it is longer than {UNPACKED_BYTES_MAX} bytes")
+        self._digest.update(chunk)
+        self._waiting.append(chunk)
+        self._waiting_bytes += len(chunk)
+        if self._waiting_bytes >= self._gathered_bytes:
+            self._take_waiting()
+
+    def finish(self, expected_bytes: int | None = None) -> Part:
+        """The part is over: give it its final name.
+
+        Args:
+            expected_bytes: what `Content-Length` said.
+
+        Raises:
+            SnapshotIncomplete: it is not whole.
+            OSError: it cannot be written.
+        """
+        if expected_bytes is not None and self.wire_bytes != expected_bytes:
+            raise broken(self._name, f"{self.wire_bytes} of its {expected_bytes} bytes came")
+        if not self.wire_bytes:
+            raise broken(self._name, "it is empty")
+        self._take_waiting()
+        if self._outer is not None:
+            self._outer.finish()
+        self._decide(final=True)
+        if self._inner is not None:
+            self._inner.finish()
+        self._read(b"", final=True)
+        if not self._census.finish():
+            raise broken(self._name, "its last line is cut")
+        if not self._census.lines:
+            raise broken(self._name, "it has no lines")
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        path = self._path.with_name(self._path.name + (".json" if self._is_text else ".json.gz"))
+        self._draft.replace(path)
+        return Part(path, self._name, self._census.lines, self._census.size_bytes, self._census.spellings)
+
+    @property
+    def odd(self) -> bool:
+        """Whether the part has lines that only `repair` can read."""
+        return self._census.odd
+
+    def _take_waiting(self) -> None:
+        chunk = b"".join(self._waiting)
+        self._waiting, self._waiting_bytes = [], 0
+        for piece in (chunk,) if self._outer is None else self._outer.feed(chunk):
+            self._take(piece)
+
+    def _take(self, piece: bytes) -> None:
+        """A piece of the file itself. Its first bytes tell whether it is gzip."""
+        if not self._begun:
+            self._packed += piece
+            self._decide(final=False)
+        elif self._inner is None:
+            self._read(piece)
+        else:
+            self._unpack(piece)
+
+    def _decide(self, *, final: bool) -> None:
+        if self._begun or (len(self._packed) < len(MAGIC) and not final):
+            return
+        self._begun = True
+        piece, self._packed = self._packed, b""
+        if piece.startswith(MAGIC):
+            self._inner = Gunzip(self._name)
+            self._unpack(piece)
+        else:
+            self._is_text = True
+            self._read(piece)
+
+    def _unpack(self, piece: bytes) -> None:
+        inner = self._inner
+        assert inner is not None  # noqa: S101 - `_decide` made it
+        if not self._is_text:
+            self._file.write(piece)
+        for block in inner.feed(piece):
+            if inner.members > 1 and not self._is_text:
+                self._store_as_text()
+            self._read(block)
+        if inner.members > 1 and not self._is_text:
+            self._store_as_text()
+
+    def _read(self, block: bytes, *, final: bool = False) -> None:
+        """A block of the text. What it begins with may be a byte order mark, or a web page."""
+        if self._head is not None:
+            self._head += block
+            if not (final or len(self._head) > HEAD_BYTES_MAX or self._head[len(BYTE_ORDER_MARK) :].strip()):
+                return
+            block, self._head = self._head, None
+            if block.startswith(BYTE_ORDER_MARK):
+                block = block[len(BYTE_ORDER_MARK) :]
+                if not self._is_text:
+                    self._store_as_text()
+            if block.lstrip().startswith(b"<"):
+                raise broken(self._name, "it is a web page or an error in XML, not lines of JSON")
+        if block:
+            self._census.feed(block)
+            if self._is_text:
+                self._file.write(block)
+
+    def _store_as_text(self) -> None:
+        """From here on plain text is stored: put what was read so far in place of the packed bytes stored so far."""
+        packed, self._file = self._file, private_files.create(self._draft)
+        self._is_text = True
+        missing = self._census.size_bytes
+        gunzip = Gunzip(self._name)
+        with packed:
+            packed.seek(0)
+            while missing:
+                for block in gunzip.feed(packed.read(BLOCK_BYTES_MAX)):
+                    self._file.write(block[:missing])
+                    missing -= min(len(block), missing)
+
+
+def broken(name: str, reason: str) -> SnapshotIncomplete:
+    """The error that says why a part cannot be believed."""
+    return SnapshotIncomplete(
+        f"the file {name} is not whole: {reason}", hint="Nothing was staged. The next poll fetches the snapshot anew."
+    )

@@ -1,0 +1,1 @@
+"""What one snapshot changes in the state file, in one transaction."""

@@ -1,0 +1,222 @@
+"""How far the compacted inventory topic mirrors the inventory: what is to be published still, and what is stale there.
+
+Owns the note that remembers it, and temporary tables; all of it inside the state file. Must not read or
+write a topic: that is `backfill`.
+
+The note is missing until a backfill has begun. It belongs to one epoch, and goes through three phases:
+
+    records   the records beyond a place, in the order of the inventory's numbers, are not on the topic yet
+    stale     all records are; keys may be there that the inventory does not have
+    whole     the topic is the inventory, as of every checkpoint from then on: changes take their records along
+
+What is stored without a change that is published (a silent baseline, a field that is looked at for the first time)
+puts the place back; changes published while the topic is off make the note worthless, and it is deleted.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from connector.diff.scan import KEY_COLUMNS
+from connector.exports.fields import FIELDS, KEY_FIELDS
+from connector.kafka.avro_types import KEY_PART_BYTES_MAX, key_part
+from connector.model import ChangeType, Inventory
+from connector.staging.audit import stored_records
+from connector.state import meta
+from connector.state.sql import unnested
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from connector.state.sql import Database
+
+NAME: Final = "inventory_topic"
+
+RECORDS: Final = "records"
+STALE: Final = "stale"
+WHOLE: Final = "whole"
+
+RecordKey = tuple[str, str, str, str, str]
+"""Inventory, device, vendor, name and version: the key of the topic."""
+
+TopicKey = tuple[RecordKey, int, int, bool]
+"""A key as a message of the topic has it, with its partition and offset, and whether it has a value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """How far a backfill is. `inventory` and the two numbers are those of the last record published, in `RECORDS`."""
+
+    epoch: int
+    phase: str = RECORDS
+    inventory: str = ""
+    device_no: int = 0
+    software_no: int = 0
+
+
+class Mirror:
+    """The mirror's part of an open state file."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def place(self) -> Place:
+        """How far it is; the very beginning where nothing of this epoch was published yet."""
+        epoch = self._database.number("SELECT epoch FROM position")
+        found = _remembered(self._database)
+        return found if found is not None and found.epoch == epoch else Place(epoch)
+
+    @property
+    def whole(self) -> bool:
+        """Whether the topic is the inventory."""
+        return self.place().phase == WHOLE
+
+    def note(self, place: Place) -> None:
+        """Remember how far it is: once Kafka has committed it, never before."""
+        _remember(self._database, place)
+
+    def forget(self) -> None:
+        """The topic is off, or no longer what it was: a backfill begins anew."""
+        if _remembered(self._database) is not None:
+            meta.forget(self._database, NAME)
+
+    def remaining(self) -> int:
+        """Records that are not on the topic yet, as far as is known."""
+        place = self.place()
+        if place.phase != RECORDS:
+            return 0
+        return sum(
+            self._database.number(f"SELECT count(*) FROM inventory WHERE {_BEYOND}", _bound(place, inventory))
+            for inventory in Inventory
+            if inventory.value >= place.inventory
+        )
+
+    def next_records(self, place: Place, limit: int) -> tuple[list[tuple[RecordKey, dict[str, Any]]], Place]:
+        """The next records of the inventory beyond a place, at most `limit` and of one inventory, and the new place.
+
+        Without any, the new place is in the next phase.
+        """
+        for inventory in Inventory:
+            if inventory.value < place.inventory:
+                continue
+            rows = self._database.rows(
+                f"SELECT device_no, software_no, {_COLUMNS} FROM {stored_records(inventory)} WHERE previous_row IN"
+                f" (SELECT rowid FROM inventory WHERE {_BEYOND} ORDER BY device_no, software_no LIMIT {limit})"
+                " ORDER BY device_no, software_no",
+                _bound(place, inventory),
+            )
+            if rows:
+                records = [dict(zip(_NAMES, row[2:], strict=True)) for row in rows]
+                beyond = Place(place.epoch, RECORDS, inventory.value, rows[-1][0], rows[-1][1])
+                return [(record_key(inventory, record), record) for record in records], beyond
+        return [], Place(place.epoch, STALE)
+
+    # ---- what is stale on the topic
+
+    def begin_topic_keys(self) -> None:
+        """Make room for the keys of the topic."""
+        columns = ", ".join(f"{column} VARCHAR" for column in ("inventory", *_KEY_COLUMN_NAMES))
+        self._database.rows(
+            f'CREATE OR REPLACE TEMP TABLE topic_keys ({columns}, partition INTEGER, "offset" BIGINT, valued BOOLEAN)'
+        )
+
+    def add_topic_keys(self, keys: Sequence[TopicKey]) -> None:
+        """Note some keys of the topic; each as often as it is there."""
+        columns = [list(column) for column in zip(*((*key, *rest) for key, *rest in keys), strict=True)]
+        types = ("VARCHAR",) * 5 + ("INTEGER", "BIGINT", "BOOLEAN")
+        self._database.rows(f"INSERT INTO topic_keys SELECT {unnested(types)}", columns)
+
+    def stale_keys(self, block_keys: int) -> Iterator[list[RecordKey]]:
+        """The keys that have a value on the topic and no record in the inventory, so many at a time."""
+        self._spell_out_cut_keys()
+        stored = (
+            f"(SELECT inventory, {KEY_COLUMNS} FROM inventory JOIN devices USING (device_no)"
+            " JOIN software USING (software_no))"
+        )
+        self._database.rows(
+            "CREATE OR REPLACE TEMP TABLE stale_keys AS SELECT row_number() OVER () AS number, * FROM"
+            # Where partitions were added, a key lies in two of them: stale is what has a value in either.
+            f" (SELECT DISTINCT inventory, {KEY_COLUMNS} FROM (SELECT inventory, {KEY_COLUMNS}, partition,"
+            '  arg_max(valued, "offset") AS valued FROM topic_keys GROUP BY ALL) WHERE valued)'
+            f" ANTI JOIN {stored} USING (inventory, {KEY_COLUMNS})"
+        )
+        self._database.rows("DROP TABLE topic_keys")
+        stale = self._database.number("SELECT count(*) FROM stale_keys")
+        for begin in range(0, stale, block_keys):
+            yield [
+                (row[0], row[1], row[2], row[3], row[4])
+                for row in self._database.rows(
+                    f"SELECT inventory, {KEY_COLUMNS} FROM stale_keys WHERE number > $1 AND number <= $2",
+                    [begin, begin + block_keys],
+                )
+            ]
+
+    def _spell_out_cut_keys(self) -> None:
+        """A part that is cut in the key of a message becomes the whole one that the inventory has."""
+        for column in _KEY_COLUMN_NAMES:
+            table = "devices" if column == _KEY_COLUMN_NAMES[0] else "software"
+            long = self._database.rows(
+                f"SELECT DISTINCT {column} FROM {table} WHERE strlen({column}) > {KEY_PART_BYTES_MAX}"
+            )
+            if long:
+                self._database.rows(
+                    f"UPDATE topic_keys SET {column} = long.whole FROM"
+                    " (SELECT unnest($1::VARCHAR[]) AS cut, unnest($2::VARCHAR[]) AS whole) long"
+                    f" WHERE {column} = long.cut",
+                    [[key_part(text) for (text,) in long], [text for (text,) in long]],
+                )
+
+
+def record_key(inventory: str, record: Mapping[str, Any]) -> RecordKey:
+    """The key of a record: anything with the names of `SoftwareRecord`."""
+    device, vendor, name, version = (record[field.name] for field in KEY_FIELDS)
+    return str(inventory), device, vendor or "", name or "", version or ""
+
+
+def steps_of(change: Mapping[str, Any]) -> Iterator[tuple[RecordKey, dict[str, Any] | None]]:
+    """What a change means key by key: its record, None where that is gone; before it an earlier key that it left."""
+    key, before = record_key(change["inventory"], change), change["before"]
+    if before is not None and (earlier := record_key(change["inventory"], before)) != key:
+        yield earlier, None
+    gone = change["changeType"] == ChangeType.REMOVED
+    yield key, None if gone else {name: change[name] for name in _NAMES}
+
+
+def fall_behind(database: Database, inventory: Inventory) -> None:
+    """Something of an inventory is stored, inside this transaction, that no change will tell of: it is to be published.
+
+    The place is put back to the beginning of that inventory, where it is beyond it.
+    """
+    found = _remembered(database)
+    if found is None:
+        return
+    if found.phase != RECORDS or found.inventory >= inventory.value:
+        _remember(database, Place(found.epoch, RECORDS, inventory.value))
+
+
+def begin_epoch(database: Database, epoch: int) -> None:
+    """An epoch begins whose baseline is published: its changes take all records along, from the first on."""
+    _remember(database, Place(epoch, STALE))
+
+
+_NAMES: Final = tuple(field.name for field in FIELDS)
+_COLUMNS: Final = ", ".join(field.column for field in FIELDS)
+_KEY_COLUMN_NAMES: Final = tuple(field.column for field in KEY_FIELDS)
+_BEYOND: Final = "inventory = $1 AND device_no >= $2 AND (device_no > $2 OR software_no > $3)"
+
+
+def _bound(place: Place, inventory: Inventory) -> list[object]:
+    """What `_BEYOND` is bound to: an inventory that comes after the place's is looked at from its beginning."""
+    here = inventory.value == place.inventory
+    return [inventory.value, place.device_no if here else 0, place.software_no if here else 0]
+
+
+def _remembered(database: Database) -> Place | None:
+    text = meta.remembered(database, NAME)
+    return None if text is None else Place(**json.loads(text))
+
+
+def _remember(database: Database, place: Place) -> None:
+    meta.remember(database, NAME, json.dumps({name: getattr(place, name) for name in Place.__dataclass_fields__}))

@@ -1,0 +1,68 @@
+"""What people do to a state file: begin anew, write the inventory out, let go of what is old.
+
+Owns those statements. Runs inside a transaction of `state`, but for the export, which only reads.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from connector.errors import StateError
+from connector.exports.fields import FIELDS, KEY_FIELDS
+from connector.state.sql import identifier, literal
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from connector.model import Checkpoint
+    from connector.state.sql import Database
+
+FORMATS: Final = {".parquet": "FORMAT parquet", ".ndjson": "FORMAT json", ".csv": "FORMAT csv"}
+
+
+def rebaseline(database: Database, checkpoint: Checkpoint | None) -> int:
+    """Forget the inventory and begin a new epoch, whose numbers are beyond those of a checkpoint. Returns the epoch.
+
+    The next snapshot becomes the baseline; what changed since the last one is not published. What is pending is given
+    up: it stays in the journal, and no consumer is owed it, since a new epoch's baseline stands for the whole.
+    """
+    for table in ("inventory", "contents", "held", "missing_devices"):
+        database.rows(f"DELETE FROM {table}")
+    database.rows("DELETE FROM meta WHERE name LIKE 'tracked %' OR name LIKE 'alerts day %'")
+    epoch, snapshot = (checkpoint.epoch, checkpoint.sealed) if checkpoint else (0, 0)
+    database.rows(
+        "UPDATE position SET epoch = greatest(epoch, $1) + 1, last_sequence = 0, published_sequence = 0,"
+        " last_alert = 0, published_alert = 0,"
+        " last_snapshot = greatest(last_snapshot, $2), published_snapshot = greatest(last_snapshot, $2),"
+        " epoch_snapshot = greatest(last_snapshot, $2)",
+        [epoch, snapshot],
+    )
+    return database.number("SELECT epoch FROM position")
+
+
+def export(database: Database, path: Path) -> int:
+    """Write both inventories to a new file, one record a row with the names of `SoftwareRecord`; returns the number.
+
+    Raises:
+        StateError: the file exists, or its name does not end in a known format.
+    """
+    if path.suffix not in FORMATS:
+        raise StateError(
+            f"{path} does not end in .parquet, .ndjson or .csv",
+            hint="The end of the name says which format is written.",
+        )
+    if path.exists() or path.is_symlink():
+        raise StateError(f"{path} exists already", hint="Name a new file.")
+    columns = ", ".join(f"{field.column} AS {identifier(field.name)}" for field in FIELDS)
+    order = ", ".join(field.column for field in KEY_FIELDS)
+    return database.number(
+        f"COPY (SELECT inventory, {columns} FROM inventory JOIN devices USING (device_no)"
+        f" JOIN software USING (software_no) ORDER BY inventory, {order})"
+        f" TO {literal(str(path))} ({FORMATS[path.suffix]})"
+    )
+
+
+def forget_unused_keys(database: Database) -> None:
+    """Let go of the numbers of devices and product versions that no record has any more."""
+    for table, number in (("devices", "device_no"), ("software", "software_no")):
+        database.rows(f"DELETE FROM {table} WHERE {number} NOT IN (SELECT DISTINCT {number} FROM inventory)")

@@ -1,0 +1,222 @@
+"""Writes a state file anew from what Kafka has: messages in, the last of each key out, and everything beside them.
+
+Owns the draft of the file and what goes into its tables. It has its name only once it is whole: a draft that a killed
+process left is thrown away. Must not read a topic, nor judge whether what it was given is the whole: that is `rebuild`.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from connector.diff import changes
+from connector.diff.compare import number_keys
+from connector.diff.scan import ATTRIBUTE_COLUMNS, COLUMN_TYPES, KEY_COLUMNS, SOFTWARE_COLUMNS, stored_digest
+from connector.errors import StateCorrupt, StateError
+from connector.exports.fields import FIELDS, KEY_FIELDS
+from connector.moments import moment_of
+from connector.staging import alerts, audit, first_seen, stage
+from connector.staging.inventory_topic import WHOLE, Mirror, Place
+from connector.state import engine, file, meta
+from connector.state.engine import Engine
+from connector.state.journal import SNAPSHOT_COLUMNS
+from connector.state.schema import migrate
+from connector.state.sql import unnested
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from connector.model import Checkpoint, Inventory
+    from connector.staging.stage import StagingRules
+    from connector.state.journal import StagedSnapshot
+
+AWAY_HINT: Final = "Move it away, with the files beside it, and run this again; keep it until the next poll ended well."
+
+
+class Event(NamedTuple):
+    """What one message says of one key.
+
+    Attributes:
+        identity: the key as text: what the last message is looked for by.
+        partition: where the order of the messages holds; 0 where it holds over all.
+        sequence: the order.
+        inventory: CPE or NON_CPE.
+        cut: whether a part of the key was shortened for the broker.
+        record: with the names of `SoftwareRecord`; None: the key is gone.
+    """
+
+    identity: str
+    partition: int
+    sequence: int
+    inventory: str
+    cut: bool
+    record: Mapping[str, Any] | None
+
+
+@contextmanager
+def drafted(path: Path, options: Mapping[str, Any]) -> Iterator[Restoration]:
+    """An empty draft of a state file; it becomes the file if the block ends well.
+
+    Raises:
+        StateError: there is a file already, or another process made one meanwhile.
+    """
+    check_absent(path)
+    draft = file.rebuilt_path(path)
+    with suppress(StateCorrupt):
+        # What a killed process left; what another one works at is locked, and raised.
+        Engine.open(draft, **options).close()
+    file.remove(draft)
+    opened = Engine.open(draft, **options)
+    try:
+        try:
+            migrate(opened, draft, fresh=False)
+            yield Restoration(opened)
+            opened.checkpoint()
+        finally:
+            opened.close()
+        if not file.put_in_place(draft, path):
+            raise StateError(f"{path} was made by another process meanwhile", hint=AWAY_HINT)
+    finally:
+        file.remove(draft)
+
+
+def check_absent(path: Path) -> None:
+    """Raises StateError where there is a state file, or the log of one."""
+    file.check_place(path)
+    for name in (path, *file.log_paths(path)):
+        if name.exists():
+            raise StateError(f"{name} exists: only a file that is lost is rebuilt", hint=AWAY_HINT)
+
+
+class Restoration:
+    """An open draft that is filled: `add` what there is, look at it, and `write` it."""
+
+    def __init__(self, opened: Engine) -> None:
+        self._engine = opened
+        self._added = 0
+        columns = ", ".join(f"{field.column} {COLUMN_TYPES[field.kind]}" for field in FIELDS)
+        opened.rows(
+            "CREATE TEMP TABLE events (number BIGINT, identity VARCHAR, partition INTEGER, sequence BIGINT,"
+            f" inventory VARCHAR, cut BOOLEAN, valued BOOLEAN, {columns})"
+        )
+
+    def add(self, events: Sequence[Event]) -> None:
+        """Take some events in."""
+        records: list[Mapping[str, Any]] = [event.record or {} for event in events]
+        columns: list[list[Any]] = [
+            list(range(self._added, self._added + len(events))),
+            *([getattr(event, name) for event in events] for name in Event._fields[:-1]),
+            [event.record is not None for event in events],
+            *([record.get(field.name) for record in records] for field in FIELDS),
+        ]
+        types = ("BIGINT", "VARCHAR", "INTEGER", "BIGINT", "VARCHAR", "BOOLEAN", "BOOLEAN")
+        kinds = [*types, *(COLUMN_TYPES[field.kind] for field in FIELDS)]
+        self._engine.rows(f"INSERT INTO events SELECT {unnested(kinds)}", columns)
+        self._added += len(events)
+
+    def sequences(self) -> tuple[int, int, int]:
+        """How many different sequences there are, the first and the last."""
+        count, first, last = self._engine.rows(
+            "SELECT count(DISTINCT sequence), coalesce(min(sequence), 0), coalesce(max(sequence), 0) FROM events"
+        )[0]
+        return count, first, last
+
+    def settle(self) -> None:
+        """Keep the last event of each key, where it has a record."""
+        names = {field.column for field in KEY_FIELDS}
+        columns = ", ".join(
+            f"coalesce({field.column}, '') AS {field.column}" if field.column in names else field.column
+            for field in FIELDS
+        )
+        self._engine.rows(
+            f"CREATE OR REPLACE TEMP TABLE restored AS SELECT inventory, cut, {columns} FROM events SEMI JOIN"
+            " (SELECT arg_max(number, sequence) AS number FROM events GROUP BY identity, partition) USING (number)"
+            " WHERE valued"
+        )
+        self._engine.rows("DROP TABLE events")
+
+    def cut(self) -> int:
+        """Records whose key is not whole."""
+        return self._engine.number("SELECT count(*) FROM restored WHERE cut")
+
+    def counts(self) -> dict[str, int]:
+        """Records of each inventory."""
+        return dict(self._engine.rows("SELECT inventory, count(*) FROM restored GROUP BY inventory"))
+
+    def write(
+        self,
+        rules: StagingRules,
+        checkpoint: Checkpoint,
+        snapshots: Sequence[StagedSnapshot],
+        crossings: Mapping[str, str],
+        looked: Mapping[Inventory, int],
+    ) -> None:
+        """Make the draft a state file that has published all it knows.
+
+        Args:
+            rules: what is tracked.
+            checkpoint: Kafka's last one: the position.
+            snapshots: the last sealed one of each inventory, as they were staged.
+            crossings: dates by the ids of the alerts that were raised for coming near.
+            looked: when the dates of each inventory were last looked at, milliseconds since 1970.
+
+        Raises:
+            StateError: the file does not add up.
+        """
+        database = self._engine
+        tracked = changes.tracked_fields(rules.ignore_fields)
+        with database.transaction():
+            meta.remember(database, "tenant_id", rules.tenant_id)
+            stage.refresh_digests(database, tracked, engine.NAME)
+            self._write_inventory(stored_digest(tracked))
+            for row in snapshots:
+                self._write_snapshot(row)
+                stage.note_tracked(database, row.inventory, tracked)
+                first_seen.note(database, replace(row, baseline=True))
+                audit.count(database, row.inventory, engine.NAME)
+                day = moment_of(looked[row.inventory]).date()
+                alerts.note_day(database, row.inventory, day)
+            database.rows(
+                "INSERT INTO crossings SELECT unnest($1::VARCHAR[]), unnest($2::VARCHAR[])",
+                [list(crossings), list(crossings.values())],
+            )
+            self._write_position(checkpoint, min(row.snapshot_no for row in snapshots) - 1)
+            if checkpoint.inventory_whole:
+                Mirror(database).note(Place(checkpoint.epoch, WHOLE))
+        if problems := audit.problems(database, engine.NAME):
+            raise StateError(
+                f"what Kafka has does not add up: {'; '.join(problems)}",
+                hint="Nothing was written. Begin a new epoch with `mde-inventory state rebaseline`.",
+            )
+
+    def _write_inventory(self, digest: str) -> None:
+        number_keys(self._engine, f"SELECT {KEY_COLUMNS} FROM restored")
+        self._engine.rows(
+            f"INSERT INTO inventory SELECT inventory, device_no, software_no, {digest}, {ATTRIBUTE_COLUMNS}"
+            f" FROM restored JOIN devices USING (device_id) JOIN software USING ({SOFTWARE_COLUMNS})"
+            " ORDER BY inventory, device_no, software_no"
+        )
+
+    def _write_snapshot(self, row: StagedSnapshot) -> None:
+        places = ", ".join(f"${number}" for number in range(1, len(SNAPSHOT_COLUMNS) + 1))
+        self._engine.rows(
+            f"INSERT INTO snapshots ({', '.join(SNAPSHOT_COLUMNS)}) VALUES ({places})",
+            [getattr(row, name) for name in SNAPSHOT_COLUMNS],
+        )
+
+    def _write_position(self, checkpoint: Checkpoint, epoch_snapshot: int) -> None:
+        self._engine.rows(
+            "UPDATE position SET epoch = $1, last_sequence = $2, published_sequence = $2, last_alert = $3,"
+            " published_alert = $3, last_snapshot = $4, published_snapshot = $4, epoch_snapshot = $5,"
+            " published_at = $6",
+            [
+                checkpoint.epoch,
+                checkpoint.sequence,
+                checkpoint.alert_sequence,
+                checkpoint.sealed,
+                epoch_snapshot,
+                checkpoint.written_at,
+            ],
+        )

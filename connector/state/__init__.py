@@ -1,0 +1,1 @@
+"""The state file: its engine, its tables, its rows."""

@@ -1,0 +1,310 @@
+"""The command itself, as a process: verbs, exit codes, what goes to stdout and what to stderr."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tomllib
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from connector import __version__
+from connector.cli import demo
+from connector.exports.fields import FIELDS
+from connector.kafka.client import MockCluster
+from connector.model import Topic
+from connector.poll.result import EXIT_CODES, OUTCOMES
+from connector.simulator import Endpoint, Fault, FaultKind, Fleet, Simulator
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+POLL_KEYS = [
+    "outcome", "inventory", "snapshot_id", "epoch", "records", "devices", "baseline", "added", "removed", "changed",
+    "alerts", "held", "duplicates", "rejected", "published", "first_sequence", "last_sequence", "duration_seconds",
+    "stages", "backfilled",
+]  # fmt: skip
+
+Run = "Callable[..., subprocess.CompletedProcess[str]]"
+
+
+def command(*arguments: str, cwd: Path | None = None, **environ: str) -> subprocess.CompletedProcess[str]:
+    """Run `mde-inventory` as a user would, with no configuration but what is given."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("MDE_INVENTORY_")}
+    return subprocess.run(
+        [sys.executable, "-m", "connector", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env=clean | {"COLUMNS": "100", "NO_COLOR": "1"} | environ,
+        timeout=120,
+        check=False,
+    )
+
+
+def toml(tables: dict[str, Any]) -> str:
+    """Nested tables as TOML; JSON's texts, numbers, booleans and lists are TOML's too."""
+    lines: list[str] = []
+    for name, table in tables.items():
+        lines.append(f"[{name}]")
+        lines += [f"{json.dumps(key)} = {json.dumps(value)}" for key, value in table.items()]
+    return "\n".join(lines) + "\n"
+
+
+@pytest.fixture(scope="module")
+def simulator() -> Iterator[Simulator]:
+    """A small tenant."""
+    with Simulator(Fleet(seed=5, devices=8, start=datetime(2026, 1, 1, tzinfo=UTC))) as found:
+        yield found
+
+
+@pytest.fixture
+def run(simulator: Simulator, tmp_path: Path) -> Iterator[Callable[..., subprocess.CompletedProcess[str]]]:
+    """Runs a verb with a configuration that reaches the simulator, and a Kafka inside this process."""
+    simulator.faults.clear()
+    with MockCluster([topic.name_under("cli") for topic in Topic]) as cluster:
+        tables: dict[str, Any] = {
+            "source": simulator.settings(),
+            "state": {"path": str(tmp_path / "state.duckdb")},
+            "kafka": {"topic_prefix": "cli"},
+            "kafka.client": {"bootstrap.servers": cluster.bootstrap_servers},
+            "schema_registry": {"url": "mock://cli", "auto_register": True},
+        }
+        (tmp_path / "connector.toml").write_text(toml(tables), encoding="utf-8")
+        yield lambda *arguments, **environ: command(*arguments, cwd=tmp_path, **environ)
+
+
+def test_without_a_verb_the_help_is_shown() -> None:
+    """Every verb stands in the help, with what it does."""
+    found = command("--help")
+    verbs = ("demo", "simulate", "check", "setup", "poll", "run", "status", "tail", "state", "schema")
+    assert [verb for verb in verbs if f" {verb} " not in found.stdout] == []
+    assert found.returncode == 0
+
+
+def test_the_version_is_told() -> None:
+    """`--version` prints name and version."""
+    assert command("--version").stdout == f"mde-inventory {__version__}\n"
+
+
+@pytest.mark.parametrize("arguments", [("nonsense",), ("poll", "--nonsense"), ("tail", "--max", "0")])
+def test_wrong_usage_is_exit_code_2(arguments: tuple[str, ...]) -> None:
+    """An unknown verb, option or value."""
+    assert command(*arguments).returncode == 2
+
+
+def test_a_missing_configuration_is_named_with_what_to_do(tmp_path: Path) -> None:
+    """Exit code 2, the looked-for place, and a hint; stdout stays empty."""
+    found = command("poll", cwd=tmp_path)
+    assert (found.returncode, found.stdout) == (2, "")
+    assert "error: no configuration file at ./connector.toml" in found.stderr
+    assert "hint:" in found.stderr
+
+
+def test_all_problems_of_a_configuration_are_told_at_once(tmp_path: Path) -> None:
+    """A misspelt key and a missing one, each on its line, and no secret."""
+    text = toml({"source": {"tenant_id": "t1", "client_id": "c", "client_secret": "canary-1", "page_sice": 5}})
+    (tmp_path / "connector.toml").write_text(text, encoding="utf-8")
+    found = command("poll", cwd=tmp_path)
+    assert found.returncode == 2
+    assert [part in found.stderr for part in ("page_sice", "did you mean page_size", "kafka")] == [True] * 3
+    assert "canary-1" not in found.stderr + found.stdout
+
+
+def test_a_poll_prints_one_json_object_with_the_contracts_keys(
+    run: Callable[..., subprocess.CompletedProcess[str]],
+) -> None:
+    """First the baseline, then unchanged: exit code 0 both times, one object on stdout and nothing else."""
+    first, second = run("poll", "--json"), run("poll", "--json")
+    (one,), (two,) = ([json.loads(line) for line in found.stdout.splitlines()] for found in (first, second))
+    assert (first.returncode, second.returncode) == (0, 0)
+    assert list(one) == list(two) == POLL_KEYS
+    assert (one["outcome"], one["baseline"], one["published"]) == ("published", one["records"], 0)
+    assert (two["outcome"], two["baseline"], two["records"]) == ("unchanged", 0, one["records"])
+
+
+def test_a_dry_run_shows_the_changes_and_leaves_no_trace(
+    run: Callable[..., subprocess.CompletedProcess[str]], simulator: Simulator, tmp_path: Path
+) -> None:
+    """The state file and the topics are as before; the real poll then finds the same changes."""
+    fresh = run("poll", "--dry-run", "--json")
+    assert (json.loads(fresh.stdout)["outcome"], (tmp_path / "state.duckdb").exists()) == ("dry_run", False)
+    run("poll")
+    before = (tmp_path / "state.duckdb").read_bytes()
+    simulator.advance(4)
+    dry = run("poll", "--dry-run")
+    assert (tmp_path / "state.duckdb").read_bytes() == before
+    real = json.loads(run("poll", "--json").stdout)
+    counted = f"+{real['added']} added  -{real['removed']} removed  ~{real['changed']} changed"
+    assert counted in dry.stdout
+    shown = [line for line in dry.stdout.splitlines() if line[:2] in ("+ ", "- ", "~ ")]
+    assert len(shown) == real["added"] + real["removed"] + real["changed"] > 0
+
+
+def test_kafka_away_is_staged_and_exit_code_1(run: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+    """The snapshot is safe in the state file; the error and its hint stand on stderr."""
+    away = run("poll", "--json", MDE_INVENTORY_KAFKA__CLIENT='{"bootstrap.servers": "127.0.0.1:1"}')
+    assert (away.returncode, json.loads(away.stdout)["outcome"]) == (1, "staged")
+    assert "hint:" in away.stderr
+    back = run("poll", "--json")
+    assert (back.returncode, json.loads(back.stdout)["outcome"]) == (0, "unchanged")
+
+
+def test_access_denied_is_exit_code_5(
+    run: Callable[..., subprocess.CompletedProcess[str]], simulator: Simulator
+) -> None:
+    """The API's 403 is explained by what the token lacks."""
+    simulator.faults.add(Fault(Endpoint.EXPORT, FaultKind.STATUS, status=403, times=None))
+    found = run("poll", "--json")
+    assert (found.returncode, found.stdout) == (5, "")
+    assert "hint:" in found.stderr
+
+
+def test_status_tells_position_backlog_and_snapshots(run: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+    """As an object for machines, and as a table for people."""
+    run("poll")
+    told = json.loads(run("status", "--json").stdout)
+    assert (told["epoch"], told["pending"], told["held"], len(told["snapshots"])) == (1, 0, [], 1)
+    assert told["snapshots"][0]["sealed"] is True
+    assert told["snapshots"][0]["snapshot_id"] in run("status").stdout
+
+
+def test_held_removals_are_listed_and_then_discarded_or_approved(
+    simulator: Simulator, run: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    """Exit code 3 while a person must look; how many, on how many devices, what share, why and since when."""
+    guard = {"MDE_INVENTORY_GUARD__MIN_REMOVED": "5"}
+    assert (run("poll").returncode, run("held", "list").stdout) == (0, "nothing is held\n")
+    simulator.faults.add(Fault(Endpoint.BLOB, FaultKind.FEWER_RECORDS, share=0.5, times=None))
+    simulator.advance()
+    assert run("poll", **guard).returncode == 3
+    listed, shown = run("held", "list", "--json"), run("held", "list")
+    (hold,) = json.loads(listed.stdout)
+    assert (listed.returncode, shown.returncode) == (3, 3)
+    assert (hold["reason"], hold["inventory"], 0.15 < hold["share"] < 0.9) == ("MASS_REMOVAL", "CPE", True)
+    assert hold["since"].startswith("20")
+    assert all(str(hold[name]) in shown.stdout for name in ("reason", "records", "devices"))
+    discarded = run("held", "discard", "--yes")
+    assert (discarded.returncode, discarded.stdout) == (0, f"{hold['records']:,} records stay in the inventory\n")
+    simulator.advance()
+    assert run("poll", **guard).returncode == 3
+    assert run("held", "approve").returncode == 1  # nobody said yes
+    approved = run("held", "approve", "--yes")
+    assert (approved.returncode, approved.stdout.split(" ", 1)[1]) == (0, "removals approved and published\n")
+    assert run("held", "list").returncode == 0
+
+
+def test_tail_decodes_what_was_published(run: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+    """With `diff.baseline = "emit"`, every record comes back as a BASELINE change with all its fields."""
+    polled = json.loads(run("poll", "--json", MDE_INVENTORY_DIFF__BASELINE="emit").stdout)
+    # A registry inside a process ends with it: this one registers the same schemas in the same order.
+    found = run("tail", "--topic", "changes", "--from", "beginning", "--max", "5", "--json")
+    assert polled["published"] == polled["records"]
+    if found.returncode == 0:
+        values = [json.loads(line)["value"] for line in found.stdout.splitlines()]
+        assert [value["changeType"] for value in values] == ["BASELINE"] * 5
+        assert {field.name for field in FIELDS} <= set(values[0])
+    else:
+        assert "schema" in found.stderr
+
+
+def test_the_state_is_verified_and_exported(
+    run: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    """`state verify` finds nothing wrong in the file; `state export` writes a line a record."""
+    records = json.loads(run("poll", "--json").stdout)["records"]
+    verified = run("state", "verify", "--offline")
+    exported = run("state", "export", str(tmp_path / "inventory.ndjson"))
+    lines = (tmp_path / "inventory.ndjson").read_text(encoding="utf-8").splitlines()
+    assert (verified.returncode, exported.returncode, len(lines)) == (0, 0, records)
+    assert set(json.loads(lines[0])) >= {field.name for field in FIELDS}
+
+
+def test_a_rebaseline_begins_a_new_epoch(run: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+    """Asked first; then the next poll takes its snapshot as the baseline of epoch 2."""
+    run("poll")
+    declined = run("state", "rebaseline")
+    assert declined.returncode == 1
+    assert run("state", "rebaseline", "--yes").returncode == 0
+    again = json.loads(run("poll", "--json").stdout)
+    assert (again["outcome"], again["epoch"], again["baseline"]) == ("published", 2, again["records"])
+
+
+def test_schemas_are_shown_as_json() -> None:
+    """All of them, or one by its name."""
+    everything = [json.loads(line)["name"] for line in command("schema", "show").stdout.splitlines()]
+    one = json.loads(command("schema", "show", "SoftwareChange").stdout)
+    assert (len(everything), one["name"]) == (5, "SoftwareChange")
+    assert command("schema", "show", "Nonsense").returncode == 2
+
+
+def test_check_names_a_missing_permission(tmp_path: Path) -> None:
+    """A token without Software.Read.All: the line says so, the exit code is 5, other lines are asked all the same."""
+    fleet = Fleet(seed=5, devices=5, start=datetime(2026, 1, 1, tzinfo=UTC))
+    with Simulator(fleet, roles=("Machine.Read.All",)) as simulator:
+        tables: dict[str, Any] = {
+            "source": simulator.settings(),
+            "state": {"path": str(tmp_path / "state.duckdb")},
+            "kafka": {"topic_prefix": "x"},
+            # Refused at once: an answer of Kafka is not what is waited for here.
+            "kafka.client": {"bootstrap.servers": "127.0.0.1:1", "no.such.key": "1"},
+            "schema_registry": {"url": "mock://x"},
+        }
+        (tmp_path / "connector.toml").write_text(toml(tables), encoding="utf-8")
+        found = command("check", cwd=tmp_path)
+    assert found.returncode == 5
+    assert "Software.Read.All" in found.stdout
+    assert [line.split()[1] for line in found.stdout.splitlines() if line.startswith(("ok", "FAIL"))][:3] == [
+        "config", "token", "permission",
+    ]  # fmt: skip
+
+
+def test_the_demo_ends_with_a_summary_that_checks_itself() -> None:
+    """Exit code 0: the changes that the consumer decoded give the simulated fleet, the alerts those of a list of it."""
+    found = command("demo", "--devices", "8", "--generations", "3")
+    assert found.returncode == 0, found.stderr
+    assert "equal the simulated fleet" in found.stdout
+    assert "The alerts equal a list made from the fleet's records" in found.stdout
+
+
+def test_the_demo_fails_where_the_consumers_view_differs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A consumer that misses a change makes the demo say so, and exit with 1."""
+    original = demo.Consumer._apply
+
+    def forgetful(consumer: demo.Consumer, change: dict[str, Any]) -> None:
+        if change["sequence"] != 3:
+            original(consumer, change)
+
+    monkeypatch.setattr(demo.Consumer, "_apply", forgetful)
+    assert demo.run(devices=5, generations=1, seed=1) == 1
+
+
+def test_the_simulator_prints_a_table_to_reach_it() -> None:
+    """`simulate` serves until it is told to stop; what it prints on stdout is a `[source]` table."""
+    with subprocess.Popen(
+        [sys.executable, "-u", "-m", "connector", "simulate", "--port", "0", "--devices", "5"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stderr is not None
+        assert process.stdout is not None
+        while "Ctrl-C" not in process.stderr.readline():
+            assert process.poll() is None
+        process.terminate()
+        printed = tomllib.loads(process.stdout.read())
+        process.stderr.read()
+    assert set(printed["source"]) >= {"tenant_id", "client_id", "client_secret", "api_url", "authority", "ca_bundle"}
+    assert process.returncode == 0
+
+
+def test_every_outcome_has_an_exit_code() -> None:
+    """The contract's exit codes: 0 fine, 1 staged, 3 held."""
+    assert {name: EXIT_CODES[name] for name in OUTCOMES} == {
+        "published": 0, "staged": 1, "unchanged": 0, "held": 3, "dry_run": 0,
+    }  # fmt: skip

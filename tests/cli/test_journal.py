@@ -1,0 +1,150 @@
+"""`changes`, `explain` and `replay` as processes: exit codes, what goes where, terminals, pipes that close."""
+
+from __future__ import annotations
+
+import csv
+import fcntl
+import io
+import json
+import os
+import pty
+import re
+import struct
+import subprocess
+import sys
+import termios
+from typing import TYPE_CHECKING
+
+import pytest
+
+from connector.kafka.client import MockCluster
+from connector.model import Topic
+from tests.cli.test_cli import command, toml
+from tests.support.bench import EASY, Bench, record
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+Run = "Callable[..., subprocess.CompletedProcess[str]]"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A configuration, a Kafka inside this process, and a journal of 600 changes, all of them confirmed."""
+    found = tmp_path_factory.mktemp("journal")
+    with Bench(found, rules=EASY) as bench:
+        bench.take(bench.snapshot([record("d", "baseline")]))
+        lines = [record(f"d-{number % 7}", f"p-{number}", deviceName=f"pc-{number % 7}.x") for number in range(599)]
+        staged = bench.take(bench.snapshot(lines))
+        bench.state.confirm(bench.checkpoint(staged))
+    with MockCluster([topic.name_under("p") for topic in Topic]) as cluster:
+        tables = {
+            "source": {
+                "tenant_id": "8f4b1c9e-0d7a-4f7e-9a53-2f0c3a1b5d6e",
+                "client_id": "c",
+                "client_secret": "canary-1",
+            },
+            "state": {"path": str(bench.path)},
+            "kafka": {"topic_prefix": "p"},
+            "kafka.client": {"bootstrap.servers": cluster.bootstrap_servers},
+            "schema_registry": {"url": "mock://journal", "auto_register": True},
+        }
+        (found / "connector.toml").write_text(toml(tables), encoding="utf-8")
+        yield found
+
+
+@pytest.fixture
+def run(folder: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs a verb there."""
+    return lambda *arguments: command(*arguments, cwd=folder)
+
+
+def terminal(folder: Path, *arguments: str, columns: int) -> list[str]:
+    """The lines that a verb writes to a terminal of that width, without colours."""
+    here, there = pty.openpty()
+    fcntl.ioctl(there, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
+    clean = {name: value for name, value in os.environ.items() if name not in {"COLUMNS", "LINES", "NO_COLOR"}}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "connector", *arguments], stdout=there, stderr=there, stdin=there, cwd=folder, env=clean
+    )
+    os.close(there)
+    written = b""
+    while True:
+        try:
+            written += os.read(here, 65536)
+        except OSError:
+            break  # the terminal has no more writers
+    os.close(here)
+    assert process.wait(60) == 0
+    return [re.sub(r"\x1b\[[0-9;]*m", "", line).rstrip() for line in written.decode().splitlines()]
+
+
+@pytest.mark.parametrize(("columns", "event"), [(80, 8), (140, 36)])
+def test_a_terminal_gets_a_table_of_the_newest(folder: Path, columns: int, event: int) -> None:
+    """Within its width, newest last, with an id to explain; and told that there are more."""
+    heading, *rows, ending = terminal(folder, "changes", columns=columns)
+    assert (heading.split()[-1], len(rows), ending[:15]) == ("event", 500, "the newest 500;")
+    assert max(map(len, [heading, *rows])) <= columns
+    assert [len(row.split()[-1]) for row in rows] == [event] * 500
+    explained = terminal(folder, "explain", rows[-1].split()[-1], columns=columns)
+    assert max(map(len, explained)) <= columns
+    assert [any(word in line for line in explained) for word in ("NEW_DEVICE", "p-", "confirmed at")] == [True] * 3
+
+
+def test_a_pipe_gets_everything_as_ndjson_or_csv(run: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+    """The same changes in the same order in both; nothing else on stdout."""
+    ndjson, rows = run("changes", "--type", "added"), run("changes", "--type", "added", "--csv")
+    changes = [json.loads(line) for line in ndjson.stdout.splitlines()]
+    table = list(csv.DictReader(io.StringIO(rows.stdout)))
+    assert [row["eventId"] for row in table] == [change["eventId"] for change in changes]
+    assert (len(changes), ndjson.stderr, rows.stderr) == (599, "", "")
+    assert [change["sequence"] for change in changes] == sorted(change["sequence"] for change in changes)
+
+
+def test_a_reader_that_has_had_enough_is_no_failure(folder: Path) -> None:
+    """As `head` does it: exit code 0, and no word on stderr."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "connector", "changes"],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        first = process.stdout.readline()
+        process.stdout.close()
+        said = process.stderr.read()
+    assert (process.returncode, said, json.loads(first)["sequence"]) == (0, b"", 1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("explain", "00000000-0000-0000-0000-000000000000"), 1, "state.journal_retention_days"),
+        (("explain", "nonsense"), 2, "is no event id"),
+        (("changes", "--snapshot", "cpe-1"), 1, "the journal has no snapshot cpe-1"),
+    ],
+)
+def test_what_cannot_be_answered_is_an_error_with_a_hint(
+    run: Callable[..., subprocess.CompletedProcess[str]], arguments: tuple[str, ...], code: int, said: str
+) -> None:
+    """Exit code 2 for what means nothing, 1 for what is not there; stdout stays empty."""
+    found = run(*arguments)
+    assert (found.returncode, found.stdout, said in " ".join(found.stderr.split())) == (code, "", True)
+    assert "hint:" in found.stderr
+
+
+def test_a_replay_is_counted_then_published_then_begun_anew(
+    run: Callable[..., subprocess.CompletedProcess[str]],
+) -> None:
+    """`--dry-run` and `--json`; the result of each run is one object."""
+    asked = ("replay", "--device", "pc-1", "--json")
+    told = [json.loads(run(*asked, *more).stdout) for more in (("--dry-run",), (), ("--rate", "500"))]
+    assert [(each["changes"], each["dry_run"], each["resumed"]) for each in told] == [
+        (86, True, False), (86, False, False), (86, False, False),
+    ]  # fmt: skip
+    assert {each["topic"] for each in told} == {"p.changes"}
+    assert told[0] | {"dry_run": False, "begun_at": "", "duration_seconds": 0} == told[1] | {
+        "begun_at": "", "duration_seconds": 0,
+    }  # fmt: skip

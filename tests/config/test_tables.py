@@ -1,0 +1,666 @@
+from __future__ import annotations
+
+import json
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from connector.config.tables import Config, SourceConfig, find, from_values, load
+from connector.config.values import CLOUDS, OWNED_CLIENT_KEYS, is_secret
+from connector.errors import ConfigError
+
+SECRET = "canary-secret-4711"
+
+DEFAULTS: dict[str, dict[str, Any]] = {
+    "source": {
+        "auth": "client_secret",
+        "certificate_path": None,
+        "certificate_password": None,
+        "federated_token_file": None,
+        "method": "auto",
+        "cloud": "commercial",
+        "authority": "https://login.microsoftonline.com",
+        "api_url": "https://api.security.microsoft.com",
+        "scope": "https://api.securitycenter.microsoft.com/.default",
+        "allowed_hosts": (),
+        "ca_bundle": "",
+        "page_size": 50_000,
+        "sas_valid_hours": 6,
+        "download_parallelism": 4,
+        "include_non_cpe": False,
+    },
+    "poll": {"interval_seconds": 3600, "stale_after_hours": 24},
+    "state": {
+        "path": Path("state.duckdb"),
+        "staging_dir": "",
+        "memory_limit_mib": 1024,
+        "threads": 0,
+        "journal_retention_days": 90,
+        "max_pending": 50_000_000,
+    },
+    "diff": {"baseline": "silent", "pair_versions": True, "ignore_fields": ()},
+    "guard": {"max_removed_share": 0.15, "min_removed": 100, "missing_device_snapshots": 2},
+    "alerts": {"enabled": True, "on_baseline": False, "date_thresholds_days": (90, 30, 7, 0), "severity": {}},
+    "kafka": {
+        "topic_prefix": "mde.software",
+        "delivery": "exactly_once",
+        "transactional_id": "",
+        "inventory_topic": False,
+        "batch_changes_max": 10_000,
+    },
+    "schema_registry": {"auto_register": False},
+    "http": {"listen": "127.0.0.1:9464"},
+}
+"""Every key with a default, and that default: the contract with users."""
+
+
+def tables(**changed: dict[str, Any]) -> dict[str, Any]:
+    """The smallest configuration, with keys changed, or taken out where None."""
+    least: dict[str, dict[str, Any]] = {
+        "source": {"tenant_id": "contoso.example", "client_id": "app", "client_secret": SECRET},
+        "kafka": {"client": {"bootstrap.servers": "localhost:9092"}},
+        "schema_registry": {"url": "http://localhost:8081"},
+    }
+    for table, keys in changed.items():
+        merged = {**least.get(table, {}), **keys}
+        least[table] = {key: value for key, value in merged.items() if value is not None}
+    return least
+
+
+def config_of(environ: dict[str, str] | None = None, **changed: dict[str, Any]) -> Config:
+    """That configuration, checked."""
+    return from_values(tables(**changed), environ or {}, name="connector.toml")
+
+
+def problems(environ: dict[str, str] | None = None, **changed: dict[str, Any]) -> list[str]:
+    """What is wrong with it, a line each."""
+    with pytest.raises(ConfigError) as caught:
+        config_of(environ, **changed)
+    head, *lines = str(caught.value).splitlines()
+    assert head == f"connector.toml: {len(lines)} problem(s)"
+    assert SECRET not in str(caught.value)
+    return [line.strip() for line in lines]
+
+
+def test_the_least_configuration_has_the_documented_defaults() -> None:
+    """Every key has the default that users were told."""
+    config = config_of()
+    found = {table: {key: getattr(getattr(config, table), key) for key in keys} for table, keys in DEFAULTS.items()}
+    assert found == DEFAULTS
+
+
+def test_every_key_is_known_to_this_test() -> None:
+    """A new key is a new promise: it gets its default written down here."""
+    needed = {"source": {"tenant_id", "client_id", "client_secret", "client_secret_file", "certificate_password_file"},
+              "kafka": {"client"}, "schema_registry": {"url"}}  # fmt: skip
+    keys = {
+        table: set(field.annotation.model_fields) for table, field in Config.model_fields.items() if field.annotation
+    }
+    assert keys == {table: set(known) | needed.get(table, set()) for table, known in DEFAULTS.items()}
+
+
+@pytest.mark.parametrize(
+    ("table", "key", "value"),
+    [
+        ("source", "page_size", 1),
+        ("source", "page_size", 200_000),
+        ("source", "sas_valid_hours", 1),
+        ("source", "download_parallelism", 64),
+        ("source", "include_non_cpe", True),
+        ("source", "method", "json"),
+        ("poll", "interval_seconds", 1),
+        ("state", "path", Path("/var/lib/x.duckdb")),
+        ("state", "memory_limit_mib", 128),
+        ("diff", "baseline", "emit"),
+        ("guard", "max_removed_share", 1.0),
+        ("guard", "missing_device_snapshots", 1),
+        ("alerts", "enabled", False),
+        ("kafka", "delivery", "at_least_once"),
+        ("kafka", "transactional_id", "connector-1"),
+        ("kafka", "batch_changes_max", 20_000),
+        ("schema_registry", "auto_register", True),
+        ("http", "listen", "[::1]:0"),
+    ],
+)
+def test_a_key_of_the_file_and_the_same_from_the_environment_are_the_same(table: str, key: str, value: Any) -> None:
+    """Two underscores between table and key; the environment wins over the file."""
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    variable = f"MDE_INVENTORY_{table.upper()}__{key.upper()}"
+    assert getattr(getattr(config_of(**{table: {key: value}}), table), key) == value
+    assert getattr(getattr(config_of({variable: text}), table), key) == value
+    assert getattr(getattr(config_of({variable: text}, **{table: {key: DEFAULTS[table][key]}}), table), key) == value
+
+
+@pytest.mark.parametrize("text", ["a.example, *.b.example", '["a.example", "*.b.example"]'])
+def test_a_list_from_the_environment_may_be_json_or_have_commas(text: str) -> None:
+    """Both ways of writing it."""
+    assert config_of({"MDE_INVENTORY_SOURCE__ALLOWED_HOSTS": text}).source.allowed_hosts == ("a.example", "*.b.example")
+    assert config_of({"MDE_INVENTORY_ALERTS__DATE_THRESHOLDS_DAYS": "5,1"}).alerts.date_thresholds_days == (5, 1)
+
+
+def test_client_keys_may_come_from_the_environment_with_underscores_for_dots() -> None:
+    """Variables have no dots; tables merge key by key."""
+    environ = {
+        "MDE_INVENTORY_KAFKA__CLIENT__SASL_PASSWORD": SECRET,
+        "MDE_INVENTORY_SCHEMA_REGISTRY__BASIC_AUTH_USER_INFO": f"me:{SECRET}",
+    }
+    config = config_of(environ)
+    assert config.kafka.client == {"bootstrap.servers": "localhost:9092", "sasl.password": SECRET}
+    assert config.schema_registry.client == {"basic.auth.user.info": f"me:{SECRET}"}
+
+
+# ---- the source table
+
+
+@pytest.mark.parametrize("cloud", CLOUDS)
+def test_a_cloud_picks_authority_api_scope_and_storage_and_each_can_be_overridden(cloud: str) -> None:
+    """Four clouds, each with its hosts."""
+    source = config_of(source={"cloud": cloud}).source
+    preset = CLOUDS[cloud]
+    found = source.authority, source.api_url, source.scope, source.storage_suffix
+    assert found == (preset["authority"], preset["api_url"], preset["scope"], preset["storage"])
+    changed = {
+        "authority": "https://login.example/",
+        "api_url": "https://api.example:8443",
+        "scope": "https://api.example/.default",
+    }
+    source = config_of(source={"cloud": cloud, **changed}).source
+    assert (source.authority, source.api_url, source.scope) == ("https://login.example", *list(changed.values())[1:])
+
+
+def test_a_cloud_from_the_environment_picks_the_rest() -> None:
+    """The presets follow the cloud that wins."""
+    source = config_of({"MDE_INVENTORY_SOURCE__CLOUD": "gcc_high"}, source={"cloud": "gcc"}).source
+    assert source.api_url == CLOUDS["gcc_high"]["api_url"]
+
+
+NO_HOSTS = (
+    "https://a.example", "a.example:443", "a.example/x", "*", "*.", "**.a", "a*.example", "", "-a.b", "*.10.1.2.3",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changed", "problem"),
+    [
+        ({"tenant_id": None}, "source.tenant_id: is missing"),
+        ({"tenant_id": "no tenant!"}, "source.tenant_id: must be the tenant's GUID or one of its domain names"),
+        ({"client_id": None}, "source.client_id: is needed where auth is client_secret"),
+        (
+            {"client_secret": None},
+            "source.client_secret (or client_secret_file): is needed where auth is client_secret",
+        ),
+        ({"client_secret": ""}, "source.client_secret (or client_secret_file): is needed where auth is client_secret"),
+        ({"auth": "certificate"}, "source.certificate_path: is needed where auth is certificate"),
+        ({"auth": "password"}, "source.auth: input should be 'client_secret', 'certificate',"),
+        ({"page_size": 0}, "source.page_size: input should be greater than or equal to 1 (is 0)"),
+        ({"page_size": 200_001}, "source.page_size: input should be less than or equal to 200000 (is 200001)"),
+        ({"sas_valid_hours": 7}, "source.sas_valid_hours: input should be less than or equal to 6 (is 7)"),
+        ({"download_parallelism": 0}, "source.download_parallelism: input should be greater than or equal to 1 (is 0)"),
+        ({"cloud": "mars"}, "source.cloud: input should be 'commercial', 'gcc', 'gcc_high' or 'dod' (is 'mars')"),
+        ({"ca_bundle": "/nowhere.pem"}, "source.ca_bundle: there is no file /nowhere.pem"),
+        ({"scope": "https://api.example"}, "source.scope: must be an https URL that ends in /.default"),
+        ({"scope": "api.example/.default"}, "source.scope: must be an https URL that ends in /.default"),
+        *[
+            ({"api_url": url}, "source.api_url: must be")
+            for url in (
+                "http://api.example",
+                "api.example",
+                "https://",
+                "https://me:word@api.example",
+                "https://me@api.example",
+                "https://api.example/?x=1",
+                "https://api.example/#x",
+                "https://api.example:0",
+                "https://api.example:",
+                "https://api.example:99999",
+                "https://api.example:x",
+                "https://api example",
+                "https://api.ex\u00e4mple",
+                "https://[::1",
+                "https://a\\b.example",
+            )
+        ],
+        *[
+            ({"allowed_hosts": [host]}, "source.allowed_hosts.0: must be a host name, *.suffix or an IP address")
+            for host in NO_HOSTS
+        ],
+    ],
+)
+def test_a_wrong_key_of_the_source_is_named_with_what_is_allowed(changed: dict[str, Any], problem: str) -> None:
+    """One line, the key first."""
+    found = problems(source=changed)
+    assert len(found) == 1
+    assert found[0].startswith(problem)
+
+
+@pytest.mark.parametrize(
+    ("host", "kept"),
+    [
+        ("A.Example", "a.example"),
+        ("*.Blob.Example", "*.blob.example"),
+        ("10.1.2.3", "10.1.2.3"),
+        ("[fd00::1]", "fd00::1"),
+        ("fd00::1", "fd00::1"),
+        ("localhost", "localhost"),
+    ],
+)
+def test_hosts_are_kept_in_lower_case(host: str, kept: str) -> None:
+    """Names, suffixes and addresses."""
+    assert config_of(source={"allowed_hosts": [host]}).source.allowed_hosts == (kept,)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"auth": "managed_identity", "client_id": None, "client_secret": None},
+        {"auth": "workload_identity", "client_secret": None},
+        {"auth": "device_code", "client_secret": None},
+        {"auth": "certificate", "client_secret": None, "certificate_path": "certificate.pfx"},
+    ],
+)
+def test_each_way_to_be_let_in_needs_only_its_own_keys(changed: dict[str, Any]) -> None:
+    """No secret where there is none."""
+    assert config_of(source=changed).source.auth == changed["auth"]
+
+
+# ---- all problems at once
+
+
+def test_all_problems_are_told_at_once() -> None:
+    """Over tables, kinds of problems, and variables that name no table."""
+    found = problems(
+        {"MDE_INVENTORY_SOURSE__X": "1", "MDE_INVENTORY_POLL__INTERVAL_SECONDS": "0"},
+        source={"page_size": 0, "tenent_id": "x", "cloud": "mars"},
+        kafka={"delivery": "maybe"},
+        guard={"max_removed_share": 2},
+    )
+    assert [line.partition(":")[0] for line in found] == [
+        "source.cloud",
+        "source.page_size",
+        "source.tenent_id",
+        "poll.interval_seconds",
+        "guard.max_removed_share",
+        "kafka.delivery",
+        "MDE_INVENTORY_SOURSE__X",
+    ]
+
+
+def test_problems_of_values_together_are_told_at_once() -> None:
+    """Where each key is fine by itself and they do not fit."""
+    found = problems(
+        source={"auth": "certificate", "client_id": None, "tenant_id": "!", "ca_bundle": "/nowhere", "scope": "x"},
+        kafka={"client": {"acks": "all", "group.id": "x"}},
+    )
+    assert [line.partition(":")[0] for line in found] == [
+        "source.tenant_id",
+        "source.client_id",
+        "source.certificate_path",
+        "source.scope",
+        "source.ca_bundle",
+        "kafka.client.bootstrap.servers",
+        "kafka.client.acks",
+        "kafka.client.group.id",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changed", "line"),
+    [
+        ({"source": {"tenent_id": "x"}}, "source.tenent_id: no such key; did you mean tenant_id?"),
+        ({"source": {"client_secert": SECRET}}, "source.client_secert: no such key; did you mean client_secret?"),
+        ({"poll": {"intervall_seconds": 1}}, "poll.intervall_seconds: no such key; did you mean interval_seconds?"),
+        ({"state": {"zzz": 1}}, "state.zzz: no such key"),
+        ({"kafca": {"x": 1}}, "kafca: no such key; did you mean kafka?"),
+    ],
+)
+def test_an_unknown_key_is_an_error_with_a_suggestion(changed: dict[str, dict[str, Any]], line: str) -> None:
+    """A misspelt key is not ignored, and its value is not shown."""
+    assert problems(**changed) == [line]
+
+
+@pytest.mark.parametrize("variable", ["MDE_INVENTORY_SOURCE__TENENT_ID", "MDE_INVENTORY_KAFCA__X", "MDE_INVENTORY_X"])
+def test_an_unknown_variable_is_an_error(variable: str) -> None:
+    """Of a known table or of none."""
+    assert len(problems({variable: "1"})) == 1
+
+
+def test_other_variables_are_none_of_ours() -> None:
+    """Only the prefix counts, and the variable that names the file."""
+    assert (
+        config_of({"PATH": "/bin", "MDE_INVENTORY_CONFIG": "/x", "SOURCE__TENANT_ID": "!"}).source.page_size == 50_000
+    )
+
+
+@pytest.mark.parametrize("text", ["{", "[1]", "17"])
+def test_a_table_that_is_no_table_is_an_error(text: str) -> None:
+    """Whole tables may come as JSON objects; anything else is told."""
+    assert problems({"MDE_INVENTORY_POLL": text})
+    assert config_of({"MDE_INVENTORY_POLL": '{"interval_seconds": 7}'}).poll.interval_seconds == 7
+
+
+# ---- secrets
+
+
+@pytest.mark.parametrize("ending", ["", "\n", "\r\n"])
+def test_a_secret_may_stand_in_a_file(tmp_path: Path, ending: str) -> None:
+    """Without its last line break, and from the environment too."""
+    file = tmp_path / "secret"
+    file.write_bytes(f" {SECRET} ".encode() + ending.encode())
+    for config in (
+        config_of(source={"client_secret": None, "client_secret_file": str(file)}),
+        config_of({"MDE_INVENTORY_SOURCE__CLIENT_SECRET_FILE": str(file)}, source={"client_secret": "older"}),
+    ):
+        assert config.source.client_secret is not None
+        assert config.source.client_secret.get_secret_value() == f" {SECRET} "
+
+
+def test_secrets_of_the_clients_may_stand_in_files(tmp_path: Path) -> None:
+    """`<key>_file` in the tables that are passed through; librdkafka's own `.file` keys stay as they are."""
+    file = tmp_path / "secret"
+    file.write_text(SECRET)
+    own = "sasl.oauthbearer.assertion.private.key.file"
+    config = config_of(
+        {"MDE_INVENTORY_SCHEMA_REGISTRY__BASIC_AUTH_USER_INFO_FILE": str(file)},
+        kafka={"client": {"bootstrap.servers": "x:1", "sasl.password_file": str(file), own: "/key.pem"}},
+    )
+    assert config.kafka.client == {"bootstrap.servers": "x:1", "sasl.password": SECRET, own: "/key.pem"}
+    assert config.schema_registry.client == {"basic.auth.user.info": SECRET}
+
+
+def test_the_environment_wins_over_the_file_whichever_way_a_secret_is_given(tmp_path: Path) -> None:
+    """A value over a file, a file over a value, in every table."""
+    file = tmp_path / "secret"
+    file.write_text("from a file")
+    by_file = {"client_secret": None, "client_secret_file": str(file)}
+    config = config_of({"MDE_INVENTORY_SOURCE__CLIENT_SECRET": "by variable"}, source=by_file)
+    assert config.source.client_secret is not None
+    assert config.source.client_secret.get_secret_value() == "by variable"
+    config = config_of(
+        {"MDE_INVENTORY_KAFKA__CLIENT__SASL_PASSWORD": "by variable"},
+        kafka={"client": {"bootstrap.servers": "x:1", "sasl.password_file": str(file)}},
+    )
+    assert config.kafka.client["sasl.password"] == "by variable"
+
+
+@pytest.mark.parametrize("content", [None, b"\xff\xfe"])
+def test_a_secret_that_cannot_be_read_is_told_by_key_and_file(tmp_path: Path, content: bytes | None) -> None:
+    """Missing, or no text; what it has is not shown."""
+    file = tmp_path / "secret"
+    if content:
+        file.write_bytes(content)
+    found = problems(source={"client_secret": None, "client_secret_file": str(file)})
+    assert found[0].startswith(f"source.client_secret_file: cannot read {file}: ")
+    found = problems(kafka={"client": {"bootstrap.servers": "x:1", "sasl.password_file": str(file)}})
+    assert found[0].startswith(f"kafka.sasl.password_file: cannot read {file}: ")
+
+
+def config_with_secrets() -> Config:
+    """A secret in every place that can have one."""
+    return config_of(
+        source={"auth": "certificate", "certificate_path": "x.pfx", "certificate_password": f"{SECRET}-1",
+                "client_secret": f"{SECRET}-2"},
+        kafka={"client": {"bootstrap.servers": "x:1", "sasl.username": "me", "sasl.password": f"{SECRET}-3",
+                          "ssl.key.pem": f"{SECRET}-4", "sasl.oauthbearer.client.secret": f"{SECRET}-5"}},
+        schema_registry={"basic.auth.user.info": f"{SECRET}-6", "bearer.auth.token": f"{SECRET}-7"},
+    )  # fmt: skip
+
+
+def test_no_text_of_a_configuration_shows_a_secret() -> None:
+    """Neither repr nor str, of the whole or of a table."""
+    config = config_with_secrets()
+    shown = [config, config.source, config.kafka, config.schema_registry]
+    assert not any(SECRET in text(one) for one in shown for text in (repr, str, "{}".format))
+
+
+def test_every_secret_is_known_to_redaction() -> None:
+    """What must never be shown is told to the logs, all of it."""
+    assert sorted(config_with_secrets().secrets) == [f"{SECRET}-{number}" for number in range(1, 8)]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"source": {"client_secret": [SECRET]}},
+        {"source": {"certificate_password": {"x": SECRET}}},
+        {"kafka": {"client": {"bootstrap.servers": "x:1", "sasl.password": [SECRET]}}},
+        {"kafka": {"client": SECRET}},
+        {"source": {"authority": f"https://me:{SECRET}@login.example"}},
+        {"schema_registry": {"url": f"http://me:{SECRET}@registry.example"}},
+    ],
+)
+def test_no_error_shows_a_secret(changed: dict[str, dict[str, Any]]) -> None:
+    """Whatever is wrong with it."""
+    assert problems(**changed)
+
+
+SECRET_KEYS = ["sasl.password", "ssl.key.pem", "basic.auth.user.info", "bearer.auth.token", "client_secret"]
+PUBLIC_KEYS = [
+    "sasl.username", "ssl.ca.location", "ssl.key.location", "sasl.oauthbearer.token.endpoint.url", "client_secret_file",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("key", SECRET_KEYS)
+def test_keys_of_secrets_are_recognised(key: str) -> None:
+    """By their words."""
+    assert is_secret(key)
+
+
+@pytest.mark.parametrize("key", PUBLIC_KEYS)
+def test_keys_that_only_point_somewhere_are_no_secrets(key: str) -> None:
+    """Locations and addresses may be shown."""
+    assert not is_secret(key)
+
+
+# ---- Kafka and the registry
+
+
+@pytest.mark.parametrize("key", sorted(OWNED_CLIENT_KEYS))
+def test_keys_that_the_connector_owns_are_refused_by_name(key: str) -> None:
+    """Delivery depends on them."""
+    found = problems(kafka={"client": {"bootstrap.servers": "x:1", key: "1"}})
+    assert found == [f"kafka.client.{key}: set by the connector, remove it here"]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("enable.ssl.certificate.verification", False),
+        ("enable.ssl.certificate.verification", "False"),
+        ("ssl.endpoint.identification.algorithm", "none"),
+    ],
+)
+def test_brokers_are_verified_and_nothing_turns_that_off(key: str, value: object) -> None:
+    """Neither the certificate nor the name in it is taken unseen; what asks for the usual is let through."""
+    found = problems(kafka={"client": {"bootstrap.servers": "x:1", key: value}})
+    advice = "must not turn the verification of brokers off (name their authority in ssl.ca.location)"
+    assert found == [f"kafka.client.{key}: {advice}"]
+    usual = {"enable.ssl.certificate.verification": True, "ssl.endpoint.identification.algorithm": "https"}
+    client = {"bootstrap.servers": "x:1", **usual}
+    assert config_of(kafka={"client": client}).kafka.client == client
+
+
+def test_an_unsecured_oauth_token_is_refused() -> None:
+    """Without oidc, librdkafka would make up a token."""
+    oauth = {"bootstrap.servers": "x:1", "sasl.mechanism": "OAUTHBEARER"}
+    assert problems(kafka={"client": oauth})[0].startswith("kafka.client.sasl.oauthbearer.method: must be oidc")
+    assert config_of(kafka={"client": {**oauth, "sasl.oauthbearer.method": "oidc"}}).kafka.client
+
+
+@pytest.mark.parametrize(
+    ("changed", "key"),
+    [
+        ({"kafka": {"client": None}}, "kafka.client"),
+        ({"kafka": {"topic_prefix": "a b"}}, "kafka.topic_prefix"),
+        ({"kafka": {"topic_prefix": ""}}, "kafka.topic_prefix"),
+        ({"kafka": {"transactional_id": "x" * 201}}, "kafka.transactional_id"),
+        ({"kafka": {"batch_changes_max": 20_001}}, "kafka.batch_changes_max"),
+        ({"schema_registry": {"url": "ftp://x"}}, "schema_registry.url"),
+        ({"schema_registry": {"url": None}}, "schema_registry.url"),
+        ({"http": {"listen": "9464"}}, "http.listen"),
+        ({"http": {"listen": "localhost:99999"}}, "http.listen"),
+        ({"diff": {"ignore_fields": ["softwareName"]}}, "diff.ignore_fields"),
+        ({"guard": {"max_removed_share": -0.1}}, "guard.max_removed_share"),
+        ({"alerts": {"date_thresholds_days": [-1]}}, "alerts.date_thresholds_days.0"),
+        ({"alerts": {"severity": {"reached": "urgent"}}}, "alerts.severity.reached"),
+        ({"alerts": {"severity": {"removed": "low"}}}, "alerts.severity.removed.[key]"),
+        ({"state": {"memory_limit_mib": 1}}, "state.memory_limit_mib"),
+    ],
+)
+def test_a_wrong_key_of_another_table_is_named(changed: dict[str, dict[str, Any]], key: str) -> None:
+    """One line, the key first."""
+    found = problems(**changed)
+    assert [line.partition(":")[0] for line in found] == [key]
+
+
+def test_a_severity_is_given_by_alert_type() -> None:
+    """As a table in the file, or one key at a time from the environment."""
+    given = {"installed": "high", "cleared": "low"}
+    environ = {f"MDE_INVENTORY_ALERTS__SEVERITY__{kind.upper()}": level for kind, level in given.items()}
+    assert config_of(alerts={"severity": given}).alerts.severity == given
+    assert config_of(environ).alerts.severity == given
+
+
+def test_the_transactional_id_is_made_of_tenant_and_prefix_and_stays() -> None:
+    """Never random: it is what fences an older instance."""
+    assert config_of().transactional_id == "mde-inventory.contoso.example.mde.software"
+    assert config_of(kafka={"transactional_id": "mine"}).transactional_id == "mine"
+
+
+def test_what_stands_beside_the_state_file_follows_it() -> None:
+    """Staging, rejected lines and the calls made; the first can be put elsewhere."""
+    state = config_of(state={"path": "/var/lib/connector/x.duckdb"}).state
+    assert (state.staging_path, state.rejected_path, state.limits_path) == (
+        Path("/var/lib/connector/x.duckdb.staging"),
+        Path("/var/lib/connector/rejected"),
+        Path("/var/lib/connector/x.duckdb.limits.json"),
+    )
+    assert config_of(state={"staging_dir": "/big"}).state.staging_path == Path("/big")
+
+
+@pytest.mark.parametrize(
+    ("listen", "address"), [("127.0.0.1:9464", ("127.0.0.1", 9464)), ("[::]:80", ("::", 80)), ("host:0", ("host", 0))]
+)
+def test_where_to_listen_is_read_as_host_and_port(listen: str, address: tuple[str, int]) -> None:
+    """Brackets of an IPv6 address go."""
+    assert config_of(http={"listen": listen}).http.address == address
+
+
+# ---- files
+
+
+FILE = """
+[source]
+tenant_id = "contoso.example"
+client_id = "app"
+client_secret = "canary-secret-4711"
+[kafka.client]
+"bootstrap.servers" = "localhost:9092"
+[schema_registry]
+url = "http://localhost:8081"
+"""
+
+
+def test_the_file_is_the_given_one_or_the_variables_or_the_one_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In this order."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("given.toml", "variable.toml", "connector.toml"):
+        (tmp_path / name).write_text(FILE)
+    environ = {"MDE_INVENTORY_CONFIG": "variable.toml"}
+    assert find(Path("given.toml"), environ) == Path("given.toml")
+    assert find(None, environ) == Path("variable.toml")
+    assert find(None, {}) == Path("connector.toml")
+    assert load(None, environ).source.client_id == "app"
+
+
+def test_a_file_that_is_not_there_is_told_with_where_it_was_looked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And what to do about it."""
+    monkeypatch.chdir(tmp_path)
+    for path, environ, word in (
+        (Path("given.toml"), {}, "given.toml"),
+        (None, {"MDE_INVENTORY_CONFIG": "variable.toml"}, "variable.toml"),
+        (None, {}, "MDE_INVENTORY_CONFIG"),
+    ):
+        with pytest.raises(ConfigError, match=word) as caught:
+            load(path, environ)
+        assert caught.value.hint
+        assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    "content", [b"[source\n", b"\xff\xfe", b"[source]\nclient_secret = canary-secret-4711\n", b"x = 1\nx = 2\n"]
+)
+def test_a_file_that_cannot_be_read_is_told_without_its_content(tmp_path: Path, content: bytes) -> None:
+    """The line is named, not shown."""
+    path = tmp_path / "connector.toml"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match=r"connector\.toml") as caught:
+        load(path, {})
+    assert SECRET not in f"{caught.value} {caught.value.hint}"
+
+
+def test_reading_changes_nothing(tmp_path: Path) -> None:
+    """A configuration for its owner's eyes only can be read, and stays as it is."""
+    path = tmp_path / "connector.toml"
+    path.write_text(FILE)
+    path.chmod(0o400)
+    load(path, {})
+    assert (path.read_text(), stat.S_IMODE(path.stat().st_mode)) == (FILE, 0o400)
+
+
+def test_a_configuration_cannot_be_changed() -> None:
+    """Nobody alters it on the way."""
+    config = config_of()
+    with pytest.raises(ValueError, match="frozen"):
+        config.source.page_size = 1
+    with pytest.raises(ValueError, match="frozen"):
+        config.poll = config.poll
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=10), inner, max_size=3),
+    max_leaves=8,
+)
+KEYS = st.sampled_from(sorted({key for keys in DEFAULTS.values() for key in keys} | {"client", "url", "tenant_id"}))
+
+
+TABLES = st.sampled_from(sorted(DEFAULTS)) | st.text(max_size=8)
+VARIABLES = st.sampled_from(
+    [f"MDE_INVENTORY_{table.upper()}__{key.upper()}" for table, keys in DEFAULTS.items() for key in keys]
+) | st.text(max_size=10).map(lambda text: f"MDE_INVENTORY_{text}")
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    st.dictionaries(TABLES, st.dictionaries(KEYS, JSON, max_size=4) | JSON),
+    st.dictionaries(VARIABLES, st.text(max_size=20) | JSON.map(json.dumps), max_size=3),
+)
+def test_any_values_make_a_configuration_or_a_list_of_problems(values: dict[str, Any], environ: dict[str, str]) -> None:
+    """Nothing but our own error comes out of wrong values."""
+    try:
+        told = [from_values(values, environ, name="x").source.tenant_id]
+    except ConfigError as error:
+        told = str(error).splitlines()[1:]
+    assert told
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.text(max_size=60) | st.from_regex(r"https://[a-z0-9.:@/\[\]?#-]{0,30}", fullmatch=True))
+def test_any_text_as_a_url_or_host_is_taken_or_refused(text: str) -> None:
+    """What is taken as an address of the API can be used as one."""
+    from connector.source.http.hosts import Hosts  # noqa: PLC0415 - what must take it
+
+    values = tables()["source"]
+    try:
+        source = SourceConfig(**values, api_url=text)
+    except ValueError:
+        return
+    assert Hosts(api_url=source.api_url, storage_suffix="x").api("/x").is_api

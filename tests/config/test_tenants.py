@@ -1,0 +1,175 @@
+"""Which configurations `run` takes, and that two which would be in each other's way are refused by name."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from connector.config import tenants
+from connector.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+CONTOSO = "11111111-2222-3333-4444-555555555555"
+FABRIKAM = "AAAAAAAA-bbbb-cccc-dddd-eeeeeeeeeeee"
+
+Write = "Callable[..., Path]"
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[..., Path]:
+    """`write("a", source={…})` writes a.toml, a configuration of its own but for the keys given; returns its path."""
+
+    def made(name: str, **tables: dict[str, Any]) -> Path:
+        default: dict[str, dict[str, Any]] = {
+            "source": {"tenant_id": f"{name}.example", "client_id": "c", "client_secret": f"secret-of-{name}"},
+            "state": {"path": str(tmp_path / name / "state.duckdb")},
+            "kafka": {},
+            "kafka.client": {"bootstrap.servers": "localhost:9092"},
+            "schema_registry": {"url": "mock://x"},
+        }
+        merged = {table: default.get(table, {}) | tables.get(table, {}) for table in default | tables}
+        lines = [
+            line
+            for table, keys in merged.items()
+            for line in (f"[{table}]", *(f"{json.dumps(key)} = {json.dumps(value)}" for key, value in keys.items()))
+        ]
+        path = tmp_path / f"{name}.toml"
+        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        return path
+
+    return made
+
+
+def refused(*given: Path, environ: dict[str, str] | None = None) -> list[str]:
+    """The lines of the error with which these configurations are refused."""
+    with pytest.raises(ConfigError) as caught:
+        tenants.load(given, environ or {})
+    assert caught.value.exit_code == 2
+    return str(caught.value).splitlines()
+
+
+def test_several_files_are_several_tenants_in_their_order(write: Callable[..., Path]) -> None:
+    """Each has its name, its file and its configuration."""
+    files = [write("b"), write("a")]
+    found = tenants.load(files, {})
+    assert [(one.name, one.file, one.config.source.tenant_id) for one in found] == [
+        ("b.example", files[0], "b.example"),
+        ("a.example", files[1], "a.example"),
+    ]
+
+
+@pytest.mark.parametrize("how", ["given", "variable"])
+def test_a_folder_stands_for_every_configuration_in_it_by_name(
+    write: Callable[..., Path], tmp_path: Path, how: str
+) -> None:
+    """Other files and hidden ones are left alone."""
+    files = [write("b"), write("a")]
+    (tmp_path / "notes.txt").write_text("x", encoding="utf-8")
+    (tmp_path / ".hidden.toml").write_text("x", encoding="utf-8")
+    given, environ = ([tmp_path], {}) if how == "given" else ([], {"MDE_INVENTORY_CONFIG": str(tmp_path)})
+    assert tenants.files(given, environ) == sorted(files)
+
+
+def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
+    """Rather than nothing polled at all."""
+    assert refused(tmp_path) == [f"{tmp_path}: no *.toml file in this folder"]
+
+
+def test_verbs_that_take_one_configuration_list_those_they_were_given(
+    write: Callable[..., Path], tmp_path: Path
+) -> None:
+    """One file is fine, also where it lies alone in a folder; of several, all are named."""
+    first = write("a")
+    assert (tenants.only([first], {}), tenants.only([tmp_path], {})) == (first, first)
+    second = write("b")
+    with pytest.raises(ConfigError) as caught:
+        tenants.only([tmp_path], {})
+    assert str(caught.value).splitlines() == [
+        "this verb takes one configuration, and here are 2:", f"  {first}", f"  {second}",
+    ]  # fmt: skip
+
+
+def test_every_problem_of_every_file_is_told_at_once(write: Callable[..., Path]) -> None:
+    """Nobody starts ten times to find ten mistakes."""
+    good, bad, worse = write("a"), write("b", poll={"interval_seconds": 0}), write("c", poll={"intervall": 1})
+    lines = refused(good, bad, worse)
+    assert [line for line in lines if line.startswith(("  poll", "  poll.intervall"))] == [
+        "  poll.interval_seconds: input should be greater than or equal to 1 (is 0)",
+        "  poll.intervall: no such key; did you mean interval_seconds?",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("tables", "what"),
+    [
+        (
+            {"state": {"path": "/var/lib/x/../x/state.duckdb"}},
+            "state.path is the same in both: /var/lib/x/state.duckdb",
+        ),
+        ({"state": {"staging_dir": "/var/tmp/staging"}}, "the staging folder is the same in both: /var/tmp/staging"),
+        ({"kafka": {"transactional_id": "one"}}, "kafka.transactional_id is the same in both: one"),
+    ],
+)
+def test_what_two_tenants_must_not_share_is_refused_by_name(
+    write: Callable[..., Path], tables: dict[str, dict[str, str]], what: str
+) -> None:
+    """State file, staging folder, transactional id: both files and the value are named."""
+    first, second = write("a", **tables), write("b", **tables)
+    assert f"{first} and {second}: {what}" in refused(first, second)
+
+
+def test_the_same_tenant_and_prefix_twice_is_refused(write: Callable[..., Path]) -> None:
+    """However the tenant's id is written, and whatever the transactional ids are."""
+    first = write("a", source={"tenant_id": FABRIKAM}, kafka={"transactional_id": "one"})
+    second = write("b", source={"tenant_id": FABRIKAM.upper()}, kafka={"transactional_id": "two"})
+    assert refused(first, second) == [
+        f"{first} and {second}: source.tenant_id and kafka.topic_prefix is the same in both:"
+        f" {FABRIKAM.lower()}, mde.software"
+    ]
+
+
+def test_the_same_file_twice_is_refused(write: Callable[..., Path]) -> None:
+    """A slip of whoever wrote the command line."""
+    file = write("a")
+    assert refused(file, file) == [f"named twice: {file}"]
+
+
+def test_a_variable_that_would_make_tenants_share_is_noticed(write: Callable[..., Path]) -> None:
+    """Variables hold for all files: one state path for all of them is refused."""
+    lines = refused(write("a"), write("b"), environ={"MDE_INVENTORY_STATE__PATH": "/var/lib/x/state.duckdb"})
+    assert any("state.path is the same in both" in line for line in lines)
+
+
+def test_a_tenant_configured_twice_has_its_prefix_in_its_name(write: Callable[..., Path]) -> None:
+    """Two prefixes of one tenant are two series of metrics."""
+    source = {"tenant_id": CONTOSO}
+    files = [write("a", source=source), write("b", source=source, kafka={"topic_prefix": "test"}), write("c")]
+    assert [one.name for one in tenants.load(files, {})] == [f"{CONTOSO}/mde.software", f"{CONTOSO}/test", "c.example"]
+
+
+def test_state_files_in_one_folder_do_not_share_the_folder_of_rejected_lines(
+    write: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Alone it is `rejected`; beside others it is one for each state file in there."""
+    beside = [write(name, state={"path": str(tmp_path / f"{name}.duckdb")}) for name in ("a", "b")]
+    found = tenants.load([*beside, write("c")], {})
+    assert [one.rejected for one in found] == [
+        tmp_path / "rejected" / "a.duckdb", tmp_path / "rejected" / "b.duckdb", tmp_path / "c" / "rejected",
+    ]  # fmt: skip
+
+
+def test_one_address_is_listened_on(write: Callable[..., Path]) -> None:
+    """Set in one file, or alike in all; two addresses are refused."""
+    plain, one = write("a"), write("b", http={"listen": "127.0.0.1:1"})
+    same, other = write("c", http={"listen": "127.0.0.1:1"}), write("d", http={"listen": "127.0.0.1:2"})
+    assert tenants.listen_of(tenants.load([plain, one, same], {})) == ("127.0.0.1", 1)
+    assert tenants.listen_of(tenants.load([plain], {})) == ("127.0.0.1", 9464)
+    assert refused(plain, one, other) == [
+        f"http.listen: one process listens once, and here are 127.0.0.1:1 in {one}, 127.0.0.1:2 in {other}; set it in"
+        " one of them, or alike in all"
+    ]

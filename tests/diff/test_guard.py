@@ -1,0 +1,386 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from random import Random
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from connector.model import Inventory
+from tests.support.bench import EASY, SLOW, START, Bench, brief, record, staging_rules, stamped
+from tests.support.estate import Estate
+from tests.support.oracle import Rules
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from connector.state.state import StagedSnapshot
+    from tests.support.oracle import Record
+
+STRICT = Rules(max_removed_share=0.15, min_removed=3, missing_device_snapshots=2)
+
+
+def device(name: str, records: int = 5, *, group: int | None = 1, begin: int = 0) -> list[Record]:
+    """A device with so many records."""
+    return [record(name, f"p{number}", rbacGroupId=group) for number in range(begin, begin + records)]
+
+
+def approve(bench: Bench) -> list[Record]:
+    """A person approves what is held: the oracle agrees with what is staged."""
+    (staged,) = bench.state.approve_held(
+        staging_rules(bench.rules), now=START + timedelta(hours=6 * bench.number, minutes=2)
+    )
+    changes = bench.changes(staged)
+    assert changes == stamped(bench.model.approve(staged.snapshot_id), staged)
+    bench.agree(staged, current={})
+    return changes
+
+
+def discard(bench: Bench) -> int:
+    """A person discards what is held: the oracle agrees."""
+    held = bench.state.discard_held()
+    bench.model.discard()
+    assert bench.held() == bench.model.held == {}
+    return held
+
+
+def removed(bench: Bench, staged: StagedSnapshot) -> list[tuple[str, ...]]:
+    """Reason, device and name of each REMOVED change."""
+    return [row[1:4] for row in brief(bench.changes(staged)) if row[0] == "REMOVED"]
+
+
+@given(seed=st.integers(0, 2**32))
+@SLOW
+def test_whatever_comes_the_published_log_is_the_inventory(seed: int, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Random snapshots: devices away and back, groups lost, mass removals, rejected lines, twins, approvals, discards.
+
+    After each, changes, holds and inventory are the oracle's; the fold of all published changes is the inventory; and
+    nothing was removed that the last complete snapshot contains.
+    """
+    random = Random(seed)
+    estate = Estate(random, devices=8, per_device=6)
+    rules = Rules(
+        max_removed_share=random.choice((0.0, 0.15, 0.5, 1.0)),
+        min_removed=random.choice((0, 3, 10)),
+        missing_device_snapshots=random.choice((1, 2, 3)),
+        pair_versions=random.random() < 0.8,
+    )
+    with Bench(tmp_path_factory.mktemp("state"), rules=rules, random=random) as bench:
+        for _ in range(8):
+            rejected = 0
+            lines = estate.lines()
+            if len(lines) > 1 and random.random() < 0.25:
+                rejected = random.randint(1, len(lines) - 1)
+                del lines[:rejected]
+            if lines and random.random() < 0.2:
+                lines += estate.twins()
+            if lines:
+                bench.stage(lines, rejected=rejected)
+                assert bench.log == bench.model.inventory
+            if bench.model.held and random.random() < 0.3:
+                approve(bench)
+            elif bench.model.held and random.random() < 0.2:
+                discard(bench)
+            estate.evolve()
+            random.choice((estate.leave_or_return, estate.leave_or_return, estate.lose_group, estate.lose_many, int))()
+            if random.random() < 0.1:
+                bench.reopen()
+
+
+# ---- absent records and absent devices
+
+
+def test_a_record_absent_while_its_device_is_present_is_removed_at_once(tmp_path: Path) -> None:
+    """UNINSTALLED, in the first snapshot without it."""
+    with Bench(tmp_path, rules=STRICT) as bench:
+        bench.stage(device("a"))
+        assert removed(bench, bench.stage(device("a")[1:])) == [("UNINSTALLED", "a", "p0")]
+
+
+@pytest.mark.parametrize("snapshots", [1, 2, 3])
+def test_a_device_absent_altogether_is_removed_after_so_many_snapshots_in_a_row(snapshots: int, tmp_path: Path) -> None:
+    """DEVICE_MISSING, not before `missing_device_snapshots`."""
+    rules = replace(EASY, missing_device_snapshots=snapshots)
+    with Bench(tmp_path, rules=rules) as bench:
+        bench.stage(device("a") + device("b", 1))
+        waits = [removed(bench, bench.stage(device("a"))) for _ in range(snapshots - 1)]
+        assert waits == [[]] * (snapshots - 1)
+        assert bench.state.missing_devices() == (snapshots > 1)
+        assert removed(bench, bench.stage(device("a"))) == [("DEVICE_MISSING", "b", "p0")]
+        assert bench.state.missing_devices() == 0
+
+
+def test_a_device_that_returns_in_time_makes_no_event_and_begins_to_count_anew(tmp_path: Path) -> None:
+    """Absent, back, absent: never twice in a row, so nothing is removed; what changed meanwhile is a change."""
+    with Bench(tmp_path, rules=STRICT) as bench:
+        both = device("a") + device("b", 2)
+        for lines in (both, device("a"), both, device("a"), both):
+            assert bench.stage(lines).changes == 0
+        bench.stage(device("a"))
+        staged = bench.stage([*device("a"), record("b", "p0", rbacGroupId=1, osPlatform="Linux")])
+        assert [row[:4] for row in brief(bench.changes(staged))] == [
+            ("CHANGED", "ATTRIBUTES_CHANGED", "b", "p0"),
+            ("REMOVED", "UNINSTALLED", "b", "p1"),
+        ]
+
+
+# ---- lost device groups
+
+
+def test_a_device_group_that_vanishes_whole_is_held_at_once_as_lost_scope(tmp_path: Path) -> None:
+    """The app registration sees less: nothing was uninstalled, however few records it concerns."""
+    with Bench(tmp_path, rules=STRICT) as bench:
+        bench.stage(device("a") + device("b", 2, group=2))
+        staged = bench.stage(device("a"))
+        assert (staged.removed, staged.held, staged.hold_reason) == (0, 2, "SCOPE_LOST")
+        assert [bench.stage(device("a")).held for _ in range(3)] == [0, 0, 0]
+        (hold,) = bench.state.holds()
+        assert (hold.reason, hold.records, hold.devices, hold.since_snapshot_id) == (
+            "SCOPE_LOST", 2, 1, staged.snapshot_id,
+        )  # fmt: skip
+
+
+def test_a_group_that_comes_back_is_forgotten_and_what_is_gone_of_it_is_removed(tmp_path: Path) -> None:
+    """A hold for lost scope ends when its device is seen again: then its absent records are judged as any others."""
+    with Bench(tmp_path, rules=STRICT) as bench:
+        bench.stage(device("a") + device("b", 3, group=2))
+        bench.stage(device("a"))
+        staged = bench.stage(device("a") + device("b", 2, group=2))
+        assert removed(bench, staged) == [("UNINSTALLED", "b", "p2")]
+        assert bench.held() == {}
+
+
+@pytest.mark.parametrize("group", [None, 1])
+def test_a_device_of_no_group_or_of_one_that_others_are_in_is_no_lost_scope(group: int | None, tmp_path: Path) -> None:
+    """Only a group that has no device left is lost."""
+    with Bench(tmp_path, rules=STRICT) as bench:
+        bench.stage(device("a") + device("b", 1, group=group))
+        assert [bench.stage(device("a")).removed for _ in range(2)] == [0, 1]
+
+
+def test_a_group_that_lost_its_devices_one_by_one_is_held_when_the_last_one_goes(tmp_path: Path) -> None:
+    """What is left of it waits, and is held from the snapshot that has nothing of the group any more."""
+    with Bench(tmp_path, rules=replace(STRICT, missing_device_snapshots=3)) as bench:
+        bench.stage(device("a") + device("b", 1, group=2) + device("c", 1, group=2))
+        bench.stage(device("a") + device("c", 1, group=2))
+        staged = bench.stage(device("a"))
+        assert (staged.held, staged.hold_reason) == (2, "SCOPE_LOST")
+
+
+def test_devices_that_move_to_another_group_are_not_lost_with_the_old_one(tmp_path: Path) -> None:
+    """A renamed or merged group is a change of attributes."""
+    with Bench(tmp_path, rules=STRICT) as bench:
+        bench.stage(device("a") + device("b", 2, group=2))
+        staged = bench.stage(device("a") + device("b", 2, group=3))
+        assert (staged.changed, staged.removed, staged.held) == (2, 0, 0)
+
+
+# ---- mass removals
+
+
+@pytest.mark.parametrize(
+    ("stored", "gone", "held"),
+    [(20, 3, False), (20, 4, True), (19, 3, True), (10, 2, False), (40, 6, False), (40, 7, True)],
+)
+def test_more_than_the_share_and_at_least_the_minimum_are_held(
+    stored: int, gone: int, held: bool, tmp_path: Path
+) -> None:
+    """More than 15 % of the records, and 3 at least: held; exactly the share, or fewer than the minimum: removed."""
+    with Bench(tmp_path, rules=STRICT) as bench:
+        bench.stage(device("a", stored))
+        staged = bench.stage(device("a", stored - gone))
+        assert (staged.held, staged.removed) == ((gone, 0) if held else (0, gone))
+        assert staged.hold_reason == ("MASS_REMOVAL" if held else None)
+
+
+def test_additions_and_changes_are_published_while_removals_are_held(tmp_path: Path) -> None:
+    """A mass removal holds back nothing else, and no later snapshot."""
+    with Bench(tmp_path, rules=STRICT) as bench:
+        bench.stage(device("a", 10))
+        few = [record("a", "p0", rbacGroupId=1, osPlatform="Linux"), record("a", "new", rbacGroupId=1)]
+        staged = bench.stage(few)
+        assert (staged.added, staged.changed, staged.removed, staged.held) == (1, 1, 0, 9)
+        later = bench.stage([few[0]])
+        assert (later.removed, later.held) == (1, 0)
+        assert bench.state.held_count() == 9
+
+
+def test_an_export_that_decays_while_removals_are_held_is_not_believed_step_by_step(tmp_path: Path) -> None:
+    """What is held counts towards the share of later snapshots; fewer than the minimum are removed all the same."""
+    with Bench(tmp_path, rules=STRICT) as bench:
+        bench.stage(device("a", 100))
+        steps = [bench.stage(device("a", left)) for left in (80, 70, 68, 58)]
+        assert [(staged.held, staged.removed, staged.hold_reason) for staged in steps] == [
+            (20, 0, "MASS_REMOVAL"), (10, 0, "MASS_REMOVAL"), (0, 2, None), (10, 0, "MASS_REMOVAL"),
+        ]  # fmt: skip
+        assert [hold.records for hold in bench.state.holds()] == [20, 10, 10]
+        back = bench.stage(device("a", 100))
+        assert (back.added, back.removed, bench.state.held_count()) == (2, 0, 0)
+
+
+def test_a_decision_ends_the_doubt_about_later_snapshots(tmp_path: Path) -> None:
+    """Approved or discarded, the hold counts no longer: an ordinary removal is believed again."""
+    for decide in (approve, discard):
+        with Bench(tmp_path / decide.__name__, rules=STRICT) as bench:
+            bench.stage(device("a", 100))
+            assert bench.stage(device("a", 70)).held == 30
+            decide(bench)
+            staged = bench.stage(device("a", 95 if decide is discard else 65))
+            assert (staged.held, staged.removed) == (0, 5)
+
+
+def test_held_records_that_come_back_are_forgotten_quietly(tmp_path: Path) -> None:
+    """No event for what is as it was, CHANGED for what is not, and the rest stays held."""
+    with Bench(tmp_path, rules=STRICT) as bench:
+        bench.stage(device("a", 10))
+        bench.stage(device("a", 1))
+        back = [*device("a", 5), record("a", "p7", rbacGroupId=1, osPlatform="Linux")]
+        staged = bench.stage(back)
+        assert [row[3] for row in brief(bench.changes(staged))] == ["p7"]
+        assert sorted(key[2] for key in bench.held()) == ["p5", "p6", "p8", "p9"]
+
+
+def test_a_held_record_whose_device_vanishes_stays_held(tmp_path: Path) -> None:
+    """And is not published when the device counts as missing."""
+    with Bench(tmp_path, rules=STRICT) as bench:
+        bench.stage(device("a", 20) + device("b", 10))
+        bench.stage(device("a", 20) + device("b", 2))
+        reasons = [removed(bench, bench.stage(device("a", 20))) for _ in range(3)]
+        assert [len(rows) for rows in reasons] == [0, 2, 0]
+        assert bench.state.held_count() == 8
+
+
+def test_a_held_record_that_became_another_version_is_one_change(tmp_path: Path) -> None:
+    """The removal is published as the first half of CHANGED, and is held no longer."""
+    with Bench(tmp_path, rules=STRICT) as bench:
+        bench.stage(device("a", 10))
+        bench.stage(device("a", 1))
+        staged = bench.stage([*device("a", 1), record("a", "p5", "2", rbacGroupId=1)])
+        assert brief(bench.changes(staged)) == [("CHANGED", "UPGRADED", "a", "p5", "2")]
+        assert bench.state.held_count() == 8
+
+
+def test_a_version_that_is_held_already_does_not_hide_a_change_of_version(tmp_path: Path) -> None:
+    """With version 1 held since an earlier snapshot, 2 becoming 3 is still one change."""
+    with Bench(tmp_path, rules=STRICT) as bench:
+        bench.stage([record("a", "p", "1"), record("a", "p", "2"), *device("a", 4)])
+        bench.stage([record("a", "p", "2")])
+        staged = bench.stage([record("a", "p", "3")])
+        assert brief(bench.changes(staged)) == [("CHANGED", "UPGRADED", "a", "p", "3")]
+        assert bench.held().keys() >= {("a", "v", "p", "1")}
+
+
+@pytest.mark.parametrize("paired", [True, False])
+def test_an_upgrade_of_everything_is_no_mass_removal(paired: bool, tmp_path: Path) -> None:
+    """Patch Tuesday: every record gone, each with its next version; also where the halves are published as two."""
+    before = [record(f"d{number}", "p", "1") for number in range(20)]
+    after = [record(f"d{number}", "p", "2") for number in range(20)]
+    with Bench(tmp_path, rules=replace(STRICT, pair_versions=paired)) as bench:
+        bench.stage(before)
+        staged = bench.stage(after)
+        assert (staged.changed, staged.added, staged.removed, staged.held) == (
+            (20, 0, 0, 0) if paired else (0, 20, 20, 0)
+        )
+
+
+# ---- rejected lines
+
+
+def test_removals_are_held_while_a_snapshot_has_rejected_lines(tmp_path: Path) -> None:
+    """However few; the next snapshot without any decides."""
+    with Bench(tmp_path, rules=STRICT) as bench:
+        bench.stage(device("a", 10))
+        staged = bench.stage(device("a", 9), rejected=1)
+        assert (staged.removed, staged.held, staged.hold_reason, staged.rejected) == (0, 1, "REJECTED_LINES", 1)
+        assert bench.stage(device("a", 10)).changes == 0
+        assert bench.stage(device("a", 9), rejected=1).held == 1
+        assert bench.stage(device("a", 9)).removed == 1
+
+
+def test_a_version_that_may_stand_on_a_rejected_line_is_not_taken_for_an_earlier_one(tmp_path: Path) -> None:
+    """With rejected lines a new version is ADDED; whether the old one is gone is for the next snapshot to say."""
+    with Bench(tmp_path, rules=STRICT) as bench:
+        bench.stage([record("a", "p", "1"), *device("a", 4)])
+        staged = bench.stage([record("a", "p", "2"), *device("a", 4)], rejected=1)
+        assert brief(bench.changes(staged)) == [("ADDED", "INSTALLED", "a", "p", "2")]
+        assert bench.stage([record("a", "p", "1"), record("a", "p", "2"), *device("a", 4)]).changes == 0
+        bench.stage([record("a", "p", "2"), *device("a", 4)])
+        assert bench.log == bench.model.inventory
+
+
+def test_a_snapshot_with_rejected_lines_does_not_count_as_one_without_a_device(tmp_path: Path) -> None:
+    """The device's lines may be those: two snapshots in a row means two that could be read."""
+    with Bench(tmp_path, rules=STRICT) as bench:
+        bench.stage(device("a") + device("b", 1))
+        found = [bench.stage(device("a"), rejected=rejected).removed for rejected in (0, 1, 1, 0)]
+        assert found == [0, 0, 0, 1]
+
+
+def test_lines_that_were_rejected_while_fetching_hold_removals_too(tmp_path: Path) -> None:
+    """Parts carry how many of their lines were set aside before the snapshot came to be staged."""
+    with Bench(tmp_path, rules=STRICT) as bench:
+        bench.stage(device("a", 10))
+        snapshot = bench.snapshot(device("a", 9))
+        parts = (replace(snapshot.parts[0], rejected=1), *snapshot.parts[1:])
+        staged = bench.take(replace(snapshot, parts=parts))
+        assert (staged.removed, staged.held, staged.rejected) == (0, 1, 1)
+
+
+# ---- what a person decides
+
+
+def test_approved_removals_are_published_as_a_snapshot_of_their_own(tmp_path: Path) -> None:
+    """REMOVED with reason APPROVED and the next numbers; the inventory lets go of them; later snapshots go on."""
+    with Bench(tmp_path, rules=STRICT) as bench:
+        bench.stage(device("a", 10))
+        held = bench.stage(device("a", 2))
+        changes = approve(bench)
+        assert {(change["changeType"], change["reason"]) for change in changes} == {("REMOVED", "APPROVED")}
+        assert [change["sequence"] for change in changes] == list(range(1, 9))
+        approval = bench.state.latest_snapshot(Inventory.CPE)
+        assert approval is not None
+        assert approval.snapshot_id == f"{held.snapshot_id}-approved-3"
+        assert (approval.previous_snapshot_id, approval.generated_at) == (held.snapshot_id, held.generated_at)
+        assert bench.stage(device("a", 2)).changes == 0
+        assert bench.stage(device("a", 3)).added == 1
+        assert bench.state.approve_held(staging_rules(bench.rules), now=START) == []
+
+
+def test_discarded_removals_stay_in_the_inventory_and_are_judged_anew(tmp_path: Path) -> None:
+    """The absence was missing data: nothing is published, and the next snapshot without them holds them again."""
+    with Bench(tmp_path, rules=STRICT) as bench:
+        bench.stage(device("a", 10) + device("b", 5))
+        bench.stage(device("a", 10))
+        bench.stage(device("a", 10))
+        assert bench.state.held_count() == 5
+        assert discard(bench) == 5
+        assert bench.state.missing_devices() == 0
+        assert [bench.stage(device("a", 10)).held for _ in range(2)] == [0, 5]
+
+
+def test_an_approval_after_some_records_came_back_removes_only_the_others(tmp_path: Path) -> None:
+    """What is back is not held any more."""
+    with Bench(tmp_path, rules=STRICT) as bench:
+        bench.stage(device("a", 10))
+        bench.stage(device("a", 2))
+        bench.stage(device("a", 6))
+        assert sorted(change["softwareName"] for change in approve(bench)) == ["p6", "p7", "p8", "p9"]
+
+
+def test_holds_tell_how_many_since_when_and_what_share(tmp_path: Path) -> None:
+    """One row for each reason and snapshot, oldest first."""
+    with Bench(tmp_path, rules=STRICT) as bench:
+        bench.stage(device("a", 16) + device("b", 4, group=2))
+        first = bench.stage(device("a", 16))
+        second = bench.stage(device("a", 8))
+        holds = [
+            (hold.reason, hold.records, hold.devices, hold.share, hold.since_snapshot_no, hold.since)
+            for hold in bench.state.holds()
+        ]
+    assert holds == [
+        ("SCOPE_LOST", 4, 1, 0.2, 2, first.staged_at),
+        ("MASS_REMOVAL", 8, 1, 0.4, 3, second.staged_at),
+    ]

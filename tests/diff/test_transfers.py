@@ -1,0 +1,249 @@
+"""Products that move between the two exports, in every order in which these can be staged."""
+
+from __future__ import annotations
+
+import itertools
+from datetime import timedelta
+from random import Random
+from typing import TYPE_CHECKING, Any, Self
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from connector.model import Inventory
+from connector.state.state import State
+from tests.support.bench import SLOW, TENANT, brief, record, staging_rules, stamped
+from tests.support.estate import write_snapshot
+from tests.support.oracle import Model, Rules, by_key, fold, key_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from connector.model import Snapshot
+    from connector.state.state import StagedSnapshot
+    from tests.support.oracle import Record
+
+CPE, NON_CPE = Inventory.CPE, Inventory.NON_CPE
+OTHER = {CPE: NON_CPE, NON_CPE: CPE}
+STRICT = Rules(max_removed_share=0.15, min_removed=3, missing_device_snapshots=2)
+
+
+class Both:
+    """A state file with both inventories, beside a model of each."""
+
+    def __init__(self, folder: Path, random: Random, rules: Rules = STRICT) -> None:
+        self.folder = folder
+        self.random = random
+        self.rules = rules
+        self.state = State.open(folder / "state.duckdb", memory_limit_mib=256, threads=1)
+        self.models = {inventory: Model(TENANT, inventory_name=inventory.value) for inventory in Inventory}
+        self.logs: dict[Inventory, dict[Any, Record]] = {inventory: {} for inventory in Inventory}
+        self.left: dict[Inventory, set[Any]] = {inventory: set() for inventory in Inventory}
+        self.number = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.state.close()
+
+    def write(self, inventory: Inventory, lines: Sequence[Record]) -> Snapshot:
+        """The next snapshot of an inventory."""
+        self.number += 1
+        return write_snapshot(self.folder / "parts", self.number, lines, self.random, inventory=inventory)
+
+    def poll(self, cpe: Sequence[Record], non_cpe: Sequence[Record], *, rejected: int = 0) -> list[StagedSnapshot]:
+        """Both inventories as one poll stages them: fetched together, one after the other."""
+        first, second = self.write(CPE, cpe), self.write(NON_CPE, non_cpe)
+        return [
+            self.stage(CPE, cpe, snapshot=first, beside=(second, non_cpe), rejected=rejected),
+            self.stage(NON_CPE, non_cpe, snapshot=second),
+        ]
+
+    def stage(
+        self,
+        inventory: Inventory,
+        lines: Sequence[Record],
+        *,
+        snapshot: Snapshot | None = None,
+        beside: tuple[Snapshot, Sequence[Record]] | None = None,
+        rejected: int = 0,
+    ) -> StagedSnapshot:
+        """Stage one snapshot, and hold everything that comes of it against the oracle."""
+        snapshot = snapshot or self.write(inventory, lines)
+        model, other = self.models[inventory], OTHER[inventory]
+        model.sequence = self.state.position().last_sequence
+        stored = set(self.models[other].inventory or {})
+        staged = self.state.stage(
+            snapshot,
+            staging_rules(self.rules),
+            started_at=snapshot.generated_at,
+            now=snapshot.generated_at + timedelta(minutes=2),
+            rejected=rejected,
+            beside=beside[0] if beside else None,
+        )
+        outcome = model.stage(
+            snapshot.snapshot_id,
+            lines,
+            self.rules,
+            rejected=rejected,
+            elsewhere=stored | set(by_key(beside[1] if beside else ())),
+            left=stored | self.left[inventory],
+        )
+        changes = self.changes(staged)
+        assert changes == stamped(outcome.changes, staged)
+        assert (staged.held, staged.hold_reason) == (outcome.held, outcome.hold_reason)
+        assert {key_of(one): one for one in self.state.records(inventory)} == model.inventory
+        assert self.state.held_count() == sum(len(one.held) for one in self.models.values())
+        self.logs[inventory] = dict(model.inventory) if staged.baseline else fold(self.logs[inventory], changes)
+        assert self.logs[inventory] == model.inventory
+        self.left[inventory] = set()
+        self.left[other] |= {key_of(change) for change in changes if change["changeType"] == "REMOVED"}
+        return staged
+
+    def changes(self, staged: StagedSnapshot) -> list[Record]:
+        """All changes of a staged snapshot."""
+        return list(self.state.changes(staged, after=0, limit=10**9))
+
+    def reasons(self, staged: StagedSnapshot) -> set[tuple[str, str]]:
+        """Types and reasons of the changes of a staged snapshot."""
+        return {(kind, reason) for kind, reason, *_ in brief(self.changes(staged))}
+
+
+def software(numbers: Sequence[int], device: str = "d") -> list[Record]:
+    """A product each."""
+    return [record(device, f"p{number}", rbacGroupId=1) for number in numbers]
+
+
+@given(seed=st.integers(0, 2**32))
+@settings(SLOW, max_examples=max(SLOW.max_examples // 2, 1))
+def test_whatever_moves_when_the_log_of_each_inventory_is_the_inventory(
+    seed: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Random moves, installations, removals; both exports in one poll or one alone: every event is the oracle's."""
+    random = Random(seed)
+    rules = Rules(
+        max_removed_share=random.choice((0.1, 0.3, 1.0)),
+        min_removed=random.choice((1, 3)),
+        missing_device_snapshots=random.choice((1, 2)),
+        pair_versions=random.random() < 0.7,
+    )
+    keys = [(f"d{device}", f"p{number}", version) for device in range(3) for number in range(3) for version in "12"]
+    homes = {key: set(random.choices((CPE, NON_CPE), k=random.randint(0, 2))) for key in keys}
+    with Both(tmp_path_factory.mktemp("state"), random, rules) as both:
+        for _ in range(6):
+            lines = {
+                inventory: [record(*key, rbacGroupId=1) for key in keys if inventory in homes[key]]
+                for inventory in Inventory
+            }
+            rejected = random.choice((0, 0, 0, 1))
+            if lines[CPE] and lines[NON_CPE] and random.random() < 0.6:
+                both.poll(lines[CPE], lines[NON_CPE], rejected=rejected)
+            elif lines[one := random.choice(list(Inventory))]:
+                both.stage(one, lines[one], rejected=rejected)
+            for key in random.sample(keys, random.choice((1, 2, 9))):
+                homes[key] = random.choice(({CPE}, {NON_CPE}, {CPE}, {NON_CPE}, set(), {CPE, NON_CPE}))
+
+
+@pytest.mark.parametrize("to_non_cpe", [True, False])
+def test_everything_that_moves_in_one_poll_is_neither_removed_nor_installed_nor_held(
+    to_non_cpe: bool, tmp_path: Path
+) -> None:
+    """Sixty per cent of an inventory, far beyond the guard's share: MOVED on both sides, in both directions."""
+    with Both(tmp_path, Random(1)) as both:
+        both.poll(software(range(10)), software(range(10, 20)))
+        border = 4 if to_non_cpe else 16
+        first, second = both.poll(software(range(border)), software(range(border, 20)))
+        moved = {("REMOVED", "MOVED")}, {("ADDED", "MOVED")}
+        assert (both.reasons(first), both.reasons(second)) == (moved if to_non_cpe else moved[::-1])
+        assert (first.held, second.held, first.removed + second.removed, first.added + second.added) == (0, 0, 6, 6)
+
+
+def test_what_moves_without_the_guards_leave_is_held_until_it_is_seen_on_the_other_side(tmp_path: Path) -> None:
+    """Gone from one export hours before it comes to the other: held, then MOVED on both sides; no person is needed."""
+    with Both(tmp_path, Random(1)) as both:
+        both.poll(software(range(10)), software(range(10, 12)))
+        assert both.stage(CPE, software(range(4))).hold_reason == "MASS_REMOVAL"
+        assert both.reasons(both.stage(NON_CPE, software([*range(4, 10), 10, 11]))) == {("ADDED", "MOVED")}
+        last = both.stage(CPE, software(range(4)))
+        assert (both.reasons(last), last.held, both.state.held_count()) == ({("REMOVED", "MOVED")}, 0, 0)
+
+
+def test_what_left_one_inventory_hours_ago_is_not_installed_in_the_other(tmp_path: Path) -> None:
+    """Few records, and generations that differ in time: removed where it was, and MOVED where it comes to."""
+    with Both(tmp_path, Random(1)) as both:
+        both.poll(software(range(10)), software([10]))
+        assert both.reasons(both.stage(CPE, software(range(9)))) == {("REMOVED", "UNINSTALLED")}
+        assert both.stage(CPE, software(range(9))).changes == 0
+        assert both.reasons(both.stage(NON_CPE, software([9, 10]))) == {("ADDED", "MOVED")}
+
+
+def test_what_is_in_both_inventories_is_uninstalled_once(tmp_path: Path) -> None:
+    """Gone from both: MOVED out of the first, since the other has it still, and UNINSTALLED from the second."""
+    with Both(tmp_path, Random(1)) as both:
+        both.poll(software(range(10)), software(range(9, 12)))
+        assert both.reasons(both.stage(CPE, software(range(9)))) == {("REMOVED", "MOVED")}
+        assert both.reasons(both.stage(NON_CPE, software(range(10, 12)))) == {("REMOVED", "UNINSTALLED")}
+
+
+def test_what_moves_raises_no_alert_but_that_its_end_of_support_is_known_now(tmp_path: Path) -> None:
+    """Only one of the exports tells of the end of support: leaving it clears nothing, coming to it installs nothing."""
+    ended = [one | {"endOfSupportStatus": "EOS Version"} for one in software(range(10))]
+    with Both(tmp_path, Random(1)) as both:
+        both.poll(ended, software([10]))
+        staged = [*both.poll(ended[:9], software([9, 10])), *both.poll(ended, software([10]))]
+        raised = [
+            (one.inventory, alert["alertType"]) for one in staged for alert in both.state.alerts(one, after=0, limit=9)
+        ]
+        assert raised == [(CPE, "REACHED")]
+
+
+def test_a_dry_run_knows_what_moved(tmp_path: Path) -> None:
+    """Also what left the other inventory in an earlier poll: the same reasons as the poll then stages."""
+    with Both(tmp_path, Random(1)) as both:
+        both.poll(software(range(10)), software([10]))
+        both.stage(CPE, software(range(9)))
+        both.state.close()
+        snapshot = both.write(NON_CPE, software([9, 10]))
+        with State.open(tmp_path / "state.duckdb", scratch=True) as scratch:
+            told = scratch.stage(
+                snapshot, staging_rules(STRICT), started_at=snapshot.generated_at, now=snapshot.generated_at
+            )
+            changes = list(scratch.changes(told, after=0, limit=10))
+        assert [row[:2] for row in brief(changes)] == [("ADDED", "MOVED")]
+        both.state = State.open(tmp_path / "state.duckdb", memory_limit_mib=256, threads=1)
+
+
+def test_lines_of_the_other_snapshot_that_cannot_be_read_are_passed_over(tmp_path: Path) -> None:
+    """They are for its own staging to find: what can be read of it tells what moved, and nothing fails here."""
+    with Both(tmp_path, Random(1)) as both:
+        both.poll(software(range(10)), software([10]))
+        beside = both.write(NON_CPE, software([8, 9, 10]))
+        part = beside.parts[-1]
+        bad = part.path.with_name("bad.json")
+        bad.write_bytes(b'{"deviceId":"d","softwareName":NaN}\n{"deviceId":\n17\n')
+        parts = (*beside.parts, type(part)(bad, "bad", 3, 9, {"deviceid": ("deviceId",)}))
+        snapshot = both.write(CPE, software(range(8)))
+        staged = both.state.stage(
+            snapshot,
+            staging_rules(STRICT),
+            started_at=snapshot.generated_at,
+            now=snapshot.generated_at,
+            beside=type(beside)(**{name: getattr(beside, name) for name in beside.__slots__} | {"parts": parts}),
+        )
+        assert both.reasons(staged) == {("REMOVED", "MOVED")}
+
+
+@pytest.mark.parametrize("part", [1, 2, 3])
+def test_a_product_of_another_name_vendor_or_version_has_not_moved(part: int, tmp_path: Path) -> None:
+    """All four parts of the key are compared, as they are."""
+    names = ("deviceId", "softwareVendor", "softwareName", "softwareVersion")
+    with Both(tmp_path, Random(1)) as both:
+        both.poll(software(range(10)), software([10]))
+        other = [software([9])[0] | {names[part]: "X"}, *software([10])]
+        left, right = both.poll(software(range(9)), other)
+        assert list(itertools.chain(both.reasons(left), both.reasons(right))) == [
+            ("REMOVED", "UNINSTALLED"), ("ADDED", "INSTALLED"),
+        ]  # fmt: skip

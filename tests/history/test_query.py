@@ -1,0 +1,292 @@
+"""Past changes, held against a plain filter over all of them."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections import Counter
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from connector.errors import StateError, StateLocked, Stopped
+from connector.history import blocks as past
+from connector.history.blocks import Past
+from connector.history.filters import Filters, Selection
+from connector.history.query import Place
+from connector.model import Inventory
+from connector.state import journal
+from tests.support.bench import EASY, SLOW, START, Bench, plain_snapshot, record, staging_rules
+from tests.support.oracle import Rules
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from connector.state.state import State
+
+NAMES = ("LT-1.corp.example", "lt-1", "lt-12.corp.example", "lt_1", "50%", "a*b", "Über.x", None)
+PRODUCTS = (("Oracle", "jre"), ("oracle", "JRE_8"), ("", "jre"), ("7zip", "7-zip"), ("v/w", "x?y"), ("a\\b", "100%"))
+STATUSES = (None, "EOS Version", "Upcoming EOS Version")
+LAST = START + timedelta(days=60)
+
+words = st.sampled_from(
+    ["lt-1", "LT-1", "lt-1*", "lt?1", "*", "50%", "a*b", "über", "lt-1.corp.example", "D-3", "d-?", "none", "*.example"]
+)
+products = st.sampled_from(
+    ["jre", "oracle/jre", "ORACLE/*", "j*", "/jre", "oracle/", "7zip/7-zip", "*_8", "x?y", "v/w", "*\\*", "100%", "?re"]
+)
+days = st.integers(0, 14).map(lambda number: f"{START + timedelta(hours=12 * number):%Y-%m-%dT%H:%M}")
+
+
+class Told:
+    """An open journal, everything in it, and the time of its last snapshot."""
+
+    def __init__(self, bench: Bench) -> None:
+        self.state = bench.state
+        self.snapshots = bench.state.recent_snapshots(1000)[::-1]
+        self.all = [change for snapshot in self.snapshots for change in bench.changes(snapshot)]
+
+    def past(self) -> Past:
+        """Reads it, as if it were opened for each visit."""
+
+        @contextmanager
+        def opened() -> Iterator[State]:
+            yield self.state
+
+        return Past(opened, threading.Event())
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
+    """Twelve snapshots of both inventories in two epochs, with a baseline published and an approval among them."""
+    folder, random = tmp_path_factory.mktemp("past"), Random(5)
+    with Bench(folder, rules=Rules(emit_baseline=True, min_removed=6, max_removed_share=0.3)) as bench:
+        for number in range(12):
+            if number == 8:
+                bench.state.rebaseline()
+            if number == 6:
+                bench.state.approve_held(staging_rules(bench.rules), now=LAST)
+            inventory = Inventory.NON_CPE if number % 4 == 3 else Inventory.CPE
+            lines = [_line(random) for _ in range(2 if number == 5 else 14)]
+            bench.take(plain_snapshot(folder / "parts", lines, number + 1, inventory))
+        yield Told(bench)
+
+
+def _line(random: Random) -> dict[str, Any]:
+    vendor, name = random.choice(PRODUCTS)
+    number = random.randrange(len(NAMES))
+    return record(
+        f"D-{number}" if number % 2 else f"d-{number}",
+        name,
+        random.choice("123"),
+        softwareVendor=vendor,
+        deviceName=NAMES[number],
+        endOfSupportStatus=random.choice(STATUSES),
+    )
+
+
+def _like(pattern: str, text: str | None) -> bool:
+    """Whether a text is of a pattern, blind to case."""
+    parts = (".*" if sign == "*" else "." if sign == "?" else re.escape(sign) for sign in pattern.lower())
+    return text is not None and re.fullmatch("".join(parts), text.lower(), re.DOTALL) is not None
+
+
+def _is_meant(change: dict[str, Any], filters: Filters) -> bool:
+    """The slow, obvious filter."""
+    selection = filters.at(LAST)
+    seen = datetime.fromtimestamp(change["observedAt"] / 1000, UTC)
+
+    def device(pattern: str) -> bool:
+        name = change["deviceName"]
+        return _like(pattern, change["deviceId"]) or _like(pattern, name) or _like(pattern + ".*", name)
+
+    def software(pattern: str) -> bool:
+        vendor, slash, product = pattern.partition("/")
+        if not slash:
+            return _like(pattern, change["softwareName"])
+        return _like(vendor or "*", change["softwareVendor"]) and _like(product or "*", change["softwareName"])
+
+    return (
+        (selection.since is None or seen >= selection.since)
+        and (selection.until is None or seen < selection.until)
+        and (not filters.devices or any(map(device, filters.devices)))
+        and (not filters.software or any(map(software, filters.software)))
+        and (not filters.types or change["changeType"] in filters.types)
+        and (not filters.reasons or change["reason"] in filters.reasons)
+        and (not filters.end_of_support or change["endOfSupportStatus"] == "EOS Version")
+        and (not filters.snapshots or change["snapshotId"] in filters.snapshots)
+        and (not filters.inventory or change["inventory"] == filters.inventory)
+    )
+
+
+def _some(values: st.SearchStrategy[str]) -> st.SearchStrategy[tuple[str, ...]]:
+    return st.one_of(st.just(()), st.lists(values, min_size=1, max_size=2).map(tuple))
+
+
+@settings(max_examples=3 * SLOW.max_examples, deadline=None, suppress_health_check=list(HealthCheck))
+@given(drawn=st.data())
+def test_filters_find_what_a_plain_filter_finds(told: Told, drawn: st.DataObject) -> None:
+    """All filters together, in blocks of any size and from any place on: the same changes in the same order."""
+    since, until = sorted(drawn.draw(st.lists(days, min_size=2, max_size=2, unique=True)))
+    filters = Filters(
+        since=drawn.draw(st.sampled_from(["", since, "50d"])),
+        until=drawn.draw(st.sampled_from(["", until])),
+        devices=drawn.draw(_some(words)),
+        software=drawn.draw(_some(products)),
+        types=drawn.draw(_some(st.sampled_from(["ADDED", "REMOVED", "CHANGED", "BASELINE"]))),
+        reasons=drawn.draw(_some(st.sampled_from(["INSTALLED", "UPGRADED", "APPROVED", "NEW_DEVICE"]))),
+        end_of_support=drawn.draw(st.booleans()),
+        snapshots=drawn.draw(_some(st.sampled_from([snapshot.snapshot_id for snapshot in told.snapshots]))),
+        inventory=drawn.draw(st.sampled_from(["", "CPE", "NON_CPE"])),
+    )
+    if filters.since == "50d" and filters.until:
+        filters = Filters(since="50d")
+    expected = [change for change in told.all if _is_meant(change, filters)]
+    reading = told.past()
+    scope = reading.scope(filters.at(LAST))
+    blocks = list(reading.blocks(scope, rows_max=drawn.draw(st.sampled_from([7, 40, 1000]))))
+    assert [change for block in blocks for change in block] == expected
+    assert sum(each.changes for each in reading.tally(scope)) == len(expected)
+    if expected:
+        number = drawn.draw(st.integers(1, len(expected) + 1))
+        newest, _ = reading.newest(scope, number)
+        assert [change for block in newest for change in block] == expected[-number:]
+        begin = drawn.draw(st.sampled_from(expected))
+        place = Place(begin["epoch"], begin["sequence"])
+        rest = [change for block in reading.blocks(scope, after=place) for change in block]
+        assert rest == expected[expected.index(begin) + 1 :]
+        assert sum(each.changes for each in reading.tally(scope, after=place)) == len(rest)
+
+
+def test_the_journal_of_these_tests_has_something_of_everything(told: Told) -> None:
+    """Both epochs and inventories, all types, an approval: the filters had something to find."""
+    assert {(change["epoch"], change["inventory"]) for change in told.all} >= {(1, "CPE"), (1, "NON_CPE"), (2, "CPE")}
+    assert {change["changeType"] for change in told.all} == {"ADDED", "REMOVED", "CHANGED", "BASELINE"}
+    assert "APPROVED" in {change["reason"] for change in told.all}
+
+
+def test_more_than_a_block_of_the_newest_is_read_from_its_place_on(told: Told) -> None:
+    """Beyond the size of a block only the place is looked for, and the changes come block by block."""
+    history = told.state.history
+    scope = history.scope(Selection(inventory=Inventory.CPE))
+    expected = [change for change in told.all if change["inventory"] == "CPE"]
+    for number in (1, 7, len(expected) - 1):
+        place = history.place_before(scope, number)
+        assert place is not None
+        assert [change for block in told.past().blocks(scope, after=place) for change in block] == expected[-number:]
+    assert history.place_before(scope, len(expected)) is None
+
+
+def test_a_tally_counts_types_and_reasons(told: Told) -> None:
+    """Per epoch, with the first and the last place."""
+    history = told.state.history
+    found = Counter[tuple[int, str, str]]()
+    for each in history.tally(history.scope(Selection())):
+        found[each.first.epoch, each.change_type, each.reason] += each.changes
+    assert found == Counter((change["epoch"], change["changeType"], change["reason"]) for change in told.all)
+
+
+def test_an_unknown_snapshot_is_named(told: Told) -> None:
+    """It is no empty answer: the id may be mistyped, or too old."""
+    with pytest.raises(StateError, match="no snapshot cpe-19990101T000000Z") as refused:
+        told.state.history.scope(Selection(snapshots=frozenset({"cpe-19990101T000000Z"})))
+    assert "journal_retention_days" in refused.value.hint
+
+
+def test_the_file_is_free_while_a_block_is_looked_at(tmp_path: Path) -> None:
+    """A poll stages between two blocks, and what it stages is not part of what is read."""
+    with Bench(tmp_path) as bench:
+        _grow(bench, 3)
+        bench.state.close()
+        reading = Past(lambda: bench.state.open(bench.path, read_only=True, memory_limit_mib=256), threading.Event())
+        seen = []
+        for block in reading.blocks(reading.scope(Selection()), rows_max=1):
+            seen += [change["softwareName"] for change in block]
+            bench.reopen()
+            bench.take(bench.snapshot([record("d", f"{name:02}") for name in range(bench.number + 1)]))
+            bench.state.close()
+    assert seen == ["01", "02"]
+
+
+def test_a_file_that_is_held_is_waited_for_and_a_stop_ends_that(tmp_path: Path) -> None:
+    """Between two visits a poll may have the file for long: patience has a limit, and ends at once when stopped."""
+    visits, stop = [], threading.Event()
+
+    def locked() -> Any:
+        visits.append(1)
+        if len(visits) == 3:
+            stop.set()
+        raise StateLocked("process 1 has it open")
+
+    with Bench(tmp_path) as bench:
+        _grow(bench, 2)
+        scope = bench.state.history.scope(Selection())
+    with pytest.raises(Stopped):
+        list(Past(locked, stop).blocks(scope))
+    assert len(visits) == 3
+    stop.clear()
+    with pytest.raises(StateLocked):
+        list(Past(locked, threading.Event()).blocks(scope))
+    assert len(visits) == 3 + past.VISITS_MAX
+
+
+def test_what_has_left_the_journal_is_told(tmp_path: Path) -> None:
+    """Where something is asked for that is older than the journal; not where nothing was let go of."""
+    with Bench(tmp_path) as bench:
+        _grow(bench, 6)
+        history, middle = bench.state.history, bench.state.recent_snapshots(3)[-1]
+        old, young = (Selection(since=middle.observed_at + timedelta(hours=hours)) for hours in (-1, 1))
+        assert [history.scope(each).cut for each in (Selection(), old, young)] == [False, False, False]
+        bench.state.confirm(bench.checkpoint(bench.state.recent_snapshots(1)[0]))
+        bench.state.retire(older_than=middle.observed_at)
+        scopes = [history.scope(each) for each in (Selection(), old, young)]
+        assert [scope.cut for scope in scopes] == [False, True, False]
+        assert scopes[0].beginning == middle
+
+
+def test_changes_that_leave_the_journal_before_they_are_read_are_missed(tmp_path: Path) -> None:
+    """Reading on from a place whose next change is gone is an error, not a gap that nobody sees."""
+    with Bench(tmp_path) as bench:
+        _grow(bench, 6)
+        history = bench.state.history
+        scope = history.scope(Selection())
+        block, place = history.read(scope, None, 1)
+        assert [change["sequence"] for change in block] == [1]
+        bench.state.confirm(bench.checkpoint(bench.state.recent_snapshots(1)[0]))
+        bench.state.retire(older_than=bench.state.recent_snapshots(3)[-1].observed_at)
+        with pytest.raises(StateError, match="left the journal before they were read"):
+            history.read(scope, place, 1)
+
+
+def test_millions_are_let_go_of_in_bounded_steps_while_polls_go_on(tmp_path: Path) -> None:
+    """Each poll lets go of a million at most, the oldest first, and stages as ever; the young remain."""
+    with Bench(tmp_path, rules=EASY) as bench:
+        _grow(bench, 3)
+        first, second, third = bench.state.recent_snapshots(3)[::-1]
+        bench.state._engine.rows(
+            "INSERT INTO changes BY NAME SELECT range + 1 AS sequence, 1 AS epoch, $1 AS snapshot_no, 'x' AS event_id"
+            " FROM range(2_300_000)",
+            [first.snapshot_no],
+        )
+        bench.state.confirm(bench.checkpoint(third))
+        deleted = []
+        for name in "abc":
+            deleted.append(bench.state.retire(older_than=second.observed_at))
+            staged = bench.take(bench.snapshot([record("d", name)]))
+            bench.state.confirm(bench.checkpoint(staged))
+            assert staged.added + staged.removed + staged.changed > 0
+        assert deleted == [journal.RETIRED_CHANGES_MAX, journal.RETIRED_CHANGES_MAX, 300_000]
+        assert bench.state._engine.number("SELECT count(*) FROM changes WHERE event_id = 'x'") == 0
+        assert bench.state.history.scope(Selection()).beginning == second
+
+
+def _grow(bench: Bench, count: int) -> None:
+    """So many snapshots: a baseline, then one with one more record each."""
+    for number in range(count):
+        bench.take(bench.snapshot([record("d", f"{name:02}") for name in range(number + 1)]))

@@ -1,0 +1,159 @@
+"""Making the topics on a real cluster, and judging what is there."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # the documented place of them all
+    AdminClient,
+    ConfigResource,
+    ResourceType,
+)
+
+from connector.errors import ConfigError, SinkUnavailable
+from connector.kafka.topics import Finding, Topics
+from tests.support.broker import free_ports
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.support.broker import Broker, LocalBroker
+
+TOPICS = ("changes", "alerts", "snapshots", "checkpoints")
+
+
+def _topics(broker: Broker, prefix: str, *, inventory_topic: bool = False, **client: Any) -> Topics:
+    table = {"bootstrap.servers": broker.bootstrap_servers, **client}
+    return Topics(table, prefix=prefix, inventory_topic=inventory_topic)
+
+
+def _by_name(findings: list[Finding]) -> dict[str, Finding]:
+    return {finding.name: finding for finding in findings}
+
+
+def _settings(broker: Broker, topic: str) -> dict[str, str | None]:
+    admin = AdminClient({"bootstrap.servers": broker.bootstrap_servers})
+    resource = ConfigResource(ResourceType.TOPIC, topic)
+    found = admin.describe_configs([resource])[resource].result(30)
+    return {key: entry.value for key, entry in found.items()}
+
+
+def test_topics_are_made_with_their_settings(broker: Broker, topic_prefix: str) -> None:
+    """Events are kept for 90 days, state is compacted and never expires, and a second run changes nothing."""
+    topics = _topics(broker, topic_prefix, inventory_topic=True)
+    made = list(topics.create())
+    assert [finding.name for finding in made] == [f"{topic_prefix}.{name}" for name in (*TOPICS, "inventory")]
+    assert all(finding.fine and finding.text.startswith("created: ") for finding in made)
+    names = ("cleanup.policy", "retention.ms", "segment.ms", "min.insync.replicas", "delete.retention.ms")
+    day, week, quarter = "86400000", "604800000", "7776000000"
+    wanted = {
+        "changes": ("delete", quarter, week, "1", day),
+        "alerts": ("delete", quarter, week, "1", day),
+        "snapshots": ("delete", quarter, week, "1", day),
+        "checkpoints": ("compact", week, day, "1", day),
+        "inventory": ("compact", week, day, "1", week),
+    }
+    found = {name: tuple(_settings(broker, f"{topic_prefix}.{name}")[setting] for setting in names) for name in wanted}
+    assert found == wanted
+    again = list(topics.create())
+    assert {finding.name: (finding.fine, finding.text) for finding in again} == {
+        f"{topic_prefix}.{name}": (True, f"{partitions} partition(s), 1 replica(s), cleanup.policy={wanted[name][0]}")
+        for name, partitions in {"changes": 6, "alerts": 6, "snapshots": 1, "checkpoints": 1, "inventory": 6}.items()
+    }
+
+
+def test_a_missing_topic_is_named_and_not_made_by_looking(broker: Broker, topic_prefix: str) -> None:
+    """`check` says what is missing and what to do, again and again."""
+    topics = _topics(broker, topic_prefix)
+    for _ in range(2):
+        cluster, *missing = topics.check()
+        assert (cluster.name, cluster.fine) == ("kafka", True)
+        assert [(finding.name, finding.fine, finding.text) for finding in missing] == [
+            (f"{topic_prefix}.{name}", False, "does not exist") for name in TOPICS
+        ]
+        assert all("mde-inventory setup" in finding.hint for finding in missing)
+
+
+def test_what_would_lose_data_is_not_fine(broker: Broker, create_topic: Callable[..., str], topic_prefix: str) -> None:
+    """Checkpoints that expire, changes that are compacted and topics that nobody can write to are told, with a cure."""
+    create_topic(f"{topic_prefix}.changes", settings={"cleanup.policy": "compact"})
+    create_topic(f"{topic_prefix}.alerts", settings={"min.insync.replicas": "2"})
+    create_topic(f"{topic_prefix}.snapshots")
+    create_topic(f"{topic_prefix}.checkpoints", settings={"cleanup.policy": "compact,delete"})
+    topics = _topics(broker, topic_prefix)
+    for findings in (topics.check(), topics.create()):
+        found = _by_name(list(findings))
+        assert [found[f"{topic_prefix}.{name}"].fine for name in TOPICS] == [False, False, True, False]
+        assert "cleanup.policy=delete" in found[f"{topic_prefix}.changes"].hint
+        assert "nothing can be written" in found[f"{topic_prefix}.alerts"].text
+        assert "cleanup.policy=compact" in found[f"{topic_prefix}.checkpoints"].hint
+
+
+def test_another_choice_is_told_and_is_fine(
+    broker: Broker, create_topic: Callable[..., str], topic_prefix: str
+) -> None:
+    """Retention and message size are the operator's to choose; what differs from the recommendation is said."""
+    create_topic(
+        f"{topic_prefix}.changes", partitions=2, settings={"retention.ms": "1000", "max.message.bytes": "5000"}
+    )
+    found = _by_name(list(_topics(broker, topic_prefix).check()))[f"{topic_prefix}.changes"]
+    assert found == Finding(
+        name=f"{topic_prefix}.changes",
+        fine=True,
+        text="2 partition(s), 1 replica(s), retention.ms=1000 (recommended 7776000000), "
+        "max.message.bytes=5000 (recommended 1000000), cleanup.policy=delete",
+    )
+
+
+def test_a_missing_permission_is_named(
+    local_broker: LocalBroker, create_topic: Callable[..., str], allow_only: Callable[..., None], topic_prefix: str
+) -> None:
+    """What this client's principal may do is asked of the cluster, topic by topic; nothing is written to find out."""
+    for name in TOPICS:
+        create_topic(f"{topic_prefix}.{name}")
+    allow_only(f"{topic_prefix}.changes", "DESCRIBE")
+    allow_only(f"{topic_prefix}.alerts", "WRITE")
+    allow_only(f"{topic_prefix}.snapshots", "ALTER", principal="User:somebody")
+    allow_only(f"{topic_prefix}.checkpoints", "WRITE")
+    found = _by_name(list(_topics(local_broker, topic_prefix).check()))
+    said = [(found[f"{topic_prefix}.{name}"].fine, found[f"{topic_prefix}.{name}"].text) for name in TOPICS]
+    assert said == [
+        (False, "this client's principal lacks Write"),
+        (True, "1 partition(s), 1 replica(s), settings not visible to this client"),
+        (
+            False,
+            f"Kafka: looking for topic {topic_prefix}.snapshots: "
+            "Topic authorization failed (TOPIC_AUTHORIZATION_FAILED)",
+        ),
+        (False, "this client's principal lacks Read"),
+    ]
+    assert all(
+        "Grant this client's principal" in found[f"{topic_prefix}.{name}"].hint for name in ("changes", "snapshots")
+    )
+
+
+def test_a_topic_that_cannot_be_made_is_described_for_an_administrator(broker: Broker) -> None:
+    """Where the cluster refuses, the finding says why and how the topic should be; the rest is still tried."""
+    findings = list(_topics(broker, "not a topic name").create())
+    assert [finding.fine for finding in findings] == [False] * len(TOPICS)
+    assert findings[0].text.startswith("Kafka: creating topic not a topic name.changes: ")
+    assert findings[0].hint == (
+        "An administrator can create it: 6 partition(s), 1 replica(s), cleanup.policy=delete,"
+        " min.insync.replicas=1, retention.ms=7776000000."
+    )
+
+
+def test_a_cluster_that_is_away_is_told_with_the_reason() -> None:
+    """Nobody listening there: one error, with what the network said, within the time allowed."""
+    (port,) = free_ports(1)
+    client = {"bootstrap.servers": f"127.0.0.1:{port}"}
+    for ask in (Topics.check, Topics.create):
+        with pytest.raises(SinkUnavailable, match="Connection refused"):
+            list(ask(Topics(client, prefix="any", inventory_topic=False, answer_seconds=1)))
+
+
+def test_a_key_that_librdkafka_does_not_know_is_a_matter_of_configuration() -> None:
+    """The key is named."""
+    with pytest.raises(ConfigError, match=r"no\.such\.key"):
+        list(Topics({"no.such.key": 1}, prefix="any", inventory_topic=False).check())

@@ -1,0 +1,150 @@
+"""Which messages a batch is made of, over a sink that keeps them: no broker has a say in that."""
+
+from __future__ import annotations
+
+import threading
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+
+from connector.config.tables import SchemaRegistryConfig
+from connector.errors import SinkUnavailable
+from connector.kafka.codec import Codec
+from connector.kafka.registry import Registry
+from connector.model import Checkpoint, Inventory
+from connector.poll.publisher import Publisher
+from tests.support.bench import TENANT, Bench, record
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+    from connector.model import Message
+
+Batches = list[list[tuple[str, Any]]]
+SIZES: Final = (1, 2, 3, 100)
+
+
+class Kept:
+    """A sink of one list: each batch with its checkpoint, whole or not at all; `fails` batches are lost on the way."""
+
+    transactional_id = "kept"
+
+    def __init__(self) -> None:
+        self.batches: list[tuple[list[Message], Checkpoint]] = []
+        self.fails: set[int] = set()
+        self._tried = 0
+
+    def recover(self) -> Checkpoint | None:
+        """The last checkpoint."""
+        return self.batches[-1][1] if self.batches else None
+
+    def publish(self, messages: Iterable[Message], checkpoint: Checkpoint) -> None:
+        """Keep a batch, or tell that Kafka is away: before it was committed, or right after."""
+        self._tried += 1
+        batch = (list(messages), checkpoint)
+        if self._tried in self.fails:
+            self.batches += [batch] if self._tried % 2 else []
+            raise SinkUnavailable("Kafka is away")
+        self.batches.append(batch)
+
+
+class Shelf:
+    """A state file, a codec, and a sink that keeps everything."""
+
+    def __init__(self, bench: Bench) -> None:
+        self.bench = bench
+        self.sink = Kept()
+        registry = Registry(SchemaRegistryConfig(url="mock://publisher", auto_register=True))
+        self.codec = Codec(registry, topic_prefix="p", tenant_id=TENANT)
+
+    def drain(self, size: int) -> None:
+        """Publish everything in batches of that size, from where the sink is."""
+        sink: Any = self.sink
+        publisher = Publisher(
+            self.codec, sink, tenant_id=TENANT, batch_changes_max=size, clock=lambda: datetime.now(UTC),
+            stop=threading.Event(),
+        )  # fmt: skip
+        publisher.recover(self.bench.state)
+        publisher.drain(self.bench.state)
+
+    def read(self) -> Batches:
+        """Of each batch, topic and value of its messages, short."""
+        return [[self._short(message) for message in messages] for messages, _ in self.sink.batches]
+
+    def _short(self, message: Message) -> tuple[str, Any]:
+        value = self.codec.decode(message.value or b"")
+        topic = message.topic.removeprefix("p.")
+        names = {"changes": "sequence", "snapshots": "status", "alerts": "softwareName"}
+        return topic, value[names[topic]]
+
+
+@pytest.fixture
+def shelf(tmp_path: Path) -> Iterator[Shelf]:
+    """A silent baseline; three changes, two of which raise alerts, and five of the calendar; a day of the calendar."""
+    dated = [record("d", name, endOfSupportDate="2026-12-01") for name in "xyz"]
+    new = [record("d", "a", endOfSupportStatus="EOS Version"), record("d", "b"),
+           record("e", "c", endOfSupportStatus="EOS Software")]  # fmt: skip
+    later = [record("d", "w", endOfSupportDate="2026-12-29"), record("d", "v", endOfSupportDate="2026-12-29")]
+    with Bench(tmp_path) as bench:
+        bench.take(bench.snapshot([*dated, *later]))
+        bench.number += 4 * 7
+        staged = bench.take(bench.snapshot([*dated, *later, *new]))
+        assert staged.alerts == 7
+        assert bench.due(25)
+        yield Shelf(bench)
+
+
+def everything(batches: Batches) -> list[tuple[str, Any]]:
+    """All messages in their order."""
+    return [message for batch in batches for message in batch]
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_an_alert_rides_with_its_change_and_the_seal_is_last(size: int, shelf: Shelf) -> None:
+    """Whatever the size of batches: the same messages, and after each batch as many alerts as its changes raised."""
+    shelf.drain(size)
+    batches = shelf.read()
+    found = everything(batches)
+    assert [value for topic, value in found if topic == "changes"] == [1, 2, 3]
+    assert [value for topic, value in found if topic == "alerts"] == [*"acvwxyz", *"vwxyz"]
+    statuses = [(place, value) for place, (topic, value) in enumerate(found) if topic == "snapshots"]
+    assert [value for _, value in statuses] == ["STARTED", "COMPLETE"] * 3
+    assert [found[place - 1] for place, value in statuses if value == "COMPLETE"] == [
+        ("snapshots", "STARTED"), ("alerts", "z"), ("alerts", "z"),
+    ]  # fmt: skip
+    for batch in batches:
+        changes = [value for topic, value in batch if topic == "changes"]
+        alerts = [value for topic, value in batch if topic == "alerts"]
+        assert len(changes) <= size
+        assert ("a" in alerts, "c" in alerts) == (1 in changes, 3 in changes)
+        assert len(set(alerts) - {"a", "c"}) <= size - len(changes)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_after_a_failure_of_any_batch_nothing_is_lost_and_nothing_repeated(size: int, shelf: Shelf) -> None:
+    """Committed or not, the sink's checkpoint says where to go on; the messages are those of a run without failures."""
+    position = shelf.bench.state.position()
+    shelf.drain(size)
+    whole = shelf.read()
+    for failing in range(1, len(whole) + 1):
+        shelf.bench.state._engine.rows(
+            "UPDATE position SET published_sequence = 0, published_alert = 0, published_snapshot = 0"
+        )
+        assert shelf.bench.state.position().pending == position.pending
+        shelf.sink = Kept()
+        shelf.sink.fails = {failing}
+        shelf.drain(size)
+        assert shelf.read() == whole
+
+
+def test_alerts_of_a_snapshot_that_was_retired_are_gone_with_it(shelf: Shelf) -> None:
+    """Retention takes the alerts with their changes; the newest snapshot keeps its own."""
+    shelf.drain(100)
+    state = shelf.bench.state
+    latest = state.latest_snapshot(Inventory.CPE)
+    assert latest is not None
+    assert state.retire(older_than=datetime(2030, 1, 1, tzinfo=UTC)) == 3
+    assert state._engine.rows("SELECT DISTINCT snapshot_no FROM alerts") == [(latest.snapshot_no,)]
+    assert state.verify() == []

@@ -1,0 +1,150 @@
+"""Metrics: their table, their names, and that each is rendered for each tenant."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+
+from connector.model import AlertType
+from connector.poll.result import OUTCOMES
+from connector.service import metrics
+from connector.service.metrics import METRICS, Metrics
+
+ROOT = Path(__file__).parents[2]
+SCHEMAS = ROOT / "schemas"
+TENANT = "contoso"
+
+
+def sorted_labels(labels: str) -> str:
+    """Labels in the order in which they are rendered."""
+    return ",".join(sorted(labels.split(",")))
+
+
+def samples(metrics: Metrics) -> dict[str, float]:
+    """The samples of our metrics, by name and labels, without those that are 0."""
+    lines = [line for line in metrics.render().decode().splitlines() if line.startswith("mde_inventory_")]
+    found = {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
+    return {name.removeprefix("mde_inventory_"): value for name, value in found.items() if value}
+
+
+def test_every_metric_of_the_table_is_rendered_with_its_type_and_help() -> None:
+    """The table in the code, from which the README's is made, is what Prometheus gets: no more and no less."""
+    lines = Metrics().render().decode().splitlines()
+    ours = [line for line in lines if line.startswith(("# HELP mde_inventory_", "# TYPE mde_inventory_"))]
+    assert ours == [
+        line
+        for metric in METRICS
+        for line in (f"# HELP {metric.name} {metric.help}", f"# TYPE {metric.name} {metric.kind}")
+    ]
+
+
+def test_the_readme_has_the_table_of_metrics() -> None:
+    """The README's table is made of the one in the code."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    written = re.search(r"<!-- metrics\b[^>]*-->\n(.*?)<!-- /metrics -->", readme, re.DOTALL)
+    rows = [
+        f"| `{metric.name}` | {metric.kind} | {', '.join(f'`{label}`' for label in metric.label_names)} |"
+        f" {metric.unit} | {metric.help} |\n"
+        for metric in METRICS
+    ]
+    head = "| metric | type | labels | unit | meaning |\n|---|---|---|---|---|\n"
+    assert written is not None
+    assert written.group(1) == head + "".join(rows)
+
+
+def test_metric_names_end_in_their_unit() -> None:
+    """Seconds and bytes stand last in a name, and only a counter ends in `total`."""
+    wrong = [
+        metric.name
+        for metric in METRICS
+        if metric.name.endswith("_total") != (metric.kind == "counter")
+        or (metric.unit in ("seconds", "bytes")) != metric.name.removesuffix("_total").endswith(("_seconds", "_bytes"))
+    ]
+    assert wrong == []
+
+
+def test_known_label_values_begin_at_zero() -> None:
+    """A rate can see the first failure only where there was a 0 before it: in every tenant's own series."""
+    counted = Metrics()
+    for tenant in ("contoso", "fabrikam"):
+        counted.of(tenant)
+    text = counted.render().decode()
+    missing = [
+        series
+        for metric in METRICS
+        if metric.kind == "counter"
+        for tenant in ("contoso", "fabrikam")
+        for labels in [f',{label}="{value}"' for label, values in metric.labels.items() for value in values] or [""]
+        if (series := f"{metric.name}{{{sorted_labels(f'tenant={chr(34)}{tenant}{chr(34)}' + labels)}}} 0.0")
+        not in text
+    ]
+    assert missing == []
+
+
+def test_metrics_use_the_words_of_pipeline_and_schemas() -> None:
+    """Outcomes are those of a poll, alert types those of the Avro schema."""
+    alerts = json.loads((SCHEMAS / "end-of-support-alert.avsc").read_text(encoding="utf-8"))
+    symbols = next(field["type"]["symbols"] for field in alerts["fields"] if field["name"] == "alertType")
+    assert (metrics.OUTCOMES, ("UNKNOWN", *AlertType)) == (OUTCOMES, tuple(symbols))
+
+
+def test_what_is_counted_and_measured_is_rendered() -> None:
+    """Each method reaches its own metric."""
+    counted = Metrics(clock=lambda: 1_700_000_000.0)
+    metrics = counted.of(TENANT)
+    metrics.count_received(size_bytes=1000, records=10)
+    metrics.count_changes("ADDED", 3)
+    metrics.count_published(2)
+    metrics.count_alerts("REACHED", 4)
+    metrics.count_error("fetch")
+    metrics.count_lines(duplicates=5, rejected=6)
+    metrics.count_snapshot("held")
+    metrics.set_pending(7)
+    metrics.set_held("CPE", 8)
+    metrics.observe_step("publish", 2000.0)
+    metrics.set_success()
+    assert samples(counted) == {
+        'received_bytes_total{tenant="contoso"}': 1000,
+        'received_records_total{tenant="contoso"}': 10,
+        'changes_total{tenant="contoso",type="ADDED"}': 3,
+        'published_changes_total{tenant="contoso"}': 2,
+        'alerts_total{tenant="contoso",type="REACHED"}': 4,
+        'errors_total{stage="fetch",tenant="contoso"}': 1,
+        'duplicates_total{tenant="contoso"}': 5,
+        'rejected_lines_total{tenant="contoso"}': 6,
+        'snapshots_total{outcome="held",tenant="contoso"}': 1,
+        'pending_changes{tenant="contoso"}': 7,
+        'held_records{inventory="CPE",tenant="contoso"}': 8,
+        'poll_duration_seconds_bucket{le="3600.0",stage="publish",tenant="contoso"}': 1,
+        'poll_duration_seconds_bucket{le="+Inf",stage="publish",tenant="contoso"}': 1,
+        'poll_duration_seconds_count{stage="publish",tenant="contoso"}': 1,
+        'poll_duration_seconds_sum{stage="publish",tenant="contoso"}': 2000,
+        'last_success_timestamp_seconds{tenant="contoso"}': 1_700_000_000,
+    }
+
+
+def test_the_age_of_the_generation_is_worked_out_when_it_is_asked_for() -> None:
+    """Between polls the age grows; a number set by the last poll would hide a poll that hangs."""
+    now = 1_700_000_000.0
+    metrics = Metrics(clock=lambda: now)
+    metrics.of(TENANT).set_generation("CPE", datetime.fromtimestamp(now - 60, UTC))
+    before = samples(metrics)
+    now += 3600
+    assert (before, samples(metrics)) == (
+        {'generation_age_seconds{inventory="CPE",tenant="contoso"}': 60},
+        {'generation_age_seconds{inventory="CPE",tenant="contoso"}': 3660},
+    )
+
+
+def test_metrics_share_nothing() -> None:
+    """Two services in one process count for themselves, and two tenants of one service too."""
+    one, other = Metrics(), Metrics()
+    one.of(TENANT).count_published(1)
+    one.of("fabrikam").count_published(2)
+    counted = {
+        'published_changes_total{tenant="contoso"}': 1,
+        'published_changes_total{tenant="fabrikam"}': 2,
+    }
+    assert (samples(one), samples(other)) == (counted, {})

@@ -1,0 +1,464 @@
+from __future__ import annotations
+
+import base64
+import json
+import logging
+import threading
+import time
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    pkcs12,
+)
+from cryptography.x509.oid import NameOID
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from connector.clock import Backoff
+from connector.config.tables import SourceConfig
+from connector.errors import ConfigError, ConnectorError, SourceDenied, SourceUnavailable, Stopped
+from connector.simulator import Endpoint, Fault, FaultKind, Fleet, Simulator, federated_token
+from connector.source.http.tokens import FEDERATED_VARIABLE, Claims, Tokens, claims_of, explain_denial, read_certificate
+from connector.source.http.transport import Transport
+from tests.support.fetching import START
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+
+SCOPE = "https://api.securitycenter.microsoft.com/.default"
+RESOURCE = "https://api.securitycenter.microsoft.com"
+PASSWORD = "open-sesame-4711"
+
+
+@pytest.fixture(scope="module")
+def key() -> rsa.RSAPrivateKey:
+    """An RSA key."""
+    return rsa.generate_private_key(public_exponent=65537, key_size=2048)
+
+
+def certificate_of(
+    key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey, *, days: int = 30, name: str = "connector"
+) -> x509.Certificate:
+    """A certificate of a key, signed by itself."""
+    now = datetime.now(UTC)
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=60))
+        .not_valid_after(now + timedelta(days=days))
+        .sign(key, hashes.SHA256())
+    )
+
+
+def pem_of(
+    key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey, certificate: x509.Certificate, *, password: str | None = None
+) -> bytes:
+    """Certificate, then key, in one PEM file."""
+    encryption = BestAvailableEncryption(password.encode()) if password else NoEncryption()
+    return certificate.public_bytes(Encoding.PEM) + key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption)
+
+
+def pfx_of(key: rsa.RSAPrivateKey, certificate: x509.Certificate, *, password: str | None = None) -> bytes:
+    """The same as PFX, with another certificate beside it."""
+    encryption = BestAvailableEncryption(password.encode()) if password else NoEncryption()
+    other = certificate_of(ec.generate_private_key(ec.SECP256R1()), name="issuer")
+    return pkcs12.serialize_key_and_certificates(b"connector", key, certificate, [other], encryption)
+
+
+@contextmanager
+def tokens_at(
+    simulator: Simulator,
+    *,
+    prompt: Callable[[str], None] = print,
+    environ: Mapping[str, str] | None = None,
+    stop: threading.Event | None = None,
+    **settings: Any,
+) -> Iterator[Tokens]:
+    """Tokens from a running simulator."""
+    config = SourceConfig(**simulator.settings(**settings))
+    with Transport(ca_bundle=config.ca_bundle, stop=stop) as transport:
+        yield Tokens(
+            config,
+            transport,
+            prompt=prompt,
+            environ=environ or {},
+            backoff=Backoff(attempts_max=3, first_seconds=0.01),
+        )
+
+
+def token_at(simulator: Simulator, **settings: Any) -> str:
+    """One token from a running simulator."""
+    with tokens_at(simulator, **settings) as tokens:
+        return tokens.token()
+
+
+def fleet() -> Fleet:
+    """As small a fleet as there is."""
+    return Fleet(seed=1, devices=1, start=START)
+
+
+def logins(simulator: Simulator) -> int:
+    """Tokens asked for so far."""
+    return sum(request.endpoint is Endpoint.TOKEN for request in simulator.requests)
+
+
+def is_good(simulator: Simulator, token: str) -> bool:
+    """Whether the simulator's API would take it."""
+    return simulator.tokens.refusal(f"Bearer {token}", frozenset({RESOURCE})) is None
+
+
+# ---- the five ways
+
+
+def test_a_client_secret_gives_a_token_that_is_kept_until_it_is_renewed() -> None:
+    """The same token while it is good; another one when it is asked for."""
+    with Simulator(fleet()) as simulator, tokens_at(simulator) as tokens:
+        first = tokens.token()
+        assert is_good(simulator, first)
+        assert (tokens.token(), logins(simulator)) == (first, 1)
+        renewed = tokens.token(renew=True)
+        assert is_good(simulator, renewed)
+        assert (tokens.token(), logins(simulator)) == (renewed, 2)
+
+
+@pytest.mark.parametrize("packed", ["pem", "pem with a password", "pfx", "pfx with a password"])
+def test_a_certificate_gives_a_token_by_its_sha_256_thumbprint(
+    tmp_path: Path, key: rsa.RSAPrivateKey, packed: str
+) -> None:
+    """PFX or PEM, with a password or without: the assertion names the certificate's SHA-256."""
+    certificate = certificate_of(key)
+    password = PASSWORD if "password" in packed else None
+    content = (pfx_of if packed.startswith("pfx") else pem_of)(key, certificate, password=password)
+    (tmp_path / "certificate").write_bytes(content)
+    settings: dict[str, Any] = {
+        "auth": "certificate",
+        "client_secret": None,
+        "certificate_path": tmp_path / "certificate",
+        "certificate_password": password,
+    }
+    thumbprint = certificate.fingerprint(hashes.SHA256()).hex()
+    with Simulator(fleet(), client_secret=None, certificate_thumbprint=thumbprint) as simulator:
+        assert is_good(simulator, token_at(simulator, **settings))
+    with Simulator(fleet(), client_secret=None, certificate_thumbprint="00" * 32) as simulator:
+        with pytest.raises(SourceDenied) as caught:
+            token_at(simulator, **settings)
+        assert "upload" in caught.value.hint
+
+
+@pytest.mark.parametrize("given", ["the configuration", "the environment"])
+def test_a_workload_identity_reads_the_platforms_token_anew_each_time(tmp_path: Path, given: str) -> None:
+    """The file that the platform replaces is read when it is needed, and only then."""
+    file = tmp_path / "federated"
+    file.write_text(federated_token() + "\n")
+    settings: dict[str, Any] = {"auth": "workload_identity", "client_secret": None}
+    environ = {}
+    if given == "the environment":
+        environ = {FEDERATED_VARIABLE: str(file)}
+    else:
+        settings["federated_token_file"] = file
+    with (
+        Simulator(fleet(), client_secret=None) as simulator,
+        tokens_at(simulator, environ=environ, **settings) as tokens,
+    ):
+        first = tokens.token()
+        assert is_good(simulator, first)
+        file.write_text(federated_token(seconds=-3600))
+        assert tokens.token() == first
+        with pytest.raises(SourceDenied):
+            tokens.token(renew=True)
+        file.write_text(federated_token())
+        assert is_good(simulator, tokens.token(renew=True))
+
+
+@pytest.mark.parametrize("content", [None, b"\xff\xfe"])
+def test_a_platforms_token_that_cannot_be_read_is_named(tmp_path: Path, content: bytes | None) -> None:
+    """Missing or no text: the error names the key and the file."""
+    file = tmp_path / "federated"
+    if content:
+        file.write_bytes(content)
+    with Simulator(fleet()) as simulator:
+        with pytest.raises(ConfigError, match=r"federated_token_file.*federated"):
+            token_at(simulator, auth="workload_identity", federated_token_file=file)
+        with pytest.raises(ConfigError, match="needed"):
+            token_at(simulator, auth="workload_identity")
+
+
+@pytest.mark.parametrize("client_id", ["", "a-user-assigned-identity"])
+def test_a_managed_identity_gives_a_token_for_the_resource(monkeypatch: pytest.MonkeyPatch, client_id: str) -> None:
+    """The resource is the scope without its ending; system-assigned without a client id, else user-assigned."""
+    with Simulator(fleet()) as simulator:
+        for name, value in simulator.managed_identity_environment().items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setenv("HTTPS_PROXY", "http://localhost:1")
+        with tokens_at(simulator, auth="managed_identity", client_id=client_id, client_secret=None) as tokens:
+            first = tokens.token()
+            assert is_good(simulator, first)
+            assert claims_of(first).audience == RESOURCE
+            assert (tokens.token(), logins(simulator)) == (first, 1)
+            assert is_good(simulator, tokens.token(renew=True))
+            assert logins(simulator) == 2
+
+
+def test_a_machine_without_a_managed_identity_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What answers is no identity endpoint."""
+    with Simulator(fleet()) as simulator:
+        monkeypatch.setenv("IDENTITY_ENDPOINT", f"{simulator.api_url}/nothing")
+        monkeypatch.setenv("IDENTITY_HEADER", "x")
+        with tokens_at(simulator, auth="managed_identity") as tokens, pytest.raises(SourceDenied):
+            tokens.token()
+
+
+@contextmanager
+def device_tokens(
+    simulator: Simulator, prompt: Callable[[str], None], stop: threading.Event | None = None
+) -> Iterator[Tokens]:
+    """Tokens of a person."""
+    with tokens_at(simulator, prompt=prompt, stop=stop, auth="device_code", client_secret=None) as tokens:
+        yield tokens
+
+
+def test_a_person_signs_in_elsewhere_once() -> None:
+    """The message is shown once, and the token is kept; a new one needs the person where no refresh token came."""
+    said: list[str] = []
+    with Simulator(fleet(), device_code_polls=0) as simulator, device_tokens(simulator, said.append) as tokens:
+        first = tokens.token()
+        assert claims_of(first).scopes
+        assert (tokens.token(), logins(simulator), len(said)) == (first, 1, 1)
+        assert is_good(simulator, tokens.token(renew=True))
+        assert (logins(simulator), len(said)) == (2, 2)
+
+
+def test_a_stop_ends_the_wait_for_a_person() -> None:
+    """Nobody has to wait until the code expires."""
+    stop = threading.Event()
+    begun = time.monotonic()
+    with Simulator(fleet(), device_code_polls=1000) as simulator:
+        with device_tokens(simulator, lambda _: stop.set(), stop) as tokens, pytest.raises(Stopped):
+            tokens.token()
+        assert time.monotonic() - begun < 10
+
+
+# ---- refusals and failures
+
+
+def test_a_wrong_secret_is_denied_with_what_to_do() -> None:
+    """The service's own words, a hint, exit code 5, and no secret."""
+    with Simulator(fleet()) as simulator, pytest.raises(SourceDenied, match="invalid_client: AADSTS7000215") as caught:
+        token_at(simulator, client_secret="wrong-secret-canary")
+    assert "secret's value" in caught.value.hint
+    assert caught.value.exit_code == 5
+    assert "wrong-secret-canary" not in f"{caught.value} {caught.value.hint}"
+
+
+@pytest.mark.parametrize(
+    ("settings", "hint"),
+    [
+        ({"client_id": "somebody-else"}, "source.client_id"),
+        ({"tenant_id": "another-tenant.example"}, "source.tenant_id"),
+        ({"scope": "https://elsewhere.example/.default"}, ""),
+    ],
+)
+def test_a_wrong_client_or_tenant_is_denied_with_what_to_do(settings: dict[str, Any], hint: str) -> None:
+    """The key to look at is in the hint."""
+    with Simulator(fleet()) as simulator, tokens_at(simulator, **settings) as tokens:
+        if not hint:
+            assert not is_good(simulator, tokens.token())
+            return
+        with pytest.raises(SourceDenied) as caught:
+            tokens.token()
+    assert hint in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault(Endpoint.TOKEN, FaultKind.STATUS, status=500, times=2),
+        Fault(Endpoint.TOKEN, FaultKind.STATUS, status=503, times=2),
+        Fault(Endpoint.TOKEN, FaultKind.STATUS, status=429, times=2, retry_after="3600"),
+        Fault(Endpoint.TOKEN, FaultKind.CONNECTION_RESET, times=2),
+        Fault(Endpoint.TOKEN, FaultKind.TRUNCATED_BODY, times=2),
+        Fault(Endpoint.TOKEN, FaultKind.RESET_IN_BODY, times=2),
+    ],
+)
+def test_a_login_service_in_trouble_is_asked_again_a_few_times(fault: Fault) -> None:
+    """Twice in trouble, then a token; always in trouble, and it is unavailable, not a denial."""
+    with Simulator(fleet()) as simulator:
+        with tokens_at(simulator) as tokens:
+            simulator.faults.add(fault)
+            assert is_good(simulator, tokens.token())
+        with tokens_at(simulator) as tokens:
+            simulator.faults.add(Fault(fault.endpoint, fault.kind, status=fault.status, times=None))
+            with pytest.raises(SourceUnavailable):
+                tokens.token()
+
+
+@pytest.mark.parametrize(
+    "kind", [FaultKind.HTML_PAGE, FaultKind.EMPTY_BODY, FaultKind.REDIRECT, FaultKind.ENDLESS_BODY]
+)
+def test_an_answer_that_is_no_answer_of_a_login_service_is_no_token(kind: FaultKind) -> None:
+    """A captive portal, an empty body, a redirect, a body without end: one of our errors, whatever it is."""
+    with Simulator(fleet()) as simulator, tokens_at(simulator) as tokens:
+        simulator.faults.add(Fault(Endpoint.TOKEN, kind, times=None))
+        with pytest.raises(ConnectorError) as caught:
+            tokens.token()
+        assert caught.value.hint
+
+
+def test_a_login_service_that_cannot_be_reached_is_unavailable() -> None:
+    """No listener: unavailable, and the host is named."""
+    with Simulator(fleet()) as simulator, pytest.raises(SourceUnavailable, match="localhost"):
+        token_at(simulator, authority="https://localhost:1")
+
+
+def test_credentials_go_to_the_authority_only_and_never_into_a_log(caplog: pytest.LogCaptureFixture) -> None:
+    """Discovery asks nobody else about a private authority; msal's debug log holds neither secret nor token."""
+    caplog.set_level(logging.DEBUG)
+    with Simulator(fleet()) as simulator, tokens_at(simulator) as tokens:
+        token = tokens.token()
+        secret = str(simulator.client_secret)
+        host = simulator.authority.removeprefix("https://")
+        assert {request.host for request in simulator.requests} == {host}
+        assert not any(request.has_authorization for request in simulator.requests)
+    assert secret not in caplog.text
+    assert token not in caplog.text
+
+
+def test_nothing_about_tokens_shows_the_secret() -> None:
+    """Whoever prints the object or its configuration prints no secret."""
+    with Simulator(fleet(), client_secret="canary-secret-canary") as simulator, tokens_at(simulator) as tokens:
+        tokens.token()
+        assert "canary-secret-canary" not in repr(tokens) + repr(tokens._config) + str(vars(tokens))
+
+
+def test_many_threads_share_one_token() -> None:
+    """Downloads and pages ask at the same time; one request is made."""
+    with Simulator(fleet()) as simulator, tokens_at(simulator) as tokens:
+        found: list[str] = []
+        threads = [threading.Thread(target=lambda: found.append(tokens.token())) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(set(found)) == 1
+        assert logins(simulator) == 1
+
+
+# ---- certificates
+
+
+def test_a_certificate_file_that_cannot_be_used_is_a_problem_of_the_configuration(
+    tmp_path: Path, key: rsa.RSAPrivateKey
+) -> None:
+    """Missing, rubbish, a wrong password, no key, no certificate of the key, no RSA: the key and the file are named."""
+    curve = ec.generate_private_key(ec.SECP256R1())
+    certificate = certificate_of(key)
+    other = certificate_of(rsa.generate_private_key(public_exponent=65537, key_size=2048))
+    contents = {
+        "rubbish": b"rubbish",
+        "empty": b"",
+        "locked.pem": pem_of(key, certificate, password="another"),
+        "locked.pfx": pfx_of(key, certificate, password="another"),
+        "certificate.pem": certificate.public_bytes(Encoding.PEM),
+        "key.pem": pem_of(key, certificate).partition(b"-----END CERTIFICATE-----\n")[2],
+        "other.pem": pem_of(key, other),
+        "curve.pem": pem_of(curve, certificate_of(curve)),
+        "damaged.pem": pem_of(key, certificate).replace(b"A", b"!", 3),
+    }
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+    for name in [*contents, "missing"]:
+        with pytest.raises(ConfigError, match=rf"certificate_path: .*{name}"):
+            read_certificate(tmp_path / name, PASSWORD)
+
+
+def test_an_expired_certificate_is_denied_before_it_is_shown_to_anybody(tmp_path: Path, key: rsa.RSAPrivateKey) -> None:
+    """The date is in the error."""
+    path = tmp_path / "expired.pem"
+    path.write_bytes(pem_of(key, certificate_of(key, days=-1)))
+    with pytest.raises(SourceDenied, match=f"expired on {datetime.now(UTC) - timedelta(days=1):%Y-%m-%d}"):
+        read_certificate(path, None)
+
+
+# ---- claims
+
+
+def token_of(claims: object) -> str:
+    """A token that says so."""
+    return "e30." + base64.urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip("=") + ".x"
+
+
+def test_claims_are_read_from_a_token() -> None:
+    """Audience, roles, scopes, tenant, application, expiry."""
+    claims = {
+        "aud": RESOURCE,
+        "roles": ["Software.Read.All"],
+        "scp": "a b",
+        "tid": "t",
+        "appid": "i",
+        "exp": 1_800_000_000,
+    }
+    assert claims_of(token_of(claims)) == Claims(
+        audience=RESOURCE,
+        tenant_id="t",
+        application_id="i",
+        roles=("Software.Read.All",),
+        scopes=("a", "b"),
+        expires_at=datetime(2027, 1, 15, 8, 0, tzinfo=UTC),
+    )
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=10),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    st.text(max_size=60)
+    | st.binary(max_size=60).map(lambda junk: "e30." + base64.urlsafe_b64encode(junk).decode() + ".x")
+    | st.dictionaries(st.sampled_from(["aud", "roles", "scp", "tid", "appid", "exp"]), JSON).map(token_of)
+    | JSON.map(token_of)
+)
+def test_any_text_as_a_token_gives_claims_and_an_explanation(token: str) -> None:
+    """Reading claims never raises, and what they are is what they should be."""
+    claims = claims_of(token)
+    assert all(isinstance(role, str) for role in (*claims.roles, *claims.scopes, claims.audience))
+    assert explain_denial(token, SCOPE)
+
+
+@pytest.mark.parametrize(
+    ("claims", "words"),
+    [
+        (
+            {"aud": "https://graph.microsoft.com", "roles": ["Software.Read.All"]},
+            ["graph.microsoft.com", "source.scope"],
+        ),
+        ({"aud": RESOURCE}, ["none at all", "Software.Read.All", "consent"]),
+        ({"aud": RESOURCE + "/", "roles": ["Machine.Read.All"]}, ["Machine.Read.All", "Software.Read.All"]),
+        ({"aud": RESOURCE, "scp": "Machine.Read"}, ["person", "Software.Read"]),
+        ({"aud": RESOURCE, "roles": ["Software.Read.All"]}, ["licence", "source.api_url"]),
+        ({"aud": RESOURCE, "scp": "Software.Read"}, ["licence"]),
+        ({"aud": "fc780465-2017-40d4-a0c5-307022471b92", "roles": ["Software.Read.All"]}, ["licence"]),
+    ],
+)
+def test_a_denial_is_explained_by_what_the_token_says(claims: dict[str, Any], words: list[str]) -> None:
+    """The wrong audience, a missing permission, a person's token, or nothing that the token could tell."""
+    explanation = explain_denial(token_of(claims), SCOPE)
+    assert [word for word in words if word not in explanation] == []

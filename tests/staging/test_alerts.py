@@ -1,0 +1,545 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from connector import __version__, telemetry
+from connector.kafka.client import MockCluster
+from connector.model import AlertType, Inventory, Topic
+from connector.simulator import Fleet
+from connector.staging.alerts import AlertRules
+from tests.conftest import consume_all
+from tests.support import avro
+from tests.support.alert_oracle import AlertModel
+from tests.support.bench import EASY, SLOW, START, TENANT, Bench, plain_snapshot, record, staging_rules
+from tests.support.estate import Estate
+from tests.support.logs import restored
+from tests.support.oracle import Rules, by_key
+from tests.support.year import Process, Script, Year
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from connector.state.state import StagedSnapshot
+    from tests.support.oracle import Record
+
+MIDNIGHT = datetime(2026, 11, 23, 0, 2, tzinfo=UTC)
+"""Of the first snapshot's day."""
+
+
+class Desk(Bench):
+    """A state file whose stagings have a clock of their own: days after the first snapshot's."""
+
+    wanted = AlertRules()
+    last: StagedSnapshot
+
+    def poll(self, day: float, lines: Sequence[Record], **rules: Any) -> list[Record]:
+        """Stage a snapshot on that day; its alerts."""
+        now = MIDNIGHT + timedelta(days=day)
+        given = replace(staging_rules(self.rules), alerts=replace(self.wanted, **rules))
+        self.last = self.state.stage(self.snapshot(lines), given, started_at=now, now=now)
+        found = self.alerts(self.last)
+        assert self.last.alerts == len(found)
+        assert self.state.verify() == []
+        return found
+
+    def idle(self, day: float, **rules: Any) -> list[Record]:
+        """A poll on that day that finds nothing new; its alerts."""
+        given = replace(staging_rules(self.rules), alerts=replace(self.wanted, **rules))
+        staged = self.state.stage_due_alerts(Inventory.CPE, given, now=MIDNIGHT + timedelta(days=day))
+        assert self.state.verify() == []
+        if staged is None:
+            return []
+        self.last = staged
+        return self.alerts(staged)
+
+    def approve(self, day: float) -> list[Record]:
+        """A person approves what is held."""
+        (self.last,) = self.state.approve_held(staging_rules(self.rules), now=MIDNIGHT + timedelta(days=day))
+        return self.alerts(self.last)
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Any:
+    """A desk, open."""
+    with Desk(tmp_path) as opened:
+        yield opened
+
+
+def said(alerts: Sequence[Record]) -> list[tuple[Any, ...]]:
+    """Type, product, version, what decided, and the threshold where there is one."""
+    return [
+        (each["alertType"], each["softwareName"], each["softwareVersion"], each["decidedBy"])
+        + ((each["thresholdDays"],) if each["thresholdDays"] is not None else ())
+        for each in alerts
+    ]
+
+
+def days_from_first(days: int) -> str:
+    """A date so many days after the first snapshot's."""
+    return str((MIDNIGHT + timedelta(days=days)).date())
+
+
+def ending(name: str, days: int) -> Record:
+    """A record on device d whose support ends so many days after the first snapshot."""
+    return record("d", name, endOfSupportDate=days_from_first(days))
+
+
+ENDED: dict[str, Any] = {"endOfSupportStatus": "EOS Version"}
+UPCOMING = {"endOfSupportStatus": "Upcoming EOS Software"}
+KEPT = record("d", "kept")
+
+
+# ---- what changes raise
+
+
+@pytest.mark.parametrize("ended", [ENDED, {"endOfSupportStatus": "EOS Software"}, {"endOfSupportDate": "2020-01-01"}])
+def test_out_of_support_software_that_is_new_is_installed(ended: dict[str, str], desk: Desk) -> None:
+    """Added, with a new device, or by a change of version; by its status, or by a date that is past."""
+    by = "date" if "endOfSupportDate" in ended else "status"
+    assert desk.poll(0, [KEPT, record("d", "upgraded", "1")]) == []
+    found = desk.poll(
+        0,
+        [KEPT, record("d", "added", **ended), record("e", "new device", **ended), record("d", "upgraded", "2", **ended),
+         record("d", "fine")],
+    )  # fmt: skip
+    assert said(found) == [
+        ("INSTALLED", "added", "1", by), ("INSTALLED", "upgraded", "2", by), ("INSTALLED", "new device", "1", by),
+    ]  # fmt: skip
+    changes = {change["softwareName"]: change for change in desk.changes(desk.last)}
+    assert [(each["eventId"], each["changeType"]) for each in found] == [
+        (changes[each["softwareName"]]["eventId"], changes[each["softwareName"]]["changeType"]) for each in found
+    ]
+
+
+def test_a_version_that_is_out_of_support_as_the_one_before_is_installed_again(desk: Desk) -> None:
+    """Another version of what is out of support is news: it is another record."""
+    desk.poll(0, [record("d", "a", "1", **ENDED)])
+    assert said(desk.poll(0, [record("d", "a", "2", **ENDED)])) == [("INSTALLED", "a", "2", "status")]
+
+
+PAST, FUTURE = {"endOfSupportDate": "2020-01-01"}, {"endOfSupportDate": "2030-01-01"}
+CASES: list[tuple[dict[str, Any], dict[str, Any], tuple[str, str] | None]] = [
+    ({}, ENDED, ("REACHED", "status")),
+    (UPCOMING, ENDED, ("REACHED", "status")),
+    (PAST, ENDED | PAST, ("REACHED", "status")),
+    (ENDED, {"endOfSupportStatus": "EOS Software"}, None),
+    ({}, PAST, ("REACHED", "date")),
+    (PAST, PAST | {"numberOfWeaknesses": 3}, None),
+    (PAST | {"endOfSupportStatus": "None"}, PAST, None),
+    (ENDED, PAST, None),
+    ({}, UPCOMING, ("UPCOMING", "status")),
+    ({"endOfSupportStatus": "Upcoming EOS Version"}, UPCOMING, None),
+    (UPCOMING, {}, None),
+    (ENDED, {}, ("CLEARED", "status")),
+    (ENDED, UPCOMING, ("CLEARED", "status")),
+    (PAST, FUTURE, ("CLEARED", "date")),
+    ({}, {"endOfSupportStatus": "Something new"}, None),
+    ({}, {"endOfSupportDate": "soon"}, None),
+    ({}, {"endOfSupportDate": "2020-02-31"}, None),
+]
+"""Attributes before and after, and what the change of them raises."""
+
+
+def test_a_changed_record_raises_what_its_change_means(desk: Desk) -> None:
+    """The same version with other attributes, case by case."""
+    names = [f"case {number:02}" for number in range(len(CASES))]
+    desk.poll(0, [record("d", name, **case[0]) for name, case in zip(names, CASES, strict=True)])
+    found = desk.poll(0, [record("d", name, **case[1]) for name, case in zip(names, CASES, strict=True)])
+    assert [(each["softwareName"], (each["alertType"], each["decidedBy"])) for each in found] == [
+        (name, case[2]) for name, case in zip(names, CASES, strict=True) if case[2]
+    ]
+
+
+def test_upcoming_counts_for_what_is_new_and_for_another_version(desk: Desk) -> None:
+    """Added, or upgraded into a version whose end is announced; not again where it was before."""
+    desk.poll(0, [record("d", "a", "1"), record("d", "b", "1", **UPCOMING)])
+    found = desk.poll(0, [record("d", "a", "2", **UPCOMING), record("d", "b", "2", **UPCOMING),
+                          record("d", "c", **UPCOMING)])  # fmt: skip
+    assert said(found) == [("UPCOMING", "a", "2", "status"), ("UPCOMING", "c", "1", "status")]
+
+
+def test_what_is_removed_or_upgraded_out_of_the_end_of_support_is_cleared(desk: Desk) -> None:
+    """Uninstalled, with its device, or replaced by a version that is supported; the rest was never raised."""
+    desk.poll(0, [KEPT, record("d", "a", **ENDED), record("e", "b", endOfSupportDate="2020-01-01"),
+                  record("d", "c", "1", **ENDED), record("d", "fine")])  # fmt: skip
+    found = desk.poll(0, [KEPT, record("d", "c", "2")])
+    assert said(found) == [
+        ("CLEARED", "a", "1", "status"), ("CLEARED", "c", "2", "status"), ("CLEARED", "b", "1", "date"),
+    ]  # fmt: skip
+    assert [each["changeType"] for each in found] == ["REMOVED", "CHANGED", "REMOVED"]
+
+
+def test_held_removals_clear_nothing_until_they_are_approved(desk: Desk) -> None:
+    """And discarded, they never do: the records are still there."""
+    desk.rules = Rules(min_removed=1, max_removed_share=0.1)
+    lines = [KEPT, record("d", "a", **ENDED), record("d", "b", **ENDED)]
+    desk.poll(0, lines)
+    assert desk.poll(0, [KEPT]) == []
+    assert desk.last.held == 2
+    assert said(desk.approve(0)) == [("CLEARED", "a", "1", "status"), ("CLEARED", "b", "1", "status")]
+    assert desk.last.snapshot_id.endswith(f"-approved-{desk.last.snapshot_no}")
+    desk.poll(0, lines)
+    desk.poll(0, [KEPT])
+    assert desk.state.discard_held() == 2
+    assert desk.poll(0, lines) == []
+
+
+def test_a_device_that_is_missing_clears_once_its_software_counts_as_removed(desk: Desk) -> None:
+    """Not with the first snapshot that lacks it."""
+    desk.rules = Rules(missing_device_snapshots=2)
+    desk.poll(0, [KEPT, record("e", "a", **ENDED)])
+    assert desk.poll(0, [KEPT]) == []
+    assert said(desk.poll(0, [KEPT])) == [("CLEARED", "a", "1", "status")]
+
+
+# ---- what the calendar raises
+
+
+def test_a_date_raises_once_for_each_threshold_with_and_without_snapshots(desk: Desk) -> None:
+    """Whichever kind of poll comes that day; what is within a threshold at the beginning waits for the next."""
+    lines = [
+        ending("a", 100),
+        ending("b", 80),
+    ]
+    found = {0: desk.poll(0, lines)}
+    for day in (1, 2, 9, 10, 11, 49, 50, 51, 70, 72, 73, 79, 80, 81, 93, 99, 100, 101):
+        found[day] = (desk.idle(day) if day % 2 else desk.poll(day, lines)) + desk.idle(day + 0.5)
+    raised = {day: [(*each[:2], each[4]) for each in said(alerts)] for day, alerts in found.items() if alerts}
+    assert raised == {
+        10: [("DATE_THRESHOLD", "a", 90)],
+        50: [("DATE_THRESHOLD", "b", 30)],
+        70: [("DATE_THRESHOLD", "a", 30)],
+        73: [("DATE_THRESHOLD", "b", 7)],
+        80: [("DATE_THRESHOLD", "b", 0)],
+        93: [("DATE_THRESHOLD", "a", 7)],
+        100: [("DATE_THRESHOLD", "a", 0)],
+    }
+    first = found[10][0]
+    assert (first["eventId"], first["changeType"], first["decidedBy"]) == (None, None, "date")
+    assert (first["daysToEndOfSupport"], first["severity"], found[93][0]["severity"]) == (90, "low", "medium")
+
+
+def test_of_several_thresholds_crossed_at_once_the_tightest_counts(desk: Desk) -> None:
+    """After a long pause, also where the date is past by then."""
+    desk.poll(0, [ending("a", 100),
+                  ending("b", 20)])  # fmt: skip
+    found = desk.idle(95)
+    assert [(each["softwareName"], each["thresholdDays"], each["daysToEndOfSupport"]) for each in found] == [
+        ("a", 7, 5), ("b", 0, -75),
+    ]  # fmt: skip
+
+
+def test_alerts_of_the_calendar_are_a_snapshot_of_their_own(desk: Desk) -> None:
+    """Begun, counted, numbered and followed as any other; its id says the day, and not twice."""
+    lines = [ending(name, 31 + number) for number, name in enumerate("ab")]
+    desk.poll(0, lines)
+    origin = desk.last
+    desk.idle(1)
+    dated = desk.last
+    assert dated.snapshot_id == f"{origin.snapshot_id}-dated-20261124"
+    assert (dated.snapshot_no, dated.previous_snapshot_id, dated.changes, dated.alerts, dated.alert_after) == (
+        2, origin.snapshot_id, 0, 1, 1,
+    )  # fmt: skip
+    assert (dated.records, dated.stored, dated.generated_at) == (2, 2, origin.generated_at)
+    desk.idle(2)
+    assert desk.last.snapshot_id == f"{origin.snapshot_id}-dated-20261125"
+    desk.poll(2, lines)
+    assert (desk.last.snapshot_no, desk.last.previous_snapshot_id) == (4, f"{origin.snapshot_id}-dated-20261125")
+
+
+def test_a_day_without_a_due_alert_makes_no_snapshot(desk: Desk) -> None:
+    """Nothing is staged, however often nothing new is found."""
+    desk.poll(0, [ending("a", 50)])
+    before = desk.state.position()
+    assert [desk.idle(day) for day in (1, 1.2, 2, 3)] == [[]] * 4
+    assert desk.state.position() == before
+    with Desk(desk.folder / "other") as empty:
+        assert empty.idle(0) == []
+
+
+def test_a_clock_that_is_set_back_raises_nothing_and_repeats_nothing(desk: Desk) -> None:
+    """Neither with a snapshot nor without; and once it is right again, only what is new is raised."""
+    lines = [
+        ending("a", 31),
+        ending("b", 33),
+    ]
+    desk.poll(0, lines)
+    assert said(desk.idle(1)) == [("DATE_THRESHOLD", "a", "1", "date", 30)]
+    assert [desk.poll(-5, lines), desk.idle(-4), desk.idle(1), desk.poll(1, lines)] == [[]] * 4
+    assert said(desk.idle(3)) == [("DATE_THRESHOLD", "b", "1", "date", 30)]
+
+
+def test_a_date_that_is_moved_to_within_a_threshold_raises_with_its_change(desk: Desk) -> None:
+    """Also by a change of version; moved away, or moved within the same threshold, it raises nothing."""
+    far, near, nearer = 200, 60, 50
+    desk.poll(0, [ending("a", far), ending("b", near), record("d", "c", "1"), ending("e", near)])  # fmt: skip
+    upgraded = ending("c", near) | {"softwareVersion": "2"}
+    found = desk.poll(0, [ending("a", near), ending("b", nearer), upgraded, ending("e", far)])  # fmt: skip
+    assert said(found) == [("DATE_THRESHOLD", "a", "1", "date", 90), ("DATE_THRESHOLD", "c", "2", "date", 90)]
+    assert [each["changeType"] for each in found] == ["CHANGED", "CHANGED"]
+    assert {each["eventId"] for each in found} < {change["eventId"] for change in desk.changes(desk.last)}
+
+
+def test_a_threshold_is_crossed_once_for_ever_by_one_date(desk: Desk) -> None:
+    """Moved away and back, and after the journal has forgotten the alert; another date is another matter."""
+    near, far = (
+        ending("a", 60),
+        ending("a", 300),
+    )
+    desk.poll(0, [far])
+    assert len(desk.poll(0, [near])) == 1
+    desk.poll(0, [far])
+    desk.state.confirm(desk.checkpoint(desk.last))
+    desk.state.retire(older_than=MIDNIGHT + timedelta(days=9))
+    assert desk.state._engine.rows("SELECT * FROM alerts") == []
+    assert desk.poll(10, [near]) == []
+    assert desk.poll(10, [far]) == []
+    assert len(desk.poll(10, [ending("a", 61)])) == 1
+
+
+def test_an_attribute_that_changes_on_the_day_of_a_threshold_does_not_hide_it(desk: Desk) -> None:
+    """Nor does a status: the calendar's alert stands beside the change's."""
+    dated = {"endOfSupportDate": days_from_first(31)}
+    desk.poll(0, [record("d", "a", **dated), record("d", "b", "1", **dated)])
+    found = desk.poll(1, [record("d", "a", **dated, **UPCOMING), record("d", "b", "2", **dated)])
+    assert said(found) == [
+        ("UPCOMING", "a", "1", "status"),
+        ("DATE_THRESHOLD", "b", "2", "date", 30),
+        ("DATE_THRESHOLD", "a", "1", "date", 30),
+    ]
+    assert [bool(each["eventId"]) for each in found] == [True, True, False]
+
+
+# ---- beginnings
+
+
+def test_alerts_that_are_turned_on_later_say_nothing_of_the_past(desk: Desk) -> None:
+    """Off, nothing is raised; on, what happened meanwhile is not raised, and what comes is."""
+    lines = [
+        ending("a", 31),
+        ending("b", 37),
+        KEPT,
+    ]
+    assert desk.poll(0, lines) == []
+    more = [*lines, record("d", "c", **ENDED)]
+    assert [desk.poll(2, more, enabled=False), desk.idle(3, enabled=False)] == [[], []]
+    assert [desk.idle(5), desk.poll(5, more)] == [[], []]
+    assert said(desk.idle(7)) == [("DATE_THRESHOLD", "b", "1", "date", 30)]
+
+
+@pytest.mark.parametrize("emit", [False, True])
+def test_the_first_snapshot_raises_what_is_out_of_support_where_that_is_asked_for(emit: bool, desk: Desk) -> None:
+    """One alert each, BASELINE; with the event where the baseline is published. By default: none."""
+    lines = [record("d", "a", **ENDED), record("e", "b", endOfSupportDate="2020-01-01"), record("d", "c", **UPCOMING)]
+    desk.rules = replace(EASY, emit_baseline=emit)
+    found = desk.poll(0, lines, on_baseline=True)
+    assert said(found) == [("INSTALLED", "a", "1", "status"), ("INSTALLED", "b", "1", "date")]
+    assert {each["changeType"] for each in found} == {"BASELINE"}
+    events = {change["softwareName"]: change["eventId"] for change in desk.changes(desk.last)}
+    assert [each["eventId"] for each in found] == [events.get("a"), events.get("b")]
+    assert bool(events) == emit
+    assert {each["newToOrganisation"] for each in found} == {False}
+    with Desk(desk.folder / "other", rules=desk.rules) as silent:
+        assert silent.poll(0, lines) == []
+
+
+def test_a_new_epoch_numbers_its_alerts_anew_and_looks_at_dates_anew(desk: Desk) -> None:
+    """As changes; what was crossed before the rebaseline is not crossed again."""
+    desk.poll(0, [KEPT, ending("a", 31)])
+    desk.poll(1, [KEPT, ending("a", 31), record("d", "b", **ENDED)])
+    assert desk.last.alert_after == 2
+    desk.state.rebaseline()
+    assert (desk.state.position().last_alert, desk.state.position().published_alert) == (0, 0)
+    assert desk.poll(30, [KEPT, ending("a", 31)]) == []
+    found = desk.idle(31)
+    assert (said(found), found[0]["epoch"], desk.last.alert_after) == ([("DATE_THRESHOLD", "a", "1", "date", 0)], 2, 1)
+
+
+# ---- what an alert carries
+
+
+def test_an_alert_carries_everything_that_is_published(desk: Desk) -> None:
+    """All fields of `EndOfSupportAlert`, frozen: read later, it is the same."""
+    desk.poll(0, [KEPT])
+    more: dict[str, Any] = {"numberOfWeaknesses": 2, "diskPaths": ["b", "a"]}
+    more |= {"softwareFirstSeenTimestamp": "2026-11-22 00:02:30.5"}
+    (found,) = desk.poll(1, [KEPT, record("d", "a", **ENDED, **more, endOfSupportDate=days_from_first(-9)),
+                             record("e", "a")])  # fmt: skip
+    staged = desk.last
+    (change,) = [change for change in desk.changes(staged) if change["deviceId"] == "d"]
+    named = {field["name"] for field in avro.load("end-of-support-alert")["fields"]}  # fmt: skip
+    assert set(found) == named - {"shortenedFields"}
+    assert {name: found[name] for name in found.keys() & change.keys()} == {
+        name: change[name] for name in found.keys() & change.keys()
+    }
+    seen = 1000 * 1_795_305_750 + 500
+    assert (found["productFirstSeenAt"], found["versionFirstSeenAt"], found["newToOrganisation"]) == (seen, seen, True)
+    assert (found["devicesWithVersion"], found["daysToEndOfSupport"], found["severity"]) == (2, -10, "high")
+    assert found["detectionLagSeconds"] == 2 * 86_400 - 31
+    assert (found["connectorVersion"], found["entraTenantId"]) == (__version__, TENANT)
+    desk.poll(2, [KEPT])
+    desk.reopen()
+    assert desk.state._engine.number("SELECT count(*) FROM first_seen WHERE software_name = 'a'") == 1
+    assert list(desk.state.alerts(staged, after=0, limit=9)) == [found]
+
+
+def test_a_product_is_new_to_the_organisation_with_the_first_snapshot_that_has_it(desk: Desk) -> None:
+    """Whatever its version, device or export, and also after it was gone; a version is first seen by itself."""
+    desk.poll(0, [KEPT, record("d", "old", "1")])
+    found = desk.poll(1, [KEPT, record("d", "old", "2", **ENDED), record("d", "new", "1", **ENDED),
+                          record("e", "new", "2", **ENDED)])  # fmt: skip
+    assert [(each["softwareName"], each["newToOrganisation"]) for each in found] == [
+        ("new", True), ("old", False), ("new", True),
+    ]  # fmt: skip
+    first, second = found[1]["productFirstSeenAt"], found[1]["versionFirstSeenAt"]
+    assert second - first == 6 * 3_600_000
+    desk.poll(2, [KEPT])
+    (again,) = desk.poll(3, [KEPT, record("f", "new", "3", **ENDED)])
+    assert (again["newToOrganisation"], again["productFirstSeenAt"]) == (False, found[0]["productFirstSeenAt"])
+    desk.poll(3, [KEPT])
+    given = staging_rules(EASY)
+    for number, lines in enumerate(([record("x", "other")], [record("x", "other"), record("x", "new", **ENDED)])):
+        snapshot = plain_snapshot(desk.folder / "parts", lines, number, Inventory.NON_CPE)
+        staged = desk.state.stage(snapshot, given, started_at=START, now=START)
+    (moved,) = desk.alerts(staged)
+    assert (moved["inventory"], moved["newToOrganisation"]) == ("NON_CPE", False)
+
+
+def test_severities_are_the_configurations_where_it_gives_any(desk: Desk) -> None:
+    """A named type always gets that one; the others follow the rule."""
+    given = {"severity": {"installed": "low", "cleared": "high"}}
+    desk.poll(0, [KEPT, record("d", "a", **ENDED), record("d", "b")])
+    weak = ENDED | {"numberOfWeaknesses": 1}
+    found = desk.poll(0, [KEPT, record("d", "b", **weak), record("d", "c", **weak)], **given)  # fmt: skip
+    assert [(each["alertType"], each["severity"]) for each in found] == [
+        ("CLEARED", "high"), ("REACHED", "high"), ("INSTALLED", "low"),
+    ]  # fmt: skip
+
+
+def test_an_unknown_status_is_reported_once(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    """By its value, over restarts; and it is no end of support."""
+    someday, beyond, none = ({"endOfSupportStatus": status} for status in ("EOS Someday", "Beyond EOS", "None"))
+    with restored():
+        telemetry.configure("json", "warning")
+        desk.poll(0, [KEPT, record("d", "a", **someday), record("d", "b", **none)])
+        desk.poll(0, [KEPT, record("e", "a", **someday), record("e", "b", **UPCOMING)])
+        desk.reopen()
+        assert desk.poll(0, [KEPT, record("f", "a", **someday), record("f", "b", **beyond)]) == []
+    logged = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert [line["status"] for line in logged] == ["EOS Someday", "Beyond EOS"]
+
+
+# ---- all of it
+
+
+@given(seed=st.integers(0, 2**32))
+@SLOW
+def test_over_any_sequence_alerts_are_those_of_the_oracle(seed: int, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Snapshots, days without, holds approved and discarded, clocks set back, alerts turned off: field by field."""
+    random = Random(seed)
+    rules = Rules(min_removed=3, max_removed_share=0.3, missing_device_snapshots=random.randint(1, 2),
+                  pair_versions=random.random() < 0.8, emit_baseline=random.random() < 0.3)  # fmt: skip
+    thresholds = random.choice(((90, 30, 7, 0), (5,), ()))
+    given = AlertRules(on_baseline=random.random() < 0.5, date_thresholds_days=thresholds)
+    estate = Estate(random)
+    with Desk(tmp_path_factory.mktemp("state"), rules=rules, random=random) as desk:
+        desk.wanted = given
+        model = AlertModel(TENANT, given.date_thresholds_days, on_baseline=given.on_baseline)
+        day = 0.0
+        for step in range(9):
+            day += random.choice((0, 0, 0.3, 1, 1, 5, 30, -3))
+            enabled = random.random() < 0.9
+            before = None if desk.model.inventory is None else dict(desk.model.inventory)
+            now = MIDNIGHT + timedelta(days=day)
+            action = random.choice(("snapshot", "snapshot", "idle", "held")) if step else "snapshot"
+            if action == "idle":
+                found = desk.idle(day, enabled=enabled)
+                name = desk.last.snapshot_id
+                expected = model.stage(now, name, before=before or {}, after=before or {}, enabled=enabled)
+            elif action == "held" and desk.model.held and random.random() < 0.5:
+                found = desk.approve(day)
+                changes = desk.model.approve(desk.last.snapshot_id)
+                expected = model.stage(now, desk.last.snapshot_id, before=before, after=desk.model.inventory or {},
+                                       changes=changes)  # fmt: skip
+            elif action == "held":
+                desk.state.discard_held()
+                desk.model.discard()
+                continue
+            else:
+                estate.evolve()
+                random.choice((estate.leave_or_return, estate.lose_many, lambda: None, lambda: None))()
+                lines = estate.lines() or [KEPT]
+                found = desk.poll(day, lines, enabled=enabled)
+                outcome = desk.model.stage(desk.last.snapshot_id, lines, rules)
+                model.see(by_key(lines).values(), desk.last.observed_at, desk.last.snapshot_id, baseline=before is None)
+                expected = model.stage(now, desk.last.snapshot_id, before=before, after=desk.model.inventory or {},
+                                       changes=outcome.changes, enabled=enabled)  # fmt: skip
+            names = expected[0].keys() if expected else ()
+            assert [{name: alert[name] for name in names} for alert in found] == expected
+            assert len({alert["alertId"] for alert in found}) == len(found)
+
+
+def test_a_poll_that_finds_nothing_new_publishes_what_the_calendar_raises(tmp_path: Path) -> None:
+    """Also one without Kafka, later; begun and sealed with the count of its alerts. A day without any: nothing."""
+    script = Script(Fleet(seed=1, devices=1, start=MIDNIGHT), tmp_path / "parts")
+    script.current = by_key([ending("a", 31) | {"softwareFirstSeenTimestamp": None}, ending("b", 8)])
+    script.generated_at, script.day = MIDNIGHT, 0
+    found = []
+    with MockCluster([topic.name_under("calm") for topic in Topic]) as cluster:
+        here, nowhere = cluster.bootstrap_servers, "127.0.0.1:1"
+        for day, servers in ((0, here), (0.5, here), (1, nowhere), (1.5, nowhere), (2, here), (8, here), (8.5, here)):
+            tables = {
+                "source": {"tenant_id": TENANT, "client_id": "calm", "client_secret": "calm"},
+                "state": {"path": str(tmp_path / "state.duckdb")},
+                "kafka": {
+                    "topic_prefix": "calm",
+                    "client": {"bootstrap.servers": servers},
+                },
+                "schema_registry": {"url": "mock://calm", "auto_register": True},
+            }
+            with Process(tables, script, [MIDNIGHT + timedelta(days=day)], batches=-1) as process:
+                (result,) = process.pipeline.poll()
+            found.append((result.outcome, result.alert_types, result.alerts))
+        alerts, reports = (
+            [avro.read_value(message.value or b"", avro.load(schema))[1] for message in
+             consume_all(cluster.bootstrap_servers, topic.name_under("calm"))]
+            for topic, schema in ((Topic.ALERTS, "end-of-support-alert"), (Topic.SNAPSHOTS, "snapshot-report"))
+        )  # fmt: skip
+    assert found == [
+        ("published", {}, 0),
+        ("unchanged", {}, 0),
+        ("staged", {"DATE_THRESHOLD": 2}, 2),
+        ("staged", {}, 0),
+        ("unchanged", {}, 0),
+        ("published", {"DATE_THRESHOLD": 1}, 1),
+        ("unchanged", {}, 0),
+    ]
+    assert [(alert["snapshotId"][-8:], alert["softwareName"], alert["thresholdDays"]) for alert in alerts] == [
+        ("20261124", "a", 30), ("20261124", "b", 7), ("20261201", "b", 0),
+    ]  # fmt: skip
+    dated = [(report["status"], report["alerts"]) for report in reports if "-dated-" in report["snapshotId"]]
+    assert dated == [("STARTED", 2), ("COMPLETE", 2), ("STARTED", 1), ("COMPLETE", 1)]
+
+
+def test_a_scripted_season_ends_with_what_a_list_of_the_snapshots_says(tmp_path: Path) -> None:
+    """The short form of `tests.support.year`: holds, restarts, stops and days without news; nothing differs."""
+    with MockCluster([topic.name_under("season") for topic in Topic]) as cluster:
+        registry = {"url": "mock://season", "auto_register": True}
+        season = Year(5, 25, 23, tmp_path, cluster.bootstrap_servers, registry, "season").run()
+        seen = season.seen()
+    assert season.differences(seen) == []
+    assert len(seen) == len(season.expected)
+    assert set(season.types) == set(AlertType)
+    needed = {"approved", "discarded", "dated", "restarts", "stopped between batches", "no new generation"}
+    assert needed <= set(season.happened)
+    assert season.differences(seen[1:])
+    assert season.differences([*seen, seen[0]])

@@ -1,0 +1,247 @@
+"""Which alerts there must be, worked out slowly and obviously from two inventories, the changes between them, and days.
+
+Plain Python over plain dicts; nothing of it is shared with the connector.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from tests.support.oracle import Key, Record, event_id, key_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+ENDED = {"EOS Version", "EOS Software"}
+UPCOMING = {"Upcoming EOS Version", "Upcoming EOS Software"}
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+RECORD_NAMES = (
+    "deviceId", "deviceName", "osPlatform", "rbacGroupId", "rbacGroupName", "softwareVendor", "softwareName",
+    "softwareVersion", "numberOfWeaknesses", "diskPaths", "registryPaths", "softwareFirstSeenTimestamp",
+    "endOfSupportStatus", "endOfSupportDate",
+)  # fmt: skip
+
+Raised = tuple["Mapping[str, Any]", str, str, int | None, "Mapping[str, Any] | None"]
+"""Record, alert type, what decided, threshold, and the change that raised it."""
+
+
+def milliseconds(moment: datetime) -> int:
+    """Since 1970."""
+    return (moment - EPOCH) // timedelta(milliseconds=1)
+
+
+def end_of(record: Mapping[str, Any]) -> date | None:
+    """The day that support ends; None where the record does not tell, or not readably."""
+    text = record["endOfSupportDate"] or ""
+    try:
+        return date.fromisoformat(text) if re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", text) else None
+    except ValueError:
+        return None
+
+
+def seen_on_device(record: Mapping[str, Any]) -> int | None:
+    """When the version was first seen on the device, in milliseconds."""
+    try:
+        return milliseconds(datetime.fromisoformat(record["softwareFirstSeenTimestamp"] or ""))
+    except (ValueError, TypeError):
+        return None
+
+
+def ended_by(record: Mapping[str, Any], day: date) -> str | None:
+    """What says that the record is out of support on a day."""
+    ends = end_of(record)
+    if record["endOfSupportStatus"] in ENDED:
+        return "status"
+    return "date" if ends is not None and ends < day else None
+
+
+def of_change(change: Mapping[str, Any], day: date, *, on_baseline: bool = False) -> tuple[str, str] | None:
+    """Type of the alert that a change raises, and what decided; None, or DATE_THRESHOLD is looked for."""
+    kind, before = change["changeType"], change["before"]
+    now, then = ended_by(change, day), ended_by(before, day) if before else None
+    if kind in {"REMOVED", "BASELINE"}:
+        told = "CLEARED" if kind == "REMOVED" else "INSTALLED"
+        return (told, now) if now and (kind == "REMOVED" or on_baseline) else None
+    if now and (kind == "ADDED" or key_of(before) != key_of(change)):
+        return "INSTALLED", now
+    if now:
+        known = before["endOfSupportStatus"] in ENDED if now == "status" else then
+        return None if known else ("REACHED", now)
+    if then:
+        return "CLEARED", then
+    was_upcoming = bool(before) and before["endOfSupportStatus"] in UPCOMING
+    return ("UPCOMING", "status") if change["endOfSupportStatus"] in UPCOMING and not was_upcoming else None
+
+
+def severity(alert_type: str, record: Mapping[str, Any], days: int | None) -> str:
+    """By the documented rule."""
+    if alert_type in {"INSTALLED", "REACHED"}:
+        return "high" if (record["numberOfWeaknesses"] or 0) > 0 else "medium"
+    return "medium" if alert_type == "DATE_THRESHOLD" and days is not None and days <= 7 else "low"
+
+
+def wrong(changes: Sequence[Record], alerts: Sequence[Record], *, repeats: bool) -> list[str]:
+    """What differs between the alerts that a consumer saw and those of the changes it saw, the calendar's aside.
+
+    With `repeats`, the same alert again is none.
+    """
+    if repeats:
+        alerts = list({alert["alertId"]: alert for alert in alerts}.values())
+    due = {change["eventId"]: told for change in changes if (told := of_change(change, change["emittedAt"].date()))}
+    seen = Counter(alert["eventId"] for alert in alerts)
+    found = [f"{seen[event]} alerts of {event}, expected {int(event in due)}" for event in seen.keys() | due.keys()
+             if seen[event] != (event in due)]  # fmt: skip
+    return found + [
+        f"{alert['alertId']} says something else"
+        for alert in alerts
+        if (alert["alertType"], alert["decidedBy"]) != due.get(alert["eventId"])
+    ]
+
+
+@dataclass
+class AlertModel:
+    """What must have been raised, one staging after another.
+
+    Attributes:
+        looked: the day of the last look at all dates.
+        crossed: record, date and threshold of what was raised by a date.
+        seen: of each version, when it was first seen, and by which snapshot; None: by a first one.
+    """
+
+    tenant_id: str
+    thresholds: Sequence[int] = (90, 30, 7, 0)
+    on_baseline: bool = False
+    inventory: str = "CPE"
+    looked: date | None = None
+    crossed: set[tuple[Key, date, int]] = field(default_factory=set)
+    seen: dict[tuple[str, ...], tuple[int, str | None]] = field(default_factory=dict)
+
+    def see(
+        self, records: Iterable[Mapping[str, Any]], generated_at: datetime, snapshot_id: str, *, baseline: bool
+    ) -> None:
+        """Take in what a snapshot has."""
+        latest = milliseconds(generated_at)
+        for record in records:
+            on_device = seen_on_device(record)
+            at = latest if on_device is None else min(latest, on_device)
+            known = self.seen.get(key_of(record)[1:], (at, None if baseline else snapshot_id))
+            self.seen[key_of(record)[1:]] = (min(at, known[0]), known[1])
+
+    def stage(
+        self,
+        now: datetime,
+        snapshot_id: str,
+        *,
+        before: dict[Key, Record] | None,
+        after: dict[Key, Record],
+        changes: Sequence[Record] = (),
+        enabled: bool = True,
+    ) -> list[Record]:
+        """The alerts of one staging, in order; without changes, those of a day without a new snapshot."""
+        day = now.astimezone(UTC).date()
+        if not enabled:
+            self.looked = None
+            return []
+        if before is None:
+            self.looked = day
+        looked = self.looked or day
+        raised: list[Raised] = []
+        for change in changes:
+            found = of_change(change, day, on_baseline=self.on_baseline)
+            crossed = self._moved(change, day, looked)
+            if found:
+                raised.append((change, *found, None, change))
+            elif crossed is not None and self._first_time(change, crossed):
+                raised.append((change, "DATE_THRESHOLD", "date", crossed, change))
+        if before is None and self.on_baseline and not changes:
+            cause = {"eventId": None, "changeType": "BASELINE"}
+            ended = [(record, ended_by(record, day)) for record in after.values()]
+            raised += [(record, "INSTALLED", decided, None, cause) for record, decided in ended if decided]
+        raised += [
+            (record, "DATE_THRESHOLD", "date", crossed, None)
+            for record, crossed in self._came(before or {}, after, changes, day, looked)
+            if self._first_time(record, crossed)
+        ]
+        self.looked = max(day, looked)
+        # Those of changes come first, in their order; the others follow by device, product and version.
+        raised.sort(key=lambda each: ((each[4] or {}).get("sequence", 10**12), key_of(each[0])))
+        devices, products = Counter(key[1:] for key in after), self._products() if raised else {}
+        return [
+            self._alert(now, snapshot_id, each)
+            | {
+                "devicesWithVersion": devices[key_of(each[0])[1:]],
+                "productFirstSeenAt": min(at for at, _ in products[key_of(each[0])[1:3]]),
+                "newToOrganisation": {name for _, name in products[key_of(each[0])[1:3]]} == {snapshot_id},
+            }
+            for each in raised
+        ]
+
+    def _products(self) -> dict[tuple[str, ...], list[tuple[int, str | None]]]:
+        """When the versions of each product were first seen."""
+        found: dict[tuple[str, ...], list[tuple[int, str | None]]] = defaultdict(list)
+        for version, seen in self.seen.items():
+            found[version[:2]].append(seen)
+        return found
+
+    def _moved(self, change: Record, day: date, looked: date) -> int | None:
+        """The tightest threshold that a changed date came within."""
+        before, ends = change["before"], end_of(change)
+        if change["changeType"] != "CHANGED" or ends is None or day < looked:
+            return None
+        same = key_of(before) == key_of(change) and before["endOfSupportDate"] == change["endOfSupportDate"]
+        if same or ended_by(change, day):
+            return None
+        was = end_of(before)
+        within = [each for each in self.thresholds if (ends - day).days <= each
+                  and (was is None or (was - looked).days > each)]  # fmt: skip
+        return min(within, default=None)
+
+    def _came(
+        self, before: dict[Key, Record], after: dict[Key, Record], changes: Sequence[Record], day: date, looked: date
+    ) -> list[tuple[Record, int]]:
+        """Records that were there before, whose date did not move, and came within a threshold since the last look."""
+        moved = {key_of(change) for change in changes if change["changeType"] in {"CHANGED", "REMOVED"}}
+        found = []
+        for key, record in after.items():
+            ends = end_of(record)
+            if ends is None or key not in before:
+                continue
+            if key in moved and before[key]["endOfSupportDate"] != record["endOfSupportDate"]:
+                continue
+            within = [each for each in self.thresholds if (ends - day).days <= each < (ends - looked).days]
+            if within:
+                found.append((record, min(within)))
+        return found
+
+    def _first_time(self, record: Mapping[str, Any], threshold: int) -> bool:
+        ends = end_of(record)
+        assert ends is not None
+        place = (key_of(record), ends, threshold)
+        is_first = place not in self.crossed
+        self.crossed.add(place)
+        return is_first
+
+    def _alert(self, now: datetime, snapshot_id: str, raised: Raised) -> Record:
+        record, alert_type, decided_by, threshold, change = raised
+        key, ends, first_seen = key_of(record), end_of(record), seen_on_device(record)
+        days = (ends - now.astimezone(UTC).date()).days if ends else None
+        name = (snapshot_id, alert_type) if threshold is None else (alert_type,)
+        more = () if threshold is None else (str(ends), str(threshold))
+        return {
+            "alertId": event_id(self.tenant_id, *name, self.inventory, *key, *more),
+            "alertType": alert_type,
+            "severity": severity(alert_type, record, days),
+            "daysToEndOfSupport": days,
+            "thresholdDays": threshold,
+            "eventId": change and change["eventId"],
+            "changeType": change and change["changeType"],
+            "decidedBy": decided_by,
+            "isEndOfSupport": record["endOfSupportStatus"] in ENDED,
+            **{each: record[each] for each in RECORD_NAMES},
+            "versionFirstSeenAt": self.seen[key[1:]][0],
+            "detectionLagSeconds": None if first_seen is None else (milliseconds(now) - first_seen) // 1000,
+        }

@@ -1,0 +1,249 @@
+"""A state file and the oracle side by side: every snapshot goes to both, and both must come to the same."""
+
+from __future__ import annotations
+
+import os
+from copy import deepcopy
+from dataclasses import dataclass, fields
+from datetime import timedelta
+from functools import cache
+from pathlib import Path
+from random import Random
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, Self
+
+from hypothesis import HealthCheck, settings
+
+from connector.diff.guard import GuardRules
+from connector.model import Checkpoint, Inventory
+from connector.state.state import StagedSnapshot, StagingRules, State
+from tests.support.estate import START, snapshot_of, write_part, write_snapshot
+from tests.support.oracle import Model, Outcome, Record, Rules, by_key, fold, key_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from connector.model import Snapshot
+
+SLOW = settings(
+    max_examples=int(os.environ.get("MDE_TEST_EXAMPLES", "6")), deadline=None, suppress_health_check=list(HealthCheck)
+)
+"""For properties of sequences of snapshots: some seconds for six of them; set MDE_TEST_EXAMPLES for a long look."""
+
+TENANT = "8f4b1c9e-0d7a-4f7e-9a53-2f0c3a1b5d6e"
+EASY = Rules(max_removed_share=1.0, missing_device_snapshots=1)
+"""Every absence is believed at once, but for lost device groups and snapshots with rejected lines."""
+
+
+@dataclass(frozen=True)
+class Saved:
+    """What a bench was: its file, its model, its log, and the number of the last snapshot."""
+
+    content: bytes
+    model: Model
+    log: dict[Any, Record]
+    number: int
+
+
+class Bench:
+    """An open state file in a folder of its own, beside a model of it. A context, so that it is closed.
+
+    Attributes:
+        state: the file.
+        model: the oracle.
+        log: what a consumer has who applied all published changes to the baseline.
+        number: of the last snapshot.
+    """
+
+    def __init__(
+        self, folder: Path, *, rules: Rules = EASY, random: Random | None = None, like: Saved | None = None
+    ) -> None:
+        self.folder = folder
+        self.path = folder / "state" / "state.duckdb"
+        self.rules = rules
+        self.random = random or Random(0)
+        self.model = deepcopy(like.model) if like else Model(TENANT)
+        if not self.path.exists():
+            self.path.parent.mkdir(mode=0o700, parents=True)
+            self.path.write_bytes(like.content if like else empty_file())
+        self.state = State.open(self.path, memory_limit_mib=256, threads=2)
+        self.log: dict[Any, Record] = dict(like.log) if like else {}
+        self.number = like.number if like else 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.state.close()
+
+    def saved(self) -> Saved:
+        """All of it, for others to begin with: staging takes longer than copying a file. The file is closed."""
+        self.state.close()
+        return Saved(self.path.read_bytes(), self.model, self.log, self.number)
+
+    def reopen(self) -> None:
+        """Close the file, and open it again."""
+        self.state.close()
+        self.state = State.open(self.path, memory_limit_mib=256, threads=2)
+
+    def snapshot(self, lines: Sequence[Record]) -> Snapshot:
+        """The next snapshot, written in a flavour of its own."""
+        self.number += 1
+        return write_snapshot(self.folder / "parts", self.number, lines, self.random)
+
+    def stage(self, lines: Sequence[Record], *, rejected: int = 0, rules: Rules | None = None) -> StagedSnapshot:
+        """Stage the next snapshot, and hold everything that comes of it against the oracle."""
+        self.rules = rules or self.rules
+        snapshot = self.snapshot(lines)
+        known = self.model.known
+        staged = self.take(snapshot, rejected=rejected)
+        outcome = self.model.stage(snapshot.snapshot_id, lines, self.rules, rejected=rejected)
+        assert self.changes(staged) == stamped(outcome.changes, staged)
+        assert counts(staged) == expected_counts(outcome, len(self.model.inventory or {}), rejected)
+        self.agree(staged, current=by_key(lines))
+        if known != self.model.known:
+            # What was not looked at so far is stored as it is now, without a change.
+            self.log = dict(self.model.inventory or {})
+        return staged
+
+    def take(self, snapshot: Snapshot, *, rejected: int = 0, keep: bool = True) -> StagedSnapshot:
+        """Stage a snapshot, without a look at what comes of it."""
+        return self.state.stage(
+            snapshot,
+            staging_rules(self.rules),
+            started_at=snapshot.generated_at + timedelta(minutes=1),
+            now=snapshot.generated_at + timedelta(minutes=2),
+            rejected=rejected,
+            keep=keep,
+        )
+
+    def changes(self, staged: StagedSnapshot) -> list[Record]:
+        """All changes of a staged snapshot."""
+        return list(self.state.changes(staged, after=0, limit=10**9))
+
+    def agree(self, staged: StagedSnapshot, *, current: dict[Any, Record]) -> None:
+        """Inventory, holds and the consumer's copy are the model's; nothing was removed that the snapshot has."""
+        changes = self.changes(staged)
+        stored = {key_of(record): record for record in self.state.records(Inventory.CPE)}
+        assert stored == self.model.inventory
+        assert self.held() == self.model.held
+        assert self.state.verify() == []
+        removed = {key_of(change) for change in changes if change["changeType"] == "REMOVED"}
+        assert removed & set(current) == set()
+        if staged.baseline:
+            self.log = dict(stored)
+        else:
+            fold(self.log, changes)
+
+    def held(self) -> dict[Any, str]:
+        """What is held, by key, with the reason."""
+        rows = self.state._engine.rows(
+            "SELECT device_id, software_vendor, software_name, software_version, reason FROM held"
+            " JOIN devices USING (device_no) JOIN software USING (software_no)"
+        )
+        return {row[:4]: row[4] for row in rows}
+
+    def alerts(self, staged: StagedSnapshot) -> list[Record]:
+        """All alerts of a staged snapshot."""
+        return list(self.state.alerts(staged, after=0, limit=10**9))
+
+    def due(self, days: int, *, rules: StagingRules | None = None) -> StagedSnapshot | None:
+        """So many days after the last snapshot a poll finds nothing new: what the dates alone raise."""
+        now = START + timedelta(hours=6 * self.number, days=days)
+        return self.state.stage_due_alerts(Inventory.CPE, rules or staging_rules(self.rules), now=now)
+
+    def checkpoint(
+        self, staged: StagedSnapshot, *, sequence: int | None = None, sealed: bool = True, alert: int | None = None
+    ) -> Checkpoint:
+        """The checkpoint that rides with the last batch of a snapshot, or with an earlier one."""
+        return Checkpoint(
+            transactional_id="mde",
+            entra_tenant_id=TENANT,
+            epoch=staged.epoch,
+            sequence=staged.sequence_after if sequence is None else sequence,
+            sealed=staged.snapshot_no if sealed else staged.snapshot_no - 1,
+            snapshot_id=staged.snapshot_id,
+            written_at=1_800_000_000_000,
+            connector_version=staged.connector_version,
+            alert_sequence=staged.alert_after if alert is None else alert,
+        )
+
+
+@cache
+def empty_file() -> bytes:
+    """A new state file: made once, since making one takes longer than opening it."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "state.duckdb"
+        State.open(path, memory_limit_mib=256, threads=1).close()
+        return path.read_bytes()
+
+
+def plain_snapshot(
+    folder: Path, lines: Sequence[Record], number: int, inventory: Inventory = Inventory.CPE
+) -> Snapshot:
+    """A snapshot of one part."""
+    folder.mkdir(parents=True, exist_ok=True)
+    part = write_part(folder / f"{inventory.label}-{number}.json", lines, Random(number))
+    return snapshot_of([part], number, inventory=inventory)
+
+
+def staging_rules(rules: Rules, *, tenant_id: str = TENANT, max_pending: int = 10**6) -> StagingRules:
+    """The rules as the connector has them."""
+    return StagingRules(
+        tenant_id=tenant_id,
+        guard=GuardRules(**{item.name: getattr(rules, item.name) for item in fields(GuardRules)}),
+        emit_baseline=rules.emit_baseline,
+        pair_versions=rules.pair_versions,
+        ignore_fields=rules.ignore_fields,
+        max_pending=max_pending,
+    )
+
+
+def stamped(changes: Sequence[Record], staged: StagedSnapshot) -> list[Record]:
+    """The oracle's changes with the times that are the snapshot's."""
+    generated_at = round(staged.observed_at.timestamp() * 1000)
+    return [change | {"observedAt": generated_at, "emittedAt": generated_at + 120_000} for change in changes]
+
+
+def counts(staged: StagedSnapshot) -> dict[str, Any]:
+    """What a staged snapshot says of itself."""
+    names = (
+        "records", "devices", "stored", "added", "removed", "changed", "baselined", "held", "hold_reason", "duplicates",
+        "rejected", "first_sequence", "last_sequence",
+    )  # fmt: skip
+    return {name: getattr(staged, name) for name in names}
+
+
+def expected_counts(outcome: Outcome, stored: int, rejected: int) -> dict[str, Any]:
+    """The same, counted from the oracle's changes."""
+    kinds = [change["changeType"] for change in outcome.changes]
+    sequences = [change["sequence"] for change in outcome.changes]
+    return {
+        "records": outcome.records,
+        "devices": outcome.devices,
+        "stored": stored,
+        "added": kinds.count("ADDED"),
+        "removed": kinds.count("REMOVED"),
+        "changed": kinds.count("CHANGED"),
+        "baselined": kinds.count("BASELINE"),
+        "held": outcome.held,
+        "hold_reason": outcome.hold_reason,
+        "duplicates": outcome.duplicates,
+        "rejected": rejected,
+        "first_sequence": min(sequences, default=None),
+        "last_sequence": max(sequences, default=None),
+    }
+
+
+def record(device: str, name: str, version: str = "1", **more: Any) -> Record:
+    """A record of a made-up vendor, for tests that need few."""
+    return {"deviceId": device, "softwareVendor": "v", "softwareName": name, "softwareVersion": version, **more}
+
+
+def brief(changes: Sequence[Record]) -> list[tuple[str, ...]]:
+    """Type, reason, device, name and version of changes, for tests that look at those alone."""
+    names = ("changeType", "reason", "deviceId", "softwareName", "softwareVersion")
+    return [tuple(str(change[name]) for name in names) for change in changes]
+
+
+__all__ = ["EASY", "SLOW", "START", "TENANT", "Bench", "brief", "plain_snapshot", "record", "staging_rules"]

@@ -1,0 +1,159 @@
+"""What the tests of the fetching side share: a timer that waits for nothing, and a source at a simulator."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import threading
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from connector.clock import Backoff, Timer
+from connector.config.tables import SourceConfig
+from connector.source.http.api import Patience
+from connector.source.http.tokens import Tokens
+from connector.source.http.transport import Transport
+from connector.source.source import Source
+from tests.support.plain_client import in_order, normal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from connector.model import Part, Snapshot
+    from connector.simulator import Simulator
+
+START = datetime(2026, 11, 23, 8, 0, tzinfo=UTC)
+QUICK = Patience(Backoff(attempts_max=4, first_seconds=0.01, seconds_max=0.02))
+
+
+class QuickTimer(Timer):
+    """A timer whose waits are over at once: its clocks go forward instead. It begins an hour after the fleet's start.
+
+    Attributes:
+        waits: seconds of each wait.
+        step: what the wall clock is off by; set it to let the clock jump.
+    """
+
+    def __init__(self, begin: datetime = START + timedelta(hours=1), stop: threading.Event | None = None) -> None:
+        self._skipped = 0.0
+        self._begin = begin
+        self._begun = time.monotonic()
+        self.step = timedelta(0)
+        self.waits: list[float] = []
+        super().__init__(stop or threading.Event(), clock=self._now, monotonic=self._elapsed)
+
+    def wait(self, seconds: float) -> None:
+        """Nothing is waited for; the clocks go on."""
+        self.check()
+        self.waits.append(seconds)
+        self._skipped += seconds
+
+    def _elapsed(self) -> float:
+        return time.monotonic() - self._begun + self._skipped
+
+    def _now(self) -> datetime:
+        return self._begin + timedelta(seconds=self._elapsed()) + self.step
+
+
+@dataclass
+class Told:
+    """A `Progress` that remembers, and lets something happen when a download begins."""
+
+    label: str = ""
+    parts_expected: int | None = None
+    parts: int = 0
+    size_bytes: int = 0
+    records: int = 0
+    ended: int = 0
+    begun: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    on_begin: Callable[[], None] = lambda: None
+
+    def begin(self, label: str, *, parts: int | None) -> None:
+        """A fetch has begun."""
+        self.label, self.parts_expected = label, parts
+        self.begun += 1
+        self.parts = self.size_bytes = self.records = 0
+        self.on_begin()
+
+    def advance(self, *, parts: int = 0, size_bytes: int = 0, records: int = 0) -> None:
+        """This much more."""
+        assert self.lock.acquire(blocking=False), "told from two threads at a time"
+        self.parts += parts
+        self.size_bytes += size_bytes
+        self.records += records
+        self.lock.release()
+
+    def end(self) -> None:
+        """It is over."""
+        self.ended += 1
+
+
+@dataclass
+class Bench:
+    """A source at a simulator, and what it was given."""
+
+    simulator: Simulator
+    source: Source
+    timer: Timer
+    progress: Told
+    staging: Path
+    rejected: Path
+    limits: Path
+
+    def files(self) -> list[str]:
+        """What is in the staging folder, names relative to it."""
+        return sorted(
+            str(path.relative_to(self.staging))
+            for path in self.staging.rglob("*")
+            if path.is_file() and path.name != "lock"
+        )
+
+
+@contextmanager
+def bench(
+    simulator: Simulator, folder: Path, *, timer: Timer | None = None, patience: Patience = QUICK, **settings: Any
+) -> Iterator[Bench]:
+    """A source of its own at a running simulator, with a private folder. Waits for the limits take no time."""
+    config = SourceConfig(**simulator.settings(**{"page_size": 300, **settings}))
+    timer = timer or QuickTimer()
+    progress = Told()
+    staging, rejected, limits = folder / "staging", folder / "rejected", folder / "limits.json"
+    with Transport(ca_bundle=config.ca_bundle, stop=timer.stop) as transport:
+        tokens = Tokens(config, transport, backoff=Backoff(attempts_max=2, first_seconds=0.01))
+        source = Source(
+            config,
+            tokens=tokens,
+            transport=transport,
+            staging=staging,
+            limits=limits,
+            progress=progress,
+            rejected=rejected,
+            patience=patience,
+            timer=timer,
+        )
+        yield Bench(simulator, source, timer, progress, staging, rejected, limits)
+
+
+def records_of(snapshot: Snapshot | None) -> list[dict[str, Any]]:
+    """Every record of a snapshot in its normal form, by key, as a plain reader of its files finds them."""
+    lines = [line for part in got(snapshot).parts for line in text_of(part).splitlines() if line.strip()]
+    assert len(lines) == got(snapshot).lines
+    return in_order([normal(json.loads(line)) for line in lines])
+
+
+def text_of(part: Part) -> bytes:
+    """The text of a part."""
+    content = part.path.read_bytes()
+    assert not content.startswith(b"\xef\xbb\xbf")
+    return gzip.decompress(content) if part.path.name.endswith(".gz") else content
+
+
+def got(snapshot: Snapshot | None) -> Snapshot:
+    """The snapshot that must be there."""
+    assert snapshot is not None
+    return snapshot

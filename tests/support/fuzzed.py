@@ -1,0 +1,212 @@
+"""The parsers of foreign input as functions of bytes, with what must hold whatever the bytes are; and seeds for them.
+
+Each target takes any bytes, and raises only where something is wrong with the connector. `tests.support.fuzzing` feeds
+them for as long as one likes, `test_fuzzing.py` a little in every run.
+"""
+
+from __future__ import annotations
+
+import atexit
+import base64
+import contextlib
+import gzip
+import json
+import shutil
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+
+import duckdb
+
+from connector import config
+from connector.diff.scan import scan
+from connector.errors import ConfigError, SnapshotIncomplete, SourceMalformed
+from connector.model import Inventory, Part
+from connector.simulator import Fleet, Simulator
+from connector.source.files import FUTURE_MAX, Files
+from connector.source.http.hosts import Hosts, Link
+from connector.source.http.tokens import claims_of, explain_denial
+from connector.source.lines import Census, Page
+from connector.source.pages import generation_of
+from connector.source.parts import BYTE_ORDER_MARK, MAGIC, PartWriter
+from connector.source.repair import repair
+from tests.support.plain_client import PAGES, PlainClient
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+NOW: Final = datetime(2026, 11, 23, 8, tzinfo=UTC)
+CANARY: Final = "canary-4711-in-the-configuration"
+SCOPE: Final = "https://api.securitycenter.microsoft.com/.default"
+HOSTS: Final = Hosts(
+    api_url="https://api.security.microsoft.com",
+    storage_suffix="blob.core.windows.net",
+    allowed=("eu.api.security.microsoft.com", "*.files.example", "10.1.2.3", "fd00::1"),
+)
+FOLDER: Final = Path(tempfile.mkdtemp(prefix="fuzzed-"))
+"""Where the targets that need files have them; removed when the process ends."""
+
+atexit.register(shutil.rmtree, FOLDER, ignore_errors=True)
+
+READER: Final = duckdb.connect(config={"threads": 1})
+
+
+def page(content: bytes) -> None:
+    """A JSON page is cut into as many lines as it has records, or refused."""
+    try:
+        found = Page.read(content)
+    except SourceMalformed:
+        return
+    text = b"".join(found.blocks())
+    lines = text.split(b"\n")[:-1]
+    assert len(lines) == found.records
+    assert all(line.strip() for line in lines)
+    with contextlib.suppress(ValueError, RecursionError):
+        assert len(json.loads(content)["value"]) == found.records
+
+
+def skiptoken(content: bytes) -> None:
+    """A nextLink tells a time that is not far in the future, or nothing; as it is, and with the bytes as its token."""
+    token = base64.b64encode(content).decode()
+    for url in (content.decode("utf-8", "surrogateescape"), f"https://x/api?$skiptoken={token}"):
+        told = generation_of(url, NOW)
+        assert told is None or (told.tzinfo is UTC and told <= NOW + FUTURE_MAX)
+
+
+def listing(content: bytes) -> None:
+    """A listing of files gives texts and a time, or is refused."""
+    gear: Any = SimpleNamespace(timer=SimpleNamespace(now=lambda: NOW))
+    try:
+        found = Files(gear)._read(Inventory.CPE, bytearray(content))
+    except SourceMalformed:
+        return
+    assert all(isinstance(url, str) for url in found.urls)
+    assert found.generated_at is not None
+    assert found.generated_at <= NOW + FUTURE_MAX
+
+
+def part(content: bytes) -> None:
+    """A file is stored with the text that unpacking it at once gives, or refused; the first byte says how it comes."""
+    if not content:
+        return
+    how, body = content[0], content[1:]
+    if how & 1:
+        body = gzip.compress(body, mtime=0)
+    if how & 2:
+        body += gzip.compress(content[1:9], mtime=0)
+    step = max(1, how >> 3)
+    try:
+        with PartWriter(FOLDER, "part-x", "remote", encoded=bool(how & 4), gathered_bytes=1) as writer:
+            for begin in range(0, len(body), step):
+                writer.feed(body[begin : begin + step])
+            found = writer.finish()
+    except SnapshotIncomplete:
+        assert not list(FOLDER.glob("*.draft"))
+        return
+    outer = gzip.decompress(body) if how & 4 else body
+    text = (gzip.decompress(outer) if outer.startswith(MAGIC) else outer).removeprefix(BYTE_ORDER_MARK)
+    stored = found.path.read_bytes()
+    assert (gzip.decompress(stored) if found.path.suffix == ".gz" else stored) == text
+    assert found.lines == sum(bool(line.strip()) for line in text.split(b"\n")) > 0
+
+
+def census(content: bytes) -> None:
+    """However a text is cut, its lines are counted the same."""
+    counted = []
+    for step in (len(content) + 1, 1, 7):
+        one = Census()
+        for begin in range(0, len(content), step):
+            one.feed(content[begin : begin + step])
+        whole = one.finish()
+        counted.append((one.lines, one.size_bytes, one.odd, whole, dict(one.spellings)))
+    assert counted[1:] == counted[:1] * 2
+
+
+def lines(content: bytes) -> None:
+    """Each line is kept or rejected, the reader takes what was kept, and a second repair finds nothing more."""
+    path, rejected = FOLDER / "lines.json", FOLDER / "rejected.ndjson"
+    rejected.unlink(missing_ok=True)
+    path.write_bytes(content)
+    once = repair(Part(path, "remote", 1, len(content), {}), rejected)
+    assert once.rejected + once.part.lines == sum(bool(line.strip()) for line in content.split(b"\n"))
+    twice = repair(once.part, rejected)
+    assert (twice.rejected, twice.part.lines) == (0, once.part.lines)
+    assert twice.part.path.read_bytes() == once.part.path.read_bytes()
+    read = READER.execute(f"SELECT count(*), count(nullif(device_id, '')) FROM ({scan([once.part])})").fetchone()
+    assert read == (once.part.lines, once.part.lines)
+
+
+def claims(content: bytes) -> None:
+    """A token gives claims of the right types and an explanation; as it is, and with the bytes as its middle."""
+    middle = base64.urlsafe_b64encode(content).decode().rstrip("=")
+    for token in (content.decode("utf-8", "surrogateescape"), f"e30.{middle}.x"):
+        found = claims_of(token)
+        assert all(isinstance(word, str) for word in (*found.roles, *found.scopes, found.audience, found.tenant_id))
+        assert explain_denial(token, SCOPE)
+
+
+def configuration(content: bytes) -> None:
+    """A configuration is taken, or refused with errors that do not show its secrets."""
+    path = FOLDER / "connector.toml"
+    path.write_bytes(content)
+    variables = {"MDE_INVENTORY_SOURCE__CLIENT_SECRET": CANARY}
+    try:
+        shown = repr(config.load(path, variables))
+    except ConfigError as error:
+        shown = str(error)
+    assert CANARY not in shown
+
+
+def links(content: bytes) -> None:
+    """A URL names the host that the standard library sees in it, and one that is allowed; or it is refused."""
+    text = content.decode("utf-8", "surrogateescape")
+    for read, places in ((HOSTS.next_link, ("",)), (HOSTS.file, ("", ".blob.core.windows.net"))):
+        try:
+            link = read(text)
+        except SourceMalformed:
+            continue
+        seen = urlsplit(text)
+        assert (seen.scheme, seen.hostname, seen.port or 443, seen.username) == ("https", link.host, link.port, None)
+        assert link.url == text
+        assert _is_allowed(link, places)
+
+
+def _is_allowed(link: Link, suffixes: tuple[str, ...]) -> bool:
+    listed = link.host in ("eu.api.security.microsoft.com", "10.1.2.3") or link.host.endswith(".files.example")
+    own = (link.host, link.port) == ("api.security.microsoft.com", 443)
+    storage = link.port == 443 and any(link.host.endswith(suffix) for suffix in suffixes if suffix)
+    return listed or own or storage or ":" in link.host
+
+
+TARGETS: Final[dict[str, Callable[[bytes], None]]] = {
+    target.__name__: target for target in (page, skiptoken, listing, part, census, lines, claims, configuration, links)
+}
+
+
+def seeds() -> dict[str, list[bytes]]:
+    """What the simulator answers, and our own example, for each target to begin with."""
+    fleet = Fleet(seed=3, devices=2, start=NOW)
+    with Simulator(fleet, records_of_part_max=20) as simulator, PlainClient(simulator) as client:
+        told = client.listing()
+        file = client.get(told["exportFiles"][0]).content
+        walk = client.get(f"{PAGES[Inventory.CPE]}?pageSize=3")
+        next_link = walk.json()["@odata.nextLink"]
+        token = client.token()
+    text = gzip.decompress(file)
+    some = b"\n".join(text.split(b"\n")[:3]) + b"\n"
+    middle = token.split(".")[1]
+    example = (Path(__file__).parents[2] / "deploy" / "connector.example.toml").read_bytes()
+    return {
+        "page": [walk.content, b'{"value":[{"a":NaN}]}', b'{"@odata.nextLink":"x","value":[]}'],
+        "skiptoken": [next_link.encode(), b'{"ExportDefinition":{"TimePath":"2021-01-25/0200/"},"ExportFileIndex":0}'],
+        "listing": [json.dumps(told).encode(), b'{"exportFiles":[],"generatedTime":"2021-01-11T11:01:00Z"}'],
+        "part": [b"\0" + gzip.compress(some, mtime=0), b"\x39" + some, b"\x1f" + some, b"\4" + some],
+        "census": [some, some.replace(b"DeviceId", b"deviceid", 1), b"\n[1]\n{"],
+        "lines": [some, walk.content, b'{"DeviceId":"a","RbacGroupId":"7","DiskPaths":[null,"x"]}\n17\n'],
+        "claims": [base64.urlsafe_b64decode(middle + "=" * (-len(middle) % 4)), token.encode()],
+        "configuration": [example, b"[source]\ntenant_id = 1\n"],
+        "links": [next_link.encode(), told["exportFiles"][0].encode(), b"https://x.blob.core.windows.net/a?sig=b"],
+    }

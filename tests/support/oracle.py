@@ -1,0 +1,361 @@
+"""What staging must come to, worked out slowly and obviously, in plain Python over plain dicts.
+
+Nothing here is shared with the SQL but the names of the documented properties and the order of two versions.
+"""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections import defaultdict
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta, timezone
+from typing import TYPE_CHECKING, Any
+
+from connector import __version__
+from connector.diff.versions import version_reason
+from connector.exports.fields import FIELDS, Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping, Sequence
+
+Record = dict[str, Any]
+Key = tuple[str, str, str, str]
+Staged = tuple[str, str, Record | None, Record | None]
+"""Change type, reason, the record before and the record now."""
+
+KEY_NAMES = ("deviceId", "softwareVendor", "softwareName", "softwareVersion")
+ATTRIBUTE_NAMES = tuple(item.name for item in FIELDS if item.name not in KEY_NAMES)
+NAMESPACE = uuid.uuid5(uuid.NAMESPACE_DNS, "mde-inventory-connector")
+
+MOMENT = re.compile(
+    r"(?P<date>\d{4}-\d\d-\d\d)[ T](?P<hour>\d\d):(?P<minute>\d\d)(:(?P<second>\d\d)(\.(?P<fraction>\d{1,9}))?)?"
+    r"(?P<zone>Z|[+-]\d\d(:?\d\d)?)?",
+    re.ASCII,
+)
+
+
+def moment_of(text: str) -> datetime | None:
+    """The moment that a text means, in UTC; None where it means none. Digits beyond microseconds are cut off."""
+    found = MOMENT.fullmatch(text)
+    if not found:
+        return None
+    zone = (found["zone"] or "Z").replace(":", "")
+    hours, minutes = (0, 0) if zone == "Z" else (int(zone[1:3]), int(zone[3:] or 0))
+    offset = timedelta(hours=hours, minutes=minutes) * (-1 if zone.startswith("-") else 1)
+    try:
+        day = datetime.strptime(found["date"], "%Y-%m-%d")  # noqa: DTZ007 - the zone is given below
+        local = day.replace(
+            hour=int(found["hour"]),
+            minute=int(found["minute"]),
+            second=int(found["second"] or 0),
+            microsecond=int((found["fraction"] or "")[:6].ljust(6, "0")),
+        )
+        return local.replace(tzinfo=timezone(offset)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+
+
+def normal_value(kind: Kind, value: Any) -> Any:
+    """The normal form of an attribute's value."""
+    if kind is Kind.TEXT_SET:
+        return sorted({item for item in value or [] if item is not None})
+    if kind is Kind.NUMBER:
+        return value
+    moment = moment_of(value) if kind in {Kind.DATE, Kind.TIMESTAMP} and value else None
+    if moment is None:
+        return value or None
+    if kind is Kind.DATE:
+        return f"{moment:%Y-%m-%d}".zfill(10)
+    fraction = f"{moment:.%f}".rstrip("0").rstrip(".")
+    return f"{moment.year:04}-{moment:%m-%dT%H:%M:%S}{fraction}Z"
+
+
+def normal(record: Mapping[str, Any]) -> Record:
+    """The normal form of a record with camelCase names, of which any may be missing."""
+    return {
+        item.name: (record.get(item.name) or "") if item.key else normal_value(item.kind, record.get(item.name))
+        for item in FIELDS
+    }
+
+
+def key_of(record: Mapping[str, Any]) -> Key:
+    """The key of a normal record."""
+    device, vendor, name, version = (record[part] for part in KEY_NAMES)
+    return device, vendor, name, version
+
+
+def by_key(lines: Iterable[Mapping[str, Any]]) -> dict[Key, Record]:
+    """The records of a snapshot. Of several with one key, the first by all columns is kept, null last."""
+    twins = defaultdict(list)
+    for line in lines:
+        record = normal(line)
+        twins[key_of(record)].append(record)
+    return {
+        key: min(records, key=lambda record: [(record[item.name] is None, record[item.name]) for item in FIELDS])
+        for key, records in twins.items()
+    }
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What the model needs of the configuration."""
+
+    max_removed_share: float = 0.15
+    min_removed: int = 100
+    missing_device_snapshots: int = 2
+    pair_versions: bool = True
+    ignore_fields: frozenset[str] = frozenset()
+    emit_baseline: bool = False
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What staging one snapshot came to."""
+
+    changes: list[Record]
+    held: int
+    hold_reason: str | None
+    records: int
+    devices: int
+    duplicates: int
+
+
+@dataclass
+class Model:
+    """An inventory as it must be after each snapshot, with what is held and which devices are missing."""
+
+    tenant_id: str
+    inventory: dict[Key, Record] | None = None
+    inventory_name: str = "CPE"
+    held: dict[Key, str] = field(default_factory=dict)
+    missing: dict[str, int] = field(default_factory=dict)
+    known: frozenset[str] | None = None
+    sequence: int = 0
+    previous_snapshot_id: str | None = None
+
+    def stage(
+        self,
+        snapshot_id: str,
+        lines: Sequence[Record],
+        rules: Rules,
+        *,
+        rejected: int = 0,
+        elsewhere: Collection[Key] = (),
+        left: Collection[Key] = (),
+    ) -> Outcome:
+        """Take one snapshot in.
+
+        `elsewhere` are the keys that the other inventory has, now or in a snapshot of it that comes next; `left` those
+        that it had until after the last snapshot of this one, or has still.
+        """
+        current = by_key(lines)
+        tracked = frozenset(ATTRIBUTE_NAMES) - rules.ignore_fields
+        staged: list[Staged] = []
+        held, reason = 0, None
+        if self.inventory is None:
+            if rules.emit_baseline:
+                staged = [("BASELINE", "FIRST_SNAPSHOT", None, record) for record in current.values()]
+            self.inventory = dict(current)
+        else:
+            others = set(elsewhere), set(left)
+            staged, held, reason = self._compare(current, rules, tracked, rejected=rejected, others=others)
+        self.known = tracked
+        outcome = Outcome(
+            changes=self._numbered(snapshot_id, staged),
+            held=held,
+            hold_reason=reason,
+            records=len(current),
+            devices=len({key[0] for key in current}),
+            duplicates=len(lines) - len(current),
+        )
+        self.previous_snapshot_id = snapshot_id
+        return outcome
+
+    def approve(self, snapshot_id: str) -> list[Record]:
+        """A person lets go of everything that is held."""
+        assert self.inventory is not None
+        staged: list[Staged] = [("REMOVED", "APPROVED", self.inventory.pop(key), None) for key in self.held]
+        self.held = {}
+        changes = self._numbered(snapshot_id, staged)
+        self.previous_snapshot_id = snapshot_id
+        return changes
+
+    def discard(self) -> None:
+        """A person says that what is held is missing data."""
+        for device in {key[0] for key in self.held}:
+            self.missing.pop(device, None)
+        self.held = {}
+
+    def _compare(
+        self,
+        current: dict[Key, Record],
+        rules: Rules,
+        tracked: frozenset[str],
+        *,
+        rejected: int,
+        others: tuple[set[Key], set[Key]],
+    ) -> tuple[list[Staged], int, str | None]:
+        stored = self.inventory
+        assert stored is not None
+        known = tracked & (self.known if self.known is not None else tracked)
+        added = [key for key in current if key not in stored]
+        arrived = [*added, *(key for key in current if key in stored and _differ(stored[key], current[key], tracked))]
+        pairs = {} if rejected else self._pairs(added, [key for key in stored if key not in current])
+        elsewhere, left = others
+        removals, held, reason = self._judge(
+            current, arrived, set(pairs.values()), rules, rejected=rejected, elsewhere=elsewhere
+        )
+
+        staged: list[Staged] = []
+        devices = {key[0] for key in stored}
+        for key in arrived:
+            before, after = stored.get(key), current[key]
+            if before is not None:
+                if _differ(before, after, known):
+                    staged.append(("CHANGED", "ATTRIBUTES_CHANGED", before, after))
+            elif key in pairs and rules.pair_versions:
+                step = version_reason(pairs[key][3], key[3])
+                staged.append(("CHANGED", step.value, stored[pairs[key]], after))
+            elif key in left:
+                staged.append(("ADDED", "MOVED", None, after))
+            else:
+                staged.append(("ADDED", "INSTALLED" if key[0] in devices else "NEW_DEVICE", None, after))
+        if not rules.pair_versions:
+            staged += [("REMOVED", "UNINSTALLED", stored[gone], None) for gone in pairs.values()]
+        staged += [("REMOVED", why, stored[key], None) for key, why in removals]
+
+        for key in [*pairs.values(), *(key for key, _ in removals)]:
+            del stored[key]
+        stored.update({key: current[key] for key in arrived})
+        return staged, held, reason
+
+    def _pairs(self, added: list[Key], absent: list[Key]) -> dict[Key, Key]:
+        """Versions that came, each with the one that went."""
+        pairs = {}
+        for key in added:
+            come = [other for other in added if other[:3] == key[:3]]
+            gone = [other for other in absent if other[:3] == key[:3]]
+            gone = [other for other in gone if other not in self.held] or gone
+            if len(come) == len(gone) == 1:
+                pairs[key] = gone[0]
+        return pairs
+
+    def _judge(
+        self,
+        current: dict[Key, Record],
+        arrived: list[Key],
+        paired: set[Key],
+        rules: Rules,
+        *,
+        rejected: int,
+        elsewhere: set[Key],
+    ) -> tuple[list[tuple[Key, str]], int, str | None]:
+        """Which absent records are removed, and how many are newly held, and why."""
+        stored = self.inventory
+        assert stored is not None
+        present = {key[0] for key in current}
+        absent = [key for key in stored if key not in current and key not in paired]
+        gone_devices = {key[0] for key in stored} - present
+        self.missing = {device: self.missing.get(device, 0) + (0 if rejected else 1) for device in gone_devices}
+        self.held = {
+            key: why
+            for key, why in self.held.items()
+            if key in absent
+            and why != "REJECTED_LINES"
+            and (key[0] in gone_devices or (why == "MASS_REMOVAL" and key not in elsewhere))
+        }
+
+        seen_groups = {_group(record) for key, record in stored.items() if key[0] in present}
+        seen_groups |= {_group(current[key]) for key in arrived}
+        lost = [
+            key
+            for key in absent
+            if key[0] in gone_devices and _group(stored[key]) not in seen_groups | {None} and key not in self.held
+        ]
+        self.held |= dict.fromkeys(lost, "SCOPE_LOST")
+
+        due = [
+            (key, "MOVED" if key in elsewhere else "UNINSTALLED" if key[0] in present else "DEVICE_MISSING")
+            for key in absent
+            if key not in self.held and (key[0] in present or self.missing[key[0]] >= rules.missing_device_snapshots)
+        ]
+        doubted = [key for key, why in due if why != "MOVED"]
+        together = len(doubted) + list(self.held.values()).count("MASS_REMOVAL")
+        reason = None
+        if due and rejected:
+            reason, doubted = "REJECTED_LINES", [key for key, _ in due]
+        elif doubted and len(doubted) >= rules.min_removed and together > rules.max_removed_share * len(stored):
+            reason = "MASS_REMOVAL"
+        else:
+            doubted = []
+        self.held |= {key: str(reason) for key in doubted}
+        removals = [(key, why) for key, why in due if key not in doubted]
+        return removals, len(lost) + len(doubted), reason or ("SCOPE_LOST" if lost else None)
+
+    def _numbered(self, snapshot_id: str, staged: list[Staged]) -> list[Record]:
+        """The changes as they are published, in order: per device, product by product, removals first."""
+
+        def place(change: Staged) -> tuple[Any, ...]:
+            device, vendor, name, version = key_of(change[3] or change[2] or {})
+            return device, vendor, name, change[0] != "REMOVED", version
+
+        changes = []
+        for change_type, reason, before, after in sorted(staged, key=place):
+            self.sequence += 1
+            record = after or before or {}
+            changed = change_type == "CHANGED"
+            changes.append(
+                record
+                | {
+                    "eventId": event_id(self.tenant_id, snapshot_id, change_type, self.inventory_name, *key_of(record)),
+                    "changeType": change_type,
+                    "reason": reason,
+                    "changedFields": [
+                        item.name for item in FIELDS if changed and before and before[item.name] != record[item.name]
+                    ],
+                    "before": before if changed else None,
+                    "isEndOfSupport": record["endOfSupportStatus"] in {"EOS Version", "EOS Software"},
+                    "entraTenantId": self.tenant_id,
+                    "inventory": self.inventory_name,
+                    "snapshotId": snapshot_id,
+                    "previousSnapshotId": self.previous_snapshot_id,
+                    "epoch": 1,
+                    "sequence": self.sequence,
+                    "replayed": False,
+                    "connectorVersion": __version__,
+                }
+            )
+        return changes
+
+
+def fold(log: dict[Key, Record], changes: Iterable[Record]) -> dict[Key, Record]:
+    """What a consumer has who applies the published changes in order. Refuses changes that do not fit what it has."""
+    for change in changes:
+        record = {item.name: change[item.name] for item in FIELDS}
+        if change["changeType"] == "REMOVED":
+            assert log.pop(key_of(record)) == record
+            continue
+        if change["changeType"] == "CHANGED":
+            assert log.pop(key_of(change["before"])) == change["before"]
+        assert key_of(record) not in log
+        log[key_of(record)] = record
+    return log
+
+
+def event_id(*parts: str) -> str:
+    """A UUID of version 5, of the parts with their lengths."""
+    return str(uuid.uuid5(NAMESPACE, "".join(f"{len(part)}:{part}" for part in parts)))
+
+
+def copied(model: Model) -> Model:
+    """A model that goes its own way from here."""
+    return replace(model, inventory=dict(model.inventory or {}), held=dict(model.held), missing=dict(model.missing))
+
+
+def _differ(before: Record, after: Record, names: frozenset[str]) -> bool:
+    return any(before[name] != after[name] for name in names)
+
+
+def _group(record: Record) -> Any:
+    return record["rbacGroupName"] if record["rbacGroupId"] is None else f"#{record['rbacGroupId']}"

@@ -1,0 +1,50 @@
+"""Jobs on a state file for `disk`: what is going on when the power fails."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from connector.state.engine import Engine
+from connector.state.schema import migrate
+from connector.state.state import State
+from tests.support.bench import EASY, START, staging_rules
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from connector.model import Checkpoint, Snapshot
+
+
+def make(path: Path) -> int:
+    """Make a new state file."""
+    with State.open(path, memory_limit_mib=256, threads=1) as state:
+        return state.position().epoch
+
+
+def stage(path: Path, snapshot: Snapshot) -> int:
+    """Stage a snapshot. Returns the number of changes."""
+    with State.open(path, memory_limit_mib=256, threads=1) as state:
+        return state.stage(snapshot, staging_rules(EASY), started_at=START, now=START).changes
+
+
+def confirm(path: Path, checkpoint: Checkpoint) -> None:
+    """Note what Kafka has confirmed."""
+    with State.open(path, memory_limit_mib=256, threads=1) as state:
+        state.confirm(checkpoint)
+
+
+def upgrade(path: Path, migrations: Sequence[Sequence[str]]) -> None:
+    """Bring a file to the newest of these schema versions."""
+    engine = Engine.open(path, memory_limit_mib=256, threads=1)
+    migrate(engine, path, fresh=False, migrations=migrations)
+    engine.close()
+
+
+def contents(path: Path) -> list[list[tuple[object, ...]]]:
+    """All rows of all tables, and nothing else is looked at."""
+    engine = Engine.open(path, memory_limit_mib=256, threads=1)
+    tables = [name for (name,) in engine.rows("SELECT table_name FROM duckdb_tables() ORDER BY table_name")]
+    rows = [engine.rows(f"SELECT '{table}', t FROM {table} t ORDER BY t::VARCHAR") for table in tables]
+    engine.close()
+    return rows

@@ -1,0 +1,356 @@
+"""The parts of a connector that tell where a poll is, and the order that makes it die, wait or run into trouble there.
+
+The seams between the parts of an `Assembly` (source, codec, sink, state file, engine, progress) are given as delegates
+that tell a `Points` where the poll is. Owns the names of the points; knows nothing of processes.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import threading
+import time
+from collections import Counter
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final, Literal, cast
+
+from connector import config
+from connector.assembly import Assembly, now
+from connector.kafka.sink import TRANSACTION_SECONDS_MAX
+from connector.model import Checkpoint, Message, NoProgress, SnapshotStatus
+from connector.state.state import State
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from datetime import datetime
+    from multiprocessing.connection import Connection
+
+    from connector.kafka.codec import Codec
+    from connector.kafka.sink import Sink
+    from connector.model import Inventory, Snapshot
+    from connector.source.source import Source
+    from connector.state.engine import Engine
+    from connector.state.state import Position, StagedSnapshot
+
+Control = Literal["", "checkpoint apart", "confirmed first"]
+"""What is deliberately broken, so that the harness has something to find."""
+
+POINTS: Final = (
+    "poll begins",
+    "claimed",
+    "recovered",
+    "fetching",
+    "part fetched",
+    "fetched",
+    "staging",
+    "staged in memory",
+    "committing what is staged",
+    "staging committed",
+    "checkpointing the file",
+    "staged",
+    "discarded",
+    "batch begins",
+    "within a batch",
+    "batch produced",
+    "commit under way",
+    "batch committed",
+    "batch confirmed",
+    "seal encoded",
+    "seal produced",
+    "seal committed",
+    "seal confirmed",
+    "retired",
+)
+"""In the order of a poll. The `seal` points are those of a snapshot's last batch."""
+
+DELAYED: Final = {"committing what is staged": 0.004, "checkpointing the file": 0.008, "commit under way": 0.008}
+"""Points inside a library: the kill comes from a thread, up to so many seconds later."""
+
+FULL_BYTES: Final = 8192
+"""How large a file may be on a disk that is full."""
+
+DELIVERY_SECONDS: Final = 0.03
+"""Given to librdkafka before a kill, so that what was produced is with the broker."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a process is to do.
+
+    Attributes:
+        settings: the configuration's tables.
+        kill: the point of the kill, and at which reaching of it; None: it lives.
+        delay_seconds: from the point to the kill.
+        wait: the point to wait at, and at which reaching of it.
+        polls: how often it polls.
+        control: what is broken in it.
+        deadline_seconds: how long it waits for Kafka, where not as long as it would.
+        full: the point from which on no file of it may grow, and at which reaching of it: a disk that is full.
+        clock_seconds: how far its clock is off.
+    """
+
+    settings: dict[str, Any]
+    kill: tuple[str, int] | None = None
+    delay_seconds: float = 0.0
+    wait: tuple[str, int] | None = None
+    polls: int = 1
+    control: Control = ""
+    deadline_seconds: float | None = None
+    full: tuple[str, int] | None = None
+    clock_seconds: int = 0
+
+
+class Points:
+    """Counts how often each point was reached, and dies or waits where told.
+
+    Attributes:
+        batch: which kind of batch is under way: one like any other, or the last of its snapshot.
+    """
+
+    def __init__(self, order: Order, parent: Connection) -> None:
+        self._parent = parent
+        self.batch: Literal["", "batch", "seal"] = ""
+        self._order = order
+        self._reached: Counter[str] = Counter()
+
+    def reach(self, point: str) -> None:
+        """The poll is at this point."""
+        self._reached[point] += 1
+        here = (point, self._reached[point])
+        if here == self._order.wait:
+            self._parent.send({"reached": point})
+            self._parent.recv()
+        if here == self._order.full:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (FULL_BYTES, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+        if here != self._order.kill:
+            return
+        if point in DELAYED:
+            threading.Thread(target=self._kill_later, daemon=True).start()
+        else:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def _kill_later(self) -> None:
+        time.sleep(self._order.delay_seconds)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def dies_at(self, point: str) -> bool:
+        """Whether the next reaching of this point is the end."""
+        return (point, self._reached[point] + 1) == self._order.kill
+
+
+class Delegate:
+    """Passes on whatever it does not have itself."""
+
+    def __init__(self, inner: Any, points: Points) -> None:
+        self._inner = inner
+        self._points = points
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+
+class WatchedProgress(NoProgress):
+    """Told of every part fetched."""
+
+    def __init__(self, points: Points) -> None:
+        self._points = points
+
+    def advance(self, *, parts: int = 0, size_bytes: int = 0, records: int = 0) -> None:  # noqa: ARG002 - the protocol's
+        """A part is on disk, where `parts` says so."""
+        if parts:
+            self._points.reach("part fetched")
+
+
+class WatchedSource(Delegate):
+    """The source: before and after a fetch, and after the files are deleted."""
+
+    def fetch(self, inventory: Inventory, *, newer_than: datetime | None) -> Snapshot | None:
+        """As `Source.fetch`."""
+        self._points.reach("fetching")
+        found: Snapshot | None = self._inner.fetch(inventory, newer_than=newer_than)
+        if found is not None:
+            self._points.reach("fetched")
+        return found
+
+    def discard(self, snapshot: Snapshot) -> None:
+        """As `Source.discard`."""
+        self._inner.discard(snapshot)
+        self._points.reach("discarded")
+
+
+class WatchedEngine(Delegate):
+    """The engine: the statements of a staging, its commit, its checkpoint."""
+
+    staging = False
+
+    def rows(self, statement: str, parameters: Any = ()) -> list[tuple[Any, ...]]:
+        """As `Engine.rows`."""
+        found: list[tuple[Any, ...]] = self._inner.rows(statement, parameters)
+        if self.staging:
+            self._points.reach("staging")
+        return found
+
+    @contextmanager
+    def transaction(self, **given: Any) -> Iterator[None]:
+        """As `Engine.transaction`."""
+        with self._inner.transaction(**given):
+            yield
+            if self.staging:
+                self._points.reach("staged in memory")
+                self._points.reach("committing what is staged")
+        if self.staging:
+            self._points.reach("staging committed")
+
+    def checkpoint(self) -> None:
+        """As `Engine.checkpoint`."""
+        if self.staging:
+            self._points.reach("checkpointing the file")
+        self._inner.checkpoint()
+
+
+class WatchedState(State):
+    """The state file on a watched engine."""
+
+    points: Points
+    recovers = True
+
+    @classmethod
+    def over(cls, state: State, points: Points, *, recovers: bool) -> WatchedState:
+        """The same open file, watched. Without `recovers`, Kafka's checkpoint is not believed."""
+        engine = WatchedEngine(state._engine, points)
+        watched = cls(cast("Engine", engine), state._path, scratch=state._scratch)
+        watched.points, watched.recovers = points, recovers
+        return watched
+
+    def reconcile(self, checkpoint: Checkpoint | None) -> Position:
+        """As `State.reconcile`."""
+        self.points.batch = ""
+        self.points.reach("claimed")
+        position = super().reconcile(checkpoint) if self.recovers else self.position()
+        self.points.reach("recovered")
+        return position
+
+    def confirm(self, checkpoint: Checkpoint) -> None:
+        """As `State.confirm`."""
+        super().confirm(checkpoint)
+        if self.points.batch:
+            self.points.reach(f"{self.points.batch} confirmed")
+
+    def stage(self, *given: Any, **named: Any) -> StagedSnapshot:
+        """As `State.stage`."""
+        engine = cast("WatchedEngine", self._engine)
+        engine.staging = True
+        try:
+            staged = super().stage(*given, **named)
+        finally:
+            engine.staging = False
+        self.points.reach("staged")
+        return staged
+
+    def retire(self, *, older_than: datetime) -> int:
+        """As `State.retire`."""
+        deleted = super().retire(older_than=older_than)
+        self.points.reach("retired")
+        return deleted
+
+
+class WatchedCodec(Delegate):
+    """The codec: it sees each message of a batch before the producer does, and the checkpoint after all of them."""
+
+    def encode_change(self, change: Mapping[str, Any]) -> Message:
+        """As `Codec.encode_change`."""
+        if self._points.dies_at("within a batch"):
+            time.sleep(DELIVERY_SECONDS)
+        self._points.reach("within a batch")
+        return cast("Message", self._inner.encode_change(change))
+
+    def encode_report(self, report: Mapping[str, Any]) -> Message:
+        """As `Codec.encode_report`."""
+        if report["status"] == SnapshotStatus.COMPLETE.value:
+            self._points.batch = "seal"
+            self._points.reach("seal encoded")
+        return cast("Message", self._inner.encode_report(report))
+
+    def encode_checkpoint(self, checkpoint: Checkpoint) -> Message:
+        """As `Codec.encode_checkpoint`."""
+        if checkpoint.claim is None:
+            point = f"{self._points.batch} produced"
+            if self._points.dies_at(point):
+                time.sleep(DELIVERY_SECONDS)
+            self._points.reach(point)
+            self._points.reach("commit under way")
+        return cast("Message", self._inner.encode_checkpoint(checkpoint))
+
+
+class WatchedSink(Delegate):
+    """The sink, before and after each batch; `control` breaks the rule by which it publishes."""
+
+    def __init__(self, inner: Sink, points: Points, control: Control) -> None:
+        super().__init__(inner, points)
+        self._control = control
+        self._last: Checkpoint | None = None
+        self.state: WatchedState
+
+    def recover(self) -> Checkpoint | None:
+        """As `Sink.recover`."""
+        self._last = self._inner.recover()
+        return self._last
+
+    def publish(self, messages: Iterable[Message], checkpoint: Checkpoint) -> None:
+        """As `Sink.publish`."""
+        self._points.batch = "batch"
+        self._points.reach("batch begins")
+        if self._control == "confirmed first":
+            frozen = list(messages)
+            self.state.confirm(checkpoint)
+            self._points.reach("control")
+            messages = frozen
+        if self._control == "checkpoint apart":
+            self._inner.publish(messages, self._last or replace(checkpoint, sequence=0, sealed=0, snapshot_id=None))
+            self._points.reach("control")
+            messages = ()
+        self._inner.publish(messages, checkpoint)
+        self._last = checkpoint
+        self._points.reach(f"{self._points.batch} committed")
+
+
+class WatchedAssembly(Assembly):
+    """An assembly whose parts tell where a poll is."""
+
+    def __init__(self, order: Order, parent: Connection) -> None:
+        self.points = Points(order, parent)
+        self.order = order
+        off = timedelta(seconds=order.clock_seconds)
+        super().__init__(
+            config.from_values(order.settings, {}, name="test"),
+            progress=WatchedProgress(self.points),
+            prompt=print,
+            clock=lambda: now() + off,
+            kafka_seconds_max=order.deadline_seconds or TRANSACTION_SECONDS_MAX,
+        )
+
+    @cached_property
+    def source(self) -> Source:
+        """Watched."""
+        return cast("Source", WatchedSource(super().source, self.points))
+
+    @cached_property
+    def codec(self) -> Codec:
+        """Watched."""
+        return cast("Codec", WatchedCodec(super().codec, self.points))
+
+    @cached_property
+    def sink(self) -> Sink:
+        """Watched."""
+        return cast("Sink", WatchedSink(super().sink, self.points, self.order.control))
+
+    def open_state(self) -> State:
+        """Watched."""
+        self.points.reach("poll begins")
+        state = WatchedState.over(super().open_state(), self.points, recovers=self.order.control != "confirmed first")
+        cast("WatchedSink", self.sink).state = state
+        return state

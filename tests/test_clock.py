@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from connector.clock import DELAY_SECONDS_MAX, Backoff, Timer, retry_after
+from connector.errors import Stopped
+
+NOW = datetime(2026, 11, 23, 8, 0, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        ("0", 0.0),
+        ("17", 17.0),
+        (" 17 ", 17.0),
+        ("1000000000", 1e9),
+        ("9" * 400, float(DELAY_SECONDS_MAX)),
+        (format_datetime(NOW + timedelta(seconds=90), usegmt=True), 90.0),
+        (format_datetime(NOW - timedelta(hours=1), usegmt=True), 0.0),
+        ("Mon, 23 Nov 2026 09:00:00 +0100", 0.0),
+        ("Mon, 23 Nov 2026 08:00:30", 30.0),
+        (None, None),
+        ("", None),
+        ("-5", None),
+        ("1e9", None),
+        ("soon", None),
+        ("٣", None),
+        ("Mon, 99 Nov 2026 08:00:00 GMT", None),
+    ],
+)
+def test_retry_after_is_read_as_seconds_or_as_a_date(value: str | None, seconds: float | None) -> None:
+    """Missing, negative and unreadable values are none; absurd ones are cut; past dates are now."""
+    assert retry_after(value, NOW) == seconds
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.text(max_size=60))
+def test_any_text_as_retry_after_gives_a_bounded_number_or_none(text: str) -> None:
+    """Foreign text never raises and never asks for a longer wait than the limit."""
+    seconds = retry_after(text, NOW)
+    assert seconds is None or 0 <= seconds <= DELAY_SECONDS_MAX
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.integers(1, 1000))
+def test_back_off_grows_to_its_limit_and_half_of_it_is_chance(failures: int) -> None:
+    """Each wait lies between half and the whole of the doubled one, never beyond the limit."""
+    longest = min(30.0, 2.0 ** (failures - 1))
+    assert longest / 2 <= Backoff().seconds(failures) <= longest
+
+
+def test_a_stop_ends_a_wait_at_once() -> None:
+    """Whoever waits an hour is woken by the stop."""
+    stop = threading.Event()
+    begun = time.monotonic()
+    threading.Timer(0.05, stop.set).start()
+    with pytest.raises(Stopped):
+        Timer(stop).wait(3600)
+    assert time.monotonic() - begun < 5
+
+
+def test_after_a_stop_nothing_goes_on() -> None:
+    """A check raises once the stop is set, and is silent before."""
+    stop = threading.Event()
+    timer = Timer(stop)
+    timer.check()
+    stop.set()
+    with pytest.raises(Stopped):
+        timer.check()

