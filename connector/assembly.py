@@ -6,21 +6,25 @@ Parts are made when first asked for, so that a verb which only reads the state f
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING, Self
+from pathlib import Path
+from typing import Self
 
+from connector.config.tables import Config
 from connector.diff.guard import GuardRules
 from connector.errors import ConfigError
 from connector.history.blocks import Past
+from connector.history.filters import Filters
 from connector.history.replay import Replay
 from connector.kafka.codec import Codec, message_bytes_max_of
 from connector.kafka.reader import Reader
 from connector.kafka.registry import Registry
 from connector.kafka.sink import TRANSACTION_SECONDS_MAX, Sink
 from connector.kafka.topics import Topics
-from connector.model import Inventory, NoProgress, Topic
+from connector.model import Inventory, NoProgress, Progress, Topic
 from connector.poll.backfill import Backfill
 from connector.poll.pipeline import Pipeline
 from connector.poll.publisher import Publisher
@@ -32,14 +36,6 @@ from connector.source.http.transport import Transport
 from connector.source.source import Source
 from connector.staging.alerts import AlertRules
 from connector.state.state import StagingRules, State
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from connector.config.tables import Config
-    from connector.history.filters import Filters
-    from connector.model import Progress
 
 STATE_WAIT_SECONDS = 5.0
 """How long a verb that only reads waits for a poll to let go of the state file."""

@@ -1,22 +1,20 @@
-"""Clocks, waits and back-off. Owns every wait of the fetching side, so that a stop ends each of them at once.
-
-Must not know what is waited for.
-"""
+"""Time: the clock, moments as milliseconds since 1970, waits that a stop ends at once, and back-off."""
 
 from __future__ import annotations
 
 import random
+import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from connector.errors import Stopped
 
-if TYPE_CHECKING:
-    import threading
-    from collections.abc import Callable
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+MILLISECOND: Final = timedelta(milliseconds=1)
 
 DELAY_SECONDS_MAX: Final = 10**9
 """What an absurdly long `Retry-After` counts as: beyond every limit, and still a number to reckon with."""
@@ -25,6 +23,16 @@ DELAY_SECONDS_MAX: Final = 10**9
 def utc_now() -> datetime:
     """The time, in UTC."""
     return datetime.now(UTC)
+
+
+def milliseconds_of(moment: datetime) -> int:
+    """A moment, in whatever zone, as whole milliseconds since 1970, the nearest."""
+    return round((moment - EPOCH) / MILLISECOND)
+
+
+def moment_of(milliseconds: int) -> datetime:
+    """Milliseconds since 1970 as a moment in UTC."""
+    return EPOCH + milliseconds * MILLISECOND
 
 
 class Timer:

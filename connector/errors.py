@@ -29,10 +29,8 @@ A class exists only where a caller treats it differently. Only `service` catches
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Final
-
-if TYPE_CHECKING:
-    from datetime import datetime
+from datetime import datetime
+from typing import ClassVar, Final
 
 
 class ConnectorError(Exception):

@@ -7,14 +7,12 @@ of a *generation*; the *inventory* is the stored current records; a *change* is 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Protocol
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from datetime import datetime
-    from pathlib import Path
+from pathlib import Path
+from typing import Protocol
 
 
 class Inventory(StrEnum):

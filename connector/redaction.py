@@ -10,17 +10,14 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from datetime import date, datetime
 from enum import Enum
-from typing import TYPE_CHECKING, Final
+from typing import Final
 from urllib.parse import quote, quote_plus
 
 from connector.errors import ConnectorError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 REMOVED: Final = "[removed]"
 TEXT_CHARACTERS_MAX: Final = 8_000

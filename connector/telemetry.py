@@ -13,24 +13,19 @@ import os
 import sys
 import threading
 import traceback
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final, Literal, TextIO, cast, get_args
+from types import TracebackType
+from typing import Any, Final, Literal, TextIO, cast, get_args
 
 import structlog
 from structlog.contextvars import bound_contextvars, merge_contextvars
 from structlog.stdlib import ProcessorFormatter
+from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
 
 from connector.errors import ConfigError, ConnectorError
-from connector.redaction import Redactor
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-    from types import TracebackType
-
-    from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
-
-    from connector.redaction import Shown
+from connector.redaction import Redactor, Shown
 
 LogFormat = Literal["console", "json"]
 Level = Literal["debug", "info", "warning", "error"]

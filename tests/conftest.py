@@ -10,7 +10,9 @@ import io
 import os
 import time
 import uuid
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from collections.abc import Callable, Generator, Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple, NoReturn
 
 import pytest
 from confluent_kafka import OFFSET_BEGINNING, Consumer, IsolationLevel, KafkaError, KafkaException, TopicPartition
@@ -39,10 +41,6 @@ from tests.support.broker import (
     session_broker,
     session_registry,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Iterator
-    from pathlib import Path
 
 REQUIRE_VARIABLE = "MDE_TEST_REQUIRE_BROKER"
 CONSUME_SECONDS_MAX = 60

@@ -10,9 +10,10 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
 from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from pydantic import BaseModel
@@ -23,9 +24,6 @@ from connector.config.tables import Config
 from connector.service.endpoint import Answer, Endpoint
 from connector.service.polls import GRACE_SECONDS
 from connector.service.service import SIGNAL_EXIT_CODES
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[1]
 DEPLOY = ROOT / "deploy"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from pydantic import BaseModel
@@ -14,9 +14,6 @@ from connector.config.tables import Config
 from connector.exports.fields import FIELDS
 from connector.model import ChangeType, Inventory, Reason, SnapshotStatus, Topic
 from connector.poll.result import OUTCOMES, PollResult
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

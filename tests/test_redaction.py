@@ -3,8 +3,8 @@ from __future__ import annotations
 import json
 import time
 import unicodedata
+from collections.abc import Callable
 from enum import StrEnum
-from typing import TYPE_CHECKING
 from urllib.parse import quote, quote_plus
 
 import pytest
@@ -13,9 +13,6 @@ from hypothesis import strategies as st
 
 from connector.errors import SourceUnavailable
 from connector.redaction import REMOVED, Redactor, escape
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 JWT = "eyJ0eXAiOiJKV1QiLCJhbGciOiJSUzI1NiJ9.eyJhdWQiOiJhYmMifQ.c2lnbmF0dXJl-_x"
 SIGNATURE = "aB3%2Fdef%2Bghi%3D"

@@ -10,10 +10,11 @@ import sys
 import threading
 import traceback
 import warnings
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import requests
@@ -22,13 +23,8 @@ from hypothesis import strategies as st
 
 from connector.errors import ConfigError, SourceDenied, SourceUnavailable
 from connector.service.endpoint import Answer, Endpoint
-from connector.telemetry import configure, logger, tenant_named, without_secrets
+from connector.telemetry import Level, LogFormat, configure, logger, tenant_named, without_secrets
 from tests.support.logs import restored
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from connector.telemetry import Level, LogFormat
 
 CANARY = "c4nary-s3cret-value"
 SIGNATURE = "c4narySignature%2Babc%3D"

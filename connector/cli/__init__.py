@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import sys
 import traceback
-from pathlib import Path  # noqa: TC003 - typer reads the annotations at run time
-from typing import TYPE_CHECKING, Annotated, Final
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Final
 
 import typer
 
@@ -16,9 +17,6 @@ from connector import __version__, telemetry
 from connector.cli import held, journal, output, polling, schema, state, trial
 from connector.cli.options import Options, show_error
 from connector.errors import ConnectorError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 app = typer.Typer(
     name="mde-inventory",

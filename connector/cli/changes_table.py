@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import csv
 import sys
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import Any, Final, Self
 
 from rich.cells import cell_len, set_cell_size
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
@@ -20,12 +21,8 @@ from connector.cli import output
 from connector.cli.output import CHANGE_SIGNS, CHANGE_STYLES, moment
 from connector.exports.fields import FIELDS
 from connector.history.explain import with_times
+from connector.history.replay import ReplayResult
 from connector.redaction import escape
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-
-    from connector.history.replay import ReplayResult
 
 CSV_COLUMNS: Final = (
     "eventId", "observedAt", "emittedAt", "changeType", "reason", "changedFields", "isEndOfSupport",

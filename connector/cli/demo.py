@@ -8,7 +8,9 @@ a list made from the fleet's records alone, by `due_alerts`, which shares no lin
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -22,12 +24,10 @@ from connector.config.tables import AlertsConfig
 from connector.exports.fields import KEY_FIELDS
 from connector.kafka.client import Deadline, MockCluster
 from connector.model import AlertType, ChangeType, Inventory, Method, Topic
+from connector.poll.result import PollResult
 
 if TYPE_CHECKING:
-    import threading
-    from collections.abc import Iterator
-
-    from connector.poll.result import PollResult
+    # An extra: the demo imports it when it runs, and says how to install it where it is missing.
     from connector.simulator import Simulator
 
 START: Final = datetime(2026, 1, 5, 6, 0, tzinfo=UTC)

@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
+from connector.assembly import Assembly
 from connector.cli import changes_table, output
 from connector.cli.options import Json, show_error, stopped_by_signals
 from connector.errors import ConfigError, Stopped
 from connector.history.explain import Setting
 from connector.history.explain import explain as explained
 from connector.history.filters import Filters
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
-    from connector.assembly import Assembly
-    from connector.history.replay import ReplayResult
+from connector.history.replay import ReplayResult
 
 LIMIT_ON_A_TERMINAL = 500
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import signal
+import threading
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
 
 import typer
 
@@ -13,18 +17,11 @@ from connector import config, telemetry
 from connector.assembly import Assembly
 from connector.cli import output
 from connector.config import tenants
-
-if TYPE_CHECKING:
-    import threading
-    from collections.abc import Iterator
-    from pathlib import Path
-    from types import FrameType
-
-    from connector.config.tables import Config
-    from connector.config.tenants import Tenant
-    from connector.errors import ConnectorError
-    from connector.model import Progress
-    from connector.operations.checks import Check
+from connector.config.tables import Config
+from connector.config.tenants import Tenant
+from connector.errors import ConnectorError
+from connector.model import Progress
+from connector.operations.checks import Check
 
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 Json = Annotated[bool, typer.Option("--json", help="JSON instead of text for people.")]

@@ -7,21 +7,18 @@ products, versions, paths) is shown with its control characters escaped and is n
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import Any, Final, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
-from connector.moments import moment_of
+from connector.clock import moment_of
+from connector.poll.result import PollResult
 from connector.redaction import escape
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-
-    from connector.poll.result import PollResult
 
 CHANGE_STYLES: Final = {"ADDED": "green", "REMOVED": "red", "CHANGED": "yellow", "BASELINE": "dim"}
 ALERT_STYLES: Final = {"high": "bold red", "medium": "yellow", "low": "dim"}

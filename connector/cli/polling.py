@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from connector.assembly import Assembly, now
 from connector.cli import output
 from connector.cli.options import Json, show_error, shown, stopped_by_signals
-from connector.config.tenants import listen_of
+from connector.config.tenants import Tenant, listen_of
 from connector.errors import ConfigError
 from connector.model import Topic
 from connector.operations import checks
+from connector.poll.result import PollResult
 from connector.service.metrics import Metrics
 from connector.service.polls import Polled
 from connector.service.service import Service
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from connector.config.tenants import Tenant
-    from connector.poll.result import PollResult
 
 
 def check(context: typer.Context) -> None:

@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import difflib
 import re
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
 from connector.config.values import is_secret
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
 
 _NAMES_A_KEY: Final = re.compile(r"[a-z_.]+( \(or [a-z_]+\))?: ")
 """A problem of several values together begins with the key it is about."""

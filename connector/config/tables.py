@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self, get_origin
+from typing import Annotated, Any, Final, Literal, Self, get_origin
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
@@ -22,9 +23,6 @@ from connector.config.problems import lines_of
 from connector.config.values import CLOUDS
 from connector.errors import ConfigError
 from connector.exports.fields import ATTRIBUTE_FIELDS
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 PREFIX: Final = "MDE_INVENTORY_"
 CONFIG_VARIABLE: Final = "MDE_INVENTORY_CONFIG"

@@ -8,17 +8,14 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from connector.config import tables as config
+from connector.config.tables import Config
 from connector.errors import ConfigError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-
-    from connector.config.tables import Config
 
 SHARING_HINT: Final = (
     "Give each tenant a state.path (and state.staging_dir, where it is set) of its own, and each pair of tenant and"

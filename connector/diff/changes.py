@@ -10,18 +10,13 @@ Must not decide which removals are believed (that is `guard`), number changes or
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Collection
 
 from connector.diff.compare import expect_nothing
 from connector.diff.versions import version_reason
 from connector.exports.fields import ATTRIBUTE_FIELDS, FIELDS, Field
 from connector.model import ChangeType, Inventory, Reason
-from connector.state.sql import literal
-
-if TYPE_CHECKING:
-    from collections.abc import Collection
-
-    from connector.state.sql import Database
+from connector.state.sql import Database, literal
 
 
 def tracked_fields(ignored: Collection[str]) -> tuple[Field, ...]:

@@ -20,8 +20,9 @@ digest) of each record, is the one that the join holds in memory: it stands on t
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from connector.diff.scan import (
     ATTRIBUTE_COLUMNS,
@@ -35,15 +36,10 @@ from connector.diff.scan import (
 )
 from connector.errors import SnapshotIncomplete, SourceMalformed
 from connector.exports.fields import ATTRIBUTE_FIELDS, KEY_FIELDS, SOFTWARE_KEY_FIELDS, Field
+from connector.model import Inventory, Snapshot
 from connector.source.lines import SAMPLE_WHOLE_BYTES
 from connector.staging.audit import stored_records
-from connector.state.sql import literal
-
-if TYPE_CHECKING:
-    from collections.abc import Collection
-
-    from connector.model import Inventory, Snapshot
-    from connector.state.sql import Database
+from connector.state.sql import Database, literal
 
 _SAME_SOFTWARE: Final = " AND ".join(f"s.{field.column} = r.{field.column}" for field in SOFTWARE_KEY_FIELDS)
 

@@ -29,13 +29,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from connector.model import Inventory, Reason
-from connector.state.sql import literal
-
-if TYPE_CHECKING:
-    from connector.state.sql import Database
+from connector.state.sql import Database, literal
 
 _GROUP: Final = "coalesce('#' || rbac_group_id, rbac_group_name)"
 """A device group: by its number, or by its name where the export tells no number; NULL for none."""

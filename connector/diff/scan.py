@@ -18,15 +18,12 @@ The normal forms are a contract with every state file there is: to change one, m
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Final
 
 from connector.exports.fields import ATTRIBUTE_FIELDS, FIELDS, KEY_FIELDS, SOFTWARE_KEY_FIELDS, Field, Kind
+from connector.model import Part
 from connector.state.sql import identifier, literal
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
-
-    from connector.model import Part
 
 LINE_BYTES_MAX: Final = 16 * 2**20
 """Longest line that is read; real ones are some kilobytes. Two buffers of twice this size are held for each thread."""

@@ -12,16 +12,12 @@ Must not say what becomes of them: a removal of what is elsewhere is `guard`'s t
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from connector.diff.scan import KEY_COLUMNS, scan
 from connector.exports.fields import KEY_FIELDS, SOFTWARE_KEY_FIELDS
-from connector.model import ChangeType
-from connector.state.sql import literal
-
-if TYPE_CHECKING:
-    from connector.model import Inventory, Snapshot
-    from connector.state.sql import Database
+from connector.model import ChangeType, Inventory, Snapshot
+from connector.state.sql import Database, literal
 
 _SAME_SOFTWARE: Final = " AND ".join(f"s.{field.column} = r.{field.column}" for field in SOFTWARE_KEY_FIELDS)
 

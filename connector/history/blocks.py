@@ -7,19 +7,15 @@ that rule and its waits; the SQL is `history`'s.
 
 from __future__ import annotations
 
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, Final
 
 from connector.errors import StateLocked, Stopped
-
-if TYPE_CHECKING:
-    import threading
-    from collections.abc import Callable, Iterator
-    from contextlib import AbstractContextManager
-
-    from connector.history.filters import Selection
-    from connector.history.query import Place, Scope, Tally
-    from connector.state.state import State
+from connector.history.filters import Selection
+from connector.history.query import Place, Scope, Tally
+from connector.state.state import State
 
 BLOCK_ROWS: Final = 10_000
 """Changes that are Python objects at a time."""

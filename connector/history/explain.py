@@ -6,21 +6,18 @@ Owns the words for the reasons and what `explain --json` prints. Reads the state
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from pathlib import Path
+from typing import Any, Final
 
+from connector.clock import moment_of
 from connector.errors import ConfigError, StateError
 from connector.exports.fields import FIELDS
 from connector.history.filters import Selection
 from connector.model import ChangeType, Reason
-from connector.moments import moment_of
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from pathlib import Path
-
-    from connector.state.journal import StagedSnapshot
-    from connector.state.state import State
+from connector.state.journal import StagedSnapshot
+from connector.state.state import State
 
 ID_CHARACTERS_MIN: Final = 8
 IDS_SHOWN: Final = 5

@@ -11,18 +11,15 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from connector.errors import ConfigError
 from connector.model import ChangeType, Inventory, Reason
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-
-    from connector.state.journal import StagedSnapshot
+from connector.state.journal import StagedSnapshot
 
 UNITS: Final = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
 TIME_HINT: Final = (

@@ -8,21 +8,17 @@ long the state file is held: that is `past`.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from connector.errors import StateError
+from connector.history.filters import Selection
 from connector.state import journal
-from connector.state.journal import ALERT_COLUMNS, CHANGE_COLUMNS
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from connector.history.filters import Selection
-    from connector.state.journal import StagedSnapshot
-    from connector.state.sql import Database
+from connector.state.journal import ALERT_COLUMNS, CHANGE_COLUMNS, StagedSnapshot
+from connector.state.sql import Database
 
 HELD_SECONDS: Final = 1.0
 """After so long in one visit to the file, what was found is returned, and the rest is another visit's."""

@@ -15,28 +15,23 @@ its checkpoint, and the same command goes on where a killed one was. The state f
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from connector import __version__
+from connector.clock import milliseconds_of, moment_of
 from connector.errors import SinkUnavailable
-from connector.history.query import Place
-from connector.model import Checkpoint
-from connector.moments import milliseconds_of, moment_of
-
-if TYPE_CHECKING:
-    import threading
-    from collections.abc import Callable, Iterator, Mapping, Sequence
-    from datetime import datetime
-
-    from connector.history.blocks import Past
-    from connector.history.filters import Filters
-    from connector.history.query import Scope, Tally
-    from connector.kafka.codec import Codec
-    from connector.kafka.sink import Sink
-    from connector.model import Message
+from connector.history.blocks import Past
+from connector.history.filters import Filters
+from connector.history.query import Place, Scope, Tally
+from connector.kafka.codec import Codec
+from connector.kafka.sink import Sink
+from connector.model import Checkpoint, Message
 
 ATTEMPTS_MAX: Final = 3
 """How often a replay recovers in a row without coming any further."""

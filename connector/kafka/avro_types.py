@@ -7,14 +7,12 @@ encoded: schemas are plain JSON here, and no library is imported.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-from connector.moments import milliseconds_of
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+from connector.clock import milliseconds_of
 
 Schema = dict[str, Any]
 

@@ -7,20 +7,16 @@ the demo. Makes no other connection; must not decide what is repeated, dropped o
 from __future__ import annotations
 
 import math
+import threading
 import time
-from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, Self, TypeVar
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from connector.config import event_hubs
-from connector.errors import ConfigError, SinkFenced, SinkRejected, SinkUnavailable
+from connector.errors import ConfigError, SinkError, SinkFenced, SinkRejected, SinkUnavailable
 from connector.telemetry import logger
-
-if TYPE_CHECKING:
-    import threading
-    from collections.abc import Callable, Mapping, Sequence
-
-    from connector.errors import SinkError
 
 log = logger(__name__)
 

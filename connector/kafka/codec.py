@@ -15,27 +15,22 @@ for the earlier record) and, whatever the type, in the header `ce_shortenedfield
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from hashlib import sha256
 from io import BytesIO
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
+from typing import Any, Final, NamedTuple, cast
 
 from fastavro import parse_schema, schemaless_reader, schemaless_writer
 
+from connector.clock import milliseconds_of, moment_of
 from connector.errors import ConfigError, EncodingError
 from connector.exports.identity import event_id
 from connector.kafka import schemas
-from connector.kafka.avro_types import TEXT_BYTES_STEPS, Shape, key_part, problems, shortened, shown, unfit
-from connector.kafka.registry import value_subject
+from connector.kafka.avro_types import TEXT_BYTES_STEPS, Schema, Shape, key_part, problems, shortened, shown, unfit
+from connector.kafka.registry import Registry, value_subject
 from connector.model import Checkpoint, Message, SnapshotStatus, Topic
-from connector.moments import milliseconds_of, moment_of
 from connector.telemetry import logger
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from connector.kafka.avro_types import Schema
-    from connector.kafka.registry import Registry
 
 log = logger(__name__)
 

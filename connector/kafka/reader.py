@@ -6,19 +6,17 @@ seen. Joins no consumer group and commits no offsets, so reading leaves no trace
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import Any, Final, Self
 
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from connector.clock import moment_of
 from connector.errors import SinkUnavailable, Stopped
 from connector.kafka.client import CALL_SECONDS, REJECTED_HINTS, Deadline, Reports, error_of, made, settings, translated
-from connector.moments import moment_of
 from connector.telemetry import logger
-
-if TYPE_CHECKING:
-    import threading
-    from collections.abc import Callable, Iterator, Mapping
 
 log = logger(__name__)
 

@@ -8,9 +8,10 @@ consumers that feed the SIEMs find a schema by the name `<topic>-value`. Must no
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import Any, Final, Self
 
 from confluent_kafka.schema_registry import (
     ConfigCompatibilityLevel,
@@ -21,13 +22,9 @@ from confluent_kafka.schema_registry import (
 )
 from confluent_kafka.schema_registry.error import OAuthTokenError
 
+from connector.config.tables import SchemaRegistryConfig
 from connector.errors import ConfigError, ConnectorError, EncodingError, SinkRejected, SinkUnavailable
 from connector.telemetry import logger
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-    from connector.config.tables import SchemaRegistryConfig
 
 log = logger(__name__)
 

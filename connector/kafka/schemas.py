@@ -9,14 +9,12 @@ from __future__ import annotations
 import json
 from functools import cache
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from connector.errors import ConfigError
 from connector.model import Topic
-
-if TYPE_CHECKING:
-    from importlib.resources.abc import Traversable
 
 NAMES: Final = {
     Topic.CHANGES: "SoftwareChange",

@@ -12,16 +12,18 @@ them, so that a crash in between repeats messages and loses none. It can fence n
 
 from __future__ import annotations
 
+import threading
 import time
 import uuid
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import Any, Final, Literal
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from connector import __version__
 from connector.config import event_hubs
-from connector.errors import SinkFenced, SinkUnavailable
+from connector.errors import SinkError, SinkFenced, SinkUnavailable
 from connector.kafka.client import (
     AGAIN_HINT,
     CALL_SECONDS,
@@ -35,16 +37,9 @@ from connector.kafka.client import (
     settings,
     translated,
 )
-from connector.kafka.reader import Reader
+from connector.kafka.reader import Incoming, Reader
 from connector.model import Checkpoint, Message
 from connector.telemetry import logger
-
-if TYPE_CHECKING:
-    import threading
-    from collections.abc import Callable, Iterable, Mapping
-
-    from connector.errors import SinkError
-    from connector.kafka.reader import Incoming
 
 log = logger(__name__)
 

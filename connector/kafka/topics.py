@@ -7,8 +7,10 @@ a connector that is publishing.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # the documented place of them all
@@ -22,10 +24,6 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # the documen
 from connector.errors import SinkRejected
 from connector.kafka.client import ACL_HINT, TOPIC_HINT, Reports, error_of, made, settings, translated
 from connector.model import Topic
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from concurrent.futures import Future
 
 ANSWER_SECONDS: Final = 20.0
 GRACE_SECONDS: Final = 5.0

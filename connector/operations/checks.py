@@ -6,28 +6,25 @@ finding, and the others are asked all the same. Must not print.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
+from connector.assembly import Assembly
+from connector.clock import moment_of
 from connector.errors import ConnectorError, EncodingError, SinkError, SourceDenied
 from connector.kafka import schemas
 from connector.kafka.client import Deadline
 from connector.kafka.registry import value_subject
 from connector.kafka.sink import last_checkpoint
 from connector.model import Inventory, Topic
-from connector.moments import moment_of
 from connector.poll import reports
 from connector.source.http.tokens import claims_of, explain_denial
+from connector.staging.inventory_topic import Mirror
 from connector.state.reconcile import Standing
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
-    from datetime import datetime
-
-    from connector.assembly import Assembly
-    from connector.staging.inventory_topic import Mirror
-    from connector.state.state import State
+from connector.state.state import State
 
 SNAPSHOTS_SHOWN: Final = 10
 CHECKPOINT_SECONDS: Final = 20.0

@@ -14,28 +14,24 @@ in between, changes nothing: the topic keeps the last value of a key. Must not k
 from __future__ import annotations
 
 import json
+import threading
 import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from datetime import datetime
+from typing import Any, Final
 
+from connector.clock import milliseconds_of
 from connector.errors import Stopped
-from connector.moments import milliseconds_of
-from connector.staging.inventory_topic import RECORDS, STALE, WHOLE, Place, steps_of
+from connector.kafka.codec import Codec
+from connector.kafka.reader import Incoming, Reader
+from connector.kafka.sink import Sink
+from connector.model import Checkpoint, Message
+from connector.staging.inventory_topic import RECORDS, STALE, WHOLE, Mirror, Place, RecordKey, TopicKey, steps_of
 from connector.state.reconcile import standing_checkpoint
+from connector.state.state import State
 from connector.telemetry import logger
-
-if TYPE_CHECKING:
-    import threading
-    from collections.abc import Callable, Iterator, Mapping
-    from contextlib import AbstractContextManager
-    from datetime import datetime
-
-    from connector.kafka.codec import Codec
-    from connector.kafka.reader import Incoming, Reader
-    from connector.kafka.sink import Sink
-    from connector.model import Checkpoint, Message
-    from connector.staging.inventory_topic import Mirror, RecordKey, TopicKey
-    from connector.state.state import State
 
 log = logger(__name__)
 

@@ -17,27 +17,22 @@ the other is seen there. One that fails does not stop the other: the poll goes o
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from datetime import datetime, timedelta
+from typing import Any, Final
 
 from connector.clock import Stopwatch
-from connector.errors import OUTAGES, SnapshotError, SourceError, SourceMalformed
-from connector.poll.reports import FAILURES
+from connector.errors import OUTAGES, ConnectorError, SnapshotError, SourceError, SourceMalformed
+from connector.model import Inventory, Snapshot
+from connector.poll.backfill import Backfill
+from connector.poll.publisher import Publisher
+from connector.poll.reports import FAILURES, Reporter
 from connector.poll.result import Outcome, PollResult, result, unchanged
+from connector.source.source import Source
+from connector.state.state import StagedSnapshot, StagingRules, State
 from connector.telemetry import logger
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
-    from contextlib import AbstractContextManager
-    from datetime import datetime, timedelta
-
-    from connector.errors import ConnectorError
-    from connector.model import Inventory, Snapshot
-    from connector.poll.backfill import Backfill
-    from connector.poll.publisher import Publisher
-    from connector.poll.reports import Reporter
-    from connector.source.source import Source
-    from connector.state.state import StagedSnapshot, StagingRules, State
 
 log = logger(__name__)
 

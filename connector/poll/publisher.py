@@ -7,26 +7,22 @@ not know a library, nor make a difference between publishing at once and publish
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from datetime import datetime
+from typing import Any, Final, NamedTuple
 
+from connector.clock import milliseconds_of
 from connector.errors import SinkUnavailable, Stopped
-from connector.model import Checkpoint, SnapshotStatus
-from connector.moments import milliseconds_of
+from connector.kafka.codec import Codec
+from connector.kafka.sink import Sink
+from connector.model import Checkpoint, Message, SnapshotStatus
 from connector.poll import reports as failures
 from connector.poll.backfill import encode_change_records
 from connector.state.reconcile import standing_checkpoint
-
-if TYPE_CHECKING:
-    import threading
-    from collections.abc import Callable, Generator
-    from datetime import datetime
-
-    from connector.kafka.codec import Codec
-    from connector.kafka.sink import Sink
-    from connector.model import Message
-    from connector.state.state import StagedSnapshot, State
+from connector.state.state import StagedSnapshot, State
 
 PUBLISH_ATTEMPTS_MAX: Final = 3
 """How often one poll recovers and goes on publishing before it leaves the rest to the next poll."""

@@ -17,32 +17,27 @@ be repeated, and nothing is written before step 6 ends. Must not know a table: t
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
 
 from connector import __version__
+from connector.clock import milliseconds_of, moment_of
 from connector.errors import StateError
 from connector.exports.fields import KEY_FIELDS
 from connector.kafka import schemas
-from connector.model import AlertType, ChangeType, Inventory, SnapshotStatus, Topic
-from connector.moments import milliseconds_of, moment_of
+from connector.kafka.codec import Codec
+from connector.kafka.reader import Incoming, Reader
+from connector.kafka.sink import Sink
+from connector.model import AlertType, ChangeType, Checkpoint, Inventory, Progress, SnapshotStatus, Topic
 from connector.poll.backfill import key_of
 from connector.staging.inventory_topic import steps_of
-from connector.staging.restore import Event, check_absent, drafted
+from connector.staging.restore import Event, Restoration, check_absent, drafted
+from connector.staging.stage import StagingRules
 from connector.state.journal import StagedSnapshot
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-    from contextlib import AbstractContextManager
-    from datetime import datetime
-    from pathlib import Path
-
-    from connector.kafka.codec import Codec
-    from connector.kafka.reader import Incoming, Reader
-    from connector.kafka.sink import Sink
-    from connector.model import Checkpoint, Progress
-    from connector.staging.restore import Restoration
-    from connector.staging.stage import StagingRules
 
 EVENTS_AT_ONCE: Final = 5_000
 HINT: Final = (

@@ -12,24 +12,19 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from datetime import datetime, timedelta
+from typing import Any, Final
 
 from connector import __version__
-from connector.errors import OUTAGES, SnapshotError, SourceError, StateError, StateFull
-from connector.model import Inventory, SnapshotStatus, snapshot_id_of
-from connector.moments import milliseconds_of
+from connector.clock import milliseconds_of
+from connector.errors import OUTAGES, ConnectorError, SnapshotError, SourceError, StateError, StateFull
+from connector.model import Checkpoint, Inventory, Snapshot, SnapshotStatus, snapshot_id_of
+from connector.state.state import StagedSnapshot, State
 from connector.telemetry import logger, without_secrets
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from datetime import datetime, timedelta
-
-    from connector.errors import ConnectorError
-    from connector.model import Checkpoint, Snapshot
-    from connector.state.state import StagedSnapshot, State
-
-    Times = tuple[datetime, datetime]
+Times = tuple[datetime, datetime]
 
 log = logger(__name__)
 

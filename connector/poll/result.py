@@ -6,15 +6,13 @@ Owns the contract of `poll --json`. Must not decide anything: `pipeline` does.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Literal
+from datetime import datetime
+from typing import Any, Final, Literal
 
-if TYPE_CHECKING:
-    from datetime import datetime
-
-    from connector.clock import Stopwatch
-    from connector.errors import ConnectorError
-    from connector.model import Inventory, Snapshot
-    from connector.state.state import StagedSnapshot, State
+from connector.clock import Stopwatch
+from connector.errors import ConnectorError
+from connector.model import Inventory, Snapshot
+from connector.state.state import StagedSnapshot, State
 
 Outcome = Literal["published", "staged", "unchanged", "held", "dry_run"]
 OUTCOMES: Final[tuple[Outcome, ...]] = ("published", "staged", "unchanged", "held", "dry_run")

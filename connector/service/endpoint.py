@@ -16,16 +16,14 @@ import asyncio
 import errno
 import socket
 import threading
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Final, Self
+from typing import Final, Self
 
 from connector.errors import ConfigError
 from connector.telemetry import logger
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
 
 log = logger(__name__)
 

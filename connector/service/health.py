@@ -11,8 +11,9 @@ reroute would change Defender's mind.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from connector.errors import (
     CheckpointLost,
@@ -24,9 +25,6 @@ from connector.errors import (
     StateBehindCheckpoint,
     StateError,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
 
 TICK_SECONDS: Final = 5.0
 """The polling thread shows that it lives at least this often while it waits."""

@@ -7,8 +7,10 @@ received, published, refused, with the unit last. Must not decide what is worth 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Literal
+from datetime import datetime
+from typing import Final, Literal
 
 from prometheus_client import (
     CONTENT_TYPE_PLAIN_0_0_4,
@@ -22,10 +24,6 @@ from prometheus_client import (
 )
 
 from connector.model import AlertType, ChangeType
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
-    from datetime import datetime
 
 Kind = Literal["counter", "gauge", "histogram"]
 METRICS_PREFIX: Final = "mde_inventory_"

@@ -17,22 +17,19 @@ metrics. Must not know what a poll does, nor how the process ends.
 from __future__ import annotations
 
 import os
+import threading
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from connector.errors import ConfigError, ConnectorError, SinkFenced, Stopped
 from connector.model import ChangeType
+from connector.poll.result import PollResult
 from connector.service.health import POLL_SECONDS_MAX, READY_INTERVALS, TICK_SECONDS, Health, stage_of
+from connector.service.metrics import TenantMetrics
 from connector.service.schedule import Schedule, elapsed_seconds
+from connector.service.state_watch import Watch
 from connector.telemetry import logger, tenant_named
-
-if TYPE_CHECKING:
-    import threading
-    from collections.abc import Callable, Iterable
-
-    from connector.poll.result import PollResult
-    from connector.service.metrics import TenantMetrics
-    from connector.service.state_watch import Watch
 
 log = logger(__name__)
 

@@ -12,10 +12,8 @@ from __future__ import annotations
 
 import random
 import time
-from typing import TYPE_CHECKING, Final
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from collections.abc import Callable
+from typing import Final
 
 PAUSE_SECONDS: Final = 5.0
 """Polls are never closer than this, or than the interval where that is shorter."""

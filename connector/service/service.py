@@ -16,23 +16,18 @@ from __future__ import annotations
 import json
 import signal
 import threading
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Final
+from types import FrameType
+from typing import Any, Final
 
 from connector.service.endpoint import Address, Answer, Endpoint
-from connector.service.metrics import METRICS_CONTENT_TYPE
-from connector.service.polls import Pace, Polls
+from connector.service.metrics import METRICS_CONTENT_TYPE, Metrics
+from connector.service.polls import Pace, Polled, Polls
 from connector.service.schedule import JITTER_SHARE
 from connector.service.systemd import notify
 from connector.telemetry import logger, without_secrets
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from types import FrameType
-
-    from connector.service.metrics import Metrics
-    from connector.service.polls import Polled
 
 log = logger(__name__)
 

@@ -6,17 +6,14 @@ after somebody else has changed it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import NamedTuple
 
 from connector.errors import StateError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from contextlib import AbstractContextManager
-    from pathlib import Path
-
-    from connector.model import Inventory
-    from connector.state.state import State
+from connector.model import Inventory
+from connector.state.state import State
 
 
 class Backlog(NamedTuple):

@@ -9,13 +9,11 @@ from __future__ import annotations
 import json
 import random
 import zlib
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Iterable
+from typing import Any, Final
 
 from connector.simulator.faults import Fault, FaultKind
 from connector.simulator.fleet.layouts import pascal
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
 
 _GZIP: Final = 31
 _MARK: Final = "\ufeff".encode()

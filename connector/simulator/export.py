@@ -12,19 +12,16 @@ import shutil
 import threading
 import uuid
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol, Self
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Protocol, Self
 
 from connector.model import Inventory, Method
+from connector.simulator.fleet.fleet import Fleet
 from connector.simulator.fleet.layouts import Writing
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from datetime import datetime
-    from pathlib import Path
-    from types import TracebackType
-
-    from connector.simulator.fleet.fleet import Fleet
 
 RECORDS_OF_PART_MAX: Final = 40_000
 GENERATIONS_KEPT: Final = 2

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import secrets
 import tempfile
+import threading
 import time
+from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Self
+from types import TracebackType
+from typing import Any, Final, Self
 
 from connector.errors import ConfigError
 from connector.model import Inventory, Method
@@ -27,11 +30,6 @@ from connector.simulator.web.routes import ADMIN_PATH, Request, Routes
 from connector.simulator.web.server import LOOPBACK, Listener, Server
 from connector.simulator.web.storage import Storage
 from connector.simulator.web.tokens import APPLICATION_ROLE, DEFENDER_AUDIENCE, Client, TokenAuthority
-
-if TYPE_CHECKING:
-    import threading
-    from collections.abc import Callable
-    from types import TracebackType
 
 API_HOST: Final = "localhost"
 STORAGE_HOST: Final = LOOPBACK

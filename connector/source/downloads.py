@@ -10,21 +10,18 @@ import contextvars
 import re
 import threading
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import Final
 
 from connector.clock import Timer, retry_after
 from connector.errors import ConnectorError, SnapshotIncomplete, SourceUnavailable, SourceUnreachable, Stopped
 from connector.private_files import translated
 from connector.source.folder import Verified, VerifiedList, stem_of
+from connector.source.http.hosts import Link
+from connector.source.http.transport import Answer
 from connector.source.parts import PartWriter
+from connector.source.session import Gear
 from connector.telemetry import logger
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from connector.source.http.hosts import Link
-    from connector.source.http.transport import Answer
-    from connector.source.session import Gear
 
 log = logger(__name__)
 

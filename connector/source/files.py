@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from connector.errors import (
     ConnectorError,
@@ -27,13 +27,11 @@ from connector.model import Export, Inventory, Method
 from connector.source.downloads import Downloads, is_grave
 from connector.source.folder import Verified, VerifiedList
 from connector.source.http.api import Call
+from connector.source.http.hosts import Link
 from connector.source.http.rate_limits import Endpoint
 from connector.source.lines import UNREADABLE, read_value
+from connector.source.session import Gear
 from connector.telemetry import logger
-
-if TYPE_CHECKING:
-    from connector.source.http.hosts import Link
-    from connector.source.session import Gear
 
 log = logger(__name__)
 

@@ -11,20 +11,16 @@ import hashlib
 import json
 import os
 import re
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from pathlib import Path
+from typing import Any, Final
 
 from connector import private_files
 from connector.errors import StateLocked
-from connector.model import Part
+from connector.model import Inventory, Part
 from connector.telemetry import logger
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from connector.model import Inventory
 
 log = logger(__name__)
 

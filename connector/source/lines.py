@@ -7,17 +7,15 @@ cut at line breaks, and only samples are looked into, for the names of their pro
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Final, Self
+from typing import Final, Self
 
 import msgspec
 
 from connector.diff.scan import LINE_BYTES_MAX
 from connector.errors import SourceMalformed
 from connector.exports.fields import FIELDS
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
 
 UNREADABLE: Final = (ValueError, RecursionError)
 """What msgspec raises on text that is not JSON, not UTF-8, or nested too deep."""

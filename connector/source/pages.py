@@ -16,7 +16,8 @@ import hashlib
 import json
 import re
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import Final
 from urllib.parse import unquote
 
 from connector.errors import ConnectorError, SnapshotIncomplete
@@ -25,16 +26,12 @@ from connector.private_files import translated
 from connector.source.files import FUTURE_MAX
 from connector.source.folder import Verified
 from connector.source.http.api import Call
+from connector.source.http.hosts import Link
 from connector.source.http.rate_limits import Endpoint
 from connector.source.lines import Page
 from connector.source.parts import PartWriter
+from connector.source.session import Gear
 from connector.telemetry import logger
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from connector.source.http.hosts import Link
-    from connector.source.session import Gear
 
 log = logger(__name__)
 

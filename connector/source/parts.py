@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-from typing import TYPE_CHECKING, Final, Self
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, Self
 
 from isal import isal_zlib
 
@@ -19,10 +21,6 @@ from connector import private_files
 from connector.errors import SnapshotIncomplete
 from connector.model import Part
 from connector.source.lines import Census
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 MAGIC: Final = b"\x1f\x8b"
 BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"

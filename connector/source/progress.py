@@ -6,13 +6,10 @@ Owns the counts, and nothing that makes them.
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from connector.model import Part, Progress
+from connector.model import Part, Progress
 
 
 class Tally:

@@ -19,21 +19,17 @@ import json
 import math
 import re
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import BinaryIO, Final
 
 from connector import private_files
 from connector.diff.scan import LINE_BYTES_MAX
 from connector.errors import SnapshotIncomplete
 from connector.exports.fields import FIELDS, Kind
+from connector.model import Part
 from connector.source.lines import UNREADABLE, read_items, read_object, read_value
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-    from typing import BinaryIO
-
-    from connector.model import Part
 
 RAW_BYTES_MAX: Final = 2**14
 """So much of a rejected line is kept for people."""

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from connector.clock import Backoff, Timer
-    from connector.config.tables import SourceConfig
-    from connector.source.folder import StagingFolder
-    from connector.source.http.api import Api
-    from connector.source.http.hosts import Hosts
-    from connector.source.http.transport import Transport
-    from connector.source.progress import Tally
+from connector.clock import Backoff, Timer
+from connector.config.tables import SourceConfig
+from connector.source.folder import StagingFolder
+from connector.source.http.api import Api
+from connector.source.http.hosts import Hosts
+from connector.source.http.transport import Transport
+from connector.source.progress import Tally
 
 
 @dataclass(frozen=True, slots=True)

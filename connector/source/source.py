@@ -7,35 +7,30 @@ compare: that is `diff`. All parts or nothing: whatever is raised, nothing of a 
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from datetime import datetime
+from pathlib import Path
+from typing import Final
 
 from connector import private_files
 from connector.clock import Timer, utc_now
+from connector.config.tables import SourceConfig
 from connector.errors import SourceUnreachable
-from connector.model import Inventory, Method, NoProgress, Snapshot, snapshot_id_of
+from connector.model import Inventory, Method, NoProgress, Part, Progress, Snapshot, snapshot_id_of
 from connector.source.files import Files, digest_of
-from connector.source.folder import StagingFolder
+from connector.source.folder import StagingFolder, Verified
 from connector.source.http.api import Api, Call, Patience
 from connector.source.http.hosts import Hosts
 from connector.source.http.rate_limits import Limiter
+from connector.source.http.tokens import Tokens
+from connector.source.http.transport import Transport
 from connector.source.lines import Page
 from connector.source.pages import ENDPOINTS, Pages, generation_of
 from connector.source.progress import Tally
 from connector.source.repair import repair
 from connector.source.session import Gear
 from connector.telemetry import logger
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from datetime import datetime
-    from pathlib import Path
-
-    from connector.config.tables import SourceConfig
-    from connector.model import Part, Progress
-    from connector.source.folder import Verified
-    from connector.source.http.tokens import Tokens
-    from connector.source.http.transport import Transport
 
 log = logger(__name__)
 

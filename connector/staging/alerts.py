@@ -21,27 +21,22 @@ the first snapshot or where alerts are turned on, raises nothing; neither does o
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from connector.clock import moment_of
 from connector.diff.scan import COLUMNS, KEY_COLUMNS, SOFTWARE_COLUMNS
 from connector.exports.fields import BY_NAME, END_OF_SUPPORT_STATUSES, UPCOMING_STATUSES
 from connector.exports.identity import event_id_expression, event_namespace
-from connector.model import AlertType, ChangeType, Reason
-from connector.moments import moment_of
+from connector.model import AlertType, ChangeType, Inventory, Reason
 from connector.staging import first_seen
 from connector.staging.audit import stored_records
 from connector.state import meta
-from connector.state.sql import literal
+from connector.state.journal import StagedSnapshot
+from connector.state.sql import Database, literal
 from connector.telemetry import logger
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from connector.model import Inventory
-    from connector.state.journal import StagedSnapshot
-    from connector.state.sql import Database
 
 log = logger(__name__)
 

@@ -6,17 +6,13 @@ staging takes away and adds. `problems` works both out anew, from the records th
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterator
+from typing import Final
 
 from connector.diff.scan import digest
 from connector.exports.fields import FIELDS
 from connector.model import ChangeType, Inventory
-from connector.state.sql import literal
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from connector.state.sql import Database
+from connector.state.sql import Database, literal
 
 _MODULUS: Final = 2**64
 _DIGEST: Final = digest(FIELDS)

@@ -7,15 +7,12 @@ fill the one table: a product that moves between them is not new.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from connector.diff.scan import SOFTWARE_COLUMNS
 from connector.exports.fields import BY_NAME
-from connector.state.sql import literal
-
-if TYPE_CHECKING:
-    from connector.state.journal import StagedSnapshot
-    from connector.state.sql import Database
+from connector.state.journal import StagedSnapshot
+from connector.state.sql import Database, literal
 
 _COLUMN: Final = BY_NAME["softwareFirstSeenTimestamp"].column
 

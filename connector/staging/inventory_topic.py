@@ -16,8 +16,9 @@ puts the place back; changes published while the topic is off make the note wort
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from connector.diff.scan import KEY_COLUMNS
 from connector.exports.fields import FIELDS, KEY_FIELDS
@@ -25,12 +26,7 @@ from connector.kafka.avro_types import KEY_PART_BYTES_MAX, key_part
 from connector.model import ChangeType, Inventory
 from connector.staging.audit import stored_records
 from connector.state import meta
-from connector.state.sql import unnested
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-
-    from connector.state.sql import Database
+from connector.state.sql import Database, unnested
 
 NAME: Final = "inventory_topic"
 

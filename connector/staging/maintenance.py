@@ -5,17 +5,13 @@ Owns those statements. Runs inside a transaction of `state`, but for the export,
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import Final
 
 from connector.errors import StateError
 from connector.exports.fields import FIELDS, KEY_FIELDS
-from connector.state.sql import identifier, literal
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from connector.model import Checkpoint
-    from connector.state.sql import Database
+from connector.model import Checkpoint
+from connector.state.sql import Database, identifier, literal
 
 FORMATS: Final = {".parquet": "FORMAT parquet", ".ndjson": "FORMAT json", ".csv": "FORMAT csv"}
 

@@ -6,31 +6,27 @@ process left is thrown away. Must not read a topic, nor judge whether what it wa
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from pathlib import Path
+from typing import Any, Final, NamedTuple
 
+from connector.clock import moment_of
 from connector.diff import changes
 from connector.diff.compare import number_keys
 from connector.diff.scan import ATTRIBUTE_COLUMNS, COLUMN_TYPES, KEY_COLUMNS, SOFTWARE_COLUMNS, stored_digest
 from connector.errors import StateCorrupt, StateError
 from connector.exports.fields import FIELDS, KEY_FIELDS
-from connector.moments import moment_of
+from connector.model import Checkpoint, Inventory
 from connector.staging import alerts, audit, first_seen, stage
 from connector.staging.inventory_topic import WHOLE, Mirror, Place
+from connector.staging.stage import StagingRules
 from connector.state import engine, file, meta
 from connector.state.engine import Engine
-from connector.state.journal import SNAPSHOT_COLUMNS
+from connector.state.journal import SNAPSHOT_COLUMNS, StagedSnapshot
 from connector.state.schema import migrate
 from connector.state.sql import unnested
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-    from pathlib import Path
-
-    from connector.model import Checkpoint, Inventory
-    from connector.staging.stage import StagingRules
-    from connector.state.journal import StagedSnapshot
 
 AWAY_HINT: Final = "Move it away, with the files beside it, and run this again; keep it until the next poll ended well."
 

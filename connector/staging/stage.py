@@ -7,36 +7,28 @@ itself is `state`'s.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC
-from typing import TYPE_CHECKING, Any, Final
+from datetime import UTC, datetime
+from typing import Any, Final
 
 from connector import __version__
+from connector.clock import milliseconds_of
 from connector.diff import changes, compare, guard, transfers
-from connector.diff.guard import Verdict
+from connector.diff.compare import Comparison
+from connector.diff.guard import GuardRules, Verdict
 from connector.diff.scan import ATTRIBUTE_COLUMNS, COLUMNS, KEY_COLUMNS, stored_digest
 from connector.errors import SnapshotIncomplete, StateError, StateFull
 from connector.exports.fields import END_OF_SUPPORT_STATUSES, FIELDS, Field
 from connector.exports.identity import event_id_expression, event_namespace
-from connector.model import ChangeType
-from connector.moments import milliseconds_of
+from connector.model import ChangeType, Inventory, Snapshot
 from connector.staging import alerts, audit, first_seen, inventory_topic
 from connector.staging.alerts import AlertRules
 from connector.staging.audit import stored_records
 from connector.state import journal
-from connector.state.journal import SNAPSHOT_COLUMNS, StagedSnapshot
+from connector.state.journal import SNAPSHOT_COLUMNS, Position, StagedSnapshot
 from connector.state.meta import remember, remembered
-from connector.state.sql import literal
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
-    from datetime import datetime
-
-    from connector.diff.compare import Comparison
-    from connector.diff.guard import GuardRules
-    from connector.model import Inventory, Snapshot
-    from connector.state.journal import Position
-    from connector.state.sql import Database
+from connector.state.sql import Database, literal
 
 _APPROVED: Final = "-approved-"
 _DATED: Final = "-dated-"

@@ -9,21 +9,24 @@ import os
 import re
 import tempfile
 import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import Any, Final, Self
 
 import duckdb
 
-from connector.errors import SnapshotIncomplete, SourceMalformed, StateCorrupt, StateError, StateFull, StateLocked
+from connector.errors import (
+    ConnectorError,
+    SnapshotIncomplete,
+    SourceMalformed,
+    StateCorrupt,
+    StateError,
+    StateFull,
+    StateLocked,
+)
 from connector.state import file
-from connector.state.sql import literal
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-
-    from connector.errors import ConnectorError
-    from connector.state.sql import Parameters
+from connector.state.sql import Parameters, literal
 
 NAME: Final = f"duckdb {duckdb.__version__}"
 """Engine and version: what is worked out with its hash function is worth nothing to another one."""

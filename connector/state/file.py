@@ -9,14 +9,12 @@ import os
 import shutil
 import stat
 import threading
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from connector.errors import StateCorrupt, StateError, StateFull, StateLocked
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 NETWORK_FILE_SYSTEMS: Final = frozenset(
     {

@@ -6,20 +6,16 @@ that is `staging`.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from datetime import datetime
+from typing import Any, Final
 
+from connector.clock import milliseconds_of, moment_of
 from connector.exports.fields import FIELDS
-from connector.model import Inventory, SnapshotStatus
-from connector.moments import milliseconds_of, moment_of
+from connector.model import Checkpoint, Inventory, SnapshotStatus
 from connector.state import meta
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-    from datetime import datetime
-
-    from connector.model import Checkpoint
-    from connector.state.sql import Database
+from connector.state.sql import Database
 
 RETIRED_CHANGES_MAX: Final = 1_000_000
 """Changes that one call of `retire` deletes at most."""

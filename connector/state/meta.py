@@ -5,10 +5,7 @@ Owns its rows, but for `schema_version`, which is `migrations`'. Must not know w
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from connector.state.sql import Database
+from connector.state.sql import Database
 
 
 def remembered(database: Database, name: str) -> str | None:

@@ -7,16 +7,12 @@ the file.
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from connector import __version__
 from connector.errors import CheckpointLost, StateBehindCheckpoint, StateError
 from connector.model import Checkpoint
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from connector.state.journal import Position, StagedSnapshot
+from connector.state.journal import Position, StagedSnapshot
 
 
 class Standing(StrEnum):

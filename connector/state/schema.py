@@ -7,16 +7,13 @@ No table has a key, an index or a constraint: reports of DuckDB files that would
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
 
 from connector.errors import StateCorrupt, StateError, StateVersionUnknown
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
-    from connector.state.engine import Engine
-    from connector.state.sql import Database
+from connector.state.engine import Engine
+from connector.state.sql import Database
 
 MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
     (

@@ -9,14 +9,17 @@ are deleted and inserted, never upserted, and every staged snapshot ends in a CH
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Self
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final, Self
 
 from connector.diff import guard, transfers
 from connector.diff.guard import GuardRules
 from connector.errors import StateCorrupt, StateError
 from connector.exports.fields import FIELDS, KEY_FIELDS
 from connector.history.query import History
-from connector.model import Inventory
+from connector.model import Checkpoint, Inventory, Snapshot
 from connector.staging import audit, maintenance, stage
 from connector.staging.inventory_topic import Mirror
 from connector.staging.stage import Occasion, StagingRules
@@ -25,13 +28,6 @@ from connector.state.engine import Engine
 from connector.state.journal import Hold, Position, StagedSnapshot
 from connector.state.reconcile import Standing, standing, stop_unless_fine
 from connector.state.schema import migrate
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from datetime import datetime
-    from pathlib import Path
-
-    from connector.model import Checkpoint, Snapshot
 
 __all__ = ["GuardRules", "Hold", "Position", "StagedSnapshot", "StagingRules", "State"]
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import duckdb
 
@@ -19,9 +20,6 @@ from connector.exports.fields import FIELDS
 from connector.state.state import State
 from tests.benchmarks.measuring import measure, print_table
 from tests.benchmarks.poll import measure_command
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 PER_SNAPSHOT: Final = 10_000
 CHUNK: Final = 1_000_000

@@ -5,12 +5,10 @@ from __future__ import annotations
 import multiprocessing
 import resource
 import time
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)

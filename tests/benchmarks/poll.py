@@ -11,19 +11,17 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, Final, TextIO
+from typing import Any, Final, TextIO
 
 from connector.kafka.client import MockCluster
 from connector.model import Inventory, Method, Topic
 from connector.simulator import Fleet, Simulator
 from tests.benchmarks.measuring import print_table
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
 
 RECORDS_PER_DEVICE: Final = 96
 POLLS: Final = 4

@@ -9,19 +9,17 @@ replaced by another product, upgraded, or gone. Up to a hundred generations.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from isal import igzip
 
 from connector.model import Inventory, Method, Part, Snapshot
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 SOFTWARE_PER_DEVICE: Final = 100
 PRODUCTS: Final = 4_000

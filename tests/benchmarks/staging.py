@@ -12,21 +12,18 @@ import tempfile
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import duckdb
 
 from connector.diff.guard import GuardRules
 from connector.diff.scan import COLUMN_TYPES, LINE_BYTES_MAX
 from connector.exports.fields import FIELDS
-from connector.model import Inventory
+from connector.model import Inventory, Snapshot
 from connector.staging.alerts import AlertRules
 from connector.state.state import StagingRules, State
 from tests.benchmarks.measuring import best, measure, print_table
 from tests.benchmarks.snapshots import Size, write_snapshot
-
-if TYPE_CHECKING:
-    from connector.model import Snapshot
 
 ROUNDS: Final = 3
 POLLS: Final = 10

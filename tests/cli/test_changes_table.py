@@ -6,8 +6,10 @@ import csv
 import io
 import json
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.cells import cell_len
@@ -17,10 +19,6 @@ from connector.history.explain import Setting, explain
 from connector.history.replay import ReplayResult
 from tests.support.bench import Bench, record
 from tests.support.records import CHANGE, OBSERVED
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
 
 HOSTILE = "\x1b]0;pwned\x07\u202ecod.exe"
 OTHERS: list[dict[str, Any]] = [

@@ -7,8 +7,10 @@ import os
 import subprocess
 import sys
 import tomllib
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,10 +21,6 @@ from connector.kafka.client import MockCluster
 from connector.model import Topic
 from connector.poll.result import EXIT_CODES, OUTCOMES
 from connector.simulator import Endpoint, Fault, FaultKind, Fleet, Simulator
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 POLL_KEYS = [
     "outcome", "inventory", "snapshot_id", "epoch", "records", "devices", "baseline", "added", "removed", "changed",

@@ -13,7 +13,8 @@ import struct
 import subprocess
 import sys
 import termios
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -21,10 +22,6 @@ from connector.kafka.client import MockCluster
 from connector.model import Topic
 from tests.cli.test_cli import command, toml
 from tests.support.bench import EASY, Bench, record
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 Run = "Callable[..., subprocess.CompletedProcess[str]]"
 

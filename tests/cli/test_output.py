@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -13,9 +14,6 @@ from rich.console import Console
 from connector.cli import output
 from connector.model import Inventory
 from connector.poll.result import PollResult
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 CHANGE: dict[str, Any] = {
     "eventId": "0",

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from connector.config import tenants
 from connector.errors import ConfigError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
 
 CONTOSO = "11111111-2222-3333-4444-555555555555"
 FABRIKAM = "AAAAAAAA-bbbb-cccc-dddd-eeeeeeeeeeee"

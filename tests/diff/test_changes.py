@@ -2,8 +2,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import combinations
+from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -13,9 +13,6 @@ from connector.exports.fields import BY_NAME
 from tests.support.bench import EASY, SLOW, Bench, brief, record
 from tests.support.estate import VALUES, Estate
 from tests.support.oracle import normal_value
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 SEEDS = st.integers(0, 2**32)
 

@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import gzip
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import permutations
+from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -18,10 +20,6 @@ from connector.source.parts import PartWriter
 from connector.source.repair import repair
 from tests.support.bench import SLOW, Bench, record
 from tests.support.estate import VALUES, Estate, snapshot_of, write_part
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
 
 
 def digests(bench: Bench) -> dict[Any, int | None]:

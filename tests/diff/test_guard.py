@@ -2,23 +2,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from connector.model import Inventory
+from connector.state.state import StagedSnapshot
 from tests.support.bench import EASY, SLOW, START, Bench, brief, record, staging_rules, stamped
 from tests.support.estate import Estate
-from tests.support.oracle import Rules
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from connector.state.state import StagedSnapshot
-    from tests.support.oracle import Record
+from tests.support.oracle import Record, Rules
 
 STRICT = Rules(max_removed_share=0.15, min_removed=3, missing_device_snapshots=2)
 

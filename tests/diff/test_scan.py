@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from hypothesis import example, given
@@ -14,10 +16,6 @@ from connector.model import Inventory, Method, Part
 from tests.support.bench import SLOW, Bench, record
 from tests.support.estate import snapshot_of, write_part
 from tests.support.oracle import normal, normal_value
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
 PASCAL = {"deviceid": ("DeviceId",), "softwarename": ("SoftwareName",)}
 CAMEL = {"deviceid": ("deviceId",), "softwarename": ("softwareName",)}

@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from datetime import timedelta
+from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from connector.model import Inventory
-from connector.state.state import State
+from connector.model import Inventory, Snapshot
+from connector.state.state import StagedSnapshot, State
 from tests.support.bench import SLOW, TENANT, brief, record, staging_rules, stamped
 from tests.support.estate import write_snapshot
-from tests.support.oracle import Model, Rules, by_key, fold, key_of
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
-    from connector.model import Snapshot
-    from connector.state.state import StagedSnapshot
-    from tests.support.oracle import Record
+from tests.support.oracle import Model, Record, Rules, by_key, fold, key_of
 
 CPE, NON_CPE = Inventory.CPE, Inventory.NON_CPE
 OTHER = {CPE: NON_CPE, NON_CPE: CPE}

@@ -1,17 +1,14 @@
 from __future__ import annotations
 
 import uuid
-from typing import TYPE_CHECKING
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from connector.exports.identity import event_id, event_id_expression, event_namespace
 from tests.support import oracle
 from tests.support.bench import SLOW, Bench
-
-if TYPE_CHECKING:
-    import pytest
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 

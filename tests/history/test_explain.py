@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,14 +13,9 @@ from connector.errors import ConfigError, StateError
 from connector.exports.fields import FIELDS
 from connector.history.explain import RULES, Setting, explain
 from connector.model import Inventory, Reason
+from connector.state.state import StagedSnapshot
 from tests.support.bench import Bench, Saved, record, staging_rules
 from tests.support.oracle import Rules
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from connector.state.state import StagedSnapshot
 
 CONFIRMED = datetime(2027, 1, 15, 8, tzinfo=UTC)
 """What `Bench.checkpoint` says of its time of writing."""

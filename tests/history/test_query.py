@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 import threading
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -21,14 +23,9 @@ from connector.history.filters import Filters, Selection
 from connector.history.query import Place
 from connector.model import Inventory
 from connector.state import journal
+from connector.state.state import State
 from tests.support.bench import EASY, SLOW, START, Bench, plain_snapshot, record, staging_rules
 from tests.support.oracle import Rules
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from connector.state.state import State
 
 NAMES = ("LT-1.corp.example", "lt-1", "lt-12.corp.example", "lt_1", "50%", "a*b", "Über.x", None)
 PRODUCTS = (("Oracle", "jre"), ("oracle", "JRE_8"), ("", "jre"), ("7zip", "7-zip"), ("v/w", "x?y"), ("a\\b", "100%"))

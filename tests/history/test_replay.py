@@ -7,9 +7,11 @@ import subprocess
 import sys
 import threading
 from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 from confluent_kafka.schema_registry import SchemaRegistryClient
@@ -21,24 +23,17 @@ from connector.assembly import Assembly
 from connector.errors import ConfigError, SinkUnavailable, StateError, Stopped
 from connector.history.blocks import Past
 from connector.history.filters import Filters
-from connector.history.replay import Replay
+from connector.history.replay import Replay, ReplayResult
 from connector.kafka.client import MockCluster
-from connector.model import Topic
+from connector.model import Checkpoint, Message, Topic
 from connector.operations import checks
+from connector.state.state import State
 from tests.conftest import Consumed, consume_all
 from tests.support.bench import EASY, START, Bench, record
+from tests.support.broker import Broker
 from tests.support.exactly_once import Run
 from tests.support.judging import ROOT
 from tests.support.replaying import BATCH, POINTS
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
-    from pathlib import Path
-
-    from connector.history.replay import ReplayResult
-    from connector.model import Checkpoint, Message
-    from connector.state.state import State
-    from tests.support.broker import Broker
 
 TENANT = "8f4b1c9e-0d7a-4f7e-9a53-2f0c3a1b5d6e"
 

@@ -6,10 +6,11 @@ import json
 import random
 import socket
 import uuid
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from confluent_kafka import Producer
@@ -22,14 +23,10 @@ from connector.errors import ConfigError, EncodingError, SinkUnavailable
 from connector.kafka.avro_types import key_part
 from connector.kafka.codec import Codec, message_bytes_max_of
 from connector.kafka.registry import Registry
+from connector.model import Message
 from tests.support.avro import load, read_value, values
+from tests.support.broker import Broker
 from tests.support.records import ALERT, CHANGE, CHECKPOINT, CLAIM, OBSERVED, RECORD, RECORD_KEY, REPORT, TENANT
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from connector.model import Message
-    from tests.support.broker import Broker
 
 PREFIX = "mde.software"
 LIBRDKAFKA_BYTES_MAX = 1_000_000

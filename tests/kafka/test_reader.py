@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import pytest
 from confluent_kafka import Producer
@@ -13,12 +13,7 @@ from confluent_kafka import Producer
 from connector.errors import SinkRejected, SinkUnavailable, Stopped
 from connector.kafka.client import Deadline
 from connector.kafka.reader import Reader
-from tests.support.broker import free_ports
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tests.support.broker import Broker, LocalBroker
+from tests.support.broker import Broker, LocalBroker, free_ports
 
 
 def _transactional(broker: Broker, name: str) -> Producer:

@@ -8,9 +8,11 @@ import ssl
 import threading
 import time
 import uuid
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 from confluent_kafka.schema_registry import SchemaRegistryClient
@@ -20,10 +22,6 @@ from connector.errors import ConfigError, ConnectorError, EncodingError, SinkRej
 from connector.kafka import schemas
 from connector.kafka.registry import Registry, value_subject
 from connector.model import Topic
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 CHANGE = schemas.schema_of(Topic.CHANGES)
 JSON_SCHEMA = '{"$schema": "http://json-schema.org/draft-07/schema#", "type": "object"}'

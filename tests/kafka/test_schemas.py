@@ -8,8 +8,10 @@ import os
 import subprocess
 import sys
 import zipfile
+from collections.abc import Iterator
 from io import BytesIO
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 from fastavro import parse_schema, schemaless_reader, schemaless_writer
@@ -23,10 +25,6 @@ from connector.kafka import schemas
 from connector.kafka.registry import Registry
 from connector.model import ChangeType, Inventory, Reason, SnapshotStatus, Topic
 from tests.support.avro import FOLDER, HISTORY, ROOT, load, values
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 NAMES = sorted(path.stem for path in FOLDER.glob("*.avsc"))
 RELEASES = sorted(path.name for path in HISTORY.iterdir())

@@ -7,23 +7,19 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import ResourceType  # type: ignore[attr-defined]  # its documented place
 
 from connector.errors import ConfigError, EncodingError, SinkFenced, SinkRejected, SinkUnavailable
+from connector.kafka.sink import Sink
 from connector.model import Message
-from tests.support.broker import free_ports
+from tests.support.broker import Broker, LocalBroker, free_ports
 from tests.support.publishing import BATCH, KEYS, checkpoint_of, decode_checkpoint, make_sink, numbers
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-
-    from connector.kafka.sink import Sink
-    from tests.support.broker import Broker, LocalBroker
 
 
 @dataclass

@@ -5,21 +5,17 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from confluent_kafka import KafkaError
 
 from connector.errors import SinkRejected, SinkUnavailable
-from tests.support.cutting import CuttingProxy, Request
+from connector.model import Message
+from tests.support.broker import LocalBroker
+from tests.support.cutting import CuttingProxy, Request, When
 from tests.support.publishing import BATCH, checkpoint_of, decode_checkpoint, make_sink, numbers
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from connector.model import Message
-    from tests.support.broker import LocalBroker
-    from tests.support.cutting import When
 
 BATCHES = 3
 ALL = (list(range(1, BATCHES * BATCH + 1)), list(range(BATCH, BATCHES * BATCH + 1, BATCH)))

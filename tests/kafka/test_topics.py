@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # the documented place of them all
@@ -13,12 +14,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # the documen
 
 from connector.errors import ConfigError, SinkUnavailable
 from connector.kafka.topics import Finding, Topics
-from tests.support.broker import free_ports
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tests.support.broker import Broker, LocalBroker
+from tests.support.broker import Broker, LocalBroker, free_ports
 
 TOPICS = ("changes", "alerts", "snapshots", "checkpoints")
 

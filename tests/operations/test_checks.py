@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
+from connector.assembly import Assembly
 from connector.kafka.client import MockCluster
 from connector.model import Inventory, Topic
 from connector.operations import checks
 from tests.support import released
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-    from connector.assembly import Assembly
-    from tests.support.broker import Broker
+from tests.support.broker import Broker
 
 
 @pytest.fixture(scope="module")

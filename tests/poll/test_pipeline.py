@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,15 +17,10 @@ from connector.assembly import Assembly
 from connector.errors import SnapshotIncomplete, SourceError, Stopped
 from connector.kafka.client import Deadline, MockCluster
 from connector.model import Inventory, Topic
+from connector.poll.result import PollResult
 from connector.simulator import Endpoint, Fault, FaultKind, Fleet, Simulator
 from tests.support.oracle import Model, Rules
 from tests.support.plain_client import PlainClient
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from connector.poll.result import PollResult
 
 PREFIX = "pipeline"
 

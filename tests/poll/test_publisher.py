@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from pathlib import Path
+from typing import Any, Final
 
 import pytest
 
@@ -12,15 +14,9 @@ from connector.config.tables import SchemaRegistryConfig
 from connector.errors import SinkUnavailable
 from connector.kafka.codec import Codec
 from connector.kafka.registry import Registry
-from connector.model import Checkpoint, Inventory
+from connector.model import Checkpoint, Inventory, Message
 from connector.poll.publisher import Publisher
 from tests.support.bench import TENANT, Bench, record
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-    from pathlib import Path
-
-    from connector.model import Message
 
 Batches = list[list[tuple[str, Any]]]
 SIZES: Final = (1, 2, 3, 100)

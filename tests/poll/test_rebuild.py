@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 from confluent_kafka import Producer, TopicPartition
@@ -17,15 +19,10 @@ from connector.simulator import Fleet, Simulator
 from tests.cli.test_cli import command, toml
 from tests.conftest import consume_all
 from tests.support.bench import START, record
+from tests.support.broker import Broker
 from tests.support.judging import plain_diff
 from tests.support.mirroring import BATCH, NAMES, TENANT, Key, Tenant, key_of
 from tests.support.oracle import by_key
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from pathlib import Path
-
-    from tests.support.broker import Broker
 
 CPE = Inventory.CPE
 Record = dict[str, Any]

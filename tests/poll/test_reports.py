@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,20 +23,14 @@ from connector.errors import (
     StateFull,
 )
 from connector.kafka.client import Deadline, MockCluster
-from connector.model import Inventory, Topic
+from connector.kafka.sink import Sink
+from connector.model import Checkpoint, Inventory, Message, Topic
 from connector.operations.checks import status
 from connector.poll import reports as failures
 from connector.poll.publisher import Publisher
+from connector.poll.result import PollResult
 from connector.simulator import Endpoint, Fault, FaultKind, Fleet, Simulator
 from connector.state.state import State
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from connector.kafka.sink import Sink
-    from connector.model import Checkpoint, Message
-    from connector.poll.result import PollResult
 
 PREFIX = "failures"
 AWAY = "127.0.0.1:1"

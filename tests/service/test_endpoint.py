@@ -5,9 +5,9 @@ import re
 import socket
 import threading
 import time
+from collections.abc import Iterator
 from contextlib import ExitStack
 from http import HTTPStatus
-from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -15,9 +15,6 @@ from hypothesis import strategies as st
 
 from connector.errors import ConfigError
 from connector.service.endpoint import CONNECTIONS_MAX, REQUEST_BYTES_MAX, Answer, Endpoint
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 LOOPBACK = ("127.0.0.1", 0)
 

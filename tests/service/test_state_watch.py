@@ -1,15 +1,12 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from connector.model import Inventory
 from connector.service.state_watch import Backlog, Watch
 from connector.state.state import State
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 NOTHING = Backlog(0, {"CPE": 0, "NON_CPE": 0})
 

@@ -1,14 +1,11 @@
 from __future__ import annotations
 
 import socket
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from connector.service.systemd import notify
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def test_systemd_is_told_through_its_socket(tmp_path: Path) -> None:

@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -14,9 +15,6 @@ from connector.model import Inventory
 from connector.simulator import Fleet, PageShape, Simulator
 from connector.simulator.export import Position
 from tests.support.plain_client import LISTINGS, PAGES, PlainClient, in_order, normal, records_of
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 START = datetime(2026, 1, 1, 8, 0, tzinfo=UTC)
 

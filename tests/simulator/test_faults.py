@@ -6,10 +6,11 @@ import re
 import time
 import zlib
 from collections import Counter
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import requests
@@ -19,9 +20,6 @@ from connector.model import Inventory
 from connector.simulator import Endpoint, Fault, FaultKind, Faults, Fleet, Simulator
 from connector.simulator.faults import FAULTS_MAX, read_faults, written_faults
 from tests.support.plain_client import LISTINGS, PAGES, PlainClient, in_order, normal, records_of
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 LISTING = LISTINGS[Inventory.CPE]

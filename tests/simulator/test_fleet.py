@@ -4,7 +4,8 @@ import itertools
 import tracemalloc
 from collections import Counter
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,9 +15,6 @@ from connector.model import Inventory, Method, Reason
 from connector.simulator import Fleet, normal_records
 from connector.simulator.export import Exports
 from tests.support.plain_client import key_of
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 Key = tuple[str, str, str, str]

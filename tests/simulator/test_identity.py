@@ -4,8 +4,9 @@ import base64
 import hashlib
 import json
 import ssl
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msal
 import pytest
@@ -13,9 +14,6 @@ import trustme
 
 from connector.simulator import Fleet, Simulator, federated_token
 from tests.support.plain_client import LISTINGS, SCOPE, PlainClient
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 RESOURCE = "https://api.securitycenter.microsoft.com"

@@ -6,9 +6,11 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -31,10 +33,6 @@ from connector.simulator import (
 )
 from connector.simulator.web.limits import RateLimiter
 from tests.support.plain_client import LISTINGS, PAGES, PlainClient, in_order, normal
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 

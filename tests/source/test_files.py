@@ -6,10 +6,12 @@ import re
 import resource
 import signal
 import threading
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -30,10 +32,6 @@ from connector.source.files import FUTURE_MAX, LISTINGS_MAX, read_generated_time
 from connector.source.folder import LIST_NAME
 from tests.support.fetching import QUICK, START, QuickTimer, bench, got, records_of
 from tests.support.plain_client import in_order
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 ATTEMPTS = QUICK.backoff.attempts_max
 

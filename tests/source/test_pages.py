@@ -3,9 +3,12 @@ from __future__ import annotations
 import base64
 import json
 import random
+import socket
 import tracemalloc
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -19,11 +22,6 @@ from connector.source.pages import WALKS_MAX, generation_of
 from tests.support.fetching import START, QuickTimer, bench, got, records_of
 from tests.support.plain_client import in_order
 from tests.support.raw_server import RawServer
-
-if TYPE_CHECKING:
-    import socket
-    from collections.abc import Iterator
-    from pathlib import Path
 
 
 @pytest.fixture

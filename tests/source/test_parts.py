@@ -6,7 +6,7 @@ import itertools
 import json
 import stat
 import zlib
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
@@ -16,9 +16,6 @@ from connector.errors import SnapshotIncomplete
 from connector.model import Part
 from connector.source import parts
 from connector.source.parts import BYTE_ORDER_MARK, Gunzip, PartWriter
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 LINE = b'{"DeviceId":"aaaa","SoftwareName":"edge"}\n'
 

@@ -3,7 +3,8 @@ from __future__ import annotations
 import gzip
 import json
 import stat
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
@@ -14,9 +15,6 @@ from connector.diff.scan import LINE_BYTES_MAX, scan
 from connector.errors import SnapshotIncomplete
 from connector.model import Part
 from connector.source.repair import RAW_BYTES_MAX, REJECTED_LINES_MAX, repair
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 READER = duckdb.connect()
 GOOD = b'{"DeviceId":"a"}'

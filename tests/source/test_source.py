@@ -5,8 +5,10 @@ import re
 import stat
 import threading
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,10 +28,6 @@ from connector.simulator import Endpoint, Fault, FaultKind, Fleet, PageShape, Si
 from connector.source.folder import StagingFolder
 from tests.support.fetching import START, Bench, QuickTimer, bench, got, records_of
 from tests.support.plain_client import in_order
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 METHODS = ("files", "json")
 LISTING = {"files": Endpoint.EXPORT, "json": Endpoint.PAGES}

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -15,21 +17,15 @@ from connector.kafka.client import MockCluster
 from connector.model import AlertType, Inventory, Topic
 from connector.simulator import Fleet
 from connector.staging.alerts import AlertRules
+from connector.state.state import StagedSnapshot
 from tests.conftest import consume_all
 from tests.support import avro
 from tests.support.alert_oracle import AlertModel
 from tests.support.bench import EASY, SLOW, START, TENANT, Bench, plain_snapshot, record, staging_rules
 from tests.support.estate import Estate
 from tests.support.logs import restored
-from tests.support.oracle import Rules, by_key
+from tests.support.oracle import Record, Rules, by_key
 from tests.support.year import Process, Script, Year
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
-    from connector.state.state import StagedSnapshot
-    from tests.support.oracle import Record
 
 MIDNIGHT = datetime(2026, 11, 23, 0, 2, tzinfo=UTC)
 """Of the first snapshot's day."""

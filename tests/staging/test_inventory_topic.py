@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import os
 import random
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from connector.model import Inventory, Topic
 from tests.conftest import consume_all
+from tests.support.broker import Broker
 from tests.support.mirroring import Tenant
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from tests.support.broker import Broker
 
 SNAPSHOTS = int(os.environ.get("MDE_TEST_SNAPSHOTS", "16"))
 """Of both exports together; 50 or more for a long look."""

@@ -3,7 +3,7 @@ from __future__ import annotations
 import uuid
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -12,9 +12,6 @@ from connector.errors import SnapshotIncomplete, StateError
 from connector.model import Inventory
 from connector.staging.stage import StagingRules
 from tests.support.bench import EASY, START, TENANT, Bench, record, staging_rules
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 EMIT = replace(EASY, emit_baseline=True)
 

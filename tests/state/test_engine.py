@@ -4,10 +4,10 @@ import resource
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING
 
 import duckdb
 import pytest
@@ -23,11 +23,7 @@ from connector.errors import (
 )
 from connector.state.engine import Engine, translate
 from tests.support.bench import Bench, record
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tests.support.oracle import Record
+from tests.support.oracle import Record
 
 PART = "/staging/part-0001.json.gz"
 

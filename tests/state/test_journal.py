@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -9,9 +9,6 @@ from connector.model import Inventory
 from connector.state import journal
 from tests.support.bench import EASY, START, Bench, record
 from tests.support.oracle import Rules
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 EVER = START + timedelta(days=1000)
 

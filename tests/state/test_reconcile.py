@@ -1,8 +1,8 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -10,14 +10,10 @@ from hypothesis import strategies as st
 
 from connector.errors import CheckpointLost, StateBehindCheckpoint, StateError
 from connector.model import Checkpoint
+from connector.state.journal import Position
 from connector.state.reconcile import Standing, standing, stop_unless_fine
+from connector.state.state import StagedSnapshot
 from tests.support.bench import SLOW, TENANT, Bench, Saved, record
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from connector.state.journal import Position
-    from connector.state.state import StagedSnapshot
 
 FINE = {Standing.EMPTY, Standing.CURRENT, Standing.WITHIN, Standing.BEFORE}
 

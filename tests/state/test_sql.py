@@ -1,15 +1,11 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from connector.state.sql import identifier, literal
 from tests.support.bench import SLOW, Bench
-
-if TYPE_CHECKING:
-    import pytest
 
 
 @given(

@@ -8,9 +8,11 @@ import signal
 import stat
 import subprocess
 import sys
+from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -18,17 +20,11 @@ from hypothesis import strategies as st
 
 from connector.errors import StateCorrupt, StateError, StateFull, StateLocked, StateVersionUnknown
 from connector.exports.fields import FIELDS
-from connector.model import Inventory
+from connector.model import Inventory, Snapshot
 from connector.state.engine import Engine
 from connector.state.state import State
 from tests.support.bench import EASY, SLOW, START, Bench, plain_snapshot, record, staging_rules
 from tests.support.estate import Estate
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from connector.model import Snapshot
 
 
 def open_state(path: Path, **options: Any) -> State:

@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tests.support.oracle import Key, Record, event_id, key_of
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
 
 ENDED = {"EOS Version", "EOS Software"}
 UPCOMING = {"Upcoming EOS Version", "Upcoming EOS Software"}

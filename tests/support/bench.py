@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass, fields
 from datetime import timedelta
@@ -10,20 +11,15 @@ from functools import cache
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from hypothesis import HealthCheck, settings
 
 from connector.diff.guard import GuardRules
-from connector.model import Checkpoint, Inventory
+from connector.model import Checkpoint, Inventory, Snapshot
 from connector.state.state import StagedSnapshot, StagingRules, State
 from tests.support.estate import START, snapshot_of, write_part, write_snapshot
 from tests.support.oracle import Model, Outcome, Record, Rules, by_key, fold, key_of
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from connector.model import Snapshot
 
 SLOW = settings(
     max_examples=int(os.environ.get("MDE_TEST_EXAMPLES", "6")), deadline=None, suppress_health_check=list(HealthCheck)

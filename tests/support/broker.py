@@ -21,15 +21,13 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
 
 HERE: Final = Path(__file__).parent
 BOOTSTRAP_VARIABLE: Final = "MDE_TEST_BOOTSTRAP_SERVERS"

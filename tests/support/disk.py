@@ -20,15 +20,13 @@ import struct
 import subprocess
 import sys
 import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, Self
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
-    from random import Random
+from random import Random
+from typing import Any, Final, Literal, Self
 
 Kind = Literal["write", "sync", "cut", "remove", "link", "rename"]
 Files = dict[str, bytes]

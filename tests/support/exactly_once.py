@@ -7,14 +7,16 @@ against a plain dict diff of the simulator's successive records (tests/support/j
 
 from __future__ import annotations
 
+import random
 import shutil
 import time
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import duckdb
 
@@ -24,17 +26,12 @@ from connector.kafka.sink import TRANSACTION_SECONDS_MAX
 from connector.model import Inventory
 from connector.operations import checks
 from connector.simulator import Fleet, Simulator
+from connector.simulator.fleet.fleet import Device
 from tests.conftest import consume_all
 from tests.support import avro
 from tests.support.judging import Message, Staged, Verdict, by_key, expected, judge
 from tests.support.killing import Child, Ended
 from tests.support.watching import DELAYED, POINTS, Order
-
-if TYPE_CHECKING:
-    import random
-    from collections.abc import Iterator, Sequence
-
-    from connector.simulator.fleet.fleet import Device
 
 BATCH: Final = 10
 BASELINE_BATCH: Final = 500

@@ -6,25 +6,22 @@ import gzip
 import json
 import threading
 import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from connector.clock import Backoff, Timer
 from connector.config.tables import SourceConfig
+from connector.model import Part, Snapshot
+from connector.simulator import Simulator
 from connector.source.http.api import Patience
 from connector.source.http.tokens import Tokens
 from connector.source.http.transport import Transport
 from connector.source.source import Source
 from tests.support.plain_client import in_order, normal
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-    from connector.model import Part, Snapshot
-    from connector.simulator import Simulator
 
 START = datetime(2026, 11, 23, 8, 0, tzinfo=UTC)
 QUICK = Patience(Backoff(attempts_max=4, first_seconds=0.01, seconds_max=0.02))

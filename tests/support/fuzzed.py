@@ -13,10 +13,11 @@ import gzip
 import json
 import shutil
 import tempfile
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import duckdb
@@ -34,9 +35,6 @@ from connector.source.pages import generation_of
 from connector.source.parts import BYTE_ORDER_MARK, MAGIC, PartWriter
 from connector.source.repair import repair
 from tests.support.plain_client import PAGES, PlainClient
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 NOW: Final = datetime(2026, 11, 23, 8, tzinfo=UTC)
 CANARY: Final = "canary-4711-in-the-configuration"

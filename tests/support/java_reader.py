@@ -12,13 +12,11 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jpype  # type: ignore[import-untyped]  # it has no types
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
 
 JARS = (
     "avro", "commons-compress", "common-config", "common-utils", "connect-api", "failureaccess", "guava",

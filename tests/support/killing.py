@@ -13,15 +13,11 @@ import signal
 import sys
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, cast
+from multiprocessing.connection import Connection
+from typing import Any, Final, cast
 
 from connector.errors import ConnectorError
-from tests.support.watching import WatchedAssembly
-
-if TYPE_CHECKING:
-    from multiprocessing.connection import Connection
-
-    from tests.support.watching import Order
+from tests.support.watching import Order, WatchedAssembly
 
 SECONDS_MAX: Final = 150
 """How long a process is waited for."""

@@ -9,32 +9,28 @@ the connector catches, at a point of the publishing, and leaves Kafka and the st
 from __future__ import annotations
 
 import json
+import random
 from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final, cast
+from pathlib import Path
+from typing import Any, Final, cast
 
 from connector import config
 from connector.assembly import Assembly
-from connector.model import Inventory, Topic
+from connector.kafka.sink import Sink
+from connector.model import Inventory, Snapshot, Topic
+from connector.poll.backfill import Backfill
+from connector.poll.rebuild import Rebuilt
+from connector.state.state import StagedSnapshot, State
 from tests.conftest import consume_all
 from tests.support.avro import load, read_value
 from tests.support.bench import START
 from tests.support.estate import Estate, write_snapshot
 from tests.support.oracle import ATTRIBUTE_NAMES, KEY_NAMES
-
-if TYPE_CHECKING:
-    import random
-    from collections.abc import Iterator, Mapping, Sequence
-    from datetime import datetime
-    from pathlib import Path
-
-    from connector.kafka.sink import Sink
-    from connector.model import Snapshot
-    from connector.poll.backfill import Backfill
-    from connector.poll.rebuild import Rebuilt
-    from connector.state.state import StagedSnapshot, State
 
 Record = dict[str, Any]
 Key = tuple[str, ...]

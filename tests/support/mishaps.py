@@ -8,25 +8,21 @@ brings back what a person would bring back. Owns no figures but what each mishap
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import signal
 import subprocess
 import threading
 import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import Final
 
-from tests.support.broker import LocalBroker
-
-if TYPE_CHECKING:
-    import random
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-    from tests.support.broker import Broker
-    from tests.support.exactly_once import Run
-    from tests.support.killing import Ended
+from tests.support.broker import Broker, LocalBroker
+from tests.support.exactly_once import Run
+from tests.support.killing import Ended
 
 DEADLINE_SECONDS: Final = 1.5
 """How long a poll waits for a Kafka that is away; also how old a transaction may become then."""

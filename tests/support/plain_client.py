@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import gzip
 import json
-from typing import TYPE_CHECKING, Any, Self
+from types import TracebackType
+from typing import Any, Self
 
 import requests
 
 from connector.model import Inventory
-
-if TYPE_CHECKING:
-    from types import TracebackType
-
-    from connector.simulator import Simulator
+from connector.simulator import Simulator
 
 SCOPE = "https://api.securitycenter.microsoft.com/.default"
 LISTINGS = {

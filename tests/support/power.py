@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from pathlib import Path
 
+from connector.model import Checkpoint, Snapshot
 from connector.state.engine import Engine
 from connector.state.schema import migrate
 from connector.state.state import State
 from tests.support.bench import EASY, START, staging_rules
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
-    from connector.model import Checkpoint, Snapshot
 
 
 def make(path: Path) -> int:

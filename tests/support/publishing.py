@@ -10,14 +10,12 @@ from __future__ import annotations
 import json
 import sys
 import threading
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from connector.kafka.sink import Sink
 from connector.model import Checkpoint, Message
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
 
 BATCH = 50
 KEYS = 7

@@ -18,19 +18,16 @@ import tempfile
 from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from connector import config
 from connector.assembly import Assembly
 from connector.kafka.client import Deadline
 from connector.model import Checkpoint, Inventory, Topic
 from connector.state.schema import MIGRATIONS
-from connector.state.state import State
+from connector.state.state import StagedSnapshot, State
 from tests.support.bench import TENANT, plain_snapshot, staging_rules
 from tests.support.oracle import Record, Rules
-
-if TYPE_CHECKING:
-    from connector.state.state import StagedSnapshot
 
 FOLDER: Final = Path(__file__).parents[1] / "released"
 VERSIONS: Final = tuple(sorted(int(path.name.split(".")[0]) for path in FOLDER.glob("*.duckdb.gz")))

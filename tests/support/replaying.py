@@ -13,14 +13,12 @@ import signal
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import Any, Final, NoReturn
 
 from connector import config
 from connector.assembly import Assembly
 from connector.history.filters import Filters
-
-if TYPE_CHECKING:
-    from connector.history.replay import Replay, ReplayResult
+from connector.history.replay import Replay, ReplayResult
 
 POINTS: Final = ("within the second batch", "before the second commit", "after the third commit", "result said")
 MONTH: Final = Filters(since="2026-02", until="2026-02")

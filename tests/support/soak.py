@@ -16,25 +16,19 @@ import time
 import traceback
 import uuid
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from connector.config import event_hubs
-from tests.support.broker import LocalBroker, session_broker, session_registry
+from connector.kafka.sink import Delivery
+from tests.support.broker import Broker, LocalBroker, session_broker, session_registry
 from tests.support.exactly_once import ANY_MOMENT, BASELINE_BATCH, Run
-from tests.support.mishaps import Mishaps, small_disk
-from tests.support.watching import POINTS
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from connector.kafka.sink import Delivery
-    from tests.support.broker import Broker
-    from tests.support.judging import Verdict
-    from tests.support.mishaps import Outage
-    from tests.support.watching import Control
+from tests.support.judging import Verdict
+from tests.support.mishaps import Mishaps, Outage, small_disk
+from tests.support.watching import POINTS, Control
 
 KILLS: Final = 500
 AWAY_SECONDS: Final = 300

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from confluent_kafka import Producer
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 from confluent_kafka.schema_registry.error import SchemaRegistryError
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tests.support.broker import Broker, LocalBroker
+from tests.support.broker import Broker, LocalBroker
 
 
 def test_an_aborted_transaction_is_invisible_to_the_independent_consumer(

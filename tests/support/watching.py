@@ -12,29 +12,22 @@ import signal
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final, Literal, cast
+from multiprocessing.connection import Connection
+from typing import Any, Final, Literal, cast
 
 from connector import config
 from connector.assembly import Assembly, now
-from connector.kafka.sink import TRANSACTION_SECONDS_MAX
-from connector.model import Checkpoint, Message, NoProgress, SnapshotStatus
-from connector.state.state import State
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
-    from datetime import datetime
-    from multiprocessing.connection import Connection
-
-    from connector.kafka.codec import Codec
-    from connector.kafka.sink import Sink
-    from connector.model import Inventory, Snapshot
-    from connector.source.source import Source
-    from connector.state.engine import Engine
-    from connector.state.state import Position, StagedSnapshot
+from connector.kafka.codec import Codec
+from connector.kafka.sink import TRANSACTION_SECONDS_MAX, Sink
+from connector.model import Checkpoint, Inventory, Message, NoProgress, Snapshot, SnapshotStatus
+from connector.source.source import Source
+from connector.state.engine import Engine
+from connector.state.state import Position, StagedSnapshot, State
 
 Control = Literal["", "checkpoint apart", "confirmed first"]
 """What is deliberately broken, so that the harness has something to find."""

@@ -11,36 +11,32 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
+import threading
 import time
 import uuid
 import zlib
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import Any, Final, cast
 
 from connector import config
 from connector.assembly import Assembly
 from connector.errors import Stopped
-from connector.model import Inventory, Method, Part, Snapshot, Topic
+from connector.kafka.sink import Sink
+from connector.model import Checkpoint, Inventory, Message, Method, Part, Snapshot, Topic
 from connector.simulator import Fleet, normal_records
+from connector.source.source import Source
 from tests.conftest import consume_all
 from tests.support import avro
 from tests.support.alert_oracle import AlertModel
 from tests.support.broker import session_broker, session_registry
 from tests.support.oracle import KEY_NAMES, Key, Model, Outcome, Record, Rules, Staged, key_of
-
-if TYPE_CHECKING:
-    import threading
-    from collections.abc import Iterable, Sequence
-
-    from connector.kafka.sink import Sink
-    from connector.model import Checkpoint, Message
-    from connector.source.source import Source
 
 START: Final = datetime(2026, 1, 1, 6, tzinfo=UTC)
 TENANT: Final = "8f4b1c9e-0d7a-4f7e-9a53-2f0c3a1b5d6e"

@@ -13,11 +13,13 @@ import os
 import random
 import time
 from collections import Counter
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from types import TracebackType
+from typing import Any, Self
 
 import pytest
 from confluent_kafka import Consumer, KafkaError, TopicPartition
@@ -31,19 +33,13 @@ from connector.clock import Backoff
 from connector.errors import ConnectorError
 from connector.model import Inventory
 from connector.operations import checks
+from connector.poll.result import PollResult
 from connector.simulator import Endpoint, Fault, FaultKind, Fleet, Simulator
 from connector.source.http.tokens import Tokens
 from connector.source.source import Source
 from tests.conftest import settle
 from tests.support.fetching import QUICK, START, QuickTimer
 from tests.support.plain_client import PlainClient, normal, records_of
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
-    from contextlib import AbstractContextManager
-    from types import TracebackType
-
-    from connector.poll.result import PollResult
 
 pytestmark = pytest.mark.broker
 

@@ -10,9 +10,10 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -24,9 +25,6 @@ from tests.cli.test_cli import toml
 from tests.state.test_state import attempt
 from tests.support.bench import EASY, START, TENANT, Bench, plain_snapshot, record, staging_rules
 from tests.support.released import picture
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 NOBODY = 65534
 

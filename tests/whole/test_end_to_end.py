@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import pytest
 from confluent_kafka.schema_registry import SchemaRegistryClient
@@ -17,12 +18,8 @@ from connector import config
 from connector.assembly import Assembly
 from connector.model import Inventory
 from connector.operations import checks
+from connector.poll.result import PollResult
 from connector.simulator import Fleet, Simulator
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from connector.poll.result import PollResult
 
 pytestmark = pytest.mark.broker
 

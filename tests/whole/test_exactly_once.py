@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 from confluent_kafka.admin import AdminClient
@@ -15,17 +17,12 @@ from connector.model import Inventory
 from connector.operations import checks
 from connector.service.polls import Polled
 from tests.service.test_service import TENANT, Running
+from tests.support.broker import Broker, LocalBroker
 from tests.support.cutting import CuttingProxy, Request, When
 from tests.support.exactly_once import BATCH, Run
 from tests.support.judging import Verdict, by_key, fold
 from tests.support.mishaps import DEADLINE_SECONDS, Mishaps
 from tests.support.watching import POINTS, Control
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-    from tests.support.broker import Broker, LocalBroker
 
 pytestmark = pytest.mark.broker
 

@@ -5,24 +5,18 @@ from __future__ import annotations
 import ast
 import json
 import re
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from connector.errors import SourceMalformed
 from connector.model import Inventory
 from connector.simulator import Endpoint, Fault, FaultKind, Fleet, RateLimits, Simulator
-from connector.state.state import GuardRules, StagingRules, State
-from tests.support.fetching import START, QuickTimer, bench, got, records_of
+from connector.state.state import GuardRules, StagedSnapshot, StagingRules, State
+from tests.support.fetching import START, Bench, QuickTimer, bench, got, records_of
 from tests.support.plain_client import in_order
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from connector.state.state import StagedSnapshot
-    from tests.support.fetching import Bench
 
 TESTS = Path(__file__).parents[1]
 KEY = ("deviceId", "softwareVendor", "softwareName", "softwareVersion")

@@ -6,10 +6,11 @@ import importlib.util
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 from confluent_kafka import Producer
@@ -18,14 +19,9 @@ from connector.config.tables import SchemaRegistryConfig
 from connector.kafka import schemas
 from connector.kafka.codec import Codec
 from connector.kafka.registry import Registry, value_subject
-from connector.model import Topic
+from connector.model import Checkpoint, Message, Topic
+from tests.support.broker import Broker
 from tests.support.records import ALERT, CHANGE, CHECKPOINT, CLAIM, RECORD, RECORD_KEY, REPORT, TENANT
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from connector.model import Checkpoint, Message
-    from tests.support.broker import Broker
 
 pytestmark = [pytest.mark.broker, pytest.mark.interop]
 

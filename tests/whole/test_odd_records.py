@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,10 +14,6 @@ from connector.kafka.client import MockCluster
 from connector.model import Topic
 from connector.simulator import Endpoint, Fault, FaultKind, Fleet, Simulator
 from tests.poll.test_pipeline import PREFIX, Tenant
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 MEGABYTE = "é" * 2**19
 PATHS = [f"C:\\{number:05}" for number in range(10_000)]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 import itertools
+from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -18,10 +20,6 @@ from tests.support import power
 from tests.support.bench import SLOW, Bench, record
 from tests.support.disk import Call, Disk, Files, Unavailable, killed, power_lost, read, unique, write
 from tests.support.released import picture, unpacked
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 NEXT_STEP = (
     "ALTER TABLE inventory ADD COLUMN extra VARCHAR",

@@ -15,13 +15,15 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from threading import Thread
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote, quote_plus
 
 import pytest
@@ -38,10 +40,6 @@ from connector.model import Inventory, Topic
 from connector.simulator import Endpoint, Fault, FaultKind, Fleet, Simulator
 from tests.support.fetching import START, bench
 from tests.support.raw_server import RawServer
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from pathlib import Path
 
 CLIENT_SECRET = "canary/Client+Secret=Qx7~aaaa"
 WRONG_SECRET = "canary/Wrong+Secret=Vk3~bbbb"

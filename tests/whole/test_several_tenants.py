@@ -12,9 +12,11 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -23,17 +25,12 @@ from connector import config
 from connector.assembly import Assembly
 from connector.kafka.client import MockCluster
 from connector.model import Topic
+from connector.poll.result import PollResult
 from connector.service.metrics import METRICS, Metrics
 from connector.service.polls import Pace, Polled
 from connector.service.service import Service
 from connector.simulator import Endpoint, Fault, FaultKind, Fleet, Simulator
 from connector.state.state import State
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-    from connector.poll.result import PollResult
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 WAIT_SECONDS_MAX = 60

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,14 +15,9 @@ from connector import config
 from connector.assembly import Assembly
 from connector.kafka.client import MockCluster
 from connector.model import Topic
+from connector.poll.result import PollResult
 from connector.simulator import Fleet, Simulator
 from tests.support import released
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from connector.poll.result import PollResult
 
 AUTUMN = datetime(2026, 10, 24, 19, tzinfo=UTC)
 """Generations are six hours apart: the one after this is at two in the morning in Paris, for the second time."""

@@ -8,9 +8,10 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -20,6 +21,7 @@ from connector.state.schema import MIGRATIONS
 from connector.state.state import State
 from tests.state.test_state import attempt
 from tests.support.bench import START, TENANT, brief, plain_snapshot, staging_rules
+from tests.support.oracle import Record
 from tests.support.released import (
     RULES,
     TRANSACTIONAL_ID,
@@ -33,11 +35,6 @@ from tests.support.released import (
     software,
     unpacked,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tests.support.oracle import Record
 
 ROOT = Path(__file__).parents[2]
 

@@ -20,14 +20,12 @@ Sources: vendors' life-cycle pages for the dates, the API's published examples f
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from functools import cache
 from importlib import resources
-from typing import TYPE_CHECKING, Final
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from typing import Final
 
 KINDS: Final = "wsml"
 """Kinds of device: Windows client (w), Windows server (s), macOS (m), Linux (l)."""

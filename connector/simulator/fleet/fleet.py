@@ -13,16 +13,14 @@ from __future__ import annotations
 
 import hashlib
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from connector.errors import ConfigError
 from connector.model import Inventory
 from connector.simulator.fleet.tracks import Candidate, Catalogue, Track, make_catalogue
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 DEVICES_MAX: Final = 1_000_000
 GENERATION_INTERVAL: Final = timedelta(hours=6)

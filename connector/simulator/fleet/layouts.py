@@ -8,19 +8,15 @@ records costs a million concatenations.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final
+from datetime import datetime, timedelta
+from typing import Any, Final
 
 from connector.exports.fields import FIELDS, Field, Kind
 from connector.model import Inventory
+from connector.simulator.fleet.fleet import Device, Fleet
 from connector.simulator.fleet.tracks import RELEASES_APART, Track
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from datetime import datetime
-
-    from connector.simulator.fleet.fleet import Device, Fleet
 
 _PASCAL: Final = {"osPlatform": "OSPlatform", "osVersion": "OSVersion", "osArchitecture": "OSArchitecture"}
 _STAMPS_MAX: Final = 100_000

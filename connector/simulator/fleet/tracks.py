@@ -7,15 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from datetime import date
+from typing import Final
 
 from connector.model import Inventory
 from connector.simulator.fleet.catalogue import KINDS, Branch, Product, read_products
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-    from datetime import date
 
 GENERATIONS_PER_DAY: Final = 4
 """The catalogue's cadences are in days of four generations, whatever the fleet's interval is."""

@@ -9,20 +9,17 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final
+from typing import Final
 from urllib.parse import quote, urlsplit
 
 from connector.model import Inventory, Method
 from connector.simulator.distort import distort_records, distorts_records
-from connector.simulator.export import Position, read_page
+from connector.simulator.export import ExportGeneration, ExportPart, Exports, Position, read_page
 from connector.simulator.faults import Endpoint, Fault, FaultKind
 from connector.simulator.web.answers import Answer, Asked, api_error, json_answer
-
-if TYPE_CHECKING:
-    from connector.simulator.export import ExportGeneration, ExportPart, Exports
-    from connector.simulator.web.limits import RateLimiter
-    from connector.simulator.web.storage import Storage
-    from connector.simulator.web.tokens import TokenAuthority
+from connector.simulator.web.limits import RateLimiter
+from connector.simulator.web.storage import Storage
+from connector.simulator.web.tokens import TokenAuthority
 
 ROUTES: Final = {
     "/api/machines/SoftwareInventoryByMachine": (Endpoint.PAGES, Inventory.CPE),

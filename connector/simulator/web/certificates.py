@@ -8,12 +8,9 @@ from __future__ import annotations
 import ssl
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import trustme
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 class Certificate(StrEnum):

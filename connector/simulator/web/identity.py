@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import hmac
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from connector.simulator.faults import Fault
 from connector.simulator.web.answers import Answer, Asked, api_error, json_answer
 from connector.simulator.web.tokens import AuthorityError, TokenAuthority
-
-if TYPE_CHECKING:
-    from connector.simulator.faults import Fault
 
 IMDS_PATH: Final = "/metadata/identity/oauth2/token"
 APP_SERVICE_PATH: Final = "/msi/token"

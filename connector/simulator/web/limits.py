@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from connector.simulator.faults import Endpoint
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 _MINUTE: Final = 60.0
 _HOUR: Final = 3600.0

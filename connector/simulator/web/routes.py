@@ -8,24 +8,21 @@ from __future__ import annotations
 import hmac
 import json
 from collections import deque
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from urllib.parse import parse_qsl
 
 from connector.errors import ConfigError
+from connector.model import Inventory
 from connector.simulator.faults import Endpoint, Fault, FaultKind, Faults, read_faults, written_faults
 from connector.simulator.web.answers import Answer, Asked, api_error, json_answer, storage_error
 from connector.simulator.web.api import ROUTES, ExportApi
 from connector.simulator.web.identity import Identity, gives_tokens
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from connector.model import Inventory
-    from connector.simulator.web.server import Answering
-    from connector.simulator.web.storage import Storage
+from connector.simulator.web.server import Answering
+from connector.simulator.web.storage import Storage
 
 REQUESTS_KEPT: Final = 10_000
 ADMIN_PATH: Final = "/simulator/"

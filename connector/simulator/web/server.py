@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import ssl
 import struct
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 from urllib.parse import parse_qsl
 
 from aiohttp import web
@@ -22,10 +24,6 @@ from aiohttp import web
 from connector.errors import ConfigError
 from connector.simulator.faults import Fault, FaultKind
 from connector.simulator.web.answers import Answer, Asked
-
-if TYPE_CHECKING:
-    import ssl
-    from collections.abc import Callable
 
 LOOPBACK: Final = "127.0.0.1"
 _BODY_MAX: Final = 1 << 20

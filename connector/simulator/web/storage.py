@@ -11,20 +11,17 @@ import gzip
 import hashlib
 import hmac
 import secrets
+from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import Final
 from urllib.parse import parse_qs, quote
 
 from connector.model import Inventory, Method
 from connector.simulator.distort import distorts_files, file_body
+from connector.simulator.export import ExportGeneration, ExportPart, Exports
 from connector.simulator.faults import Fault, FaultKind
 from connector.simulator.web.answers import Answer, Asked, storage_error
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from connector.simulator.export import ExportGeneration, ExportPart, Exports
 
 _FOLDERS: Final = {Inventory.CPE: "SoftwareInventory", Inventory.NON_CPE: "SoftwareInventoryNonCpe"}
 _INVENTORIES: Final = {folder: inventory for inventory, folder in _FOLDERS.items()}

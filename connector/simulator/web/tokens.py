@@ -15,12 +15,10 @@ import hmac
 import json
 import secrets
 import uuid
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+from typing import Any, Final
 
 DEFENDER_AUDIENCE: Final = "https://api.securitycenter.microsoft.com"
 APPLICATION_ROLE: Final = "Software.Read.All"

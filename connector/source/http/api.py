@@ -13,10 +13,11 @@ Owns what a status means. Must not know what an answer is for: the caller reads 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import Final, TypeVar
 
-from connector.clock import Backoff, retry_after
+from connector.clock import Backoff, Timer, retry_after
 from connector.errors import (
     SourceDenied,
     SourceError,
@@ -25,19 +26,12 @@ from connector.errors import (
     SourceUnavailable,
     SourceUnreachable,
 )
-from connector.source.http.rate_limits import MINUTE_SECONDS, Endpoint
-from connector.source.http.tokens import explain_denial
+from connector.source.http.hosts import Link
+from connector.source.http.rate_limits import MINUTE_SECONDS, Endpoint, Limiter
+from connector.source.http.tokens import Tokens, explain_denial
+from connector.source.http.transport import Answer, Transport
+from connector.source.progress import Tally
 from connector.telemetry import logger
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from connector.clock import Timer
-    from connector.source.http.hosts import Link
-    from connector.source.http.rate_limits import Limiter
-    from connector.source.http.tokens import Tokens
-    from connector.source.http.transport import Answer, Transport
-    from connector.source.progress import Tally
 
 log = logger(__name__)
 T = TypeVar("T")

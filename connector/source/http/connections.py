@@ -16,8 +16,9 @@ import re
 import socket
 import threading
 import time
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import Any, Final, cast
 
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
@@ -25,9 +26,6 @@ from urllib3.exceptions import ConnectTimeoutError, HTTPError, NameResolutionErr
 
 from connector.clock import stopped
 from connector.errors import SourceUnavailable
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 FAILURES: Final = (HTTPError, OSError)
 """What urllib3 raises while a body is read."""

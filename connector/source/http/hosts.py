@@ -12,13 +12,11 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from connector.errors import SourceMalformed
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 HTTPS_PORT: Final = 443
 PORT_MAX: Final = 65_535

@@ -12,19 +12,16 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import threading
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from pathlib import Path
+from typing import Any, Final
 
 from connector import private_files
+from connector.clock import Timer
 from connector.errors import SourceError, SourceThrottled
 from connector.telemetry import logger
-
-if TYPE_CHECKING:
-    import os
-    from pathlib import Path
-
-    from connector.clock import Timer
 
 log = logger(__name__)
 

@@ -14,9 +14,11 @@ import os
 import re
 import threading
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from pathlib import Path
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import msal
@@ -28,14 +30,9 @@ from msal.authority import WELL_KNOWN_AUTHORITY_HOSTS
 from msal.exceptions import MsalServiceError
 
 from connector.clock import Backoff, Timer
+from connector.config.tables import SourceConfig
 from connector.errors import ConfigError, SourceDenied, SourceError, SourceUnavailable
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from pathlib import Path
-
-    from connector.config.tables import SourceConfig
-    from connector.source.http.transport import Transport
+from connector.source.http.transport import Transport
 
 PERMISSION: Final = "Software.Read.All"
 DELEGATED_PERMISSION: Final = "Software.Read"

@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from http.cookiejar import DefaultCookiePolicy
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import Any, Final, Self
 from urllib.parse import urlsplit
 
 import requests
@@ -25,11 +26,7 @@ from requests.utils import get_environ_proxies
 from connector import __version__
 from connector.errors import SourceMalformed, SourceUnavailable, SourceUnreachable
 from connector.source.http.connections import FAILURES, GRACE_SECONDS, POOLS, Exchange, bound, without_queries
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
-
-    from connector.source.http.hosts import Link
+from connector.source.http.hosts import Link
 
 USER_AGENT: Final = f"mde-inventory-connector/{__version__}"
 CONNECT_SECONDS_MAX: Final = 10.0

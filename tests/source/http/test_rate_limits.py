@@ -4,7 +4,7 @@ import json
 import stat
 import threading
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -13,9 +13,6 @@ from hypothesis import strategies as st
 from connector.errors import SourceError, SourceThrottled, Stopped
 from connector.source.http.rate_limits import Endpoint, Limiter
 from tests.support.fetching import QuickTimer
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 EXPORT = Endpoint("SoftwareInventoryExport", 5, 20)
 PAGES = Endpoint("SoftwareInventoryByMachine", 30, 1000)

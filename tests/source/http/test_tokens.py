@@ -5,9 +5,11 @@ import json
 import logging
 import threading
 import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -31,10 +33,6 @@ from connector.simulator import Endpoint, Fault, FaultKind, Fleet, Simulator, fe
 from connector.source.http.tokens import FEDERATED_VARIABLE, Claims, Tokens, claims_of, explain_denial, read_certificate
 from connector.source.http.transport import Transport
 from tests.support.fetching import START
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
-    from pathlib import Path
 
 SCOPE = "https://api.securitycenter.microsoft.com/.default"
 RESOURCE = "https://api.securitycenter.microsoft.com"

@@ -8,11 +8,12 @@ import socket
 import threading
 import time
 import traceback
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -23,12 +24,7 @@ from connector.errors import ConnectorError, SourceMalformed, SourceUnavailable,
 from connector.simulator import Certificate, Fleet, Simulator
 from connector.source.http.hosts import Hosts, Link
 from connector.source.http.transport import HEADER_BYTES_MAX, USER_AGENT, Answer, Transport
-from tests.support.raw_server import OK, RawServer, answer
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from tests.support.raw_server import Serve
+from tests.support.raw_server import OK, RawServer, Serve, answer
 
 SECRET = "c2lnbmF0dXJlLXRoYXQtaXMtc2VjcmV0"
 TOKEN = "eyJhbGciOiJub25lIn0.eyJzdWIiOiJjYW5hcnkifQ.Y2FuYXJ5"
