@@ -35,7 +35,8 @@ from connector.source.http.tokens import Tokens
 from connector.source.http.transport import Transport
 from connector.source.source import Source
 from connector.staging.alerts import AlertRules
-from connector.state.state import StagingRules, State
+from connector.staging.stage import StagingRules
+from connector.state.state import StateFile
 
 STATE_WAIT_SECONDS = 5.0
 """How long a verb that only reads waits for a poll to let go of the state file."""
@@ -146,20 +147,20 @@ class Assembly:
 
     # ---- the state file
 
-    def open_state(self) -> State:
+    def open_state(self) -> StateFile:
         """The state file, held until closed."""
         state = self.config.state
-        return State.open(state.path, memory_limit_mib=state.memory_limit_mib, threads=state.threads)
+        return StateFile.open(state.path, memory_limit_mib=state.memory_limit_mib, threads=state.threads)
 
-    def open_scratch(self) -> State:
+    def open_scratch(self) -> StateFile:
         """The state file for a dry run; in memory where there is none yet."""
         state = self.config.state
-        return State.open(state.path, memory_limit_mib=state.memory_limit_mib, threads=state.threads, scratch=True)
+        return StateFile.open(state.path, memory_limit_mib=state.memory_limit_mib, threads=state.threads, scratch=True)
 
-    def read_state(self) -> State:
+    def read_state(self) -> StateFile:
         """The state file for reading; waits a little for a poll to let go of it."""
         state = self.config.state
-        return State.open(
+        return StateFile.open(
             state.path, memory_limit_mib=state.memory_limit_mib, read_only=True, wait_seconds=STATE_WAIT_SECONDS
         )
 
@@ -173,7 +174,7 @@ class Assembly:
         state = self.config.state
         return Watch(
             state.path,
-            lambda: State.open(state.path, memory_limit_mib=state.memory_limit_mib, read_only=True),
+            lambda: StateFile.open(state.path, memory_limit_mib=state.memory_limit_mib, read_only=True),
             self.inventories,
         )
 

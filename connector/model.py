@@ -14,6 +14,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
+from connector.clock import moment_of
+
 
 class Inventory(StrEnum):
     """Which of the two exports: software with a product code (CPE), or without."""
@@ -203,6 +205,128 @@ class Checkpoint:
     inventory_whole: bool = False
     replay_begun_at: int | None = None
     replay_finished: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where the state file is.
+
+    Attributes:
+        epoch: 1 at first; a rebaseline begins the next.
+        last_sequence: of the newest change staged in this epoch; 0 before the first.
+        last_snapshot: number of the newest staged snapshot, counted over all epochs; 0 before the first.
+        published_sequence: changes of this epoch up to here are confirmed by Kafka.
+        published_snapshot: snapshots up to here are sealed in Kafka, or were given up by a rebaseline.
+        epoch_snapshot: number of the last snapshot before this epoch; 0 in the first.
+        published_at: when Kafka last confirmed something, milliseconds since 1970; None before the first time.
+        last_alert: number of the newest alert staged in this epoch; 0 before the first.
+        published_alert: alerts of this epoch up to here are confirmed by Kafka.
+    """
+
+    epoch: int
+    last_sequence: int
+    last_snapshot: int
+    published_sequence: int
+    published_snapshot: int
+    epoch_snapshot: int
+    published_at: int | None
+    last_alert: int
+    published_alert: int
+
+    @property
+    def pending(self) -> int:
+        """Changes staged and not yet confirmed."""
+        return self.last_sequence - self.published_sequence
+
+    @property
+    def drained(self) -> bool:
+        """Whether nothing is left to publish, neither a change nor a seal."""
+        return not self.pending and self.published_snapshot == self.last_snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class StagedSnapshot:
+    """One row of `snapshots`: a staged snapshot and its counts. Times are milliseconds since 1970, in UTC.
+
+    An approval of held removals is a row of its own, with the generation of the snapshot before it.
+
+    Attributes:
+        snapshot_no: counts from 1 over the whole state file.
+        generated_at: time of the generation, or of the walk where the API does not tell (`generation_known`).
+        baseline: whether it is the first of its inventory in this epoch.
+        records, devices: distinct ones in the snapshot.
+        stored: records in the inventory after it; more than `records` where absences are not believed yet.
+        held: removals that the guard began to hold with this snapshot.
+        duplicates: lines beyond the first of their key.
+        rejected: lines that could not be read.
+        first_sequence, last_sequence: of its changes; None where it has none.
+        sequence_after: of the epoch's last change once this snapshot is staged.
+        alert_after: number of the epoch's last alert once this snapshot is staged; its own are the `alerts` up to it.
+    """
+
+    snapshot_no: int
+    epoch: int
+    inventory: Inventory
+    snapshot_id: str
+    previous_snapshot_id: str | None
+    method: str
+    generated_at: int
+    generation_known: bool
+    content_digest: str
+    started_at: int
+    staged_at: int
+    baseline: bool
+    records: int
+    devices: int
+    stored: int
+    added: int
+    removed: int
+    changed: int
+    baselined: int
+    alerts: int
+    held: int
+    hold_reason: str | None
+    duplicates: int
+    rejected: int
+    first_sequence: int | None
+    last_sequence: int | None
+    sequence_after: int
+    connector_version: str
+    alert_after: int
+
+    @property
+    def alert_before(self) -> int:
+        """Number of the epoch's last alert before this snapshot."""
+        return self.alert_after - self.alerts
+
+    @property
+    def changes(self) -> int:
+        """Changes of all types."""
+        return self.added + self.removed + self.changed + self.baselined
+
+    @property
+    def status(self) -> SnapshotStatus:
+        """HELD where the guard began to hold removals, else COMPLETE."""
+        return SnapshotStatus.HELD if self.held else SnapshotStatus.COMPLETE
+
+    @property
+    def observed_at(self) -> datetime:
+        """`generated_at` as a moment in UTC."""
+        return moment_of(self.generated_at)
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Removals that are held for one reason since one snapshot; `share` is of the inventory's records, 0 to 1."""
+
+    inventory: Inventory
+    reason: str
+    records: int
+    devices: int
+    share: float
+    since_snapshot_no: int
+    since_snapshot_id: str
+    since: int
 
 
 @dataclass(frozen=True, slots=True)

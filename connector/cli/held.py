@@ -8,6 +8,7 @@ from connector.cli import output
 from connector.cli.options import Json, Yes
 from connector.operations import checks
 from connector.poll.result import EXIT_CODES
+from connector.staging import derived
 
 HELD_EXIT_CODE = EXIT_CODES["held"]
 
@@ -42,5 +43,5 @@ def discard_held(context: typer.Context, yes: Yes = False) -> None:
     if not yes and not typer.confirm("Drop the hold and keep the records?", err=True):
         raise typer.Exit(1)
     with context.obj.assembly() as assembly, assembly.open_state() as state:
-        kept = state.discard_held()
+        kept = derived.discard_held(state)
     output.print_line(f"{kept:,} records stay in the inventory")

@@ -11,6 +11,7 @@ from connector.cli import output
 from connector.cli.options import Yes, shown
 from connector.operations import checks
 from connector.poll.rebuild import NOTICE
+from connector.staging import maintenance
 
 app = typer.Typer(
     help="Check the state file, write it out, begin a new epoch, or rebuild a lost file.", no_args_is_help=True
@@ -35,7 +36,7 @@ def export(
 ) -> None:
     """Write the inventory to a file, one record a row."""
     with context.obj.assembly() as assembly, assembly.read_state() as state:
-        records = state.export(path)
+        records = maintenance.export(state, path)
     output.print_line(f"{records:,} records written to {path}")
 
 

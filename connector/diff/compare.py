@@ -38,8 +38,7 @@ from connector.errors import SnapshotIncomplete, SourceMalformed
 from connector.exports.fields import ATTRIBUTE_FIELDS, KEY_FIELDS, SOFTWARE_KEY_FIELDS, Field
 from connector.model import Inventory, Snapshot
 from connector.source.lines import SAMPLE_WHOLE_BYTES
-from connector.staging.audit import stored_records
-from connector.state.sql import Database, literal
+from connector.state.sql import Database, literal, stored_records
 
 _SAME_SOFTWARE: Final = " AND ".join(f"s.{field.column} = r.{field.column}" for field in SOFTWARE_KEY_FIELDS)
 

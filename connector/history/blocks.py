@@ -14,8 +14,8 @@ from typing import Any, Final
 
 from connector.errors import StateLocked, Stopped
 from connector.history.filters import Selection
-from connector.history.query import Place, Scope, Tally
-from connector.state.state import State
+from connector.history.query import History, Place, Scope, Tally
+from connector.state.state import StateFile
 
 BLOCK_ROWS: Final = 10_000
 """Changes that are Python objects at a time."""
@@ -32,7 +32,7 @@ class Past:
         stop: ends reading between two visits.
     """
 
-    def __init__(self, open_state: Callable[[], AbstractContextManager[State]], stop: threading.Event) -> None:
+    def __init__(self, open_state: Callable[[], AbstractContextManager[StateFile]], stop: threading.Event) -> None:
         self._open_state = open_state
         self._stop = stop
 
@@ -44,21 +44,21 @@ class Past:
             StateError: there is no file, or no such snapshot.
         """
         with self._open_state() as state:
-            return state.history.scope(selection)
+            return History(state).scope(selection)
 
     def newest(self, scope: Scope, number: int) -> tuple[Iterator[list[dict[str, Any]]], bool]:
         """Blocks of the last so many changes, in order; and whether there may be others before them."""
         with self._visit() as state:
             if number <= BLOCK_ROWS:
-                block, more = state.history.newest(scope, number)
+                block, more = History(state).newest(scope, number)
                 return iter([block] if block else []), more
-            after = state.history.place_before(scope, number)
+            after = History(state).place_before(scope, number)
         return self.blocks(scope, after=after), after is not None
 
     def tally(self, scope: Scope, *, after: Place | None = None) -> list[Tally]:
         """How many changes there are beyond a place, by type and reason."""
         with self._visit() as state:
-            return state.history.tally(scope, after)
+            return History(state).tally(scope, after)
 
     def blocks(
         self, scope: Scope, *, after: Place | None = None, rows_max: int = BLOCK_ROWS
@@ -72,14 +72,14 @@ class Past:
         """
         while True:
             with self._visit() as state:
-                block, after = state.history.read(scope, after, rows_max)
+                block, after = History(state).read(scope, after, rows_max)
             if block:
                 yield block
             if after is None:
                 return
 
     @contextmanager
-    def _visit(self) -> Iterator[State]:
+    def _visit(self) -> Iterator[StateFile]:
         """The file, when it is free."""
         for visit in range(1, VISITS_MAX + 1):
             if self._stop.is_set():

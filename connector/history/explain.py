@@ -15,9 +15,9 @@ from connector.clock import moment_of
 from connector.errors import ConfigError, StateError
 from connector.exports.fields import FIELDS
 from connector.history.filters import Selection
-from connector.model import ChangeType, Reason
-from connector.state.journal import StagedSnapshot
-from connector.state.state import State
+from connector.history.query import History
+from connector.model import ChangeType, Reason, StagedSnapshot
+from connector.state.state import StateFile
 
 ID_CHARACTERS_MIN: Final = 8
 IDS_SHOWN: Final = 5
@@ -58,7 +58,7 @@ class Setting:
     retention_days: int
 
 
-def explain(state: State, asked: str, setting: Setting) -> dict[str, Any]:
+def explain(state: StateFile, asked: str, setting: Setting) -> dict[str, Any]:
     """What `explain --json` prints. Times are aware datetimes in UTC.
 
     Args:
@@ -75,7 +75,7 @@ def explain(state: State, asked: str, setting: Setting) -> dict[str, Any]:
         raise ConfigError(
             f"{asked!r} is no event id", hint=f"Give an eventId, or its first {ID_CHARACTERS_MIN} characters or more."
         )
-    changes, alerts = state.history.find(beginning), state.history.find_alerts(beginning)
+    changes, alerts = History(state).find(beginning), History(state).find_alerts(beginning)
     ids = {change["eventId"] for _, change in changes} | {alert["alertId"] for _, alert in alerts}
     if not ids:
         raise _unknown(state, beginning, setting)
@@ -86,24 +86,24 @@ def explain(state: State, asked: str, setting: Setting) -> dict[str, Any]:
         )
     if not changes:
         snapshot, alert = alerts[-1]
-        raised_by = state.history.find(alert["eventId"]) if alert["eventId"] else []
+        raised_by = History(state).find(alert["eventId"]) if alert["eventId"] else []
         changes = [found for found in raised_by if found[0].snapshot_no == snapshot.snapshot_no]
         if not changes:
             return _explained(state, snapshot, None, [alert], setting) | {"other_epochs": _epochs(alerts)}
     snapshot, change = changes[-1]
-    raised = state.history.alerts_of(snapshot, change["eventId"])
+    raised = History(state).alerts_of(snapshot, change["eventId"])
     return _explained(state, snapshot, change, raised, setting) | {"other_epochs": _epochs(changes)}
 
 
 def _explained(
-    state: State,
+    state: StateFile,
     snapshot: StagedSnapshot,
     change: dict[str, Any] | None,
     alerts: Sequence[dict[str, Any]],
     setting: Setting,
 ) -> dict[str, Any]:
     """A change with the alerts that it raised, or an alert that no change raised."""
-    previous = state.history.previous(snapshot)
+    previous = History(state).previous(snapshot)
     event = change or alerts[0]
     return {
         "event_id": event.get("eventId"),
@@ -180,14 +180,14 @@ def _rejected(snapshot: StagedSnapshot, folder: Path) -> str | None:
     return f"{snapshot.rejected:,} lines of the snapshot could not be read: see {folder / snapshot.snapshot_id}.ndjson"
 
 
-def _kafka(state: State, snapshot: StagedSnapshot, change: Mapping[str, Any] | None) -> dict[str, Any]:
+def _kafka(state: StateFile, snapshot: StagedSnapshot, change: Mapping[str, Any] | None) -> dict[str, Any]:
     """Whether Kafka confirmed it, and when: the moment at which the checkpoint was written that sealed it.
 
     `confirmed`; `pending`; `unsealed`: the change is confirmed, and its snapshot not yet complete; `unknown`: a new
     epoch began since, and it is not noted whether the change was published before.
     """
-    position = state.position()
-    at = state.history.confirmed_at(snapshot)
+    position = state.journal.position()
+    at = History(state).confirmed_at(snapshot)
     status = "confirmed"
     if at is None and snapshot.epoch < position.epoch:
         status = "unknown"
@@ -201,8 +201,8 @@ def _kafka(state: State, snapshot: StagedSnapshot, change: Mapping[str, Any] | N
     }
 
 
-def _unknown(state: State, beginning: str, setting: Setting) -> StateError:
-    oldest = state.history.scope(Selection()).beginning
+def _unknown(state: StateFile, beginning: str, setting: Setting) -> StateError:
+    oldest = History(state).scope(Selection()).beginning
     since = f"It begins with {oldest.snapshot_id}; " if oldest else "It is empty; "
     return StateError(
         f"the journal has no change and no alert {beginning}",

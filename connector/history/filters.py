@@ -18,8 +18,7 @@ from hashlib import sha256
 from typing import Any, Final
 
 from connector.errors import ConfigError
-from connector.model import ChangeType, Inventory, Reason
-from connector.state.journal import StagedSnapshot
+from connector.model import ChangeType, Inventory, Reason, StagedSnapshot
 
 UNITS: Final = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
 TIME_HINT: Final = (

@@ -16,9 +16,11 @@ from typing import Any, Final
 
 from connector.errors import StateError
 from connector.history.filters import Selection
+from connector.model import StagedSnapshot
 from connector.state import journal
-from connector.state.journal import ALERT_COLUMNS, CHANGE_COLUMNS, StagedSnapshot
+from connector.state.journal import ALERT_COLUMNS, CHANGE_COLUMNS
 from connector.state.sql import Database
+from connector.state.state import StateFile
 
 HELD_SECONDS: Final = 1.0
 """After so long in one visit to the file, what was found is returned, and the rest is another visit's."""
@@ -90,11 +92,12 @@ class Tally:
 
 
 class History:
-    """What a state file remembers. Obtained from `State.history`, and good for as long as that is open."""
+    """Past changes and alerts of an open state file."""
 
-    def __init__(self, database: Database, tenant_id: str | None) -> None:
-        self._database = database
-        self._tenant_id = tenant_id
+    def __init__(self, state: StateFile) -> None:
+        self._database = state.database
+        self._journal = state.journal
+        self._tenant_id = state.journal.tenant_id()
 
     def scope(self, selection: Selection) -> Scope:
         """Narrow a selection by what the rows of the snapshots say.
@@ -102,7 +105,7 @@ class History:
         Raises:
             StateError: a snapshot is asked for by an id that the journal does not have.
         """
-        known = journal.snapshots(self._database, "true ORDER BY snapshot_no")
+        known = self._journal.snapshots("true ORDER BY snapshot_no")
         missing = selection.snapshots - {snapshot.snapshot_id for snapshot in known}
         if missing:
             raise StateError(
@@ -123,7 +126,7 @@ class History:
             stretches=tuple(stretches),
             beginning=beginning,
             retired=retired,
-            published_snapshot=journal.position(self._database).published_snapshot,
+            published_snapshot=self._journal.position().published_snapshot,
         )
 
     def read(self, within: Scope, after: Place | None, rows_max: int) -> tuple[list[dict[str, Any]], Place | None]:
@@ -213,7 +216,7 @@ class History:
         found = []
         for place in sorted(places):
             (row,) = self._database.rows(f"SELECT {_COLUMNS} FROM changes WHERE epoch = $1 AND sequence = $2", place)
-            snapshot = journal.numbered_snapshot(self._database, row[0])
+            snapshot = self._journal.numbered_snapshot(row[0])
             if snapshot is not None:
                 found += [(snapshot, change) for change in journal.as_changes([row[1:]], snapshot, self._tenant_id)]
         return found
@@ -235,15 +238,14 @@ class History:
         )
         found = []
         for row in rows:
-            snapshot = journal.numbered_snapshot(self._database, row[0])
+            snapshot = self._journal.numbered_snapshot(row[0])
             if snapshot is not None:
                 found += [(snapshot, alert) for alert in journal.as_alerts([row[1:]], snapshot, self._tenant_id)]
         return found
 
     def previous(self, snapshot: StagedSnapshot) -> StagedSnapshot | None:
         """The snapshot that one was compared with; None for a first one, or where the journal has forgotten it."""
-        found = journal.snapshots(
-            self._database,
+        found = self._journal.snapshots(
             "snapshot_id = $1 AND snapshot_no < $2 ORDER BY snapshot_no DESC LIMIT 1",
             [snapshot.previous_snapshot_id, snapshot.snapshot_no],
         )
@@ -251,7 +253,7 @@ class History:
 
     def confirmed_at(self, snapshot: StagedSnapshot) -> int | None:
         """When Kafka confirmed a snapshot to its seal, milliseconds since 1970; None where that is not noted."""
-        return journal.confirmed_at(self._database, snapshot.snapshot_no)
+        return self._journal.confirmed_at(snapshot.snapshot_no)
 
 
 def _stretch(changing: Sequence[StagedSnapshot], meant: Sequence[StagedSnapshot]) -> Stretch:

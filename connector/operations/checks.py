@@ -22,9 +22,10 @@ from connector.kafka.sink import last_checkpoint
 from connector.model import Inventory, Topic
 from connector.poll import reports
 from connector.source.http.tokens import claims_of, explain_denial
+from connector.staging import audit
 from connector.staging.inventory_topic import Mirror
 from connector.state.reconcile import Standing
-from connector.state.state import State
+from connector.state.state import StateFile
 
 SNAPSHOTS_SHOWN: Final = 10
 CHECKPOINT_SECONDS: Final = 20.0
@@ -94,18 +95,18 @@ def published_topics(assembly: Assembly) -> list[Topic]:
     return [topic for topic in Topic if topic is not Topic.INVENTORY or assembly.config.kafka.inventory_topic]
 
 
-def status(assembly: Assembly, state: State, *, at: datetime) -> dict[str, Any]:
+def status(assembly: Assembly, state: StateFile, *, at: datetime) -> dict[str, Any]:
     """What `status --json` prints: position, backlog, last snapshots, held removals, age of the data in seconds."""
-    position = state.position()
-    latest = {inventory: state.latest_snapshot(inventory) for inventory in assembly.inventories}
+    position = state.journal.position()
+    latest = {inventory: state.journal.latest_snapshot(inventory) for inventory in assembly.inventories}
     return {
         "state": str(assembly.config.state.path),
-        "tenant_id": state.tenant_id(),
+        "tenant_id": state.journal.tenant_id(),
         "epoch": position.epoch,
         "last_sequence": position.last_sequence,
         "published_sequence": position.published_sequence,
         "pending": position.pending,
-        "inventory": sum(state.inventory_count(inventory) for inventory in assembly.inventories),
+        "inventory": sum(state.journal.inventory_count(inventory) for inventory in assembly.inventories),
         "age_seconds": {
             inventory.value: round((at - snapshot.observed_at).total_seconds())
             for inventory, snapshot in latest.items()
@@ -116,7 +117,7 @@ def status(assembly: Assembly, state: State, *, at: datetime) -> dict[str, Any]:
             for inventory, snapshot in latest.items()
             if snapshot and reports.is_stale(snapshot, stale_after=assembly.stale_after, at=at)
         ],
-        "inventory_topic": _inventory_topic(state.mirror()) if assembly.config.kafka.inventory_topic else None,
+        "inventory_topic": _inventory_topic(Mirror(state.database)) if assembly.config.kafka.inventory_topic else None,
         "held": held(state),
         "snapshots": [
             {
@@ -138,18 +139,18 @@ def status(assembly: Assembly, state: State, *, at: datetime) -> dict[str, Any]:
                 "staged_at": moment_of(snapshot.staged_at).isoformat(),
                 "sealed": snapshot.snapshot_no <= position.published_snapshot,
             }
-            for snapshot in state.recent_snapshots(SNAPSHOTS_SHOWN)
+            for snapshot in state.journal.recent_snapshots(SNAPSHOTS_SHOWN)
         ],
     }
 
 
-def verify(assembly: Assembly, state: State, *, offline: bool) -> Iterator[Check]:
+def verify(assembly: Assembly, state: StateFile, *, offline: bool) -> Iterator[Check]:
     """What `state verify` finds: in the file by itself, and, unless `offline`, beside Kafka's checkpoint.
 
     Kafka is only read: an instance that publishes is not fenced. The file stays open meanwhile, so that no poll moves
     one of the two.
     """
-    problems = state.verify()
+    problems = audit.verify(state)
     yield from (Check("state", fine=False, text=problem, hint=DIFFERS_HINT) for problem in problems)
     if not problems:
         more = "; Kafka was not asked" if offline else ""
@@ -163,8 +164,8 @@ def rebaseline_notice(assembly: Assembly) -> str:
     records, pending, held_records = 0, 0, 0
     if assembly.config.state.path.exists():
         with assembly.open_state() as state:
-            records = sum(state.inventory_count(inventory) for inventory in Inventory)
-            pending, held_records = state.position().pending, state.held_count()
+            records = sum(state.journal.inventory_count(inventory) for inventory in Inventory)
+            pending, held_records = state.journal.position().pending, state.journal.held_count()
     published = (
         "every record of it is published as BASELINE"
         if assembly.rules.emit_baseline
@@ -179,7 +180,7 @@ def rebaseline_notice(assembly: Assembly) -> str:
     )
 
 
-def held(state: State) -> list[dict[str, Any]]:
+def held(state: StateFile) -> list[dict[str, Any]]:
     """What `held list --json` prints: a row for each inventory, reason and snapshot since which it is held."""
     return [
         {
@@ -191,11 +192,11 @@ def held(state: State) -> list[dict[str, Any]]:
             "since_snapshot_id": hold.since_snapshot_id,
             "since": moment_of(hold.since).isoformat(),
         }
-        for hold in state.holds()
+        for hold in state.journal.holds()
     ]
 
 
-def _beside_kafka(assembly: Assembly, state: State) -> Check:
+def _beside_kafka(assembly: Assembly, state: StateFile) -> Check:
     """The checkpoint beside the file. Raises what the table of checkpoint and file says that stops."""
     try:
         value = last_checkpoint(
@@ -207,7 +208,7 @@ def _beside_kafka(assembly: Assembly, state: State) -> Check:
         checkpoint = None if value is None else assembly.codec.decode_checkpoint(value)
     except (SinkError, EncodingError) as error:
         return Check("kafka", fine=False, text=f"not compared with Kafka's checkpoint: {error}", hint=error.hint)
-    standing, position = state.compare(checkpoint), state.position()
+    standing, position = state.journal.compare(checkpoint), state.journal.position()
     if checkpoint is None:
         return Check("kafka", fine=True, text=f"no checkpoint, as nothing is published; {position.pending:,} pending")
     text = f"checkpoint at epoch {checkpoint.epoch}, sequence {checkpoint.sequence}, snapshot {checkpoint.sealed}"
@@ -252,7 +253,7 @@ def _state(assembly: Assembly) -> Check:
     if not path.exists():
         return Check("state", fine=True, text=f"{path} will be made by the first poll")
     with assembly.read_state() as state:
-        position = state.position()
+        position = state.journal.position()
     return Check("state", fine=True, text=f"{path}: epoch {position.epoch}, {position.pending:,} changes pending")
 
 

@@ -30,7 +30,7 @@ from connector.kafka.sink import Sink
 from connector.model import Checkpoint, Message
 from connector.staging.inventory_topic import RECORDS, STALE, WHOLE, Mirror, Place, RecordKey, TopicKey, steps_of
 from connector.state.reconcile import standing_checkpoint
-from connector.state.state import State
+from connector.state.state import StateFile
 from connector.telemetry import logger
 
 log = logger(__name__)
@@ -80,7 +80,7 @@ class Backfill:
         self._stop = stop
         self._seconds_max = seconds_max
 
-    def run(self, state: State) -> int:
+    def run(self, state: StateFile) -> int:
         """Go on where the last call left off. Returns the messages published: records and tombstones.
 
         Nothing is done where the topic is whole, something is pending, or the epoch has no sealed snapshot yet.
@@ -88,7 +88,7 @@ class Backfill:
         Raises:
             SinkError, EncodingError: Kafka, or the schema registry, does not take it; what was published is noted.
         """
-        mirror, checkpoint = state.mirror(), self._checkpoint(state)
+        mirror, checkpoint = Mirror(state.database), self._checkpoint(state)
         if checkpoint is None or mirror.whole:
             return 0
         published, ends = 0, time.monotonic() + self._seconds_max
@@ -140,9 +140,9 @@ class Backfill:
     def _ended(self, ends: float) -> bool:
         return self._stop.is_set() or time.monotonic() > ends
 
-    def _checkpoint(self, state: State) -> Checkpoint | None:
+    def _checkpoint(self, state: StateFile) -> Checkpoint | None:
         """Kafka's checkpoint as it is, to ride along again; None where there is none yet, or something is pending."""
-        position, sealed = state.position(), state.sealed_snapshot()
+        position, sealed = state.journal.position(), state.journal.sealed_snapshot()
         if not position.drained or sealed is None:
             return None
         return standing_checkpoint(

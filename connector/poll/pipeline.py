@@ -25,13 +25,15 @@ from typing import Any, Final
 
 from connector.clock import Stopwatch
 from connector.errors import OUTAGES, ConnectorError, SnapshotError, SourceError, SourceMalformed
-from connector.model import Inventory, Snapshot
+from connector.model import Inventory, Snapshot, StagedSnapshot
 from connector.poll.backfill import Backfill
 from connector.poll.publisher import Publisher
 from connector.poll.reports import FAILURES, Reporter
 from connector.poll.result import Outcome, PollResult, result, unchanged
 from connector.source.source import Source
-from connector.state.state import StagedSnapshot, StagingRules, State
+from connector.staging import derived, maintenance
+from connector.staging.stage import StagingRules, check_room, stage_snapshot
+from connector.state.state import StateFile
 from connector.telemetry import logger
 
 log = logger(__name__)
@@ -69,8 +71,8 @@ class Pipeline:
     def __init__(  # noqa: PLR0913 - the seams of a poll, each named at the one place that wires them
         self,
         *,
-        open_state: Callable[[], AbstractContextManager[State]],
-        open_scratch: Callable[[], AbstractContextManager[State]],
+        open_state: Callable[[], AbstractContextManager[StateFile]],
+        open_scratch: Callable[[], AbstractContextManager[StateFile]],
         source: Source,
         publisher: Publisher,
         backfill: Backfill | None,
@@ -122,7 +124,7 @@ class Pipeline:
         """
         with self._open_state() as state:
             self._publisher.recover(state)
-            approved = state.approve_held(self._rules, now=self._clock())
+            approved = derived.approve_held(state, self._rules, now=self._clock())
             self._publisher.drain(state)
             return sum(snapshot.removed for snapshot in approved)
 
@@ -133,7 +135,7 @@ class Pipeline:
             SinkError: Kafka cannot be asked.
         """
         with self._open_state() as state:
-            return state.rebaseline(self._publisher.checkpoint())
+            return maintenance.rebaseline(state, self._publisher.checkpoint())
 
     def dry_run(self, show: Callable[[Mapping[str, Any]], None] | None = None) -> Iterator[PollResult]:
         """What a poll would publish; nothing is written to the state file, and Kafka is not asked.
@@ -147,7 +149,7 @@ class Pipeline:
         for one, beside in _in_turn(fetched):
             with self._open_scratch() as state:
                 if one.snapshot is None:
-                    dated = state.stage_due_alerts(one.inventory, self._rules, now=self._clock())
+                    dated = derived.stage_due_alerts(state, one.inventory, self._rules, now=self._clock())
                     if dated is None:
                         yield unchanged(state, one.inventory, one.watch)
                         continue
@@ -161,12 +163,12 @@ class Pipeline:
                 yield result(state, "dry_run", staged, one.watch, snapshot=one.snapshot)
         _raise_first(failures)
 
-    def _retire(self, state: State) -> None:
+    def _retire(self, state: StateFile) -> None:
         """Let go of what is old by both clocks, ours and the export's: one that jumps ahead takes no history along."""
-        now = min([self._clock(), *(latest.observed_at for latest in state.recent_snapshots(1))])
-        state.retire(older_than=now - self._journal_retention)
+        now = min([self._clock(), *(latest.observed_at for latest in state.journal.recent_snapshots(1))])
+        maintenance.retire(state, older_than=now - self._journal_retention)
 
-    def _drain(self, state: State, watch: Stopwatch) -> tuple[ConnectorError | None, int]:
+    def _drain(self, state: StateFile, watch: Stopwatch) -> tuple[ConnectorError | None, int]:
         """Steps 0 and 1. Returns what stopped them, if anything did, and the number of changes published."""
         try:
             self._publisher.recover(state)
@@ -181,7 +183,7 @@ class Pipeline:
         return None, drained
 
     def _fetch_all(
-        self, state: State, watch: Stopwatch, failures: list[ConnectorError], *, reach: bool | None
+        self, state: StateFile, watch: Stopwatch, failures: list[ConnectorError], *, reach: bool | None
     ) -> list[_Fetched]:
         """Step 2 for every inventory.
 
@@ -202,17 +204,17 @@ class Pipeline:
             watch = Stopwatch()
         return fetched
 
-    def _failed(self, state: State, one: _Fetched, error: ConnectorError, *, reach: bool) -> None:
+    def _failed(self, state: StateFile, one: _Fetched, error: ConnectorError, *, reach: bool) -> None:
         self._reporter.failed(state, one.inventory, error, snapshot=one.snapshot, begun_at=one.started_at, reach=reach)
 
     def _poll(
-        self, state: State, one: _Fetched, beside: Snapshot | None, outage: ConnectorError | None, drained: int
+        self, state: StateFile, one: _Fetched, beside: Snapshot | None, outage: ConnectorError | None, drained: int
     ) -> PollResult:
         """Steps 3 to 5 for one inventory; `beside` is a snapshot of the other one that is staged next."""
         inventory, snapshot, watch, staged = one.inventory, one.snapshot, one.watch, None
         try:
             if snapshot is None:
-                staged = state.stage_due_alerts(inventory, self._rules, now=self._clock())
+                staged = derived.stage_due_alerts(state, inventory, self._rules, now=self._clock())
             else:
                 staged = self._stage(state, snapshot, one, beside, keep=True)
         except FAILURES as error:
@@ -221,7 +223,7 @@ class Pipeline:
         self._reporter.succeeded(state, inventory, advanced=snapshot is not None)
         if snapshot is not None:
             self._source.discard(snapshot)
-        before = state.position().published_sequence
+        before = state.journal.position().published_sequence
         if staged is not None and outage is None:
             try:
                 self._publisher.drain(state)
@@ -234,12 +236,12 @@ class Pipeline:
         )
         if staged is None:
             return _nothing_new(state, inventory, watch, outage, published=drained, stale=stale)
-        published = drained + state.position().published_sequence - before
+        published = drained + state.journal.position().published_sequence - before
         outcome: Outcome = "staged" if outage else "held" if staged.held else "published"
         found = result(state, outcome, staged, watch, snapshot=snapshot, published=published, outage=outage)
         return replace(found, stale=stale)
 
-    def _filled_up(self, state: State, found: PollResult, watch: Stopwatch) -> PollResult:
+    def _filled_up(self, state: StateFile, found: PollResult, watch: Stopwatch) -> PollResult:
         """The result of the last inventory, once the inventory topic is filled up; an outage leaves it as it is."""
         if self._backfill is None or found.outage is not None:
             return found
@@ -252,10 +254,10 @@ class Pipeline:
         watch.lap("backfill")
         return replace(found, backfilled=backfilled, outage=outage, stages=watch.seconds, duration_seconds=watch.total)
 
-    def _fetch(self, state: State, inventory: Inventory, watch: Stopwatch) -> Snapshot | None:
+    def _fetch(self, state: StateFile, inventory: Inventory, watch: Stopwatch) -> Snapshot | None:
         """Step 2. A repeat of the previous snapshot, where the generation is unknown, counts as unchanged."""
-        state.check_room(self._rules)
-        previous = state.latest_snapshot(inventory)
+        check_room(state.journal.position(), self._rules)
+        previous = state.journal.latest_snapshot(inventory)
         newer_than = previous.observed_at if previous and previous.generation_known else None
         snapshot = self._source.fetch(inventory, newer_than=newer_than)
         watch.lap("fetch")
@@ -267,16 +269,16 @@ class Pipeline:
         return None
 
     def _stage(
-        self, state: State, snapshot: Snapshot, one: _Fetched, beside: Snapshot | None, *, keep: bool
+        self, state: StateFile, snapshot: Snapshot, one: _Fetched, beside: Snapshot | None, *, keep: bool
     ) -> StagedSnapshot:
         """Step 3. Where a line cannot be read, the bad lines are set aside first, and removals are held."""
         times: Any = {"started_at": one.started_at, "now": self._clock()}
         try:
-            staged = state.stage(snapshot, self._rules, beside=beside, keep=keep, **times)
+            staged = stage_snapshot(state, snapshot, self._rules, beside=beside, keep=keep, **times)
         except SourceMalformed as error:
             repaired, rejected = self._source.repair(snapshot)
             log.warning("lines that cannot be read were set aside", rejected=rejected, first=str(error))
-            staged = state.stage(repaired, self._rules, rejected=rejected, beside=beside, keep=keep, **times)
+            staged = stage_snapshot(state, repaired, self._rules, rejected=rejected, beside=beside, keep=keep, **times)
         one.watch.lap("stage")
         return staged
 
@@ -297,7 +299,7 @@ def _raise_first(failures: Sequence[ConnectorError]) -> None:
 
 
 def _nothing_new(
-    state: State,
+    state: StateFile,
     inventory: Inventory,
     watch: Stopwatch,
     outage: ConnectorError | None,
@@ -308,13 +310,13 @@ def _nothing_new(
     """Neither a new snapshot nor a due alert. Without Kafka that is a failure, but where something is pending."""
     if outage is None:
         return unchanged(state, inventory, watch, published=published, stale=stale)
-    position = state.position()
+    position = state.journal.position()
     if not position.pending and position.published_alert == position.last_alert:
         raise outage
     return unchanged(state, inventory, watch, outcome="staged", outage=outage, stale=stale)
 
 
-def _events(state: State, staged: StagedSnapshot) -> Iterator[Mapping[str, Any]]:
+def _events(state: StateFile, staged: StagedSnapshot) -> Iterator[Mapping[str, Any]]:
     """All changes of a staged snapshot, then all its alerts."""
-    yield from state.changes(staged, after=0, limit=staged.last_sequence or 0)
-    yield from state.alerts(staged, after=0, limit=staged.alert_after)
+    yield from state.journal.changes(staged, after=0, limit=staged.last_sequence or 0)
+    yield from state.journal.alerts(staged, after=0, limit=staged.alert_after)

@@ -18,11 +18,12 @@ from connector.clock import milliseconds_of
 from connector.errors import SinkUnavailable, Stopped
 from connector.kafka.codec import Codec
 from connector.kafka.sink import Sink
-from connector.model import Checkpoint, Message, SnapshotStatus
+from connector.model import Checkpoint, Message, SnapshotStatus, StagedSnapshot
 from connector.poll import reports as failures
 from connector.poll.backfill import encode_change_records
+from connector.staging.inventory_topic import Mirror
 from connector.state.reconcile import standing_checkpoint
-from connector.state.state import StagedSnapshot, State
+from connector.state.state import StateFile
 
 PUBLISH_ATTEMPTS_MAX: Final = 3
 """How often one poll recovers and goes on publishing before it leaves the rest to the next poll."""
@@ -74,7 +75,7 @@ class Publisher:
         """Take over, and return what Kafka has. Raises SinkError."""
         return self._sink.recover()
 
-    def recover(self, state: State) -> None:
+    def recover(self, state: StateFile) -> None:
         """Abort what an earlier instance left open, fence it, and tell the state file what Kafka has.
 
         Raises:
@@ -82,10 +83,10 @@ class Publisher:
             StateBehindCheckpoint, CheckpointLost: file and Kafka do not belong together.
         """
         checkpoint = self.checkpoint()
-        state.reconcile(checkpoint)
+        state.journal.reconcile(checkpoint)
         failures.settle(state, checkpoint)
 
-    def drain(self, state: State) -> int:
+    def drain(self, state: StateFile) -> int:
         """Publish every staged snapshot to its seal, oldest first. Returns the number of changes published.
 
         Raises:
@@ -93,12 +94,12 @@ class Publisher:
             SinkError, EncodingError: Kafka, or the schema registry, does not take it.
             Stopped: between two batches.
         """
-        before = state.position().published_sequence
+        before = state.journal.position().published_sequence
         if not self._inventory_topic:
-            state.mirror().forget()
+            Mirror(state.database).forget()
         for attempt in range(1, PUBLISH_ATTEMPTS_MAX + 1):
             try:
-                for snapshot in state.unsealed_snapshots():
+                for snapshot in state.journal.unsealed_snapshots():
                     self._publish(state, snapshot)
             except SinkUnavailable:
                 if attempt == PUBLISH_ATTEMPTS_MAX:
@@ -107,9 +108,9 @@ class Publisher:
                 self.recover(state)
             else:
                 break
-        return state.position().published_sequence - before
+        return state.journal.position().published_sequence - before
 
-    def publish_reports(self, state: State) -> None:
+    def publish_reports(self, state: StateFile) -> None:
         """Publish the reports of failed polls and stale exports that wait; Kafka's position stays as it is.
 
         Nothing is done before everything staged is drained. The checkpoint that rides along is the last one, written
@@ -119,7 +120,7 @@ class Publisher:
             SinkError, EncodingError: Kafka, or the schema registry, does not take them; they go on waiting.
         """
         reports = failures.waiting(state, self._tenant_id)
-        position, newest = state.position(), state.recent_snapshots(1)
+        position, newest = state.journal.position(), state.journal.recent_snapshots(1)
         if not reports or not position.drained:
             return
         standing = standing_checkpoint(
@@ -132,10 +133,10 @@ class Publisher:
         checkpoint = replace(standing, inventory_whole=self._is_whole(state))
         failures.begin_attempt(state, checkpoint)
         self._sink.publish((self._codec.encode_report(report) for report in reports), checkpoint)
-        state.confirm(checkpoint)
+        state.journal.confirm(checkpoint)
         failures.confirm(state)
 
-    def _publish(self, state: State, snapshot: StagedSnapshot) -> None:
+    def _publish(self, state: StateFile, snapshot: StagedSnapshot) -> None:
         """One snapshot, batch by batch, from wherever Kafka has it."""
         sealed = False
         while not sealed:
@@ -146,16 +147,16 @@ class Publisher:
             # Whatever ends the batch, the state file is not left in the middle of being read.
             with closing(self._messages(state, snapshot, batch)) as messages:
                 self._sink.publish(messages, checkpoint)
-            state.confirm(checkpoint)
+            state.journal.confirm(checkpoint)
             sealed = batch.seals
 
-    def _next_batch(self, state: State, snapshot: StagedSnapshot) -> Batch:
+    def _next_batch(self, state: StateFile, snapshot: StagedSnapshot) -> Batch:
         """What the next transaction carries: changes with their alerts, then, so far as there is room, the others."""
-        position = state.position()
+        position = state.journal.position()
         after, alert_after = position.published_sequence, position.published_alert
         last = snapshot.last_sequence or after
         upto = min(last, after + self._batch_changes_max)
-        alert_upto = max(alert_after, state.alert_upto(snapshot, upto))
+        alert_upto = max(alert_after, state.journal.alert_upto(snapshot, upto))
         if upto == last:
             alert_upto = min(snapshot.alert_after, alert_upto + self._batch_changes_max - (upto - after))
         return Batch(
@@ -165,17 +166,17 @@ class Publisher:
             seals=upto == last and alert_upto == snapshot.alert_after,
         )
 
-    def _messages(self, state: State, snapshot: StagedSnapshot, batch: Batch) -> Generator[Message]:
+    def _messages(self, state: StateFile, snapshot: StagedSnapshot, batch: Batch) -> Generator[Message]:
         """The messages of one transaction: the begin, changes, alerts, and the seal, where they belong to it."""
         if batch.begins:
             yield self._codec.encode_report(self._report(snapshot, SnapshotStatus.STARTED))
         after, upto = batch.changes
-        for change in state.changes(snapshot, after=after, limit=upto - after):
+        for change in state.journal.changes(snapshot, after=after, limit=upto - after):
             yield self._codec.encode_change(change)
             if self._inventory_topic:
                 yield from encode_change_records(self._codec, change)
         after, upto = batch.alerts
-        for alert in state.alerts(snapshot, after=after, limit=upto - after):
+        for alert in state.journal.alerts(snapshot, after=after, limit=upto - after):
             yield self._codec.encode_alert(alert)
         if batch.seals:
             if snapshot.held:
@@ -195,9 +196,9 @@ class Publisher:
             connector_version=snapshot.connector_version,
         )
 
-    def _is_whole(self, state: State) -> bool:
+    def _is_whole(self, state: StateFile) -> bool:
         """Whether the inventory topic is the inventory, and stays it with this batch."""
-        return self._inventory_topic and state.mirror().whole
+        return self._inventory_topic and Mirror(state.database).whole
 
     def _now(self) -> int:
         return milliseconds_of(self._clock())

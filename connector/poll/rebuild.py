@@ -32,12 +32,20 @@ from connector.kafka import schemas
 from connector.kafka.codec import Codec
 from connector.kafka.reader import Incoming, Reader
 from connector.kafka.sink import Sink
-from connector.model import AlertType, ChangeType, Checkpoint, Inventory, Progress, SnapshotStatus, Topic
+from connector.model import (
+    AlertType,
+    ChangeType,
+    Checkpoint,
+    Inventory,
+    Progress,
+    SnapshotStatus,
+    StagedSnapshot,
+    Topic,
+)
 from connector.poll.backfill import key_of
 from connector.staging.inventory_topic import steps_of
 from connector.staging.restore import Event, Restoration, check_absent, drafted
 from connector.staging.stage import StagingRules
-from connector.state.journal import StagedSnapshot
 
 EVENTS_AT_ONCE: Final = 5_000
 HINT: Final = (

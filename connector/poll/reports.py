@@ -20,8 +20,8 @@ from typing import Any, Final
 from connector import __version__
 from connector.clock import milliseconds_of
 from connector.errors import OUTAGES, ConnectorError, SnapshotError, SourceError, StateError, StateFull
-from connector.model import Checkpoint, Inventory, Snapshot, SnapshotStatus, snapshot_id_of
-from connector.state.state import StagedSnapshot, State
+from connector.model import Checkpoint, Inventory, Snapshot, SnapshotStatus, StagedSnapshot, snapshot_id_of
+from connector.state.state import StateFile
 from connector.telemetry import logger, without_secrets
 
 Times = tuple[datetime, datetime]
@@ -72,7 +72,7 @@ class Reporter:
     """
 
     def __init__(
-        self, publish: Callable[[State], None], *, stale_after: timedelta, clock: Callable[[], datetime]
+        self, publish: Callable[[StateFile], None], *, stale_after: timedelta, clock: Callable[[], datetime]
     ) -> None:
         self._publish = publish
         self._stale_after = stale_after
@@ -80,7 +80,7 @@ class Reporter:
 
     def failed(
         self,
-        state: State,
+        state: StateFile,
         inventory: Inventory,
         error: ConnectorError,
         *,
@@ -111,13 +111,13 @@ class Reporter:
             log.warning("the failure is not reported yet", error=str(trouble), hint=trouble.hint)
 
     @staticmethod
-    def succeeded(state: State, inventory: Inventory, *, advanced: bool) -> None:
+    def succeeded(state: StateFile, inventory: Inventory, *, advanced: bool) -> None:
         """A poll fetched and staged well, or found nothing new: the next failure is news again."""
         note_success(state, inventory, advanced=advanced)
 
-    def unchanged(self, state: State, inventory: Inventory, *, begun_at: datetime, reach: bool) -> bool:
+    def unchanged(self, state: StateFile, inventory: Inventory, *, begun_at: datetime, reach: bool) -> bool:
         """The generation has not advanced. Returns whether the export is stale. Arguments as in `failed`."""
-        latest = state.latest_snapshot(inventory)
+        latest = state.journal.latest_snapshot(inventory)
         if latest is None:
             return False
         stale = note_stale(state, latest, stale_after=self._stale_after, times=(begun_at, self._clock()))
@@ -130,7 +130,7 @@ class Reporter:
 
 
 def note_failure(
-    state: State, inventory: Inventory, error: ConnectorError, *, snapshot_id: str | None, times: Times
+    state: StateFile, inventory: Inventory, error: ConnectorError, *, snapshot_id: str | None, times: Times
 ) -> bool:
     """A poll of an inventory failed whole. Returns whether that is news, for which a report waits now.
 
@@ -153,7 +153,7 @@ def note_failure(
     return True
 
 
-def note_success(state: State, inventory: Inventory, *, advanced: bool) -> None:
+def note_success(state: StateFile, inventory: Inventory, *, advanced: bool) -> None:
     """A poll of an inventory ended well; `advanced`: with a new generation. The next failure is news again."""
     note = _recall(state, inventory)
     if note.told or (advanced and note.stale is not None):
@@ -162,7 +162,7 @@ def note_success(state: State, inventory: Inventory, *, advanced: bool) -> None:
         _remember(state, inventory, note)
 
 
-def note_stale(state: State, latest: StagedSnapshot, *, stale_after: timedelta, times: Times) -> bool:
+def note_stale(state: StateFile, latest: StagedSnapshot, *, stale_after: timedelta, times: Times) -> bool:
     """The export still is of the generation that is known. Returns whether it is stale.
 
     The first time that a generation is found stale a report waits, and the log has a line.
@@ -186,28 +186,32 @@ def is_stale(latest: StagedSnapshot, *, stale_after: timedelta, at: datetime) ->
     return at - latest.observed_at > stale_after
 
 
-def waiting(state: State, tenant_id: str) -> list[dict[str, Any]]:
+def waiting(state: StateFile, tenant_id: str) -> list[dict[str, Any]]:
     """The reports that wait for Kafka, oldest first, whole.
 
     Left out is a failure of a snapshot that was staged after all, before Kafka could be told of the failure.
     """
     found = [kept for inventory in Inventory for kept in _recall(state, inventory).waiting]
     found.sort(key=lambda kept: kept["finishedAt"])
-    return [_whole(kept, tenant_id) for kept in found if not state.is_staged(kept["snapshotId"], epoch=kept["epoch"])]
+    return [
+        _whole(kept, tenant_id)
+        for kept in found
+        if not state.journal.is_staged(kept["snapshotId"], epoch=kept["epoch"])
+    ]
 
 
-def begin_attempt(state: State, checkpoint: Checkpoint) -> None:
+def begin_attempt(state: StateFile, checkpoint: Checkpoint) -> None:
     """What waits is about to be published with this checkpoint; whether it was is for the next recovery to see."""
     state.remember(_ATTEMPT, str(checkpoint.written_at))
 
 
-def settle(state: State, checkpoint: Checkpoint | None) -> None:
+def settle(state: StateFile, checkpoint: Checkpoint | None) -> None:
     """Kafka's last checkpoint: where it is that of an attempt, what waited was published then."""
     if checkpoint is not None and state.recall(_ATTEMPT) == str(checkpoint.written_at):
         confirm(state)
 
 
-def confirm(state: State) -> None:
+def confirm(state: StateFile) -> None:
     """Kafka has what waited."""
     for inventory in Inventory:
         note = _recall(state, inventory)
@@ -222,12 +226,12 @@ def unknown(inventory: Inventory) -> str:
     return f"{inventory.label}-unknown"
 
 
-def _wait(note: _Note, state: State, inventory: Inventory, report: Mapping[str, str], times: Times) -> None:
-    latest = state.latest_snapshot(inventory)
+def _wait(note: _Note, state: StateFile, inventory: Inventory, report: Mapping[str, str], times: Times) -> None:
+    latest = state.journal.latest_snapshot(inventory)
     common = {
         "previousSnapshotId": latest.snapshot_id if latest else None,
         "inventory": inventory.value,
-        "epoch": state.position().epoch,
+        "epoch": state.journal.position().epoch,
         "startedAt": milliseconds_of(times[0]),
         "finishedAt": milliseconds_of(times[1]),
         "connectorVersion": __version__,
@@ -251,10 +255,10 @@ def _reason(text: str) -> str:
     return shown if len(shown) <= REASON_CHARACTERS_MAX else shown[: REASON_CHARACTERS_MAX - 1] + "…"
 
 
-def _recall(state: State, inventory: Inventory) -> _Note:
+def _recall(state: StateFile, inventory: Inventory) -> _Note:
     kept = state.recall(f"reports {inventory}")
     return _Note(**json.loads(kept)) if kept else _Note()
 
 
-def _remember(state: State, inventory: Inventory, note: _Note) -> None:
+def _remember(state: StateFile, inventory: Inventory, note: _Note) -> None:
     state.remember(f"reports {inventory}", json.dumps(asdict(note)))

@@ -11,8 +11,8 @@ from typing import Any, Final, Literal
 
 from connector.clock import Stopwatch
 from connector.errors import ConnectorError
-from connector.model import Inventory, Snapshot
-from connector.state.state import StagedSnapshot, State
+from connector.model import Inventory, Snapshot, StagedSnapshot
+from connector.state.state import StateFile
 
 Outcome = Literal["published", "staged", "unchanged", "held", "dry_run"]
 OUTCOMES: Final[tuple[Outcome, ...]] = ("published", "staged", "unchanged", "held", "dry_run")
@@ -84,7 +84,7 @@ class PollResult:
 
 
 def result(
-    state: State,
+    state: StateFile,
     outcome: Outcome,
     staged: StagedSnapshot,
     watch: Stopwatch,
@@ -114,9 +114,9 @@ def result(
         last_sequence=staged.last_sequence,
         fetched_bytes=snapshot.fetched_bytes if snapshot else 0,
         generated_at=staged.observed_at,
-        pending=state.position().pending,
-        holding=state.held_count(staged.inventory),
-        alert_types=state.alert_types(staged),
+        pending=state.journal.position().pending,
+        holding=state.journal.held_count(staged.inventory),
+        alert_types=state.journal.alert_types(staged),
         duration_seconds=watch.total,
         stages=watch.seconds,
         outage=outage,
@@ -124,7 +124,7 @@ def result(
 
 
 def unchanged(
-    state: State,
+    state: StateFile,
     inventory: Inventory,
     watch: Stopwatch,
     *,
@@ -134,7 +134,7 @@ def unchanged(
     stale: bool = False,
 ) -> PollResult:
     """The result of an inventory of which nothing was staged."""
-    latest, position = state.latest_snapshot(inventory), state.position()
+    latest, position = state.journal.latest_snapshot(inventory), state.journal.position()
     return PollResult(
         outcome=outcome,
         inventory=inventory,
@@ -145,7 +145,7 @@ def unchanged(
         published=published,
         generated_at=latest.observed_at if latest else None,
         pending=position.pending,
-        holding=state.held_count(inventory),
+        holding=state.journal.held_count(inventory),
         stale=stale,
         duration_seconds=watch.total,
         stages=watch.seconds,

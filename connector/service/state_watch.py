@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from connector.errors import StateError
 from connector.model import Inventory
-from connector.state.state import State
+from connector.state.state import StateFile
 
 
 class Backlog(NamedTuple):
@@ -33,7 +33,7 @@ class Watch:
     """
 
     def __init__(
-        self, path: Path, open_state: Callable[[], AbstractContextManager[State]], inventories: Sequence[Inventory]
+        self, path: Path, open_state: Callable[[], AbstractContextManager[StateFile]], inventories: Sequence[Inventory]
     ) -> None:
         self._path = path
         self._open_state = open_state
@@ -52,8 +52,8 @@ class Watch:
         try:
             with self._open_state() as state:
                 found = Backlog(
-                    state.position().pending,
-                    {inventory.value: state.held_count(inventory) for inventory in self._inventories},
+                    state.journal.position().pending,
+                    {inventory.value: state.journal.held_count(inventory) for inventory in self._inventories},
                 )
         except StateError:
             # Whoever changes it still has it. The next look comes soon, and a poll says what is wrong with the file.

@@ -22,7 +22,7 @@ the first snapshot or where alerts are turned on, raises nothing; neither does o
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Final
 
@@ -30,12 +30,10 @@ from connector.clock import moment_of
 from connector.diff.scan import COLUMNS, KEY_COLUMNS, SOFTWARE_COLUMNS
 from connector.exports.fields import BY_NAME, END_OF_SUPPORT_STATUSES, UPCOMING_STATUSES
 from connector.exports.identity import event_id_expression, event_namespace
-from connector.model import AlertType, ChangeType, Inventory, Reason
+from connector.model import AlertType, ChangeType, Inventory, Reason, StagedSnapshot
 from connector.staging import first_seen
-from connector.staging.audit import stored_records
 from connector.state import meta
-from connector.state.journal import StagedSnapshot
-from connector.state.sql import Database, literal
+from connector.state.sql import Database, literal, stored_records
 from connector.telemetry import logger
 
 log = logger(__name__)
@@ -91,14 +89,14 @@ class Days:
         return f"CASE {' '.join(steps)} END" if self.count else "NULL::INTEGER"
 
 
-def stage(database: Database, row: StagedSnapshot, rules: AlertRules, tenant_id: str) -> int:
-    """Write the alerts of a snapshot that is being staged. Returns how many.
+def stage(database: Database, row: StagedSnapshot, rules: AlertRules, tenant_id: str) -> StagedSnapshot:
+    """Write the alerts of a snapshot that is being staged. Returns its row with their number.
 
     `staged`, `arrivals`, `earlier` and `quiet` are there, the changes are written, the inventory is not yet.
     """
     if not rules.enabled:
         _forget_day(database, row.inventory)
-        return 0
+        return row
     days = _days(database, row, rules)
     _judge_changes(database, row, days, on_baseline=rules.on_baseline)
     if row.baseline and not row.baselined and rules.on_baseline:
@@ -108,8 +106,9 @@ def stage(database: Database, row: StagedSnapshot, rules: AlertRules, tenant_id:
     if days.today >= days.looked:
         note_day(database, row.inventory, days.today)
     if not database.number("SELECT count(*) FROM raised"):
-        return 0
-    return _write(database, row, rules, tenant_id, days.today)
+        return row
+    written = _write(database, row, rules, tenant_id, days.today)
+    return replace(row, alerts=written, alert_after=row.alert_after + written)
 
 
 def is_due(database: Database, inventory: Inventory, rules: AlertRules, at: datetime) -> bool:
@@ -117,7 +116,7 @@ def is_due(database: Database, inventory: Inventory, rules: AlertRules, at: date
     if not rules.enabled:
         _forget_day(database, inventory)
         return False
-    looked = meta.remembered(database, _day_note(inventory))
+    looked = meta.recall(database, _day_note(inventory))
     return looked is None or str(at.astimezone(UTC).date()) > looked
 
 
@@ -135,7 +134,7 @@ def note_unknown_statuses(database: Database, row: StagedSnapshot) -> None:
     )
     for (status,) in found:
         name = f"unknown status {status}"
-        if meta.remembered(database, name) is None:
+        if meta.recall(database, name) is None:
             meta.remember(database, name, row.snapshot_id)
             log.warning("an endOfSupportStatus is not known, and raises no alert", status=status)
 
@@ -146,13 +145,13 @@ def _day_note(inventory: Inventory) -> str:
 
 def _forget_day(database: Database, inventory: Inventory) -> None:
     """Where alerts are turned on later, they begin with a first look."""
-    if meta.remembered(database, _day_note(inventory)) is not None:
+    if meta.recall(database, _day_note(inventory)) is not None:
         meta.forget(database, _day_note(inventory))
 
 
 def _days(database: Database, row: StagedSnapshot, rules: AlertRules) -> Days:
     today = moment_of(row.staged_at).date()
-    looked = None if row.baseline else meta.remembered(database, _day_note(row.inventory))
+    looked = None if row.baseline else meta.recall(database, _day_note(row.inventory))
     return Days(today, date.fromisoformat(looked) if looked else today, tuple(sorted(set(rules.date_thresholds_days))))
 
 

@@ -12,37 +12,29 @@ from typing import Final
 from connector.diff.scan import digest
 from connector.exports.fields import FIELDS
 from connector.model import ChangeType, Inventory
-from connector.state.sql import Database, literal
+from connector.state import engine
+from connector.state.sql import Database, literal, stored_records
+from connector.state.state import StateFile
 
 _MODULUS: Final = 2**64
 _DIGEST: Final = digest(FIELDS)
 _SUM: Final = f"SELECT count(*), coalesce(sum({_DIGEST}), 0) FROM "
 
 
-def stored_records(inventory: Inventory) -> str:
-    """A FROM item: the stored records of an inventory with their keys spelled out, and their row ids."""
-    columns = ", ".join(field.column for field in FIELDS)
-    return (
-        f"(SELECT i.rowid AS previous_row, {columns}, device_no, software_no FROM inventory i"
-        " JOIN devices USING (device_no) JOIN software USING (software_no)"
-        f" WHERE inventory = {literal(inventory)})"
-    )
-
-
-def count(database: Database, inventory: Inventory, engine: str) -> None:
+def count(database: Database, inventory: Inventory) -> None:
     """Count an inventory whole: it is new, or was last counted by an engine or of fields whose digests differ."""
     database.rows("DELETE FROM contents WHERE inventory = $1", [inventory.value])
     records, total = database.rows(_SUM + stored_records(inventory))[0]
     database.rows(
-        "INSERT INTO contents VALUES ($1, $2, $3, $4)", [inventory.value, _maker(engine), records, total % _MODULUS]
+        "INSERT INTO contents VALUES ($1, $2, $3, $4)", [inventory.value, _maker(), records, total % _MODULUS]
     )
 
 
-def note(database: Database, inventory: Inventory, engine: str, *, removed: str, added: str) -> None:
+def note(database: Database, inventory: Inventory, *, removed: str, added: str) -> None:
     """Note what is about to leave an inventory and to enter it: two FROM items with the columns of `fields`."""
     known = _contents(database, inventory)
-    if known is None or known[0] != _maker(engine):
-        count(database, inventory, engine)
+    if known is None or known[0] != _maker():
+        count(database, inventory)
     (gone, minus), (come, plus) = database.rows(_SUM + removed)[0], database.rows(_SUM + added)[0]
     _, records, total = _contents(database, inventory) or ("", 0, 0)
     database.rows(
@@ -51,15 +43,20 @@ def note(database: Database, inventory: Inventory, engine: str, *, removed: str,
     )
 
 
-def problems(database: Database, engine: str) -> list[str]:
+def verify(state: StateFile) -> list[str]:
+    """Count the inventory and recompute its digest. Returns what does not add up, in words; nothing where all does."""
+    return problems(state.database)
+
+
+def problems(database: Database) -> list[str]:
     """What does not add up in the state file, in words; nothing where all is well."""
     counted = [text.format(found) for text, query in _COUNTS if (found := database.number(query))]
-    return [*counted, *_position(database), *_journal(database), *_inventories(database, engine)]
+    return [*counted, *_position(database), *_journal(database), *_inventories(database)]
 
 
-def _maker(engine: str) -> str:
+def _maker() -> str:
     """What a digest depends on beside the records: the engine, and which fields are digested how."""
-    return f"{engine} {_DIGEST}"
+    return f"{engine.NAME} {_DIGEST}"
 
 
 def _contents(database: Database, inventory: Inventory) -> tuple[str, int, int] | None:
@@ -149,7 +146,7 @@ def _journal(database: Database) -> Iterator[str]:
     yield from (f"the changes of {snapshot_id} are not those that were counted" for (snapshot_id,) in differing)
 
 
-def _inventories(database: Database, engine: str) -> Iterator[str]:
+def _inventories(database: Database) -> Iterator[str]:
     for inventory in Inventory:
         known = _contents(database, inventory)
         if known is None:
@@ -158,7 +155,7 @@ def _inventories(database: Database, engine: str) -> Iterator[str]:
         records, total = database.rows(_SUM + stored_records(inventory))[0]
         if records != noted:
             yield f"{inventory}: {records} records are stored, {noted} were noted"
-        elif noted_by == _maker(engine) and total % _MODULUS != noted_total:
+        elif noted_by == _maker() and total % _MODULUS != noted_total:
             yield f"{inventory}: the digest of the records is not the one that was noted"
         staged = database.rows(
             "SELECT stored FROM snapshots WHERE inventory = $1 AND epoch = (SELECT epoch FROM position)"

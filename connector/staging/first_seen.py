@@ -11,7 +11,7 @@ from typing import Final
 
 from connector.diff.scan import SOFTWARE_COLUMNS
 from connector.exports.fields import BY_NAME
-from connector.state.journal import StagedSnapshot
+from connector.model import StagedSnapshot
 from connector.state.sql import Database, literal
 
 _COLUMN: Final = BY_NAME["softwareFirstSeenTimestamp"].column

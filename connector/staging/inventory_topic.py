@@ -24,9 +24,8 @@ from connector.diff.scan import KEY_COLUMNS
 from connector.exports.fields import FIELDS, KEY_FIELDS
 from connector.kafka.avro_types import KEY_PART_BYTES_MAX, key_part
 from connector.model import ChangeType, Inventory
-from connector.staging.audit import stored_records
 from connector.state import meta
-from connector.state.sql import Database, unnested
+from connector.state.sql import Database, stored_records, unnested
 
 NAME: Final = "inventory_topic"
 
@@ -210,7 +209,7 @@ def _bound(place: Place, inventory: Inventory) -> list[object]:
 
 
 def _remembered(database: Database) -> Place | None:
-    text = meta.remembered(database, NAME)
+    text = meta.recall(database, NAME)
     return None if text is None else Place(**json.loads(text))
 
 

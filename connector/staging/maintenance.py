@@ -1,10 +1,8 @@
-"""What people do to a state file: begin anew, write the inventory out, let go of what is old.
-
-Owns those statements. Runs inside a transaction of `state`, but for the export, which only reads.
-"""
+"""Rebaseline, export, and clean-up of the state file."""
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
@@ -12,16 +10,36 @@ from connector.errors import StateError
 from connector.exports.fields import FIELDS, KEY_FIELDS
 from connector.model import Checkpoint
 from connector.state.sql import Database, identifier, literal
+from connector.state.state import StateFile
 
 FORMATS: Final = {".parquet": "FORMAT parquet", ".ndjson": "FORMAT json", ".csv": "FORMAT csv"}
 
 
-def rebaseline(database: Database, checkpoint: Checkpoint | None) -> int:
+def rebaseline(state: StateFile, checkpoint: Checkpoint | None = None) -> int:
     """Forget the inventory and begin a new epoch, whose numbers are beyond those of a checkpoint. Returns the epoch.
 
     The next snapshot becomes the baseline; what changed since the last one is not published. What is pending is given
-    up: it stays in the journal, and no consumer is owed it, since a new epoch's baseline stands for the whole.
+    up: it stays in the journal, and no consumer is owed it, since a new epoch's baseline stands for the whole. Where
+    Kafka can be asked, give its checkpoint: the new epoch is then beyond it.
     """
+    with state.transaction():
+        return _begin_epoch(state.database, checkpoint)
+
+
+def retire(state: StateFile, *, older_than: datetime) -> int:
+    """Delete changes that Kafka has confirmed and that were staged before `older_than`, a bounded number.
+
+    Returns how many; call it again while that is `journal.RETIRED_CHANGES_MAX`. Nothing pending is deleted.
+    """
+    if not state.journal.has_retirable(older_than=older_than):
+        return 0
+    with state.transaction():
+        deleted = state.journal.retire(older_than=older_than)
+        _forget_unused_keys(state.database)
+    return deleted
+
+
+def _begin_epoch(database: Database, checkpoint: Checkpoint | None) -> int:
     for table in ("inventory", "contents", "held", "missing_devices"):
         database.rows(f"DELETE FROM {table}")
     database.rows("DELETE FROM meta WHERE name LIKE 'tracked %' OR name LIKE 'alerts day %'")
@@ -36,7 +54,7 @@ def rebaseline(database: Database, checkpoint: Checkpoint | None) -> int:
     return database.number("SELECT epoch FROM position")
 
 
-def export(database: Database, path: Path) -> int:
+def export(state: StateFile, path: Path) -> int:
     """Write both inventories to a new file, one record a row with the names of `SoftwareRecord`; returns the number.
 
     Raises:
@@ -51,14 +69,14 @@ def export(database: Database, path: Path) -> int:
         raise StateError(f"{path} exists already", hint="Name a new file.")
     columns = ", ".join(f"{field.column} AS {identifier(field.name)}" for field in FIELDS)
     order = ", ".join(field.column for field in KEY_FIELDS)
-    return database.number(
+    return state.database.number(
         f"COPY (SELECT inventory, {columns} FROM inventory JOIN devices USING (device_no)"
         f" JOIN software USING (software_no) ORDER BY inventory, {order})"
         f" TO {literal(str(path))} ({FORMATS[path.suffix]})"
     )
 
 
-def forget_unused_keys(database: Database) -> None:
-    """Let go of the numbers of devices and product versions that no record has any more."""
+def _forget_unused_keys(database: Database) -> None:
+    """Delete the numbers of devices and product versions that no record has any more."""
     for table, number in (("devices", "device_no"), ("software", "software_no")):
         database.rows(f"DELETE FROM {table} WHERE {number} NOT IN (SELECT DISTINCT {number} FROM inventory)")

@@ -18,13 +18,13 @@ from connector.diff.compare import number_keys
 from connector.diff.scan import ATTRIBUTE_COLUMNS, COLUMN_TYPES, KEY_COLUMNS, SOFTWARE_COLUMNS, stored_digest
 from connector.errors import StateCorrupt, StateError
 from connector.exports.fields import FIELDS, KEY_FIELDS
-from connector.model import Checkpoint, Inventory
+from connector.model import Checkpoint, Inventory, StagedSnapshot
 from connector.staging import alerts, audit, first_seen, stage
 from connector.staging.inventory_topic import WHOLE, Mirror, Place
 from connector.staging.stage import StagingRules
-from connector.state import engine, file, meta
+from connector.state import file, meta
 from connector.state.engine import Engine
-from connector.state.journal import SNAPSHOT_COLUMNS, StagedSnapshot
+from connector.state.journal import SNAPSHOT_COLUMNS
 from connector.state.schema import migrate
 from connector.state.sql import unnested
 
@@ -165,13 +165,13 @@ class Restoration:
         tracked = changes.tracked_fields(rules.ignore_fields)
         with database.transaction():
             meta.remember(database, "tenant_id", rules.tenant_id)
-            stage.refresh_digests(database, tracked, engine.NAME)
+            stage.refresh_digests(database, tracked)
             self._write_inventory(stored_digest(tracked))
             for row in snapshots:
                 self._write_snapshot(row)
                 stage.note_tracked(database, row.inventory, tracked)
                 first_seen.note(database, replace(row, baseline=True))
-                audit.count(database, row.inventory, engine.NAME)
+                audit.count(database, row.inventory)
                 day = moment_of(looked[row.inventory]).date()
                 alerts.note_day(database, row.inventory, day)
             database.rows(
@@ -181,7 +181,7 @@ class Restoration:
             self._write_position(checkpoint, min(row.snapshot_no for row in snapshots) - 1)
             if checkpoint.inventory_whole:
                 Mirror(database).note(Place(checkpoint.epoch, WHOLE))
-        if problems := audit.problems(database, engine.NAME):
+        if problems := audit.problems(database):
             raise StateError(
                 f"what Kafka has does not add up: {'; '.join(problems)}",
                 hint="Nothing was written. Begin a new epoch with `mde-inventory state rebaseline`.",

@@ -11,8 +11,7 @@ from pathlib import Path
 
 from connector import __version__
 from connector.errors import CheckpointLost, StateBehindCheckpoint, StateError
-from connector.model import Checkpoint
-from connector.state.journal import Position, StagedSnapshot
+from connector.model import Checkpoint, Position, StagedSnapshot
 
 
 class Standing(StrEnum):

@@ -1,13 +1,12 @@
-"""What the SQL of this package runs on, and how text gets into it. `state` provides the one implementation.
-
-Owns no connection and no statement, and imports no library: `diff`, `guard`, `staging`, `journal`, `upkeep` and
-`migrations` know a database by these two methods alone.
-"""
+"""The database as the rooms above know it, and SQL text that several of them use. `Engine` is the implementation."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
+
+from connector.exports.fields import FIELDS
+from connector.model import Inventory
 
 Parameters = Sequence[object] | Mapping[str, object]
 
@@ -35,3 +34,15 @@ def unnested(kinds: Sequence[str]) -> str:
 def identifier(name: str) -> str:
     """A quoted SQL identifier."""
     return '"' + name.replace('"', '""') + '"'
+
+
+def stored_records(inventory: Inventory) -> str:
+    """A FROM item: the stored records of an inventory with their keys spelled out; `previous_row` is the row id."""
+    columns = ", ".join(field.column for field in FIELDS)
+    return f"""(
+        SELECT i.rowid AS previous_row, {columns}, device_no, software_no
+        FROM inventory i
+        JOIN devices USING (device_no)
+        JOIN software USING (software_no)
+        WHERE inventory = {literal(inventory)}
+    )"""

@@ -17,7 +17,7 @@ from typing import Final
 import duckdb
 
 from connector.exports.fields import FIELDS
-from connector.state.state import State
+from connector.state.state import StateFile
 from tests.benchmarks.measuring import measure, print_table
 from tests.benchmarks.poll import measure_command
 
@@ -88,7 +88,7 @@ def questions(event_id: str, changes: int) -> Iterator[tuple[str, list[str]]]:
 
 def write_journal(path: Path, changes: int) -> str:
     """A state file with so many past changes, all of them sealed. Returns the id of the one in the middle."""
-    with State.open(path, memory_limit_mib=1024):
+    with StateFile.open(path, memory_limit_mib=1024):
         pass
     record = ", ".join(f"{RECORD[field.name]} AS {field.column}" for field in FIELDS)
     before = ", ".join(f"'{field.name}': {RECORD[field.name]}" for field in FIELDS)

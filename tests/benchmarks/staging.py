@@ -20,8 +20,10 @@ from connector.diff.guard import GuardRules
 from connector.diff.scan import COLUMN_TYPES, LINE_BYTES_MAX
 from connector.exports.fields import FIELDS
 from connector.model import Inventory, Snapshot
+from connector.staging import derived
 from connector.staging.alerts import AlertRules
-from connector.state.state import StagingRules, State
+from connector.staging.stage import StagingRules, stage_snapshot
+from connector.state.state import StateFile
 from tests.benchmarks.measuring import best, measure, print_table
 from tests.benchmarks.snapshots import Size, write_snapshot
 
@@ -94,8 +96,8 @@ def parse(snapshot: Snapshot, memory_limit_mib: int) -> str:
 
 def stage(path: Path, snapshot: Snapshot, memory_limit_mib: int, rules: StagingRules = RULES) -> str:
     """Open the state file, stage, close."""
-    with State.open(path, memory_limit_mib=memory_limit_mib) as state:
-        staged = state.stage(snapshot, rules, started_at=NOW, now=NOW)
+    with StateFile.open(path, memory_limit_mib=memory_limit_mib) as state:
+        staged = stage_snapshot(state, snapshot, rules, started_at=NOW, now=NOW)
     return f"{staged.changes:,}" + (f", {staged.alerts:,} alerts" if staged.alerts else "")
 
 
@@ -106,8 +108,8 @@ def stage_without_alerts(path: Path, snapshot: Snapshot, memory_limit_mib: int) 
 
 def look_at_dates(path: Path, memory_limit_mib: int) -> str:
     """A poll finds nothing new, a day later."""
-    with State.open(path, memory_limit_mib=memory_limit_mib) as state:
-        staged = state.stage_due_alerts(Inventory.CPE, RULES, now=NOW + timedelta(days=1))
+    with StateFile.open(path, memory_limit_mib=memory_limit_mib) as state:
+        staged = derived.stage_due_alerts(state, Inventory.CPE, RULES, now=NOW + timedelta(days=1))
     return f"{staged.alerts if staged else 0:,} alerts"
 
 
@@ -131,8 +133,8 @@ def _print_growth(folder: Path, size: Size, snapshot: Snapshot, state: Path, mem
     fresh, live = folder / "fresh.duckdb", folder / "live.duckdb"
     measure(stage, fresh, snapshot, memory_limit_mib)
     measure(copy, state, live)
-    with State.open(state, memory_limit_mib=memory_limit_mib) as opened:
-        journal = opened.position().last_sequence
+    with StateFile.open(state, memory_limit_mib=memory_limit_mib) as opened:
+        journal = opened.journal.position().last_sequence
     print_table(
         f"state file after {polls} polls with 1 % of the records changed in each",
         ("file", "MiB", "x live"),

@@ -34,7 +34,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         bench.take(bench.snapshot([record("d", "baseline")]))
         lines = [record(f"d-{number % 7}", f"p-{number}", deviceName=f"pc-{number % 7}.x") for number in range(599)]
         staged = bench.take(bench.snapshot(lines))
-        bench.state.confirm(bench.checkpoint(staged))
+        bench.state.journal.confirm(bench.checkpoint(staged))
     with MockCluster([topic.name_under("p") for topic in Topic]) as cluster:
         tables = {
             "source": {

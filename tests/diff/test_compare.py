@@ -18,14 +18,16 @@ from connector.model import Inventory, Part
 from connector.source.lines import SAMPLE_WHOLE_BYTES
 from connector.source.parts import PartWriter
 from connector.source.repair import repair
+from connector.staging import audit
 from tests.support.bench import SLOW, Bench, record
 from tests.support.estate import VALUES, Estate, snapshot_of, write_part
+from tests.support.stored import stored_records
 
 
 def digests(bench: Bench) -> dict[Any, int | None]:
     """The stored digest of each record, by its name."""
     return dict(
-        bench.state._engine.rows("SELECT software_name, digest FROM inventory JOIN software USING (software_no)")
+        bench.state.database.rows("SELECT software_name, digest FROM inventory JOIN software USING (software_no)")
     )
 
 
@@ -40,8 +42,8 @@ def broken(bench: Bench, text: bytes, *, lines: int, spellings: dict[str, tuple[
 
 def everything(bench: Bench) -> list[Any]:
     """All that the state file knows."""
-    tables = [row[0] for row in bench.state._engine.rows("SELECT table_name FROM duckdb_tables() ORDER BY table_name")]
-    return [bench.state._engine.rows(f"SELECT rowid, * FROM {table} ORDER BY rowid") for table in tables]
+    tables = [row[0] for row in bench.state.database.rows("SELECT table_name FROM duckdb_tables() ORDER BY table_name")]
+    return [bench.state.database.rows(f"SELECT rowid, * FROM {table} ORDER BY rowid") for table in tables]
 
 
 # ---- twins
@@ -56,7 +58,7 @@ def test_of_several_lines_with_one_key_the_same_one_is_kept_in_any_order(tmp_pat
     for number, order in enumerate(permutations(twins)):
         with Bench(tmp_path / str(number), random=Random(number)) as bench:
             staged = bench.stage(order)
-            found.append((staged.records, staged.duplicates, bench.state.records(Inventory.CPE)))
+            found.append((staged.records, staged.duplicates, stored_records(bench.state, Inventory.CPE)))
     assert all(each == found[0] for each in found)
     assert found[0][:2] == (1, 2)
 
@@ -139,7 +141,7 @@ def test_digests_that_are_worth_nothing_make_no_change_and_are_mended(worth: str
     with Bench(tmp_path) as bench:
         bench.stage(lines)
         before = digests(bench)
-        bench.state._engine.rows(f"UPDATE inventory SET digest = {worth}")
+        bench.state.database.rows(f"UPDATE inventory SET digest = {worth}")
         assert bench.stage(lines).changes == 0
         assert digests(bench) == before
 
@@ -150,10 +152,10 @@ def test_another_engine_works_the_digests_out_anew(tmp_path: Path) -> None:
     with Bench(tmp_path) as bench:
         bench.stage(lines)
         before = digests(bench)
-        bench.state._engine.rows("UPDATE inventory SET digest = digest + 1")
-        bench.state._engine.rows("UPDATE meta SET value = 'another engine' WHERE name = 'digest'")
-        bench.state._engine.rows("UPDATE contents SET engine = 'another engine', total = 0")
-        assert bench.state.verify() == []
+        bench.state.database.rows("UPDATE inventory SET digest = digest + 1")
+        bench.state.database.rows("UPDATE meta SET value = 'another engine' WHERE name = 'digest'")
+        bench.state.database.rows("UPDATE contents SET engine = 'another engine', total = 0")
+        assert audit.verify(bench.state) == []
         assert bench.stage([lines[0], record("d", "b", osPlatform="Linux")]).changed == 1
         assert digests(bench)["a"] == before["a"]
 

@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connector.model import Inventory
-from connector.state.state import StagedSnapshot
+from connector.model import Inventory, StagedSnapshot
+from connector.staging import derived
 from tests.support.bench import EASY, SLOW, START, Bench, brief, record, staging_rules, stamped
 from tests.support.estate import Estate
 from tests.support.oracle import Record, Rules
+from tests.support.stored import missing_devices
 
 STRICT = Rules(max_removed_share=0.15, min_removed=3, missing_device_snapshots=2)
 
@@ -25,8 +26,8 @@ def device(name: str, records: int = 5, *, group: int | None = 1, begin: int = 0
 
 def approve(bench: Bench) -> list[Record]:
     """A person approves what is held: the oracle agrees with what is staged."""
-    (staged,) = bench.state.approve_held(
-        staging_rules(bench.rules), now=START + timedelta(hours=6 * bench.number, minutes=2)
+    (staged,) = derived.approve_held(
+        bench.state, staging_rules(bench.rules), now=START + timedelta(hours=6 * bench.number, minutes=2)
     )
     changes = bench.changes(staged)
     assert changes == stamped(bench.model.approve(staged.snapshot_id), staged)
@@ -36,7 +37,7 @@ def approve(bench: Bench) -> list[Record]:
 
 def discard(bench: Bench) -> int:
     """A person discards what is held: the oracle agrees."""
-    held = bench.state.discard_held()
+    held = derived.discard_held(bench.state)
     bench.model.discard()
     assert bench.held() == bench.model.held == {}
     return held
@@ -103,9 +104,9 @@ def test_a_device_absent_altogether_is_removed_after_so_many_snapshots_in_a_row(
         bench.stage(device("a") + device("b", 1))
         waits = [removed(bench, bench.stage(device("a"))) for _ in range(snapshots - 1)]
         assert waits == [[]] * (snapshots - 1)
-        assert bench.state.missing_devices() == (snapshots > 1)
+        assert missing_devices(bench.state) == (snapshots > 1)
         assert removed(bench, bench.stage(device("a"))) == [("DEVICE_MISSING", "b", "p0")]
-        assert bench.state.missing_devices() == 0
+        assert missing_devices(bench.state) == 0
 
 
 def test_a_device_that_returns_in_time_makes_no_event_and_begins_to_count_anew(tmp_path: Path) -> None:
@@ -132,7 +133,7 @@ def test_a_device_group_that_vanishes_whole_is_held_at_once_as_lost_scope(tmp_pa
         staged = bench.stage(device("a"))
         assert (staged.removed, staged.held, staged.hold_reason) == (0, 2, "SCOPE_LOST")
         assert [bench.stage(device("a")).held for _ in range(3)] == [0, 0, 0]
-        (hold,) = bench.state.holds()
+        (hold,) = bench.state.journal.holds()
         assert (hold.reason, hold.records, hold.devices, hold.since_snapshot_id) == (
             "SCOPE_LOST", 2, 1, staged.snapshot_id,
         )  # fmt: skip
@@ -200,7 +201,7 @@ def test_additions_and_changes_are_published_while_removals_are_held(tmp_path: P
         assert (staged.added, staged.changed, staged.removed, staged.held) == (1, 1, 0, 9)
         later = bench.stage([few[0]])
         assert (later.removed, later.held) == (1, 0)
-        assert bench.state.held_count() == 9
+        assert bench.state.journal.held_count() == 9
 
 
 def test_an_export_that_decays_while_removals_are_held_is_not_believed_step_by_step(tmp_path: Path) -> None:
@@ -211,9 +212,9 @@ def test_an_export_that_decays_while_removals_are_held_is_not_believed_step_by_s
         assert [(staged.held, staged.removed, staged.hold_reason) for staged in steps] == [
             (20, 0, "MASS_REMOVAL"), (10, 0, "MASS_REMOVAL"), (0, 2, None), (10, 0, "MASS_REMOVAL"),
         ]  # fmt: skip
-        assert [hold.records for hold in bench.state.holds()] == [20, 10, 10]
+        assert [hold.records for hold in bench.state.journal.holds()] == [20, 10, 10]
         back = bench.stage(device("a", 100))
-        assert (back.added, back.removed, bench.state.held_count()) == (2, 0, 0)
+        assert (back.added, back.removed, bench.state.journal.held_count()) == (2, 0, 0)
 
 
 def test_a_decision_ends_the_doubt_about_later_snapshots(tmp_path: Path) -> None:
@@ -245,7 +246,7 @@ def test_a_held_record_whose_device_vanishes_stays_held(tmp_path: Path) -> None:
         bench.stage(device("a", 20) + device("b", 2))
         reasons = [removed(bench, bench.stage(device("a", 20))) for _ in range(3)]
         assert [len(rows) for rows in reasons] == [0, 2, 0]
-        assert bench.state.held_count() == 8
+        assert bench.state.journal.held_count() == 8
 
 
 def test_a_held_record_that_became_another_version_is_one_change(tmp_path: Path) -> None:
@@ -255,7 +256,7 @@ def test_a_held_record_that_became_another_version_is_one_change(tmp_path: Path)
         bench.stage(device("a", 1))
         staged = bench.stage([*device("a", 1), record("a", "p5", "2", rbacGroupId=1)])
         assert brief(bench.changes(staged)) == [("CHANGED", "UPGRADED", "a", "p5", "2")]
-        assert bench.state.held_count() == 8
+        assert bench.state.journal.held_count() == 8
 
 
 def test_a_version_that_is_held_already_does_not_hide_a_change_of_version(tmp_path: Path) -> None:
@@ -335,13 +336,13 @@ def test_approved_removals_are_published_as_a_snapshot_of_their_own(tmp_path: Pa
         changes = approve(bench)
         assert {(change["changeType"], change["reason"]) for change in changes} == {("REMOVED", "APPROVED")}
         assert [change["sequence"] for change in changes] == list(range(1, 9))
-        approval = bench.state.latest_snapshot(Inventory.CPE)
+        approval = bench.state.journal.latest_snapshot(Inventory.CPE)
         assert approval is not None
         assert approval.snapshot_id == f"{held.snapshot_id}-approved-3"
         assert (approval.previous_snapshot_id, approval.generated_at) == (held.snapshot_id, held.generated_at)
         assert bench.stage(device("a", 2)).changes == 0
         assert bench.stage(device("a", 3)).added == 1
-        assert bench.state.approve_held(staging_rules(bench.rules), now=START) == []
+        assert derived.approve_held(bench.state, staging_rules(bench.rules), now=START) == []
 
 
 def test_discarded_removals_stay_in_the_inventory_and_are_judged_anew(tmp_path: Path) -> None:
@@ -350,9 +351,9 @@ def test_discarded_removals_stay_in_the_inventory_and_are_judged_anew(tmp_path: 
         bench.stage(device("a", 10) + device("b", 5))
         bench.stage(device("a", 10))
         bench.stage(device("a", 10))
-        assert bench.state.held_count() == 5
+        assert bench.state.journal.held_count() == 5
         assert discard(bench) == 5
-        assert bench.state.missing_devices() == 0
+        assert missing_devices(bench.state) == 0
         assert [bench.stage(device("a", 10)).held for _ in range(2)] == [0, 5]
 
 
@@ -373,7 +374,7 @@ def test_holds_tell_how_many_since_when_and_what_share(tmp_path: Path) -> None:
         second = bench.stage(device("a", 8))
         holds = [
             (hold.reason, hold.records, hold.devices, hold.share, hold.since_snapshot_no, hold.since)
-            for hold in bench.state.holds()
+            for hold in bench.state.journal.holds()
         ]
     assert holds == [
         ("SCOPE_LOST", 4, 1, 0.2, 2, first.staged_at),

@@ -23,7 +23,7 @@ CAMEL = {"deviceid": ("deviceId",), "softwarename": ("softwareName",)}
 
 def read(bench: Bench, parts: Sequence[Part]) -> list[dict[str, Any]]:
     """The normal forms of all records of some parts, in no order."""
-    rows = bench.state._engine.rows(f"SELECT {normal_forms()} FROM ({scan(parts)})")
+    rows = bench.state.database.rows(f"SELECT {normal_forms()} FROM ({scan(parts)})")
     return [dict(zip((field.name for field in FIELDS), row, strict=True)) for row in rows]
 
 
@@ -206,7 +206,7 @@ def test_the_digest_of_what_is_stored_is_the_one_of_the_usual_way_it_is_written(
     with Bench(tmp_path) as bench:
         bench.stage([line])
         tracked = [BY_NAME[field.name] for field in FIELDS if not field.key]
-        found = bench.state._engine.rows(f"SELECT digest, {stored_digest(tracked)} FROM inventory")
+        found = bench.state.database.rows(f"SELECT digest, {stored_digest(tracked)} FROM inventory")
     assert found[0][0] == found[0][1]
 
 

@@ -13,11 +13,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from connector.model import Inventory, Snapshot
-from connector.state.state import StagedSnapshot, State
+from connector.model import Inventory, Snapshot, StagedSnapshot
+from connector.staging.stage import stage_snapshot
+from connector.state.state import StateFile
 from tests.support.bench import SLOW, TENANT, brief, record, staging_rules, stamped
 from tests.support.estate import write_snapshot
 from tests.support.oracle import Model, Record, Rules, by_key, fold, key_of
+from tests.support.stored import stored_records
 
 CPE, NON_CPE = Inventory.CPE, Inventory.NON_CPE
 OTHER = {CPE: NON_CPE, NON_CPE: CPE}
@@ -31,7 +33,7 @@ class Both:
         self.folder = folder
         self.random = random
         self.rules = rules
-        self.state = State.open(folder / "state.duckdb", memory_limit_mib=256, threads=1)
+        self.state = StateFile.open(folder / "state.duckdb", memory_limit_mib=256, threads=1)
         self.models = {inventory: Model(TENANT, inventory_name=inventory.value) for inventory in Inventory}
         self.logs: dict[Inventory, dict[Any, Record]] = {inventory: {} for inventory in Inventory}
         self.left: dict[Inventory, set[Any]] = {inventory: set() for inventory in Inventory}
@@ -68,9 +70,10 @@ class Both:
         """Stage one snapshot, and hold everything that comes of it against the oracle."""
         snapshot = snapshot or self.write(inventory, lines)
         model, other = self.models[inventory], OTHER[inventory]
-        model.sequence = self.state.position().last_sequence
+        model.sequence = self.state.journal.position().last_sequence
         stored = set(self.models[other].inventory or {})
-        staged = self.state.stage(
+        staged = stage_snapshot(
+            self.state,
             snapshot,
             staging_rules(self.rules),
             started_at=snapshot.generated_at,
@@ -89,8 +92,8 @@ class Both:
         changes = self.changes(staged)
         assert changes == stamped(outcome.changes, staged)
         assert (staged.held, staged.hold_reason) == (outcome.held, outcome.hold_reason)
-        assert {key_of(one): one for one in self.state.records(inventory)} == model.inventory
-        assert self.state.held_count() == sum(len(one.held) for one in self.models.values())
+        assert {key_of(one): one for one in stored_records(self.state, inventory)} == model.inventory
+        assert self.state.journal.held_count() == sum(len(one.held) for one in self.models.values())
         self.logs[inventory] = dict(model.inventory) if staged.baseline else fold(self.logs[inventory], changes)
         assert self.logs[inventory] == model.inventory
         self.left[inventory] = set()
@@ -99,7 +102,7 @@ class Both:
 
     def changes(self, staged: StagedSnapshot) -> list[Record]:
         """All changes of a staged snapshot."""
-        return list(self.state.changes(staged, after=0, limit=10**9))
+        return list(self.state.journal.changes(staged, after=0, limit=10**9))
 
     def reasons(self, staged: StagedSnapshot) -> set[tuple[str, str]]:
         """Types and reasons of the changes of a staged snapshot."""
@@ -162,7 +165,7 @@ def test_what_moves_without_the_guards_leave_is_held_until_it_is_seen_on_the_oth
         assert both.stage(CPE, software(range(4))).hold_reason == "MASS_REMOVAL"
         assert both.reasons(both.stage(NON_CPE, software([*range(4, 10), 10, 11]))) == {("ADDED", "MOVED")}
         last = both.stage(CPE, software(range(4)))
-        assert (both.reasons(last), last.held, both.state.held_count()) == ({("REMOVED", "MOVED")}, 0, 0)
+        assert (both.reasons(last), last.held, both.state.journal.held_count()) == ({("REMOVED", "MOVED")}, 0, 0)
 
 
 def test_what_left_one_inventory_hours_ago_is_not_installed_in_the_other(tmp_path: Path) -> None:
@@ -189,7 +192,9 @@ def test_what_moves_raises_no_alert_but_that_its_end_of_support_is_known_now(tmp
         both.poll(ended, software([10]))
         staged = [*both.poll(ended[:9], software([9, 10])), *both.poll(ended, software([10]))]
         raised = [
-            (one.inventory, alert["alertType"]) for one in staged for alert in both.state.alerts(one, after=0, limit=9)
+            (one.inventory, alert["alertType"])
+            for one in staged
+            for alert in both.state.journal.alerts(one, after=0, limit=9)
         ]
         assert raised == [(CPE, "REACHED")]
 
@@ -201,13 +206,13 @@ def test_a_dry_run_knows_what_moved(tmp_path: Path) -> None:
         both.stage(CPE, software(range(9)))
         both.state.close()
         snapshot = both.write(NON_CPE, software([9, 10]))
-        with State.open(tmp_path / "state.duckdb", scratch=True) as scratch:
-            told = scratch.stage(
-                snapshot, staging_rules(STRICT), started_at=snapshot.generated_at, now=snapshot.generated_at
+        with StateFile.open(tmp_path / "state.duckdb", scratch=True) as scratch:
+            told = stage_snapshot(
+                scratch, snapshot, staging_rules(STRICT), started_at=snapshot.generated_at, now=snapshot.generated_at
             )
-            changes = list(scratch.changes(told, after=0, limit=10))
+            changes = list(scratch.journal.changes(told, after=0, limit=10))
         assert [row[:2] for row in brief(changes)] == [("ADDED", "MOVED")]
-        both.state = State.open(tmp_path / "state.duckdb", memory_limit_mib=256, threads=1)
+        both.state = StateFile.open(tmp_path / "state.duckdb", memory_limit_mib=256, threads=1)
 
 
 def test_lines_of_the_other_snapshot_that_cannot_be_read_are_passed_over(tmp_path: Path) -> None:
@@ -220,7 +225,8 @@ def test_lines_of_the_other_snapshot_that_cannot_be_read_are_passed_over(tmp_pat
         bad.write_bytes(b'{"deviceId":"d","softwareName":NaN}\n{"deviceId":\n17\n')
         parts = (*beside.parts, type(part)(bad, "bad", 3, 9, {"deviceid": ("deviceId",)}))
         snapshot = both.write(CPE, software(range(8)))
-        staged = both.state.stage(
+        staged = stage_snapshot(
+            both.state,
             snapshot,
             staging_rules(STRICT),
             started_at=snapshot.generated_at,

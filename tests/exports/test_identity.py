@@ -21,11 +21,11 @@ def test_ids_made_in_sql_are_those_made_in_python(
 ) -> None:
     """Of any text; and both are version 5 of the UUIDs of the standard library."""
     with Bench(tmp_path_factory.mktemp("state")) as bench:
-        bench.state._engine.rows("CREATE TEMP TABLE names (number INTEGER, a VARCHAR, b VARCHAR, c VARCHAR)")
+        bench.state.database.rows("CREATE TEMP TABLE names (number INTEGER, a VARCHAR, b VARCHAR, c VARCHAR)")
         for number, name in enumerate(names):
-            bench.state._engine.rows("INSERT INTO names VALUES ($1, $2, $3, $4)", [number, *name])
+            bench.state.database.rows("INSERT INTO names VALUES ($1, $2, $3, $4)", [number, *name])
         expression = event_id_expression("a", "b", "c")
-        found = bench.state._engine.rows(
+        found = bench.state.database.rows(
             f"SELECT {expression} FROM names ORDER BY number", {"namespace": event_namespace()}
         )
     assert (

@@ -12,8 +12,10 @@ import pytest
 from connector.errors import ConfigError, StateError
 from connector.exports.fields import FIELDS
 from connector.history.explain import RULES, Setting, explain
-from connector.model import Inventory, Reason
-from connector.state.state import StagedSnapshot
+from connector.history.query import History
+from connector.model import Inventory, Reason, StagedSnapshot
+from connector.staging import derived, maintenance
+from connector.staging.stage import stage_snapshot
 from tests.support.bench import Bench, Saved, record, staging_rules
 from tests.support.oracle import Rules
 
@@ -70,11 +72,11 @@ def test_kafka_has_not_confirmed_then_it_has_and_when(bench: Bench) -> None:
     staged = bench.stage([record("d", "c"), record("d", "e")])
     last = len(bench.changes(staged)) - 1
     seen = [told(bench, staged, last)["kafka"]]
-    bench.state.confirm(bench.checkpoint(staged, sequence=1, sealed=False))
+    bench.state.journal.confirm(bench.checkpoint(staged, sequence=1, sealed=False))
     seen += [told(bench, staged, 0)["kafka"], told(bench, staged, last)["kafka"]]
-    bench.state.confirm(bench.checkpoint(staged))
+    bench.state.journal.confirm(bench.checkpoint(staged))
     later = bench.stage([record("d", "c")])
-    bench.state.confirm(bench.checkpoint(later, sequence=later.sequence_after - 1, sealed=False))
+    bench.state.journal.confirm(bench.checkpoint(later, sequence=later.sequence_after - 1, sealed=False))
     seen.append(told(bench, staged, last)["kafka"])
     assert [(each["status"], each["confirmed_at"]) for each in seen] == [
         ("pending", None), ("unsealed", CONFIRMED), ("pending", None), ("confirmed", CONFIRMED),
@@ -84,9 +86,9 @@ def test_kafka_has_not_confirmed_then_it_has_and_when(bench: Bench) -> None:
 def test_a_change_given_up_by_a_new_epoch_is_not_called_confirmed(bench: Bench) -> None:
     """What an earlier epoch published is; what it still had to publish is not known to be."""
     first = bench.stage([record("d", "c")])
-    bench.state.confirm(bench.checkpoint(first))
+    bench.state.journal.confirm(bench.checkpoint(first))
     second = bench.stage([record("d", "e")])
-    bench.state.rebaseline()
+    maintenance.rebaseline(bench.state)
     assert [told(bench, each)["kafka"]["status"] for each in (first, second)] == ["confirmed", "unknown"]
 
 
@@ -94,10 +96,13 @@ def test_the_time_of_a_confirmation_goes_with_its_snapshot(bench: Bench) -> None
     """Notes do not outlive what they are about."""
     first = bench.stage([record("d", "c")])
     second = bench.stage([record("d", "e")])
-    bench.state.confirm(bench.checkpoint(second))
-    assert bench.state.history.confirmed_at(first) is not None
-    bench.state.retire(older_than=second.observed_at + timedelta(days=1))
-    assert (bench.state.history.confirmed_at(first), bench.state.history.confirmed_at(second) is None) == (None, False)
+    bench.state.journal.confirm(bench.checkpoint(second))
+    assert History(bench.state).confirmed_at(first) is not None
+    maintenance.retire(bench.state, older_than=second.observed_at + timedelta(days=1))
+    assert (History(bench.state).confirmed_at(first), History(bench.state).confirmed_at(second) is None) == (
+        None,
+        False,
+    )
 
 
 def test_an_approval_says_that_the_removal_was_held(tmp_path: Path) -> None:
@@ -106,7 +111,7 @@ def test_an_approval_says_that_the_removal_was_held(tmp_path: Path) -> None:
     with Bench(tmp_path, rules=rules) as bench:
         bench.stage([record("d", name) for name in "abcdef"])
         held = bench.stage([record("d", "a"), record("d", "x")])
-        (approved,) = bench.state.approve_held(staging_rules(rules), now=CONFIRMED)
+        (approved,) = derived.approve_held(bench.state, staging_rules(rules), now=CONFIRMED)
         beside, after = told(bench, held), told(bench, approved)
     assert beside["guard"] == "not held; 5 removals of the same snapshot were (MASS_REMOVAL)"
     assert (after["guard"].partition(",")[0], after["rule"]) == ("held first", RULES[Reason.APPROVED])
@@ -128,7 +133,7 @@ def test_an_alert_is_explained_by_the_change_that_raised_it(bench: Bench) -> Non
     staged = bench.take(
         bench.snapshot([record("d", "a", numberOfWeaknesses=1), record("d", "b", endOfSupportStatus="EOS Version")])
     )
-    (alert,) = bench.state.alerts(staged, after=0, limit=10)
+    (alert,) = bench.state.journal.alerts(staged, after=0, limit=10)
     setting = Setting(bench.folder, 90)
     by_alert, by_change = (explain(bench.state, alert[name], setting) for name in ("alertId", "eventId"))
     assert by_alert == by_change
@@ -143,9 +148,9 @@ def test_an_alert_of_the_date_alone_is_explained_without_a_change(tmp_path: Path
         bench.take(bench.snapshot([ends]))
         rules = staging_rules(bench.rules)
         bench.take(bench.snapshot([ends]))
-        due = bench.state.stage_due_alerts(Inventory.CPE, rules, now=datetime(2026, 12, 23, 12, tzinfo=UTC))
+        due = derived.stage_due_alerts(bench.state, Inventory.CPE, rules, now=datetime(2026, 12, 23, 12, tzinfo=UTC))
         assert due is not None
-        found = list(bench.state.alerts(due, after=0, limit=10))
+        found = list(bench.state.journal.alerts(due, after=0, limit=10))
         told_of = explain(bench.state, found[-1]["alertId"], Setting(tmp_path, 90))
     assert (told_of["event_id"], told_of["change"], told_of["kafka"]["status"]) == (None, None, "pending")
     assert told_of["rule"] == "no change raised this alert: the date alone did"
@@ -161,12 +166,12 @@ def test_an_id_may_be_given_by_its_beginning(bench: Bench) -> None:
 
 def test_an_id_of_two_epochs_is_the_newest_ones(bench: Bench) -> None:
     """A new epoch that begins with the same generation has the same ids; the others are named."""
-    bench.state.rebaseline()
+    maintenance.rebaseline(bench.state)
     emitting = staging_rules(Rules(emit_baseline=True))
     again = bench.snapshot([record("d", "c")])
-    bench.state.stage(again, emitting, started_at=CONFIRMED, now=CONFIRMED)
-    bench.state.rebaseline()
-    staged = bench.state.stage(again, emitting, started_at=CONFIRMED, now=CONFIRMED)
+    stage_snapshot(bench.state, again, emitting, started_at=CONFIRMED, now=CONFIRMED)
+    maintenance.rebaseline(bench.state)
+    staged = stage_snapshot(bench.state, again, emitting, started_at=CONFIRMED, now=CONFIRMED)
     found = told(bench, staged)
     assert (found["snapshot"]["epoch"], found["other_epochs"]) == (staged.epoch, [staged.epoch - 1])
 

@@ -20,10 +20,11 @@ from connector.errors import StateError, StateLocked, Stopped
 from connector.history import blocks as past
 from connector.history.blocks import Past
 from connector.history.filters import Filters, Selection
-from connector.history.query import Place
+from connector.history.query import History, Place
 from connector.model import Inventory
+from connector.staging import derived, maintenance
 from connector.state import journal
-from connector.state.state import State
+from connector.state.state import StateFile
 from tests.support.bench import EASY, SLOW, START, Bench, plain_snapshot, record, staging_rules
 from tests.support.oracle import Rules
 
@@ -46,14 +47,14 @@ class Told:
 
     def __init__(self, bench: Bench) -> None:
         self.state = bench.state
-        self.snapshots = bench.state.recent_snapshots(1000)[::-1]
+        self.snapshots = bench.state.journal.recent_snapshots(1000)[::-1]
         self.all = [change for snapshot in self.snapshots for change in bench.changes(snapshot)]
 
     def past(self) -> Past:
         """Reads it, as if it were opened for each visit."""
 
         @contextmanager
-        def opened() -> Iterator[State]:
+        def opened() -> Iterator[StateFile]:
             yield self.state
 
         return Past(opened, threading.Event())
@@ -66,9 +67,9 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
     with Bench(folder, rules=Rules(emit_baseline=True, min_removed=6, max_removed_share=0.3)) as bench:
         for number in range(12):
             if number == 8:
-                bench.state.rebaseline()
+                maintenance.rebaseline(bench.state)
             if number == 6:
-                bench.state.approve_held(staging_rules(bench.rules), now=LAST)
+                derived.approve_held(bench.state, staging_rules(bench.rules), now=LAST)
             inventory = Inventory.NON_CPE if number % 4 == 3 else Inventory.CPE
             lines = [_line(random) for _ in range(2 if number == 5 else 14)]
             bench.take(plain_snapshot(folder / "parts", lines, number + 1, inventory))
@@ -170,7 +171,7 @@ def test_the_journal_of_these_tests_has_something_of_everything(told: Told) -> N
 
 def test_more_than_a_block_of_the_newest_is_read_from_its_place_on(told: Told) -> None:
     """Beyond the size of a block only the place is looked for, and the changes come block by block."""
-    history = told.state.history
+    history = History(told.state)
     scope = history.scope(Selection(inventory=Inventory.CPE))
     expected = [change for change in told.all if change["inventory"] == "CPE"]
     for number in (1, 7, len(expected) - 1):
@@ -182,7 +183,7 @@ def test_more_than_a_block_of_the_newest_is_read_from_its_place_on(told: Told) -
 
 def test_a_tally_counts_types_and_reasons(told: Told) -> None:
     """Per epoch, with the first and the last place."""
-    history = told.state.history
+    history = History(told.state)
     found = Counter[tuple[int, str, str]]()
     for each in history.tally(history.scope(Selection())):
         found[each.first.epoch, each.change_type, each.reason] += each.changes
@@ -192,7 +193,7 @@ def test_a_tally_counts_types_and_reasons(told: Told) -> None:
 def test_an_unknown_snapshot_is_named(told: Told) -> None:
     """It is no empty answer: the id may be mistyped, or too old."""
     with pytest.raises(StateError, match="no snapshot cpe-19990101T000000Z") as refused:
-        told.state.history.scope(Selection(snapshots=frozenset({"cpe-19990101T000000Z"})))
+        History(told.state).scope(Selection(snapshots=frozenset({"cpe-19990101T000000Z"})))
     assert "journal_retention_days" in refused.value.hint
 
 
@@ -223,7 +224,7 @@ def test_a_file_that_is_held_is_waited_for_and_a_stop_ends_that(tmp_path: Path) 
 
     with Bench(tmp_path) as bench:
         _grow(bench, 2)
-        scope = bench.state.history.scope(Selection())
+        scope = History(bench.state).scope(Selection())
     with pytest.raises(Stopped):
         list(Past(locked, stop).blocks(scope))
     assert len(visits) == 3
@@ -237,11 +238,11 @@ def test_what_has_left_the_journal_is_told(tmp_path: Path) -> None:
     """Where something is asked for that is older than the journal; not where nothing was let go of."""
     with Bench(tmp_path) as bench:
         _grow(bench, 6)
-        history, middle = bench.state.history, bench.state.recent_snapshots(3)[-1]
+        history, middle = History(bench.state), bench.state.journal.recent_snapshots(3)[-1]
         old, young = (Selection(since=middle.observed_at + timedelta(hours=hours)) for hours in (-1, 1))
         assert [history.scope(each).cut for each in (Selection(), old, young)] == [False, False, False]
-        bench.state.confirm(bench.checkpoint(bench.state.recent_snapshots(1)[0]))
-        bench.state.retire(older_than=middle.observed_at)
+        bench.state.journal.confirm(bench.checkpoint(bench.state.journal.recent_snapshots(1)[0]))
+        maintenance.retire(bench.state, older_than=middle.observed_at)
         scopes = [history.scope(each) for each in (Selection(), old, young)]
         assert [scope.cut for scope in scopes] == [False, True, False]
         assert scopes[0].beginning == middle
@@ -251,12 +252,12 @@ def test_changes_that_leave_the_journal_before_they_are_read_are_missed(tmp_path
     """Reading on from a place whose next change is gone is an error, not a gap that nobody sees."""
     with Bench(tmp_path) as bench:
         _grow(bench, 6)
-        history = bench.state.history
+        history = History(bench.state)
         scope = history.scope(Selection())
         block, place = history.read(scope, None, 1)
         assert [change["sequence"] for change in block] == [1]
-        bench.state.confirm(bench.checkpoint(bench.state.recent_snapshots(1)[0]))
-        bench.state.retire(older_than=bench.state.recent_snapshots(3)[-1].observed_at)
+        bench.state.journal.confirm(bench.checkpoint(bench.state.journal.recent_snapshots(1)[0]))
+        maintenance.retire(bench.state, older_than=bench.state.journal.recent_snapshots(3)[-1].observed_at)
         with pytest.raises(StateError, match="left the journal before they were read"):
             history.read(scope, place, 1)
 
@@ -265,22 +266,22 @@ def test_millions_are_let_go_of_in_bounded_steps_while_polls_go_on(tmp_path: Pat
     """Each poll lets go of a million at most, the oldest first, and stages as ever; the young remain."""
     with Bench(tmp_path, rules=EASY) as bench:
         _grow(bench, 3)
-        first, second, third = bench.state.recent_snapshots(3)[::-1]
-        bench.state._engine.rows(
+        first, second, third = bench.state.journal.recent_snapshots(3)[::-1]
+        bench.state.database.rows(
             "INSERT INTO changes BY NAME SELECT range + 1 AS sequence, 1 AS epoch, $1 AS snapshot_no, 'x' AS event_id"
             " FROM range(2_300_000)",
             [first.snapshot_no],
         )
-        bench.state.confirm(bench.checkpoint(third))
+        bench.state.journal.confirm(bench.checkpoint(third))
         deleted = []
         for name in "abc":
-            deleted.append(bench.state.retire(older_than=second.observed_at))
+            deleted.append(maintenance.retire(bench.state, older_than=second.observed_at))
             staged = bench.take(bench.snapshot([record("d", name)]))
-            bench.state.confirm(bench.checkpoint(staged))
+            bench.state.journal.confirm(bench.checkpoint(staged))
             assert staged.added + staged.removed + staged.changed > 0
         assert deleted == [journal.RETIRED_CHANGES_MAX, journal.RETIRED_CHANGES_MAX, 300_000]
-        assert bench.state._engine.number("SELECT count(*) FROM changes WHERE event_id = 'x'") == 0
-        assert bench.state.history.scope(Selection()).beginning == second
+        assert bench.state.database.number("SELECT count(*) FROM changes WHERE event_id = 'x'") == 0
+        assert History(bench.state).scope(Selection()).beginning == second
 
 
 def _grow(bench: Bench, count: int) -> None:

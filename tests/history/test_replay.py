@@ -27,7 +27,8 @@ from connector.history.replay import Replay, ReplayResult
 from connector.kafka.client import MockCluster
 from connector.model import Checkpoint, Message, Topic
 from connector.operations import checks
-from connector.state.state import State
+from connector.staging import maintenance
+from connector.state.state import StateFile
 from tests.conftest import Consumed, consume_all
 from tests.support.bench import EASY, START, Bench, record
 from tests.support.broker import Broker
@@ -92,7 +93,7 @@ class Stage:
         """A replay of it."""
 
         @contextmanager
-        def opened() -> Iterator[State]:
+        def opened() -> Iterator[StateFile]:
             yield self.bench.state
 
         fakes: Any = (Codec(), self.kafka)
@@ -126,8 +127,8 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
     with Bench(tmp_path, rules=EASY) as bench:
         for count in (1, 4, 6, 9, 11):
             bench.take(bench.snapshot([record("d", f"{number:02}") for number in range(count)]))
-        sealed = bench.state.recent_snapshots(2)[-1]
-        bench.state.confirm(bench.checkpoint(sealed))
+        sealed = bench.state.journal.recent_snapshots(2)[-1]
+        bench.state.journal.confirm(bench.checkpoint(sealed))
         yield Stage(bench)
 
 
@@ -135,16 +136,16 @@ def test_what_is_confirmed_is_published_again_as_it_was_but_for_one_flag(stage: 
     """Ids, times, epoch, sequence and order are the originals'; what Kafka never had is no past."""
     expected = [
         change | {"replayed": True}
-        for snapshot in stage.bench.state.recent_snapshots(9)[::-1]
+        for snapshot in stage.bench.state.journal.recent_snapshots(9)[::-1]
         for change in stage.bench.changes(snapshot)
         if change["sequence"] <= 8
     ]
-    before = stage.bench.state.position()
+    before = stage.bench.state.journal.position()
     result = stage.run()
     published: list[Any] = list(stage.kafka.published)
     assert published == expected
     assert (result.changes, result.types, result.resumed, stage.kafka.batches) == (8, {"ADDED": 8}, False, [3, 3, 2, 0])
-    assert stage.bench.state.position() == before
+    assert stage.bench.state.journal.position() == before
 
 
 def test_a_dry_run_counts_and_publishes_nothing(stage: Stage) -> None:
@@ -177,7 +178,7 @@ def test_what_is_relative_means_the_same_to_whoever_goes_on(stage: Stage) -> Non
         stage.run(filters, batch=1)
     stage.now += timedelta(hours=12)
     latest = stage.bench.take(stage.bench.snapshot([record("e", "z")]))
-    stage.bench.state.confirm(stage.bench.checkpoint(latest))
+    stage.bench.state.journal.confirm(stage.bench.checkpoint(latest))
     begun = stage.run(filters, batch=1).begun_at
     assert (set(stage.numbers), len(stage.numbers), begun) == (expected, len(expected), START + timedelta(days=3))
     assert len(expected) > 2
@@ -188,7 +189,7 @@ def _between(stage: Stage, since_hours: int, until_hours: int) -> list[dict[str,
     begin, end = (
         round((stage.now - timedelta(hours=hours)).timestamp() * 1000) for hours in (since_hours, until_hours)
     )
-    found = [stage.bench.changes(snapshot) for snapshot in stage.bench.state.recent_snapshots(9)[::-1]]
+    found = [stage.bench.changes(snapshot) for snapshot in stage.bench.state.journal.recent_snapshots(9)[::-1]]
     return [change for changes in found for change in changes if begin <= change["observedAt"] < end]
 
 
@@ -244,7 +245,7 @@ def test_what_left_the_journal_while_a_replay_lay_idle_is_missed(stage: Stage) -
     stage.kafka.outages = [None, "before", "before", "before"]
     with pytest.raises(SinkUnavailable):
         stage.run(batch=1)
-    stage.bench.state.retire(older_than=START + timedelta(hours=16))
+    maintenance.retire(stage.bench.state, older_than=START + timedelta(hours=16))
     with pytest.raises(StateError, match="left the journal") as missed:
         stage.run(batch=1)
     assert "--since" in missed.value.hint
@@ -252,8 +253,8 @@ def test_what_left_the_journal_while_a_replay_lay_idle_is_missed(stage: Stage) -
 
 def test_a_replay_of_what_has_left_the_journal_is_called_cut(stage: Stage) -> None:
     """Where it is asked for by time; the rest is replayed."""
-    third = stage.bench.state.recent_snapshots(3)[-1]
-    stage.bench.state.retire(older_than=third.observed_at)
+    third = stage.bench.state.journal.recent_snapshots(3)[-1]
+    maintenance.retire(stage.bench.state, older_than=third.observed_at)
     whole, cut = stage.run(), stage.run(Filters(since="2026-11-01"))
     assert (whole.cut, cut.cut, whole.changes == cut.changes > 0) == (False, True, True)
     assert cut.journal_from == third.snapshot_id
@@ -376,14 +377,14 @@ def test_a_month_replayed_with_kills_in_the_middle_is_the_month_once(month: Run,
         assert [check.text for check in checks.set_up_target(polling, topic) if not check.fine] == []
         before = polling.publisher.checkpoint()
         with polling.read_state() as state:
-            position = state.position()
+            position = state.journal.position()
         begun_at = datetime.now(UTC)
         ended = [_replay(month, topic, point) for point in (*POINTS, "end")]
         assert [each.returncode for each in ended] == [-9] * len(POINTS) + [0], ended[-1].stderr
         messages, replayed = _consumed(month, topic)
         assert polling.publisher.checkpoint() == before
         with polling.read_state() as state:
-            assert state.position() == position
+            assert state.journal.position() == position
     _, originals = _consumed(month, f"{topic_prefix}.changes")
     february = [value | {"replayed": True} for value in originals if value["observedAt"].strftime("%Y-%m") == "2026-02"]
     assert _by_device(replayed) == _by_device(february)

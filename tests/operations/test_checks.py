@@ -49,7 +49,7 @@ def test_the_file_is_held_against_kafkas_checkpoint_and_neither_is_changed(assem
     """Each standing of the two by its name: what fits, with the backlog; what does not, with what to do."""
     before = assembly.config.state.path.read_bytes()
     with assembly.read_state() as state:
-        third, fourth, fifth = reversed(state.recent_snapshots(3))
+        third, fourth, fifth = reversed(state.journal.recent_snapshots(3))
         assert third.inventory is Inventory.CPE
     found = [verified(assembly)[-1]]
     assembly.sink.recover()
@@ -85,7 +85,7 @@ def test_the_file_is_held_against_kafkas_checkpoint_and_neither_is_changed(assem
 def test_a_file_that_does_not_add_up_is_told_before_kafka_is_asked(assembly: Assembly) -> None:
     """Each problem a line, and the comparison all the same."""
     with assembly.open_state() as state:
-        state._engine.rows("UPDATE contents SET total = total + 1")
+        state.database.rows("UPDATE contents SET total = total + 1")
     lines = verified(assembly)
     assert [(name, fine) for name, fine, _, _ in lines] == [("state", False), ("state", False), ("kafka", False)]
     assert "digest" in lines[0][2]
@@ -127,7 +127,7 @@ def test_verifying_takes_nothing_over(
         released.connector(path, addresses, topic_prefix) as looking,
     ):
         with running.read_state() as state:
-            _, fourth, _ = reversed(state.recent_snapshots(3))
+            _, fourth, _ = reversed(state.journal.recent_snapshots(3))
         within = released.checkpoint(fourth, sequence=fourth.sequence_after - 1)
         running.sink.recover()
         running.sink.publish([], within)

@@ -19,6 +19,7 @@ from connector.kafka.client import Deadline, MockCluster
 from connector.model import Inventory, Topic
 from connector.poll.result import PollResult
 from connector.simulator import Endpoint, Fault, FaultKind, Fleet, Simulator
+from connector.staging.stage import stage_snapshot
 from tests.support.oracle import Model, Rules
 from tests.support.plain_client import PlainClient
 
@@ -119,7 +120,7 @@ def test_a_failed_fetch_stages_nothing_and_the_next_poll_works(tenant: Tenant) -
     with pytest.raises(SourceError):
         tenant.poll()
     with tenant.assembly().read_state() as state:
-        assert state.position().last_snapshot == 1
+        assert state.journal.position().last_snapshot == 1
     (after,) = tenant.poll()
     assert (after.outcome, after.published) == ("published", len(tenant.published(Topic.CHANGES)))
 
@@ -206,12 +207,12 @@ def test_a_stopped_poll_leaves_between_two_batches(tenant: Tenant) -> None:
         fetched = assembly.source.fetch(Inventory.CPE, newer_than=None)
         assert fetched is not None
         with assembly.open_state() as state:
-            state.stage(fetched, assembly.rules, started_at=datetime.now(UTC), now=datetime.now(UTC))
+            stage_snapshot(state, fetched, assembly.rules, started_at=datetime.now(UTC), now=datetime.now(UTC))
             assembly.publisher.recover(state)
             stop.set()
             with pytest.raises(Stopped):
                 assembly.publisher.drain(state)
-            pending = state.position().pending
+            pending = state.journal.position().pending
     (after,) = tenant.poll()
     assert (after.outcome, after.published) == ("unchanged", pending)
 

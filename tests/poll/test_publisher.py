@@ -16,6 +16,7 @@ from connector.kafka.codec import Codec
 from connector.kafka.registry import Registry
 from connector.model import Checkpoint, Inventory, Message
 from connector.poll.publisher import Publisher
+from connector.staging import audit, maintenance
 from tests.support.bench import TENANT, Bench, record
 
 Batches = list[list[tuple[str, Any]]]
@@ -121,14 +122,14 @@ def test_an_alert_rides_with_its_change_and_the_seal_is_last(size: int, shelf: S
 @pytest.mark.parametrize("size", SIZES)
 def test_after_a_failure_of_any_batch_nothing_is_lost_and_nothing_repeated(size: int, shelf: Shelf) -> None:
     """Committed or not, the sink's checkpoint says where to go on; the messages are those of a run without failures."""
-    position = shelf.bench.state.position()
+    position = shelf.bench.state.journal.position()
     shelf.drain(size)
     whole = shelf.read()
     for failing in range(1, len(whole) + 1):
-        shelf.bench.state._engine.rows(
+        shelf.bench.state.database.rows(
             "UPDATE position SET published_sequence = 0, published_alert = 0, published_snapshot = 0"
         )
-        assert shelf.bench.state.position().pending == position.pending
+        assert shelf.bench.state.journal.position().pending == position.pending
         shelf.sink = Kept()
         shelf.sink.fails = {failing}
         shelf.drain(size)
@@ -139,8 +140,8 @@ def test_alerts_of_a_snapshot_that_was_retired_are_gone_with_it(shelf: Shelf) ->
     """Retention takes the alerts with their changes; the newest snapshot keeps its own."""
     shelf.drain(100)
     state = shelf.bench.state
-    latest = state.latest_snapshot(Inventory.CPE)
+    latest = state.journal.latest_snapshot(Inventory.CPE)
     assert latest is not None
-    assert state.retire(older_than=datetime(2030, 1, 1, tzinfo=UTC)) == 3
-    assert state._engine.rows("SELECT DISTINCT snapshot_no FROM alerts") == [(latest.snapshot_no,)]
-    assert state.verify() == []
+    assert maintenance.retire(state, older_than=datetime(2030, 1, 1, tzinfo=UTC)) == 3
+    assert state.database.rows("SELECT DISTINCT snapshot_no FROM alerts") == [(latest.snapshot_no,)]
+    assert audit.verify(state) == []

@@ -66,14 +66,14 @@ def records_of(lines: Sequence[Record]) -> dict[Key, Record]:
 def position(tenant: Tenant) -> Any:
     """Where the state file is."""
     with tenant.process() as process, process.read_state() as state:
-        return state.position()
+        return state.journal.position()
 
 
 def held_removals(tenant: Tenant) -> dict[str, set[tuple[str, Key]]]:
     """What the guard holds, of each inventory, as places of the oracle."""
     found: dict[str, set[tuple[str, Key]]] = {inventory: set() for inventory in Inventory}
     with tenant.process() as process, process.read_state() as state:
-        rows = state._engine.rows(
+        rows = state.database.rows(
             "SELECT inventory, device_id, software_vendor, software_name, software_version FROM held"
             " JOIN devices USING (device_no) JOIN software USING (software_no)"
         )

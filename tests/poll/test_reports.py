@@ -30,7 +30,7 @@ from connector.poll import reports as failures
 from connector.poll.publisher import Publisher
 from connector.poll.result import PollResult
 from connector.simulator import Endpoint, Fault, FaultKind, Fleet, Simulator
-from connector.state.state import State
+from connector.state.state import StateFile
 
 PREFIX = "failures"
 AWAY = "127.0.0.1:1"
@@ -268,18 +268,18 @@ def test_complete_is_the_last_word_on_a_snapshot_and_counts_what_a_consumer_coun
 
 
 @pytest.fixture
-def state(tmp_path: Path) -> Iterator[State]:
+def state(tmp_path: Path) -> Iterator[StateFile]:
     """An empty state file."""
-    with State.open(tmp_path / "state.duckdb", memory_limit_mib=128) as opened:
+    with StateFile.open(tmp_path / "state.duckdb", memory_limit_mib=128) as opened:
         yield opened
 
 
-def fail(state: State, error: ConnectorError, *, of: str | None = None) -> bool:
+def fail(state: StateFile, error: ConnectorError, *, of: str | None = None) -> bool:
     """A poll failed; whether that is news."""
     return failures.note_failure(state, Inventory.CPE, error, snapshot_id=of, times=(NOW, NOW))
 
 
-def waiting(state: State) -> list[str]:
+def waiting(state: StateFile) -> list[str]:
     """The reasons of the reports that wait."""
     return [report["reason"] for report in failures.waiting(state, "contoso")]
 
@@ -291,13 +291,13 @@ def waiting(state: State) -> list[str]:
         ("no route to host-7 in 30.0 s, request 0aa1", True),
     ],
 )
-def test_what_varies_in_a_message_does_not_make_it_another_failure(state: State, text: str, news: bool) -> None:
+def test_what_varies_in_a_message_does_not_make_it_another_failure(state: StateFile, text: str, news: bool) -> None:
     """Times, counts and ids differ each time; words tell failures apart."""
     assert fail(state, SourceError("no answer from host-6 in 30.0 s, request c4ca4238-a0b9-2382"))
     assert fail(state, SourceError(text)) is news
 
 
-def test_another_class_another_snapshot_and_another_inventory_are_other_failures(state: State) -> None:
+def test_another_class_another_snapshot_and_another_inventory_are_other_failures(state: StateFile) -> None:
     """Each is told once."""
     cases = [SourceError("x"), SourceMalformed("x"), SourceError("x")]
     assert [fail(state, error) for error in cases] == [True, True, False]
@@ -305,14 +305,14 @@ def test_another_class_another_snapshot_and_another_inventory_are_other_failures
     assert failures.note_failure(state, Inventory.NON_CPE, cases[0], snapshot_id=None, times=(NOW, NOW))
 
 
-def test_failures_without_end_are_told_up_to_a_limit(state: State) -> None:
+def test_failures_without_end_are_told_up_to_a_limit(state: StateFile) -> None:
     """A different message each time does not fill topic and state file."""
     words = [chr(ord("a") + first) + chr(ord("a") + second) for first in range(6) for second in range(6)]
     assert sum(fail(state, SourceError(word)) for word in words) == failures.TOLD_MAX
     assert len(waiting(state)) == failures.TOLD_MAX
 
 
-def test_reports_that_wait_too_long_are_given_up_oldest_first(state: State) -> None:
+def test_reports_that_wait_too_long_are_given_up_oldest_first(state: StateFile) -> None:
     """Kafka away for months, failures and good polls in turn: only the newest are kept."""
     for number in range(failures.WAITING_MAX + 3):
         fail(state, SourceError(f"number {number}"))
@@ -321,7 +321,7 @@ def test_reports_that_wait_too_long_are_given_up_oldest_first(state: State) -> N
     assert (len(kept), kept[0]) == (failures.WAITING_MAX, "SourceError: number 3")
 
 
-def test_a_reason_is_short_and_has_no_secret(state: State) -> None:
+def test_a_reason_is_short_and_has_no_secret(state: StateFile) -> None:
     """A signed URL and a page of text in an error's message do not reach Kafka."""
     text = "GET https://x.example/part?sv=1&sig=c4narySignature failed: " + "long " * 500
     fail(state, SourceError(text))
@@ -329,9 +329,9 @@ def test_a_reason_is_short_and_has_no_secret(state: State) -> None:
     assert (len(reason), "c4nary" in reason, reason[-1]) == (failures.REASON_CHARACTERS_MAX, False, "…")
 
 
-def test_a_full_backlog_is_no_failure_to_report(state: State) -> None:
+def test_a_full_backlog_is_no_failure_to_report(state: StateFile) -> None:
     """It is Kafka's trouble; a disk without room takes no note either."""
-    published: list[State] = []
+    published: list[StateFile] = []
     reporter = failures.Reporter(published.append, stale_after=HOUR, clock=lambda: NOW)
     for error in (StateFull("x"), StateError("x")):
         reporter.failed(state, Inventory.CPE, error, snapshot=None, begun_at=NOW, reach=True)

@@ -6,7 +6,7 @@ import pytest
 
 from connector.model import Inventory
 from connector.service.state_watch import Backlog, Watch
-from connector.state.state import State
+from connector.state.state import StateFile
 
 NOTHING = Backlog(0, {"CPE": 0, "NON_CPE": 0})
 
@@ -19,13 +19,13 @@ def path(tmp_path: Path) -> Path:
 
 def change(path: Path, value: str) -> None:
     """Write to the state file, as another process does, and let go of it."""
-    with State.open(path, memory_limit_mib=128) as state:
+    with StateFile.open(path, memory_limit_mib=128) as state:
         state.remember("test", value)
 
 
 def watch(path: Path) -> Watch:
     """Watches both inventories."""
-    return Watch(path, lambda: State.open(path, memory_limit_mib=128, read_only=True), list(Inventory))
+    return Watch(path, lambda: StateFile.open(path, memory_limit_mib=128, read_only=True), list(Inventory))
 
 
 def test_only_what_another_changed_is_read(path: Path) -> None:
@@ -42,7 +42,7 @@ def test_only_what_another_changed_is_read(path: Path) -> None:
 def test_a_file_that_is_in_use_is_looked_at_again(path: Path) -> None:
     """Whoever changes it has it open: the next look finds what this one could not."""
     watched = watch(path)
-    with State.open(path, memory_limit_mib=128) as state:
+    with StateFile.open(path, memory_limit_mib=128) as state:
         state.remember("test", "x")
         assert watched.look() is None
     assert watched.look() == NOTHING

@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 
 from connector import __version__, telemetry
 from connector.kafka.client import MockCluster
-from connector.model import AlertType, Inventory, Topic
+from connector.model import AlertType, Inventory, StagedSnapshot, Topic
 from connector.simulator import Fleet
+from connector.staging import audit, derived, maintenance
 from connector.staging.alerts import AlertRules
-from connector.state.state import StagedSnapshot
+from connector.staging.stage import stage_snapshot
 from tests.conftest import consume_all
 from tests.support import avro
 from tests.support.alert_oracle import AlertModel
@@ -41,17 +42,17 @@ class Desk(Bench):
         """Stage a snapshot on that day; its alerts."""
         now = MIDNIGHT + timedelta(days=day)
         given = replace(staging_rules(self.rules), alerts=replace(self.wanted, **rules))
-        self.last = self.state.stage(self.snapshot(lines), given, started_at=now, now=now)
+        self.last = stage_snapshot(self.state, self.snapshot(lines), given, started_at=now, now=now)
         found = self.alerts(self.last)
         assert self.last.alerts == len(found)
-        assert self.state.verify() == []
+        assert audit.verify(self.state) == []
         return found
 
     def idle(self, day: float, **rules: Any) -> list[Record]:
         """A poll on that day that finds nothing new; its alerts."""
         given = replace(staging_rules(self.rules), alerts=replace(self.wanted, **rules))
-        staged = self.state.stage_due_alerts(Inventory.CPE, given, now=MIDNIGHT + timedelta(days=day))
-        assert self.state.verify() == []
+        staged = derived.stage_due_alerts(self.state, Inventory.CPE, given, now=MIDNIGHT + timedelta(days=day))
+        assert audit.verify(self.state) == []
         if staged is None:
             return []
         self.last = staged
@@ -59,7 +60,7 @@ class Desk(Bench):
 
     def approve(self, day: float) -> list[Record]:
         """A person approves what is held."""
-        (self.last,) = self.state.approve_held(staging_rules(self.rules), now=MIDNIGHT + timedelta(days=day))
+        (self.last,) = derived.approve_held(self.state, staging_rules(self.rules), now=MIDNIGHT + timedelta(days=day))
         return self.alerts(self.last)
 
 
@@ -185,7 +186,7 @@ def test_held_removals_clear_nothing_until_they_are_approved(desk: Desk) -> None
     assert desk.last.snapshot_id.endswith(f"-approved-{desk.last.snapshot_no}")
     desk.poll(0, lines)
     desk.poll(0, [KEPT])
-    assert desk.state.discard_held() == 2
+    assert derived.discard_held(desk.state) == 2
     assert desk.poll(0, lines) == []
 
 
@@ -255,9 +256,9 @@ def test_alerts_of_the_calendar_are_a_snapshot_of_their_own(desk: Desk) -> None:
 def test_a_day_without_a_due_alert_makes_no_snapshot(desk: Desk) -> None:
     """Nothing is staged, however often nothing new is found."""
     desk.poll(0, [ending("a", 50)])
-    before = desk.state.position()
+    before = desk.state.journal.position()
     assert [desk.idle(day) for day in (1, 1.2, 2, 3)] == [[]] * 4
-    assert desk.state.position() == before
+    assert desk.state.journal.position() == before
     with Desk(desk.folder / "other") as empty:
         assert empty.idle(0) == []
 
@@ -294,9 +295,9 @@ def test_a_threshold_is_crossed_once_for_ever_by_one_date(desk: Desk) -> None:
     desk.poll(0, [far])
     assert len(desk.poll(0, [near])) == 1
     desk.poll(0, [far])
-    desk.state.confirm(desk.checkpoint(desk.last))
-    desk.state.retire(older_than=MIDNIGHT + timedelta(days=9))
-    assert desk.state._engine.rows("SELECT * FROM alerts") == []
+    desk.state.journal.confirm(desk.checkpoint(desk.last))
+    maintenance.retire(desk.state, older_than=MIDNIGHT + timedelta(days=9))
+    assert desk.state.database.rows("SELECT * FROM alerts") == []
     assert desk.poll(10, [near]) == []
     assert desk.poll(10, [far]) == []
     assert len(desk.poll(10, [ending("a", 61)])) == 1
@@ -353,8 +354,8 @@ def test_a_new_epoch_numbers_its_alerts_anew_and_looks_at_dates_anew(desk: Desk)
     desk.poll(0, [KEPT, ending("a", 31)])
     desk.poll(1, [KEPT, ending("a", 31), record("d", "b", **ENDED)])
     assert desk.last.alert_after == 2
-    desk.state.rebaseline()
-    assert (desk.state.position().last_alert, desk.state.position().published_alert) == (0, 0)
+    maintenance.rebaseline(desk.state)
+    assert (desk.state.journal.position().last_alert, desk.state.journal.position().published_alert) == (0, 0)
     assert desk.poll(30, [KEPT, ending("a", 31)]) == []
     found = desk.idle(31)
     assert (said(found), found[0]["epoch"], desk.last.alert_after) == ([("DATE_THRESHOLD", "a", "1", "date", 0)], 2, 1)
@@ -384,8 +385,8 @@ def test_an_alert_carries_everything_that_is_published(desk: Desk) -> None:
     assert (found["connectorVersion"], found["entraTenantId"]) == (__version__, TENANT)
     desk.poll(2, [KEPT])
     desk.reopen()
-    assert desk.state._engine.number("SELECT count(*) FROM first_seen WHERE software_name = 'a'") == 1
-    assert list(desk.state.alerts(staged, after=0, limit=9)) == [found]
+    assert desk.state.database.number("SELECT count(*) FROM first_seen WHERE software_name = 'a'") == 1
+    assert list(desk.state.journal.alerts(staged, after=0, limit=9)) == [found]
 
 
 def test_a_product_is_new_to_the_organisation_with_the_first_snapshot_that_has_it(desk: Desk) -> None:
@@ -405,7 +406,7 @@ def test_a_product_is_new_to_the_organisation_with_the_first_snapshot_that_has_i
     given = staging_rules(EASY)
     for number, lines in enumerate(([record("x", "other")], [record("x", "other"), record("x", "new", **ENDED)])):
         snapshot = plain_snapshot(desk.folder / "parts", lines, number, Inventory.NON_CPE)
-        staged = desk.state.stage(snapshot, given, started_at=START, now=START)
+        staged = stage_snapshot(desk.state, snapshot, given, started_at=START, now=START)
     (moved,) = desk.alerts(staged)
     assert (moved["inventory"], moved["newToOrganisation"]) == ("NON_CPE", False)
 
@@ -467,7 +468,7 @@ def test_over_any_sequence_alerts_are_those_of_the_oracle(seed: int, tmp_path_fa
                 expected = model.stage(now, desk.last.snapshot_id, before=before, after=desk.model.inventory or {},
                                        changes=changes)  # fmt: skip
             elif action == "held":
-                desk.state.discard_held()
+                derived.discard_held(desk.state)
                 desk.model.discard()
                 continue
             else:

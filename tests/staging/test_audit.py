@@ -6,7 +6,8 @@ from random import Random
 
 import pytest
 
-from connector.state.state import State
+from connector.staging import audit
+from connector.state.state import StateFile
 from tests.support.bench import EASY, Bench, record
 from tests.support.estate import Estate
 
@@ -21,17 +22,17 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> bytes:
             staged = opened.stage(estate.lines() + estate.twins() + [record("z", "z", rbacGroupId=99)] * (number < 2))
             estate.evolve()
             if number < 3:
-                opened.state.confirm(opened.checkpoint(staged))
-        assert opened.state.verify() == []
+                opened.state.journal.confirm(opened.checkpoint(staged))
+        assert audit.verify(opened.state) == []
     return opened.path.read_bytes()
 
 
 @pytest.fixture
-def state(sound: bytes, tmp_path: Path) -> Iterator[State]:
+def state(sound: bytes, tmp_path: Path) -> Iterator[StateFile]:
     """A copy of it, open."""
     path = tmp_path / "state.duckdb"
     path.write_bytes(sound)
-    with State.open(path, memory_limit_mib=256, threads=1) as opened:
+    with StateFile.open(path, memory_limit_mib=256, threads=1) as opened:
         yield opened
 
 
@@ -65,24 +66,24 @@ def state(sound: bytes, tmp_path: Path) -> Iterator[State]:
     ],
     ids=lambda value: value if isinstance(value, str) else None,
 )  # fmt: skip
-def test_whatever_does_not_add_up_is_told(damage: list[str], told: str, state: State) -> None:
+def test_whatever_does_not_add_up_is_told(damage: list[str], told: str, state: StateFile) -> None:
     """Each of the things that are held against each other, broken by hand."""
     for statement in damage:
-        state._engine.rows(statement)
-    assert told in "\n".join(state.verify())
+        state.database.rows(statement)
+    assert told in "\n".join(audit.verify(state))
 
 
 def test_nothing_of_the_first_snapshot_is_told_that_is_not_so(tmp_path: Path) -> None:
     """Before the first snapshot, and after it, also where it is empty, all is well."""
     with Bench(tmp_path) as bench:
-        assert bench.state.verify() == []
+        assert audit.verify(bench.state) == []
         bench.stage([])
-        assert bench.state.verify() == []
+        assert audit.verify(bench.state) == []
         bench.stage([record("d", "a")])
-        assert bench.state.verify() == []
+        assert audit.verify(bench.state) == []
 
 
-def test_verifying_mends_nothing(state: State) -> None:
+def test_verifying_mends_nothing(state: StateFile) -> None:
     """What does not add up is told again."""
-    state._engine.rows("UPDATE contents SET total = total + 1")
-    assert state.verify() == state.verify() != []
+    state.database.rows("UPDATE contents SET total = total + 1")
+    assert audit.verify(state) == audit.verify(state) != []

@@ -10,7 +10,7 @@ import pytest
 from connector import __version__
 from connector.errors import SnapshotIncomplete, StateError
 from connector.model import Inventory
-from connector.staging.stage import StagingRules
+from connector.staging.stage import StagingRules, stage_snapshot
 from tests.support.bench import EASY, START, TENANT, Bench, record, staging_rules
 
 EMIT = replace(EASY, emit_baseline=True)
@@ -70,7 +70,7 @@ def test_an_inventory_whose_last_record_went_goes_on(tmp_path: Path) -> None:
     with Bench(tmp_path) as bench:
         bench.stage([record("d", "a")])
         assert bench.stage([record("e", "b")]).removed == 1
-        assert bench.state.inventory_count(Inventory.CPE) == 1
+        assert bench.state.journal.inventory_count(Inventory.CPE) == 1
 
 
 def test_a_snapshot_without_records_is_refused_where_the_inventory_has_some(tmp_path: Path) -> None:
@@ -82,16 +82,17 @@ def test_a_snapshot_without_records_is_refused_where_the_inventory_has_some(tmp_
         with pytest.raises(SnapshotIncomplete, match="no records where the inventory has 1") as raised:
             bench.take(bench.snapshot([]))
         assert "Nothing was staged" in raised.value.hint
-        assert bench.state.position().last_snapshot == 3
+        assert bench.state.journal.position().last_snapshot == 3
 
 
 def test_one_state_file_is_for_one_tenant(tmp_path: Path) -> None:
     """The first snapshot says whose it is."""
     with Bench(tmp_path) as bench:
         bench.stage([record("d", "a")])
-        assert bench.state.tenant_id() == TENANT
+        assert bench.state.journal.tenant_id() == TENANT
         with pytest.raises(StateError, match="not of another") as raised:
-            bench.state.stage(
+            stage_snapshot(
+                bench.state,
                 bench.snapshot([record("d", "a")]),
                 staging_rules(EASY, tenant_id="another"),
                 started_at=START,
@@ -168,8 +169,8 @@ def test_a_snapshot_knows_its_times_its_flavour_and_the_one_before(tmp_path: Pat
         bench.take(first)
         second = bench.snapshot([record("d", "a")])
         staged = bench.take(second)
-        assert bench.state.latest_snapshot(Inventory.CPE) == staged
-        assert bench.state.recent_snapshots(1) == [staged]
+        assert bench.state.journal.latest_snapshot(Inventory.CPE) == staged
+        assert bench.state.journal.recent_snapshots(1) == [staged]
     generated_at = round(second.generated_at.timestamp() * 1000)
     assert (staged.snapshot_id, staged.previous_snapshot_id) == (second.snapshot_id, first.snapshot_id)
     assert (staged.method, staged.content_digest) == (second.method.value, second.content_digest)

@@ -21,6 +21,7 @@ from connector.errors import (
     StateFull,
     StateLocked,
 )
+from connector.staging import audit
 from connector.state.engine import Engine, translate
 from tests.support.bench import Bench, record
 from tests.support.oracle import Record
@@ -104,22 +105,22 @@ def test_a_full_disk_leaves_the_state_as_it_was_and_works_again_with_room(
     with Bench(tmp_path) as bench:
         bench.stage([record("d", "a")])
         snapshot = bench.snapshot([record("d", "a"), *wide(6_000, 1)])
-        before = bench.state.position()
+        before = bench.state.journal.position()
         bench.state.close()
         bench.state = type(bench.state).open(bench.path, memory_limit_mib=memory_limit_mib, threads=1)
         with file_size_limit(bench.path.stat().st_size + room_bytes):
             with pytest.raises(StateFull, match="no space left") as raised:
                 bench.take(snapshot)
             with suppress(StateFull):
-                bench.state.position()
+                bench.state.journal.position()
             bench.state.close()
             bench.state = type(bench.state).open(bench.path, memory_limit_mib=512)
-            assert bench.state.position() == before
-            assert bench.state.verify() == []
+            assert bench.state.journal.position() == before
+            assert audit.verify(bench.state) == []
         assert raised.value.retryable
         assert "Free space" in raised.value.hint
         assert bench.take(snapshot).added == 6_000
-        assert bench.state.verify() == []
+        assert audit.verify(bench.state) == []
 
 
 # ---- opening

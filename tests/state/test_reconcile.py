@@ -9,10 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connector.errors import CheckpointLost, StateBehindCheckpoint, StateError
-from connector.model import Checkpoint
-from connector.state.journal import Position
+from connector.model import Checkpoint, Position, StagedSnapshot
+from connector.staging import maintenance
 from connector.state.reconcile import Standing, standing, stop_unless_fine
-from connector.state.state import StagedSnapshot
 from tests.support.bench import SLOW, TENANT, Bench, Saved, record
 
 FINE = {Standing.EMPTY, Standing.CURRENT, Standing.WITHIN, Standing.BEFORE}
@@ -68,7 +67,7 @@ def alerting(raising: Saved, tmp_path: Path) -> Iterator[Bench]:
 
 def staged(bench: Bench) -> list[StagedSnapshot]:
     """The snapshots, oldest first."""
-    return bench.state.recent_snapshots(100)[::-1]
+    return bench.state.journal.recent_snapshots(100)[::-1]
 
 
 def places(bench: Bench) -> list[Checkpoint]:
@@ -96,16 +95,18 @@ def places(bench: Bench) -> list[Checkpoint]:
 def test_no_checkpoint_and_an_empty_file_is_the_first_snapshot(tmp_path: Path) -> None:
     """Epoch 1 begins."""
     with Bench(tmp_path) as bench:
-        assert bench.state.reconcile(None).epoch == 1
-        assert standing(bench.state.position(), None, tenant_id=None, sealed=None, unsealed=None) is Standing.EMPTY
+        assert bench.state.journal.reconcile(None).epoch == 1
+        assert (
+            standing(bench.state.journal.position(), None, tenant_id=None, sealed=None, unsealed=None) is Standing.EMPTY
+        )
 
 
 def test_a_checkpoint_at_the_end_of_what_is_published_is_where_to_poll_on(bench: Bench) -> None:
     """Nothing is pending, and nothing is to be done."""
     last = places(bench)[-1]
-    bench.state.confirm(last)
-    before = bench.state.position()
-    assert bench.state.reconcile(last) == before
+    bench.state.journal.confirm(last)
+    before = bench.state.journal.position()
+    assert bench.state.journal.reconcile(last) == before
     assert before.drained
 
 
@@ -114,7 +115,7 @@ def test_a_checkpoint_within_what_is_pending_is_where_to_publish_on(bench: Bench
     all_places = places(bench)
     assert [(each.sequence, each.sealed) for each in all_places] == [(0, 1), (1, 1), (2, 2), (2, 3), (3, 4)]
     for there in all_places:
-        position = bench.state.reconcile(there)
+        position = bench.state.journal.reconcile(there)
         assert (position.published_sequence, position.published_snapshot) == (there.sequence, there.sealed)
         assert position.published_at == there.written_at
 
@@ -124,11 +125,11 @@ def test_a_checkpoint_between_two_alerts_is_where_to_publish_on(alerting: Bench)
     found = [(each.sequence, each.alert_sequence, each.sealed) for each in places(alerting)]
     assert found == [(0, 0, 1), (1, 1, 1), (2, 1, 1), (3, 2, 2), (3, 3, 2), (3, 4, 2), (3, 5, 3), (4, 6, 4)]
     for there in places(alerting):
-        position = alerting.state.reconcile(there)
+        position = alerting.state.journal.reconcile(there)
         assert (position.published_sequence, position.published_alert, position.published_snapshot) == (
             there.sequence, there.alert_sequence, there.sealed,
         )  # fmt: skip
-    assert alerting.state.position().drained
+    assert alerting.state.journal.position().drained
 
 
 def test_a_checkpoint_whose_alerts_do_not_fit_its_changes_stops(alerting: Bench) -> None:
@@ -145,22 +146,22 @@ def test_a_checkpoint_whose_alerts_do_not_fit_its_changes_stops(alerting: Bench)
     ]
     for (sequence, alert, sealed), snapshot in wrong:
         with pytest.raises(StateError, match="does not fit"):
-            alerting.state.reconcile(checkpoint(1, sequence, sealed, names[snapshot], alert=alert))
+            alerting.state.journal.reconcile(checkpoint(1, sequence, sealed, names[snapshot], alert=alert))
 
 
 def test_alerts_ahead_of_the_file_or_behind_it_stop(alerting: Bench) -> None:
     """As changes do."""
     last = places(alerting)[-1]
-    alerting.state.confirm(last)
+    alerting.state.journal.confirm(last)
     for alert, error in ((7, StateBehindCheckpoint), (5, CheckpointLost)):
         with pytest.raises(error, match=r"alert \d, snapshot"):
-            alerting.state.reconcile(replace(last, alert_sequence=alert))
+            alerting.state.journal.reconcile(replace(last, alert_sequence=alert))
 
 
 def test_a_checkpoint_of_a_connector_without_alerts_is_understood(bench: Bench) -> None:
     """It gives no number of alerts, which is none; and the file it left has none."""
     last = replace(places(bench)[-1], alert_sequence=0)
-    assert bench.state.reconcile(last).drained
+    assert bench.state.journal.reconcile(last).drained
 
 
 @pytest.mark.parametrize("known", [None, 0, 1])
@@ -168,26 +169,26 @@ def test_no_checkpoint_or_the_one_noted_is_where_to_publish_from(known: int | No
     """What is pending is published from its beginning."""
     there = None if known is None else places(bench)[known]
     if there:
-        bench.state.confirm(there)
-    before = bench.state.position()
-    assert bench.state.reconcile(there) == before
+        bench.state.journal.confirm(there)
+    before = bench.state.journal.position()
+    assert bench.state.journal.reconcile(there) == before
     assert before.pending
 
 
 @pytest.mark.parametrize("ahead", [(1, 4, 4), (1, 3, 5), (2, 0, 0), (2, 3, 4)])
 def test_a_checkpoint_ahead_of_the_file_stops(ahead: tuple[int, int, int], bench: Bench) -> None:
     """An old copy of the file, or a new one: nothing is published, and the hint says what to do."""
-    before = bench.state.position()
+    before = bench.state.journal.position()
     with pytest.raises(StateBehindCheckpoint, match="ahead") as raised:
-        bench.state.reconcile(checkpoint(*ahead, staged(bench)[-1].snapshot_id))
+        bench.state.journal.reconcile(checkpoint(*ahead, staged(bench)[-1].snapshot_id))
     assert "rebaseline" in raised.value.hint
-    assert bench.state.position() == before
+    assert bench.state.journal.position() == before
 
 
 def test_a_new_file_where_kafka_has_a_checkpoint_stops(tmp_path: Path) -> None:
     """The file is missing, and was made anew."""
     with Bench(tmp_path) as bench, pytest.raises(StateBehindCheckpoint):
-        bench.state.reconcile(checkpoint(1, 0, 1, "cpe-20261123T080000Z"))
+        bench.state.journal.reconcile(checkpoint(1, 0, 1, "cpe-20261123T080000Z"))
 
 
 @pytest.mark.parametrize("behind", [None, (1, 1, 1), (1, 2, 1), (1, 0, 1), (0, 9, 9)])
@@ -195,18 +196,18 @@ def test_a_checkpoint_behind_what_is_known_as_published_stops(
     behind: tuple[int, int, int] | None, bench: Bench
 ) -> None:
     """The topic was deleted or restored, or the transactional id is another one."""
-    bench.state.confirm(places(bench)[2])
+    bench.state.journal.confirm(places(bench)[2])
     with pytest.raises(CheckpointLost, match="behind") as raised:
-        bench.state.reconcile(behind and checkpoint(*behind, staged(bench)[1].snapshot_id))
+        bench.state.journal.reconcile(behind and checkpoint(*behind, staged(bench)[1].snapshot_id))
     assert "rebaseline" in raised.value.hint
 
 
 def test_a_silent_baseline_that_was_sealed_is_known_as_published(tmp_path: Path) -> None:
     """Also where no change was ever published: a seal is something."""
     with Bench(tmp_path) as bench:
-        bench.state.confirm(bench.checkpoint(bench.stage([record("d", "a")])))
+        bench.state.journal.confirm(bench.checkpoint(bench.stage([record("d", "a")])))
         with pytest.raises(CheckpointLost):
-            bench.state.reconcile(None)
+            bench.state.journal.reconcile(None)
 
 
 @pytest.mark.parametrize(
@@ -218,7 +219,7 @@ def test_a_checkpoint_that_names_no_place_of_this_file_stops(
 ) -> None:
     """Sequence, seal and snapshot do not fit together: another copy of the file was published from."""
     with pytest.raises(StateError, match="does not fit") as raised:
-        bench.state.reconcile(checkpoint(1, sequence, sealed, staged(bench)[snapshot].snapshot_id))
+        bench.state.journal.reconcile(checkpoint(1, sequence, sealed, staged(bench)[snapshot].snapshot_id))
     assert raised.value.hint
     assert type(raised.value) is StateError
 
@@ -227,7 +228,7 @@ def test_a_checkpoint_of_another_tenant_stops(bench: Bench) -> None:
     """Two tenants with one transactional id would take turns."""
     there = places(bench)[0]
     with pytest.raises(StateError, match="does not fit"):
-        bench.state.reconcile(checkpoint(1, there.sequence, there.sealed, there.snapshot_id, tenant="another"))
+        bench.state.journal.reconcile(checkpoint(1, there.sequence, there.sealed, there.snapshot_id, tenant="another"))
 
 
 # ---- all of it
@@ -252,7 +253,7 @@ def test_every_combination_is_exactly_one_row_of_the_table(
     with Bench(tmp_path_factory.mktemp("state")) as bench:
         for epoch in range(epochs):
             if epoch:
-                bench.state.rebaseline()
+                maintenance.rebaseline(bench.state)
             for size in (1, *(sum(steps[: end + 1]) + 1 for end in range(len(steps)))):
                 statuses = (None, "EOS Version", "EOS Software")
                 bench.take(bench.snapshot(
@@ -260,8 +261,8 @@ def test_every_combination_is_exactly_one_row_of_the_table(
                 ))  # fmt: skip
         own = [place for place in places(bench) if place.epoch == epochs]
         if noted:
-            bench.state.confirm(own[min(noted, len(own)) - 1])
-        position = bench.state.position()
+            bench.state.journal.confirm(own[min(noted, len(own)) - 1])
+        position = bench.state.journal.position()
         possible = own[min(noted, len(own)) - 1 if noted else 0 :]
         names = [snapshot.snapshot_id for snapshot in staged(bench)]
         found = there and checkpoint(*there[:3], names[min(there[3], len(names) - 1)], alert=there[4])
@@ -293,12 +294,12 @@ def _row(bench: Bench, candidate: Checkpoint | None) -> Standing:
     sealed = candidate.sealed if candidate else -1
     unsealed = snapshots.get(sealed + 1)
     return standing(
-        bench.state.position(),
+        bench.state.journal.position(),
         candidate,
         tenant_id=TENANT,
         sealed=snapshots.get(sealed),
         unsealed=unsealed,
-        alert_upto=bench.state.alert_upto(unsealed, candidate.sequence) if candidate and unsealed else 0,
+        alert_upto=bench.state.journal.alert_upto(unsealed, candidate.sequence) if candidate and unsealed else 0,
     )
 
 
@@ -310,14 +311,14 @@ def test_after_a_rebaseline_every_earlier_checkpoint_is_where_to_begin(
     there: tuple[int, int, int, int] | None, bench: Bench
 ) -> None:
     """A file that is behind, ahead or without a checkpoint begins an epoch beyond it, with nothing pending."""
-    bench.state.confirm(places(bench)[2])
+    bench.state.journal.confirm(places(bench)[2])
     last = there and checkpoint(*there[:3], staged(bench)[there[3]].snapshot_id)
-    epoch = bench.state.rebaseline(last)
+    epoch = maintenance.rebaseline(bench.state, last)
     assert epoch == max(1, there[0] if there else 0) + 1
-    position = bench.state.reconcile(last)
+    position = bench.state.journal.reconcile(last)
     assert (position.pending, position.drained, position.last_sequence) == (0, True, 0)
-    assert bench.state.unsealed_snapshots() == []
+    assert bench.state.journal.unsealed_snapshots() == []
     staged_next = bench.take(bench.snapshot([record("d", "a"), record("d", "z")]))
     assert (staged_next.baseline, staged_next.epoch, staged_next.previous_snapshot_id) == (True, epoch, None)
     assert staged_next.snapshot_no > (there[2] if there else 0)
-    assert bench.state.reconcile(bench.checkpoint(staged_next)).drained
+    assert bench.state.journal.reconcile(bench.checkpoint(staged_next)).drained

@@ -11,8 +11,9 @@ from connector.exports.fields import ATTRIBUTE_FIELDS, FIELDS
 from connector.state import journal
 from connector.state.engine import Engine
 from connector.state.schema import MIGRATIONS, migrate
-from connector.state.state import State
+from connector.state.state import StateFile
 from tests.support.bench import Bench, record
+from tests.support.stored import stored_records
 
 
 @pytest.fixture
@@ -125,8 +126,8 @@ def test_an_older_file_is_not_brought_up_to_date_by_reading_it(engine: Engine, t
 def test_a_file_whose_making_was_cut_short_is_made_again(tmp_path: Path) -> None:
     """A process that is killed before its first commit leaves a file without a table."""
     Engine.open(tmp_path / "state.duckdb", memory_limit_mib=256).close()
-    with State.open(tmp_path / "state.duckdb", memory_limit_mib=256) as state:
-        assert state.position().epoch == 1
+    with StateFile.open(tmp_path / "state.duckdb", memory_limit_mib=256) as state:
+        assert state.journal.position().epoch == 1
 
 
 def test_a_step_that_fails_leaves_the_file_as_it_was(engine: Engine, tmp_path: Path) -> None:
@@ -145,13 +146,13 @@ def test_a_field_that_is_new_in_the_table_of_fields_makes_no_event(tmp_path: Pat
     with Bench(tmp_path) as bench:
         bench.stage(lines)
         # As an older release left it: it neither knew nor tracked the property.
-        bench.state._engine.rows("UPDATE inventory SET os_platform = NULL")
-        bench.state._engine.rows(
+        bench.state.database.rows("UPDATE inventory SET os_platform = NULL")
+        bench.state.database.rows(
             "UPDATE meta SET value = replace(value, 'osPlatform ', '') WHERE name LIKE 'tracked %'"
         )
-        bench.state._engine.rows("UPDATE meta SET value = 'other fields' WHERE name = 'digest'")
-        bench.state._engine.rows("UPDATE contents SET engine = 'older'")
+        bench.state.database.rows("UPDATE meta SET value = 'other fields' WHERE name = 'digest'")
+        bench.state.database.rows("UPDATE contents SET engine = 'older'")
         assert bench.take(bench.snapshot(lines)).changes == 0
-        assert {row["osPlatform"] for row in bench.state.records(bench.snapshot(lines).inventory)} == {"Linux"}
+        assert {row["osPlatform"] for row in stored_records(bench.state, bench.snapshot(lines).inventory)} == {"Linux"}
         changed = [lines[0], lines[1] | {"osPlatform": "macOS"}]
         assert bench.take(bench.snapshot(changed)).changed == 1

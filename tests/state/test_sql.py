@@ -19,5 +19,5 @@ def test_any_text_comes_back_as_it_was(texts: list[str], tmp_path_factory: pytes
         for number, text in enumerate(texts):
             name = f"{text}{number}"
             named = f"SELECT {literal(text)} AS {identifier(name)}"
-            rows = bench.state._engine.rows(f"SELECT {identifier(name)} FROM ({named})")
+            rows = bench.state.database.rows(f"SELECT {identifier(name)} FROM ({named})")
             assert rows == [(text,)]

@@ -21,15 +21,18 @@ from hypothesis import strategies as st
 from connector.errors import StateCorrupt, StateError, StateFull, StateLocked, StateVersionUnknown
 from connector.exports.fields import FIELDS
 from connector.model import Inventory, Snapshot
+from connector.staging import audit, derived, maintenance
+from connector.staging.stage import check_room, stage_snapshot
 from connector.state.engine import Engine
-from connector.state.state import State
+from connector.state.state import StateFile
 from tests.support.bench import EASY, SLOW, START, Bench, plain_snapshot, record, staging_rules
 from tests.support.estate import Estate
+from tests.support.stored import missing_devices, stored_records
 
 
-def open_state(path: Path, **options: Any) -> State:
+def open_state(path: Path, **options: Any) -> StateFile:
     """A state file with the memory of a small comparison."""
-    return State.open(path, memory_limit_mib=256, **options)
+    return StateFile.open(path, memory_limit_mib=256, **options)
 
 
 def picture(folder: Path) -> dict[str, str]:
@@ -52,7 +55,7 @@ def attempt(call: Callable[[], Any]) -> tuple[StateError | None, Any]:
 def verified(path: Path) -> list[str]:
     """What does not add up in a file that is only read."""
     with open_state(path, read_only=True) as state:
-        return state.verify()
+        return audit.verify(state)
 
 
 # ---- the file
@@ -62,19 +65,28 @@ def test_a_new_file_is_for_its_owner_alone_and_begins_with_epoch_1(tmp_path: Pat
     """Folder 0700, file and log 0600, whatever the process's mask was; and nothing is known yet."""
     path = tmp_path / "folder" / "state.duckdb"
     with open_state(path) as state:
-        state.stage(
-            plain_snapshot(tmp_path / "parts", [record("d", "a")], 1), staging_rules(EASY), started_at=START, now=START
+        stage_snapshot(
+            state,
+            plain_snapshot(tmp_path / "parts", [record("d", "a")], 1),
+            staging_rules(EASY),
+            started_at=START,
+            now=START,
         )
-        state._engine.rows("INSERT INTO meta VALUES ('something', 'in the log')")
+        state.database.rows("INSERT INTO meta VALUES ('something', 'in the log')")
         modes = {each.name: stat.S_IMODE(each.stat().st_mode) for each in (path.parent, *path.parent.iterdir())}
     assert modes == {"folder": 0o700, "state.duckdb": 0o600, "state.duckdb.wal": 0o600}
     with open_state(tmp_path / "other.duckdb") as state:
-        position = state.position()
+        position = state.journal.position()
         assert (position.epoch, position.last_sequence, position.last_snapshot, position.pending) == (1, 0, 0, 0)
         assert position.drained
-        assert state.tenant_id() is None
-        assert state.latest_snapshot(Inventory.CPE) is None
-        assert (state.recent_snapshots(10), state.unsealed_snapshots(), state.holds(), state.verify()) == (
+        assert state.journal.tenant_id() is None
+        assert state.journal.latest_snapshot(Inventory.CPE) is None
+        assert (
+            state.journal.recent_snapshots(10),
+            state.journal.unsealed_snapshots(),
+            state.journal.holds(),
+            audit.verify(state),
+        ) == (
             [],
             [],
             [],
@@ -131,8 +143,8 @@ def test_a_flipped_byte_is_told_or_harmless_and_never_a_wrong_change(
 
     def changes() -> int:
         with open_state(bench.path) as state:
-            assert state.verify() == []
-            return state.stage(snapshot, staging_rules(EASY), started_at=START, now=START).changes
+            assert audit.verify(state) == []
+            return stage_snapshot(state, snapshot, staging_rules(EASY), started_at=START, now=START).changes
 
     error, found = attempt(changes)
     assert found == 0 or (error is not None and str(bench.path) in str(error))
@@ -149,7 +161,7 @@ def test_a_file_of_something_else_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StateCorrupt, match="not a state file"):
         open_state(tmp_path / "other")
     with open_state(tmp_path / "newer") as state:
-        state._engine.rows("UPDATE meta SET value = '99' WHERE name = 'schema_version'")
+        state.database.rows("UPDATE meta SET value = '99' WHERE name = 'schema_version'")
     for options in ({}, {"read_only": True}, {"scratch": True}):
         with pytest.raises(StateVersionUnknown):
             open_state(tmp_path / "newer", **options)
@@ -161,7 +173,7 @@ def test_a_file_has_its_name_once_it_is_whole(tmp_path: Path) -> None:
     (tmp_path / "state.duckdb.new").write_bytes(b"half a header")
     (tmp_path / "state.duckdb.new.wal").write_bytes(b"half a log")
     with open_state(path) as state:
-        assert state.position().epoch == 1
+        assert state.journal.position().epoch == 1
     assert [each.name for each in tmp_path.iterdir()] == ["state.duckdb"]
 
 
@@ -172,13 +184,18 @@ def test_reading_only_writes_nothing(tmp_path: Path) -> None:
         staged = bench.stage([record("d", "a")])
     before = picture(tmp_path)
     with open_state(bench.path, read_only=True) as state:
-        assert state.position().pending == 1
-        assert [each.snapshot_no for each in state.recent_snapshots(1)] == [2]
-        assert len(list(state.changes(staged, after=0, limit=10))) == 1
-        assert (state.verify(), state.holds(), state.held_count(), state.missing_devices()) == ([], [], 0, 0)
-        for write in (state.discard_held, state.rebaseline):
+        assert state.journal.position().pending == 1
+        assert [each.snapshot_no for each in state.journal.recent_snapshots(1)] == [2]
+        assert len(list(state.journal.changes(staged, after=0, limit=10))) == 1
+        assert (audit.verify(state), state.journal.holds(), state.journal.held_count(), missing_devices(state)) == (
+            [],
+            [],
+            0,
+            0,
+        )
+        for write in (derived.discard_held, maintenance.rebaseline):
             with pytest.raises(StateError):
-                write()
+                write(state)
     assert picture(tmp_path) == before
 
 
@@ -192,17 +209,17 @@ def test_a_process_that_is_killed_while_staging_leaves_all_of_it_or_nothing(mome
         bench.stage([record("d", f"{number}") for number in range(50)])
         after = [record("d", f"{number}") for number in range(25, 80)]
         snapshot = bench.snapshot(after)
-        before = bench.state.position()
+        before = bench.state.journal.position()
         bench.state.close()
         process = multiprocessing.get_context("spawn").Process(target=_die_at, args=(moment, bench.path, snapshot))
         process.start()
         process.join(60)
         assert process.exitcode == -signal.SIGKILL
         bench.state = open_state(bench.path)
-        assert bench.state.verify() == []
-        if bench.state.position() == before:
+        assert audit.verify(bench.state) == []
+        if bench.state.journal.position() == before:
             bench.take(snapshot)
-        staged = bench.state.latest_snapshot(Inventory.CPE)
+        staged = bench.state.journal.latest_snapshot(Inventory.CPE)
         assert staged is not None
         assert (staged.snapshot_no, staged.added, staged.removed, staged.first_sequence) == (2, 30, 25, 1)
         assert bench.take(bench.snapshot(after)).changes == 0
@@ -211,7 +228,7 @@ def test_a_process_that_is_killed_while_staging_leaves_all_of_it_or_nothing(mome
 def _die_at(moment: str, path: Path, snapshot: Snapshot) -> None:
     """Stage a snapshot in a process of its own, which ends where that statement would have begun."""
     state = open_state(path)
-    engine: Any = state._engine
+    engine: Any = state.database
     connection = engine._connection
 
     class Dying:
@@ -221,7 +238,7 @@ def _die_at(moment: str, path: Path, snapshot: Snapshot) -> None:
             return connection.execute(statement, parameters)
 
     engine._connection = Dying()
-    state.stage(snapshot, staging_rules(EASY), started_at=START, now=START)
+    stage_snapshot(state, snapshot, staging_rules(EASY), started_at=START, now=START)
 
 
 # ---- dry runs
@@ -246,12 +263,12 @@ def test_a_dry_run_tells_what_a_poll_would_do_and_writes_nothing(known: bool, tm
         before = picture(tmp_path)
         for keep in (True, False):
             with open_state(copy, scratch=True) as scratch:
-                told = scratch.stage(snapshot, staging_rules(EASY), started_at=START, now=START, keep=keep)
-                changes = list(scratch.changes(told, after=0, limit=1000))
+                told = stage_snapshot(scratch, snapshot, staging_rules(EASY), started_at=START, now=START, keep=keep)
+                changes = list(scratch.journal.changes(told, after=0, limit=1000))
             assert picture(tmp_path) == before
         assert copy.parent.exists() == known
         bench.state = open_state(bench.path)
-        staged = bench.state.stage(snapshot, staging_rules(EASY), started_at=START, now=START)
+        staged = stage_snapshot(bench.state, snapshot, staging_rules(EASY), started_at=START, now=START)
         assert told == staged
         assert changes == bench.changes(staged)
 
@@ -263,14 +280,14 @@ def test_a_dry_run_knows_what_is_held_missing_and_pending(tmp_path: Path) -> Non
         bench.stage([record("d", "a", rbacGroupId=1)])
         bench.state.close()
         with open_state(bench.path, scratch=True) as scratch:
-            assert scratch.held_count() == 1
-            assert scratch.position().last_snapshot == 2
-            staged = scratch.stage(
+            assert scratch.journal.held_count() == 1
+            assert scratch.journal.position().last_snapshot == 2
+            staged = stage_snapshot(scratch,
                 plain_snapshot(tmp_path / "parts", [record("d", "b", rbacGroupId=1)], 9),
                 staging_rules(EASY), started_at=START, now=START,
             )  # fmt: skip
             assert (staged.added, staged.removed, staged.held) == (1, 1, 0)
-            assert scratch.inventory_count(Inventory.CPE) == 2
+            assert scratch.journal.inventory_count(Inventory.CPE) == 2
         bench.state = open_state(bench.path)
 
 
@@ -278,10 +295,10 @@ def test_staging_without_keeping_leaves_the_file_as_it_was(tmp_path: Path) -> No
     """In a file that is open for writing a dry run is worked out and thrown away."""
     with Bench(tmp_path) as bench:
         bench.stage([record("d", "a")])
-        before = bench.state.position(), bench.state.records(Inventory.CPE)
+        before = bench.state.journal.position(), stored_records(bench.state, Inventory.CPE)
         assert bench.take(bench.snapshot([record("d", "b")]), keep=False).added == 1
-        assert (bench.state.position(), bench.state.records(Inventory.CPE)) == before
-        assert bench.state.verify() == []
+        assert (bench.state.journal.position(), stored_records(bench.state, Inventory.CPE)) == before
+        assert audit.verify(bench.state) == []
 
 
 # ---- limits
@@ -295,14 +312,14 @@ def test_nothing_is_taken_in_while_too_much_is_pending(tmp_path: Path) -> None:
         staged = bench.stage([record("d", name) for name in "abc"])
         snapshot = bench.snapshot([record("d", "a")])
         for refused in (
-            lambda: bench.state.check_room(rules),
-            lambda: bench.state.stage(snapshot, rules, started_at=START, now=START),
+            lambda: check_room(bench.state.journal.position(), rules),
+            lambda: stage_snapshot(bench.state, snapshot, rules, started_at=START, now=START),
         ):
             with pytest.raises(StateFull, match=r"2 changes wait for Kafka, and state\.max_pending is 2"):
                 refused()
-        bench.state.confirm(bench.checkpoint(staged))
-        bench.state.check_room(rules)
-        assert bench.state.stage(snapshot, rules, started_at=START, now=START).removed == 2
+        bench.state.journal.confirm(bench.checkpoint(staged))
+        check_room(bench.state.journal.position(), rules)
+        assert stage_snapshot(bench.state, snapshot, rules, started_at=START, now=START).removed == 2
 
 
 def test_a_snapshot_that_the_disk_has_no_room_for_is_not_begun(tmp_path: Path) -> None:
@@ -316,7 +333,7 @@ def test_a_snapshot_that_the_disk_has_no_room_for_is_not_begun(tmp_path: Path) -
         )
         with pytest.raises(StateFull, match="are free on the disk"):
             bench.take(snapshot)
-        assert bench.state.position().last_snapshot == 0
+        assert bench.state.journal.position().last_snapshot == 0
 
 
 # ---- what Kafka confirmed
@@ -327,16 +344,16 @@ def test_confirming_moves_what_is_pending(tmp_path: Path) -> None:
     with Bench(tmp_path) as bench:
         bench.stage([record("d", "a")])
         staged = bench.stage([record("d", name) for name in "abcd"])
-        assert [each.snapshot_no for each in bench.state.unsealed_snapshots()] == [1, 2]
-        bench.state.confirm(bench.checkpoint(staged, sequence=2, sealed=False))
+        assert [each.snapshot_no for each in bench.state.journal.unsealed_snapshots()] == [1, 2]
+        bench.state.journal.confirm(bench.checkpoint(staged, sequence=2, sealed=False))
         bench.reopen()
-        position = bench.state.position()
+        position = bench.state.journal.position()
         assert (position.pending, position.published_snapshot, position.drained) == (1, 1, False)
-        assert [change["sequence"] for change in bench.state.changes(staged, after=2, limit=10)] == [3]
-        bench.state.confirm(bench.checkpoint(staged))
-        assert bench.state.position().drained
-        assert bench.state.unsealed_snapshots() == []
-        assert bench.state.position().published_at == 1_800_000_000_000
+        assert [change["sequence"] for change in bench.state.journal.changes(staged, after=2, limit=10)] == [3]
+        bench.state.journal.confirm(bench.checkpoint(staged))
+        assert bench.state.journal.position().drained
+        assert bench.state.journal.unsealed_snapshots() == []
+        assert bench.state.journal.position().published_at == 1_800_000_000_000
 
 
 # ---- the two inventories
@@ -356,9 +373,9 @@ def test_the_two_inventories_have_nothing_to_do_with_each_other(tmp_path: Path) 
         assert [change["inventory"] for change in bench.changes(third)] == ["NON_CPE", "NON_CPE"]
         assert [change["sequence"] for change in bench.changes(third)] == [2, 3]
         assert bench.take(bench.snapshot(both)).changes == 0
-        assert bench.state.inventory_count(Inventory.CPE) == 2
-        assert bench.state.inventory_count(Inventory.NON_CPE) == 3
-        assert bench.state.verify() == []
+        assert bench.state.journal.inventory_count(Inventory.CPE) == 2
+        assert bench.state.journal.inventory_count(Inventory.NON_CPE) == 3
+        assert audit.verify(bench.state) == []
 
 
 # ---- upkeep
@@ -369,12 +386,12 @@ def test_a_rebaseline_forgets_the_inventory_and_keeps_the_journal(tmp_path: Path
     with Bench(tmp_path, rules=EASY) as bench:
         bench.stage([record("d", "a", rbacGroupId=1), record("e", "a", rbacGroupId=2)])
         old = bench.stage([record("d", "b", rbacGroupId=1)])
-        assert bench.state.rebaseline() == 2
-        assert bench.state.verify() == []
-        position = bench.state.position()
+        assert maintenance.rebaseline(bench.state) == 2
+        assert audit.verify(bench.state) == []
+        position = bench.state.journal.position()
         assert (position.epoch, position.pending, position.last_sequence, position.last_snapshot) == (2, 0, 0, 2)
-        assert (bench.state.records(Inventory.CPE), bench.state.held_count()) == ([], 0)
-        assert bench.state.latest_snapshot(Inventory.CPE) is None
+        assert (stored_records(bench.state, Inventory.CPE), bench.state.journal.held_count()) == ([], 0)
+        assert bench.state.journal.latest_snapshot(Inventory.CPE) is None
         assert len(bench.changes(old)) == 2
         new = bench.take(bench.snapshot([record("d", "c"), record("f", "a")]))
         assert (new.baseline, new.epoch, new.snapshot_no, new.added) == (True, 2, 3, 0)
@@ -383,7 +400,7 @@ def test_a_rebaseline_forgets_the_inventory_and_keeps_the_journal(tmp_path: Path
         assert bench.take(bench.snapshot([record("d", "c"), record("d", "d")])).first_sequence == (
             later.sequence_after + 1
         )
-        assert bench.state.verify() == []
+        assert audit.verify(bench.state) == []
 
 
 @pytest.mark.parametrize("suffix", [".parquet", ".ndjson", ".csv"])
@@ -393,12 +410,12 @@ def test_an_export_has_every_record_once_with_the_names_that_are_published(suffi
     with Bench(tmp_path) as bench:
         bench.stage([record("d", "b", diskPaths=["x", "y"]), record("d", "a", numberOfWeaknesses=3)])
         bench.take(plain_snapshot(tmp_path / "parts", [record("e", "c")], 1, Inventory.NON_CPE))
-        assert bench.state.export(path) == 3
+        assert maintenance.export(bench.state, path) == 3
         reader = {".parquet": "read_parquet", ".ndjson": "read_json", ".csv": "read_csv"}[suffix]
-        rows = bench.state._engine.rows(f"SELECT * FROM {reader}($1)", [str(path)])
-        names = [row[0] for row in bench.state._engine.rows(f"DESCRIBE SELECT * FROM {reader}($1)", [str(path)])]
+        rows = bench.state.database.rows(f"SELECT * FROM {reader}($1)", [str(path)])
+        names = [row[0] for row in bench.state.database.rows(f"DESCRIBE SELECT * FROM {reader}($1)", [str(path)])]
         with pytest.raises(StateError, match="exists already"):
-            bench.state.export(path)
+            maintenance.export(bench.state, path)
     assert names == ["inventory", *(field.name for field in FIELDS)]
     assert [(row[0], row[1], row[7]) for row in rows] == [("CPE", "d", "a"), ("CPE", "d", "b"), ("NON_CPE", "e", "c")]
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -409,9 +426,9 @@ def test_an_export_that_cannot_be_is_told(tmp_path: Path) -> None:
     with Bench(tmp_path) as bench:
         for name in ("dump.xlsx", "dump"):
             with pytest.raises(StateError, match="does not end in"):
-                bench.state.export(tmp_path / name)
+                maintenance.export(bench.state, tmp_path / name)
         with pytest.raises(StateError):
-            bench.state.export(tmp_path / "nowhere" / "dump.ndjson")
+            maintenance.export(bench.state, tmp_path / "nowhere" / "dump.ndjson")
         assert bench.stage([record("d", "a")]).records == 1
 
 
@@ -425,10 +442,10 @@ def test_many_snapshots_do_not_let_the_file_grow_without_end(tmp_path: Path) -> 
         for _ in range(16):
             for number in random.sample(range(len(lines)), 20):
                 lines[number] = lines[number] | {"numberOfWeaknesses": random.randrange(1000)}
-            bench.state.confirm(bench.checkpoint(bench.take(bench.snapshot(lines))))
-            bench.state.retire(older_than=START + timedelta(days=365))
+            bench.state.journal.confirm(bench.checkpoint(bench.take(bench.snapshot(lines))))
+            maintenance.retire(bench.state, older_than=START + timedelta(days=365))
             sizes.append(bench.path.stat().st_size)
-        assert bench.state.verify() == []
+        assert audit.verify(bench.state) == []
     assert sizes[-1] < 2 * sizes[0]
     assert max(sizes[8:]) <= 1.3 * max(sizes[:8])
 
@@ -438,8 +455,8 @@ def test_a_state_file_is_opened_without_the_command_line(tmp_path: Path) -> None
     with Bench(tmp_path) as bench:
         bench.stage([record("d", "a")])
     code = (
-        "import sys; from pathlib import Path; from connector.state.state import State\n"
-        "with State.open(Path(sys.argv[1]), read_only=True) as state: print(state.position().last_snapshot)"
+        "import sys; from pathlib import Path; from connector.state.state import StateFile\n"
+        "with StateFile.open(Path(sys.argv[1]), read_only=True) as state: print(state.journal.position().last_snapshot)"
     )
     done = subprocess.run([sys.executable, "-c", code, str(bench.path)], capture_output=True, text=True, check=True)
     assert done.stdout == "1\n"

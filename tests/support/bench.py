@@ -16,10 +16,13 @@ from typing import Any, Self
 from hypothesis import HealthCheck, settings
 
 from connector.diff.guard import GuardRules
-from connector.model import Checkpoint, Inventory, Snapshot
-from connector.state.state import StagedSnapshot, StagingRules, State
+from connector.model import Checkpoint, Inventory, Snapshot, StagedSnapshot
+from connector.staging import audit, derived
+from connector.staging.stage import StagingRules, stage_snapshot
+from connector.state.state import StateFile
 from tests.support.estate import START, snapshot_of, write_part, write_snapshot
 from tests.support.oracle import Model, Outcome, Record, Rules, by_key, fold, key_of
+from tests.support.stored import stored_records
 
 SLOW = settings(
     max_examples=int(os.environ.get("MDE_TEST_EXAMPLES", "6")), deadline=None, suppress_health_check=list(HealthCheck)
@@ -62,7 +65,7 @@ class Bench:
         if not self.path.exists():
             self.path.parent.mkdir(mode=0o700, parents=True)
             self.path.write_bytes(like.content if like else empty_file())
-        self.state = State.open(self.path, memory_limit_mib=256, threads=2)
+        self.state = StateFile.open(self.path, memory_limit_mib=256, threads=2)
         self.log: dict[Any, Record] = dict(like.log) if like else {}
         self.number = like.number if like else 0
 
@@ -80,7 +83,7 @@ class Bench:
     def reopen(self) -> None:
         """Close the file, and open it again."""
         self.state.close()
-        self.state = State.open(self.path, memory_limit_mib=256, threads=2)
+        self.state = StateFile.open(self.path, memory_limit_mib=256, threads=2)
 
     def snapshot(self, lines: Sequence[Record]) -> Snapshot:
         """The next snapshot, written in a flavour of its own."""
@@ -104,7 +107,8 @@ class Bench:
 
     def take(self, snapshot: Snapshot, *, rejected: int = 0, keep: bool = True) -> StagedSnapshot:
         """Stage a snapshot, without a look at what comes of it."""
-        return self.state.stage(
+        return stage_snapshot(
+            self.state,
             snapshot,
             staging_rules(self.rules),
             started_at=snapshot.generated_at + timedelta(minutes=1),
@@ -115,15 +119,15 @@ class Bench:
 
     def changes(self, staged: StagedSnapshot) -> list[Record]:
         """All changes of a staged snapshot."""
-        return list(self.state.changes(staged, after=0, limit=10**9))
+        return list(self.state.journal.changes(staged, after=0, limit=10**9))
 
     def agree(self, staged: StagedSnapshot, *, current: dict[Any, Record]) -> None:
         """Inventory, holds and the consumer's copy are the model's; nothing was removed that the snapshot has."""
         changes = self.changes(staged)
-        stored = {key_of(record): record for record in self.state.records(Inventory.CPE)}
+        stored = {key_of(record): record for record in stored_records(self.state, Inventory.CPE)}
         assert stored == self.model.inventory
         assert self.held() == self.model.held
-        assert self.state.verify() == []
+        assert audit.verify(self.state) == []
         removed = {key_of(change) for change in changes if change["changeType"] == "REMOVED"}
         assert removed & set(current) == set()
         if staged.baseline:
@@ -133,7 +137,7 @@ class Bench:
 
     def held(self) -> dict[Any, str]:
         """What is held, by key, with the reason."""
-        rows = self.state._engine.rows(
+        rows = self.state.database.rows(
             "SELECT device_id, software_vendor, software_name, software_version, reason FROM held"
             " JOIN devices USING (device_no) JOIN software USING (software_no)"
         )
@@ -141,12 +145,12 @@ class Bench:
 
     def alerts(self, staged: StagedSnapshot) -> list[Record]:
         """All alerts of a staged snapshot."""
-        return list(self.state.alerts(staged, after=0, limit=10**9))
+        return list(self.state.journal.alerts(staged, after=0, limit=10**9))
 
     def due(self, days: int, *, rules: StagingRules | None = None) -> StagedSnapshot | None:
         """So many days after the last snapshot a poll finds nothing new: what the dates alone raise."""
         now = START + timedelta(hours=6 * self.number, days=days)
-        return self.state.stage_due_alerts(Inventory.CPE, rules or staging_rules(self.rules), now=now)
+        return derived.stage_due_alerts(self.state, Inventory.CPE, rules or staging_rules(self.rules), now=now)
 
     def checkpoint(
         self, staged: StagedSnapshot, *, sequence: int | None = None, sealed: bool = True, alert: int | None = None
@@ -170,7 +174,7 @@ def empty_file() -> bytes:
     """A new state file: made once, since making one takes longer than opening it."""
     with TemporaryDirectory() as folder:
         path = Path(folder) / "state.duckdb"
-        State.open(path, memory_limit_mib=256, threads=1).close()
+        StateFile.open(path, memory_limit_mib=256, threads=1).close()
         return path.read_bytes()
 
 

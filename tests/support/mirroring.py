@@ -22,15 +22,18 @@ from typing import Any, Final, cast
 from connector import config
 from connector.assembly import Assembly
 from connector.kafka.sink import Sink
-from connector.model import Inventory, Snapshot, Topic
+from connector.model import Inventory, Snapshot, StagedSnapshot, Topic
 from connector.poll.backfill import Backfill
 from connector.poll.rebuild import Rebuilt
-from connector.state.state import StagedSnapshot, State
+from connector.staging import audit
+from connector.staging.stage import stage_snapshot
+from connector.state.state import StateFile
 from tests.conftest import consume_all
 from tests.support.avro import load, read_value
 from tests.support.bench import START
 from tests.support.estate import Estate, write_snapshot
 from tests.support.oracle import ATTRIBUTE_NAMES, KEY_NAMES
+from tests.support.stored import stored_records
 
 Record = dict[str, Any]
 Key = tuple[str, ...]
@@ -155,9 +158,11 @@ class Tenant:
         self.number += 1
         return write_snapshot(self.folder / "parts", self.number, lines, self.random, inventory=inventory)
 
-    def stage(self, process: Process, state: State, snapshot: Snapshot) -> StagedSnapshot:
+    def stage(self, process: Process, state: StateFile, snapshot: Snapshot) -> StagedSnapshot:
         """Stage a snapshot."""
-        return state.stage(snapshot, process.rules, started_at=self.now, now=max(self.now, snapshot.generated_at))
+        return stage_snapshot(
+            state, snapshot, process.rules, started_at=self.now, now=max(self.now, snapshot.generated_at)
+        )
 
     def poll(
         self, *, lines: Mapping[Inventory, Sequence[Record]] | None = None, dies_at: int = 0, after: bool = False
@@ -237,8 +242,8 @@ class Tenant:
     def stored(self) -> dict[str, dict[Key, Record]]:
         """The state file, which adds up."""
         with self.process() as process, process.open_state() as state:
-            assert state.verify() == []
-            found = {each: state.records(each) for each in Inventory}
+            assert audit.verify(state) == []
+            found = {each: stored_records(state, each) for each in Inventory}
         return {str(each): {key_of(record): record for record in records} for each, records in found.items() if records}
 
 

@@ -6,28 +6,29 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from connector.model import Checkpoint, Snapshot
+from connector.staging.stage import stage_snapshot
 from connector.state.engine import Engine
 from connector.state.schema import migrate
-from connector.state.state import State
+from connector.state.state import StateFile
 from tests.support.bench import EASY, START, staging_rules
 
 
 def make(path: Path) -> int:
     """Make a new state file."""
-    with State.open(path, memory_limit_mib=256, threads=1) as state:
-        return state.position().epoch
+    with StateFile.open(path, memory_limit_mib=256, threads=1) as state:
+        return state.journal.position().epoch
 
 
 def stage(path: Path, snapshot: Snapshot) -> int:
     """Stage a snapshot. Returns the number of changes."""
-    with State.open(path, memory_limit_mib=256, threads=1) as state:
-        return state.stage(snapshot, staging_rules(EASY), started_at=START, now=START).changes
+    with StateFile.open(path, memory_limit_mib=256, threads=1) as state:
+        return stage_snapshot(state, snapshot, staging_rules(EASY), started_at=START, now=START).changes
 
 
 def confirm(path: Path, checkpoint: Checkpoint) -> None:
     """Note what Kafka has confirmed."""
-    with State.open(path, memory_limit_mib=256, threads=1) as state:
-        state.confirm(checkpoint)
+    with StateFile.open(path, memory_limit_mib=256, threads=1) as state:
+        state.journal.confirm(checkpoint)
 
 
 def upgrade(path: Path, migrations: Sequence[Sequence[str]]) -> None:

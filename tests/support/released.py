@@ -23,11 +23,14 @@ from typing import Any, Final
 from connector import config
 from connector.assembly import Assembly
 from connector.kafka.client import Deadline
-from connector.model import Checkpoint, Inventory, Topic
+from connector.model import Checkpoint, Inventory, StagedSnapshot, Topic
+from connector.staging import audit
+from connector.staging.stage import stage_snapshot
 from connector.state.schema import MIGRATIONS
-from connector.state.state import StagedSnapshot, State
+from connector.state.state import StateFile
 from tests.support.bench import TENANT, plain_snapshot, staging_rules
 from tests.support.oracle import Record, Rules
+from tests.support.stored import missing_devices, stored_records
 
 FOLDER: Final = Path(__file__).parents[1] / "released"
 VERSIONS: Final = tuple(sorted(int(path.name.split(".")[0]) for path in FOLDER.glob("*.duckdb.gz")))
@@ -105,38 +108,39 @@ def checkpoint(staged: StagedSnapshot, *, sequence: int | None = None) -> Checkp
     )
 
 
-def picture(state: State) -> dict[str, Any]:
+def picture(state: StateFile) -> dict[str, Any]:
     """What a version reads out of its file; the file is what Kafka's last checkpoint says."""
     return {
-        "position": asdict(state.position()),
-        "records": {inventory.value: state.records(inventory) for inventory in Inventory},
-        "snapshots": [asdict(staged) for staged in state.recent_snapshots(100)],
+        "position": asdict(state.journal.position()),
+        "records": {inventory.value: stored_records(state, inventory) for inventory in Inventory},
+        "snapshots": [asdict(staged) for staged in state.journal.recent_snapshots(100)],
         "changes": [
             change
-            for staged in reversed(state.recent_snapshots(100))
-            for change in state.changes(staged, after=0, limit=1000)
+            for staged in reversed(state.journal.recent_snapshots(100))
+            for change in state.journal.changes(staged, after=0, limit=1000)
         ],
-        "holds": [asdict(hold) for hold in state.holds()],
-        "missing_devices": state.missing_devices(),
-        "problems": state.verify(),
+        "holds": [asdict(hold) for hold in state.journal.holds()],
+        "missing_devices": missing_devices(state),
+        "problems": audit.verify(state),
     }
 
 
 def write(path: Path, parts: Path) -> dict[str, Any]:
     """Stage the snapshots into a new file, and return what is in it."""
-    with State.open(path, memory_limit_mib=256, threads=1) as state:
+    with StateFile.open(path, memory_limit_mib=256, threads=1) as state:
         for number, (inventory, lines) in enumerate(snapshots()):
             snapshot = plain_snapshot(parts, lines, number, inventory)
-            staged = state.stage(
+            staged = stage_snapshot(
+                state,
                 snapshot,
                 staging_rules(RULES),
                 started_at=snapshot.generated_at + timedelta(minutes=1),
                 now=snapshot.generated_at + timedelta(minutes=2),
             )
             if number < 3:
-                state.confirm(checkpoint(staged))
+                state.journal.confirm(checkpoint(staged))
             elif number == 3:
-                state.confirm(checkpoint(staged, sequence=staged.sequence_after - 1))
+                state.journal.confirm(checkpoint(staged, sequence=staged.sequence_after - 1))
         return picture(state)
 
 

@@ -12,22 +12,32 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cached_property
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any, Final, Literal, cast
 
 from connector import config
 from connector.assembly import Assembly, now
 from connector.kafka.codec import Codec
 from connector.kafka.sink import TRANSACTION_SECONDS_MAX, Sink
-from connector.model import Checkpoint, Inventory, Message, NoProgress, Snapshot, SnapshotStatus
+from connector.model import (
+    Checkpoint,
+    Inventory,
+    Message,
+    NoProgress,
+    Position,
+    Snapshot,
+    SnapshotStatus,
+)
 from connector.source.source import Source
 from connector.state.engine import Engine
-from connector.state.state import Position, StagedSnapshot, State
+from connector.state.journal import Journal
+from connector.state.state import StateFile
 
 Control = Literal["", "checkpoint apart", "confirmed first"]
 """What is deliberately broken, so that the harness has something to find."""
@@ -205,22 +215,14 @@ class WatchedEngine(Delegate):
         self._inner.checkpoint()
 
 
-class WatchedState(State):
-    """The state file on a watched engine."""
+class WatchedJournal(Journal):
+    """The journal: when Kafka's checkpoint was compared, and when a batch is confirmed."""
 
     points: Points
     recovers = True
 
-    @classmethod
-    def over(cls, state: State, points: Points, *, recovers: bool) -> WatchedState:
-        """The same open file, watched. Without `recovers`, Kafka's checkpoint is not believed."""
-        engine = WatchedEngine(state._engine, points)
-        watched = cls(cast("Engine", engine), state._path, scratch=state._scratch)
-        watched.points, watched.recovers = points, recovers
-        return watched
-
     def reconcile(self, checkpoint: Checkpoint | None) -> Position:
-        """As `State.reconcile`."""
+        """As `Journal.reconcile`."""
         self.points.batch = ""
         self.points.reach("claimed")
         position = super().reconcile(checkpoint) if self.recovers else self.position()
@@ -228,27 +230,46 @@ class WatchedState(State):
         return position
 
     def confirm(self, checkpoint: Checkpoint) -> None:
-        """As `State.confirm`."""
+        """As `Journal.confirm`."""
         super().confirm(checkpoint)
         if self.points.batch:
             self.points.reach(f"{self.points.batch} confirmed")
 
-    def stage(self, *given: Any, **named: Any) -> StagedSnapshot:
-        """As `State.stage`."""
-        engine = cast("WatchedEngine", self._engine)
-        engine.staging = True
+    def has_retirable(self, *, older_than: datetime) -> bool:
+        """As `Journal.has_retirable`: the last that a poll asks where nothing is that old."""
+        retirable = super().has_retirable(older_than=older_than)
+        if not retirable:
+            self.points.reach("retired")
+        return retirable
+
+
+class WatchedState(StateFile):
+    """The state file on a watched engine, with a watched journal."""
+
+    points: Points
+
+    @classmethod
+    def over(cls, state: StateFile, points: Points, *, recovers: bool) -> WatchedState:
+        """The same open file, watched. Without `recovers`, Kafka's checkpoint is not believed."""
+        engine = cast("Engine", WatchedEngine(state.database, points))
+        watched = cls(engine, state.path, scratch=state.scratch)
+        journal = WatchedJournal(engine, state.path)
+        journal.points, journal.recovers = points, recovers
+        watched.points, watched.journal = points, journal
+        return watched
+
+    @contextmanager
+    def transaction(self, *, keep: bool = True, reads: Sequence[Path] = ()) -> Iterator[None]:
+        """As `StateFile.transaction`; one that reads files is a staging."""
+        engine = cast("WatchedEngine", self.database)
+        engine.staging = bool(reads)
         try:
-            staged = super().stage(*given, **named)
+            with super().transaction(keep=keep, reads=reads):
+                yield
         finally:
             engine.staging = False
-        self.points.reach("staged")
-        return staged
-
-    def retire(self, *, older_than: datetime) -> int:
-        """As `State.retire`."""
-        deleted = super().retire(older_than=older_than)
-        self.points.reach("retired")
-        return deleted
+        if reads:
+            self.points.reach("staged")
 
 
 class WatchedCodec(Delegate):
@@ -299,7 +320,7 @@ class WatchedSink(Delegate):
         self._points.reach("batch begins")
         if self._control == "confirmed first":
             frozen = list(messages)
-            self.state.confirm(checkpoint)
+            self.state.journal.confirm(checkpoint)
             self._points.reach("control")
             messages = frozen
         if self._control == "checkpoint apart":
@@ -341,7 +362,7 @@ class WatchedAssembly(Assembly):
         """Watched."""
         return cast("Sink", WatchedSink(super().sink, self.points, self.order.control))
 
-    def open_state(self) -> State:
+    def open_state(self) -> StateFile:
         """Watched."""
         self.points.reach("poll begins")
         state = WatchedState.over(super().open_state(), self.points, recovers=self.order.control != "confirmed first")

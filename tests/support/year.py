@@ -32,6 +32,7 @@ from connector.kafka.sink import Sink
 from connector.model import Checkpoint, Inventory, Message, Method, Part, Snapshot, Topic
 from connector.simulator import Fleet, normal_records
 from connector.source.source import Source
+from connector.staging import derived
 from tests.conftest import consume_all
 from tests.support import avro
 from tests.support.alert_oracle import AlertModel
@@ -266,7 +267,7 @@ class Year:
         with Process(self._tables(), self._script, self._now) as process:
             if choice == "discarded":
                 with process.open_state() as state:
-                    state.discard_held()
+                    derived.discard_held(state)
                 self._model.discard()
                 return
             process.pipeline.approve_held()

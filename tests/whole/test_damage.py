@@ -19,8 +19,10 @@ import pytest
 
 from connector.errors import StateBehindCheckpoint, StateError, StateLocked
 from connector.model import Inventory
+from connector.staging import audit
+from connector.staging.stage import stage_snapshot
 from connector.state.engine import Engine
-from connector.state.state import State
+from connector.state.state import StateFile
 from tests.cli.test_cli import toml
 from tests.state.test_state import attempt
 from tests.support.bench import EASY, START, TENANT, Bench, plain_snapshot, record, staging_rules
@@ -64,9 +66,9 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
         yield opened
 
 
-def open_state(path: Path, **options: Any) -> State:
+def open_state(path: Path, **options: Any) -> StateFile:
     """A state file with the memory of a small comparison."""
-    return State.open(path, memory_limit_mib=256, threads=1, **options)
+    return StateFile.open(path, memory_limit_mib=256, threads=1, **options)
 
 
 def pictured(path: Path) -> dict[str, Any]:
@@ -117,10 +119,10 @@ def damaged(folder: Path, whole: bytes) -> dict[str, tuple[Path, str]]:
     other.rows("CREATE TABLE t AS SELECT 1 AS i")
     other.close()
     with open_state(places["newer"]) as state:
-        state._engine.rows("UPDATE meta SET value = '99' WHERE name = 'schema_version'")
+        state.database.rows("UPDATE meta SET value = '99' WHERE name = 'schema_version'")
     with Bench(folder / "log") as bench:
         bench.take(bench.snapshot([record("e", "x")]))
-        bench.state._engine.rows("UPDATE position SET published_snapshot = 1")
+        bench.state.database.rows("UPDATE position SET published_snapshot = 1")
         places["log is another's"].with_name(f"{name}.wal").write_bytes(
             bench.path.with_name(f"{name}.wal").read_bytes()[:-3] + b"???"
         )
@@ -183,21 +185,21 @@ def test_a_flipped_byte_anywhere_is_refused_or_changes_nothing(place: float, who
 def test_a_log_that_was_deleted_leaves_an_earlier_state_which_kafka_then_refuses(bench: Bench) -> None:
     """What the log alone held is gone: the file is as it was before, whole; where Kafka has more, publishing stops."""
     before = bench.path.read_bytes()
-    staged = bench.state.latest_snapshot(Inventory.CPE)
+    staged = bench.state.journal.latest_snapshot(Inventory.CPE)
     assert staged is not None
-    bench.state.confirm(bench.checkpoint(staged))
+    bench.state.journal.confirm(bench.checkpoint(staged))
     log = bench.path.with_name("state.duckdb.wal").read_bytes()
     assert (len(log) > 0, bench.path.read_bytes() == before) == (True, True)
     copy = bench.folder / "copy" / "state.duckdb"
     copy.parent.mkdir()
     copy.write_bytes(before)
     with open_state(copy) as state:
-        assert (state.verify(), state.position().pending) == ([], 12)
-        assert state.reconcile(bench.checkpoint(staged)).pending == 0
+        assert (audit.verify(state), state.journal.position().pending) == ([], 12)
+        assert state.journal.reconcile(bench.checkpoint(staged)).pending == 0
     later = bench.take(bench.snapshot([record("d", "only")]))
     copy.write_bytes(before)
     with open_state(copy) as state, pytest.raises(StateBehindCheckpoint, match="ahead of"):
-        state.reconcile(bench.checkpoint(later))
+        state.journal.reconcile(bench.checkpoint(later))
 
 
 # ---- rights and room
@@ -244,19 +246,19 @@ def test_a_file_that_may_not_be_written_is_told_with_its_cause_and_works_once_it
             former = target.stat().st_mode
             target.chmod(int(case.split()[1], 8))
         with pytest.raises(StateError, match=r"Permission denied|Read-only") as raised, open_state(bench.path) as state:
-            state.stage(snapshot, staging_rules(EASY), started_at=START, now=START)
+            stage_snapshot(state, snapshot, staging_rules(EASY), started_at=START, now=START)
         assert str(bench.path) in str(raised.value)
         assert raised.value.hint
         if case in ("file 0400", "folder 0500", "file of another user"):
             with open_state(bench.path, read_only=True) as state:
-                assert state.verify() == []
+                assert audit.verify(state) == []
         if case == "file of another user":
             assert target.stat().st_mode & 0o777 == 0o644
             return
         target.chmod(former)
         with open_state(bench.path) as state:
-            assert state.stage(snapshot, staging_rules(EASY), started_at=START, now=START).changes == 2
-            assert state.verify() == []
+            assert stage_snapshot(state, snapshot, staging_rules(EASY), started_at=START, now=START).changes == 2
+            assert audit.verify(state) == []
 
 
 def test_a_dry_run_without_a_folder_for_temporary_files_says_so(
@@ -279,7 +281,7 @@ def test_a_file_where_the_spill_folder_should_be_stops_staging_until_it_is_gone(
         bench.take(bench.snapshot([record("d", "a")]))
         bench.state.close()
         spill = bench.path.with_name("state.duckdb.spill")
-        bench.state = State.open(bench.path, memory_limit_mib=60, threads=1)
+        bench.state = StateFile.open(bench.path, memory_limit_mib=60, threads=1)
         snapshot = bench.snapshot([record("d", "a"), *lines])
         spill.write_text("planted")
         with pytest.raises(StateError) as raised:
@@ -287,7 +289,7 @@ def test_a_file_where_the_spill_folder_should_be_stops_staging_until_it_is_gone(
         assert raised.value.hint
         spill.unlink()
         bench.state.close()
-        bench.state = State.open(bench.path, memory_limit_mib=60, threads=1)
-        assert bench.state.position().last_snapshot == 1
+        bench.state = StateFile.open(bench.path, memory_limit_mib=60, threads=1)
+        assert bench.state.journal.position().last_snapshot == 1
         assert bench.take(snapshot).added == 6000
-        assert bench.state.verify() == []
+        assert audit.verify(bench.state) == []

@@ -11,12 +11,15 @@ from pathlib import Path
 
 import pytest
 
+from connector.diff.guard import GuardRules
 from connector.errors import SourceMalformed
-from connector.model import Inventory
+from connector.model import Inventory, StagedSnapshot
 from connector.simulator import Endpoint, Fault, FaultKind, Fleet, RateLimits, Simulator
-from connector.state.state import GuardRules, StagedSnapshot, StagingRules, State
+from connector.staging.stage import StagingRules, stage_snapshot
+from connector.state.state import StateFile
 from tests.support.fetching import START, Bench, QuickTimer, bench, got, records_of
 from tests.support.plain_client import in_order
+from tests.support.stored import stored_records
 
 TESTS = Path(__file__).parents[1]
 KEY = ("deviceId", "softwareVendor", "softwareName", "softwareVersion")
@@ -50,16 +53,16 @@ def simulator() -> Iterator[Simulator]:
         yield found
 
 
-def stage_next(found: Bench, state: State) -> StagedSnapshot:
+def stage_next(found: Bench, state: StateFile) -> StagedSnapshot:
     """Fetch a snapshot and stage it as a poll does."""
-    latest = state.latest_snapshot(Inventory.CPE)
+    latest = state.journal.latest_snapshot(Inventory.CPE)
     snapshot = got(found.source.fetch(Inventory.CPE, newer_than=latest.observed_at if latest else None))
     now = START + timedelta(minutes=1)
     try:
-        staged = state.stage(snapshot, RULES, started_at=START, now=now)
+        staged = stage_snapshot(state, snapshot, RULES, started_at=START, now=now)
     except SourceMalformed:
         repaired, rejected = found.source.repair(snapshot)
-        staged = state.stage(repaired, RULES, started_at=START, now=now, rejected=rejected)
+        staged = stage_snapshot(state, repaired, RULES, started_at=START, now=now, rejected=rejected)
     found.source.discard(snapshot)
     return staged
 
@@ -71,10 +74,12 @@ def test_odd_names_come_through_byte_for_byte(simulator: Simulator, tmp_path: Pa
         for number, text in enumerate(ODD_NAMES)
     )
     simulator.faults.add(Fault(Endpoint.BLOB, FaultKind.EXTRA_LINES, part=0, lines=lines, times=None))
-    with bench(simulator, tmp_path) as found, State.open(tmp_path / "state.duckdb") as state:
+    with bench(simulator, tmp_path) as found, StateFile.open(tmp_path / "state.duckdb") as state:
         staged = stage_next(found, state)
-        stored = {one["deviceId"]: one for one in state.records(Inventory.CPE) if one["deviceId"].startswith("odd-")}
-        changes = {change["deviceId"]: change for change in state.changes(staged, after=0, limit=10**9)}
+        stored = {
+            one["deviceId"]: one for one in stored_records(state, Inventory.CPE) if one["deviceId"].startswith("odd-")
+        }
+        changes = {change["deviceId"]: change for change in state.journal.changes(staged, after=0, limit=10**9)}
     expected = {f"odd-{number}": (text, text, [text]) for number, text in enumerate(ODD_NAMES)}
     assert (staged.rejected, len(stored)) == (0, len(ODD_NAMES))
     for place in (stored, changes):
@@ -105,13 +110,13 @@ def test_a_hostile_line_is_set_aside_and_its_neighbours_are_kept(
     simulator: Simulator, tmp_path: Path, name: str
 ) -> None:
     """Too deep, too long, no number, no text: every other record is as it was served; what is absent is not removed."""
-    with bench(simulator, tmp_path) as found, State.open(tmp_path / "state.duckdb") as state:
+    with bench(simulator, tmp_path) as found, StateFile.open(tmp_path / "state.duckdb") as state:
         stage_next(found, state)
         simulator.advance()
         fault = Fault(Endpoint.BLOB, FaultKind.EXTRA_LINES, part=0, lines=(HOSTILE[name],), times=None)
         simulator.faults.add(fault)
         staged = stage_next(found, state)
-        stored = {tuple(one[part] for part in KEY): one for one in state.records(Inventory.CPE)}
+        stored = {tuple(one[part] for part in KEY): one for one in stored_records(state, Inventory.CPE)}
     assert staged.rejected == (0 if name == UNREAD else 1)
     assert staged.removed == 0 or name == UNREAD
     served = {tuple(one[part] or "" for part in KEY): one for one in simulator.records()}
@@ -124,9 +129,9 @@ def test_a_million_elements_in_an_array_are_a_value_like_any_other(simulator: Si
     """They are stored, all of them, and nothing else changes."""
     line = json.dumps({"DeviceId": "many", "DiskPaths": [f"p{number:07}" for number in range(10**6)]})
     simulator.faults.add(Fault(Endpoint.BLOB, FaultKind.EXTRA_LINES, part=0, lines=(line,), times=None))
-    with bench(simulator, tmp_path) as found, State.open(tmp_path / "state.duckdb") as state:
+    with bench(simulator, tmp_path) as found, StateFile.open(tmp_path / "state.duckdb") as state:
         staged = stage_next(found, state)
-        (stored,) = (one for one in state.records(Inventory.CPE) if one["deviceId"] == "many")
+        (stored,) = (one for one in stored_records(state, Inventory.CPE) if one["deviceId"] == "many")
     assert (staged.rejected, len(stored["diskPaths"]), stored["diskPaths"][-1]) == (0, 10**6, "p0999999")
 
 

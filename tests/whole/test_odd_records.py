@@ -14,6 +14,7 @@ from connector.kafka.client import MockCluster
 from connector.model import Topic
 from connector.simulator import Endpoint, Fault, FaultKind, Fleet, Simulator
 from tests.poll.test_pipeline import PREFIX, Tenant
+from tests.support.stored import stored_records
 
 MEGABYTE = "é" * 2**19
 PATHS = [f"C:\\{number:05}" for number in range(10_000)]
@@ -123,7 +124,7 @@ def test_a_value_of_a_megabyte_is_shortened_for_the_broker_and_whole_in_the_stat
     assert (change["shortenedFields"], change["softwareVendor"]) == (["deviceName"], "v")
     assert change["deviceName"].endswith("é…")
     with tenant.assembly().read_state() as state:
-        stored = {record["deviceId"]: record["deviceName"] for record in state.records(result.inventory)}
+        stored = {record["deviceId"]: record["deviceName"] for record in stored_records(state, result.inventory)}
     assert stored["odd megabyte"] == MEGABYTE
     (again,) = tenant.poll(source={"method": "json"})
     assert again.outcome == "unchanged"

@@ -14,7 +14,7 @@ import pytest
 
 from connector.errors import StateCorrupt, StateError, StateFull
 from connector.state.schema import MIGRATIONS
-from connector.state.state import State
+from connector.state.state import StateFile
 from tests.state.test_state import attempt
 from tests.support import power
 from tests.support.bench import SLOW, Bench, record
@@ -77,7 +77,7 @@ def failing(kind: str, number: int, place: int) -> Callable[[Call, int], int]:
 
 def opened(path: Path) -> dict[str, Any]:
     """What is in a state file."""
-    with State.open(path, memory_limit_mib=256, threads=1) as state:
+    with StateFile.open(path, memory_limit_mib=256, threads=1) as state:
         return picture(state)
 
 
@@ -106,7 +106,7 @@ def scene(request: pytest.FixtureRequest, disk: Disk, tmp_path: Path) -> Scene:
         return Scene(disk.folder, {}, power.make)
     if request.param == "upgrade":
         path = unpacked(1, tmp_path)
-        with State.open(path, memory_limit_mib=256, threads=1):
+        with StateFile.open(path, memory_limit_mib=256, threads=1):
             pass
         found = Scene(disk.folder, {"state.duckdb": path.read_bytes()}, power.upgrade, STEPS)
         found.picture = upgraded

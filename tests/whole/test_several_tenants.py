@@ -30,7 +30,7 @@ from connector.service.metrics import METRICS, Metrics
 from connector.service.polls import Pace, Polled
 from connector.service.service import Service
 from connector.simulator import Endpoint, Fault, FaultKind, Fleet, Simulator
-from connector.state.state import State
+from connector.state.state import StateFile
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 WAIT_SECONDS_MAX = 60
@@ -165,7 +165,7 @@ def test_one_tenants_trouble_delays_no_other(tmp_path: Path) -> None:
         configured = {
             name: tables(simulators[name], servers[name], tmp_path) | {"diff": {"baseline": "emit"}} for name in IDS
         }
-        stack.enter_context(State.open(tmp_path / f"{IDS['locked']}.duckdb", memory_limit_mib=128))
+        stack.enter_context(StateFile.open(tmp_path / f"{IDS['locked']}.duckdb", memory_limit_mib=128))
         together = Together(stack, configured)
         outcomes = [together.polled("healthy").outcome]
         assert together.began["hanging"].wait(WAIT_SECONDS_MAX)

@@ -17,6 +17,7 @@ from connector.kafka.client import MockCluster
 from connector.model import Topic
 from connector.poll.result import PollResult
 from connector.simulator import Fleet, Simulator
+from connector.staging import audit
 from tests.support import released
 
 AUTUMN = datetime(2026, 10, 24, 19, tzinfo=UTC)
@@ -116,11 +117,11 @@ def test_a_clock_that_jumps_costs_no_change_and_no_history(cluster: MockCluster,
         with polls.assembly() as assembly, assembly.open_state() as state:
             kept = [
                 change["sequence"]
-                for staged in reversed(state.recent_snapshots(10))
-                for change in state.changes(staged, after=0, limit=1000)
+                for staged in reversed(state.journal.recent_snapshots(10))
+                for change in state.journal.changes(staged, after=0, limit=1000)
             ]
-            assert state.verify() == []
-            assert state.position().drained
+            assert audit.verify(state) == []
+            assert state.journal.position().drained
     sequences = [change["sequence"] for change in polls.published]
     assert sequences == kept == list(range(1, len(kept) + 1))
     assert len(kept) > 20

@@ -17,8 +17,10 @@ import pytest
 
 from connector.kafka.client import MockCluster
 from connector.model import Checkpoint, Inventory, Topic
+from connector.staging import audit
+from connector.staging.stage import stage_snapshot
 from connector.state.schema import MIGRATIONS
-from connector.state.state import State
+from connector.state.state import StateFile
 from tests.state.test_state import attempt
 from tests.support.bench import START, TENANT, brief, plain_snapshot, staging_rules
 from tests.support.oracle import Record
@@ -87,19 +89,23 @@ def test_a_file_of_every_released_version_opens_and_publishes_what_it_owes_and_t
             assert [(change["eventId"], change["sequence"]) for change in published] == [
                 (change["eventId"], change["sequence"]) for change in pending
             ]
-            staged = state.stage(
-                plain_snapshot(tmp_path / "parts", following, 9), staging_rules(RULES), started_at=START, now=START
+            staged = stage_snapshot(
+                state,
+                plain_snapshot(tmp_path / "parts", following, 9),
+                staging_rules(RULES),
+                started_at=START,
+                now=START,
             )
-            changes = list(state.changes(staged, after=0, limit=1000))
+            changes = list(state.journal.changes(staged, after=0, limit=1000))
             assert sorted(brief(changes)) == [
                 ("ADDED", "NEW_DEVICE", f"{9:040x}", "editor", "1.0"),
                 ("CHANGED", "ATTRIBUTES_CHANGED", f"{1:040x}", "later", "1.0"),
                 *(("REMOVED", "DEVICE_MISSING", f"{5:040x}", name, "1.0")
                   for name in ("editor", "player", "reader", "😀 'quote\"")),
             ]  # fmt: skip
-            assert state.held_count() == 8
+            assert state.journal.held_count() == 8
             assert assembly.publisher.drain(state) == 6
-            assert state.verify() == []
+            assert audit.verify(state) == []
         published = read(assembly, Topic.CHANGES)
     assert [change["sequence"] for change in published] == list(range(4, 13))
     assert Counter(change["eventId"] for change in published).most_common(1)[0][1] == 1
@@ -186,9 +192,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from connector.diff.guard import GuardRules
 from connector.model import Inventory, Method, Part, Snapshot
-from connector.state.state import StagingRules, State
+from connector.staging.stage import StagingRules
+from connector.state.state import StateFile
 found = []
-with State.open(Path(sys.argv[1]), memory_limit_mib=256, threads=1) as state:
+with StateFile.open(Path(sys.argv[1]), memory_limit_mib=256, threads=1) as state:
     for number, name in enumerate(sys.argv[2:]):
         text = Path(name).read_bytes()
         part = Part(path=Path(name), name=name, lines=text.count(b"\\n"), size_bytes=len(text), spellings={})
@@ -261,5 +268,5 @@ def test_a_file_of_an_earlier_version_is_left_alone_by_what_only_reads(options: 
 
 def pending_in(path: Path, options: dict[str, Any]) -> int:
     """How many changes are pending."""
-    with State.open(path, memory_limit_mib=256, **options) as state:
-        return state.position().pending
+    with StateFile.open(path, memory_limit_mib=256, **options) as state:
+        return state.journal.position().pending

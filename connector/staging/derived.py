@@ -1,0 +1,93 @@
+"""Derived snapshots: staged without an export, of the generation before them.
+
+An approval of held removals, and the alerts that a new day brings, each become a snapshot, so that they are published,
+sealed and numbered as any other. Its id begins with the id of the snapshot it follows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Final
+
+from connector import __version__
+from connector.clock import milliseconds_of
+from connector.diff import compare, guard
+from connector.model import ChangeType, Inventory, Position, StagedSnapshot
+from connector.staging import alerts, rows
+from connector.staging.stage import StagingRules
+from connector.state.state import StateFile
+
+_APPROVED: Final = "-approved-"
+_DATED: Final = "-dated-"
+
+
+def approve_held(state: StateFile, rules: StagingRules, *, now: datetime) -> list[StagedSnapshot]:
+    """Stage everything that the guard holds as REMOVED, reason APPROVED: a snapshot for each inventory with holds."""
+    with state.transaction():
+        approved = [_approve(state, inventory, rules, now) for inventory in Inventory]
+    return [snapshot for snapshot in approved if snapshot is not None]
+
+
+def discard_held(state: StateFile) -> int:
+    """Take what is held as missing data: nothing is removed, and the next snapshot is judged afresh.
+
+    Returns the number of records that were held.
+    """
+    with state.transaction():
+        return sum(guard.discard_holds(state.database, inventory) for inventory in Inventory)
+
+
+def stage_due_alerts(
+    state: StateFile, inventory: Inventory, rules: StagingRules, *, now: datetime
+) -> StagedSnapshot | None:
+    """Stage the alerts that a new day brings without a new snapshot; None where there are none."""
+    with state.transaction():
+        database = state.database
+        previous = state.journal.latest_snapshot(inventory)
+        if previous is None or not alerts.is_due(database, inventory, rules.alerts, now):
+            return None
+        suffix = f"{_DATED}{now.astimezone(UTC):%Y%m%d}"
+        row = _following_row(previous, state.journal.position(), now, suffix, removed=0)
+        compare.expect_nothing(database, inventory)
+        database.rows("CREATE OR REPLACE TEMP TABLE staged AS SELECT previous_row FROM quiet")
+        row = alerts.stage(database, row, rules.alerts, rules.tenant_id)
+        return rows.write_snapshot(database, row) if row.alerts else None
+
+
+def _approve(state: StateFile, inventory: Inventory, rules: StagingRules, now: datetime) -> StagedSnapshot | None:
+    """Approve what the guard holds of one inventory; None where it holds nothing."""
+    database, position = state.database, state.journal.position()
+    previous = state.journal.latest_snapshot(inventory)
+    removed = guard.approve_holds(database, inventory)
+    if previous is None or not removed:
+        return None
+    row = _following_row(previous, position, now, f"{_APPROVED}{position.last_snapshot + 1}", removed=removed)
+    compare.expect_nothing(database, inventory)
+    rows.write_changes(database, row, rules.tenant_id, current="arrivals")
+    row = alerts.stage(database, row, rules.alerts, rules.tenant_id)
+    rows.write_inventory(database, inventory)
+    return rows.write_snapshot(database, row)
+
+
+def _following_row(
+    previous: StagedSnapshot, position: Position, now: datetime, suffix: str, *, removed: int
+) -> StagedSnapshot:
+    """The row of a derived snapshot, before its alerts are counted."""
+    origin = previous.snapshot_id.split(_APPROVED)[0].split(_DATED)[0]
+    return replace(
+        previous,
+        snapshot_no=position.last_snapshot + 1,
+        snapshot_id=f"{origin}{suffix}",
+        previous_snapshot_id=previous.snapshot_id,
+        started_at=milliseconds_of(now),
+        staged_at=milliseconds_of(now),
+        baseline=False,
+        stored=previous.stored - removed,
+        **rows.change_columns(position, {ChangeType.REMOVED: removed} if removed else {}),
+        held=0,
+        hold_reason=None,
+        duplicates=0,
+        rejected=0,
+        connector_version=__version__,
+    )

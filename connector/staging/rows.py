@@ -1,0 +1,173 @@
+"""What a staging writes: the snapshot's row, its numbered changes, and the inventory as they leave it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from connector import __version__
+from connector.clock import milliseconds_of
+from connector.diff import changes
+from connector.diff.compare import Comparison
+from connector.diff.guard import Verdict
+from connector.diff.scan import ATTRIBUTE_COLUMNS, COLUMNS, KEY_COLUMNS
+from connector.exports.fields import END_OF_SUPPORT_STATUSES, FIELDS
+from connector.exports.identity import event_id_expression, event_namespace
+from connector.model import ChangeType, Inventory, Position, Snapshot, StagedSnapshot
+from connector.staging import audit
+from connector.state.journal import SNAPSHOT_COLUMNS
+from connector.state.sql import Database, literal, stored_records
+
+
+@dataclass(frozen=True, slots=True)
+class StagingContext:
+    """The circumstances of one staging.
+
+    Attributes:
+        started_at: when the poll began.
+        staged_at: when the changes are staged; becomes their `emittedAt`.
+        rejected: lines of the snapshot that could not be read and were set aside.
+        stores: false for a dry run on an inventory that cannot be written.
+        beside: a snapshot of the other inventory, fetched in the same poll and not staged yet.
+    """
+
+    started_at: datetime
+    staged_at: datetime
+    rejected: int = 0
+    stores: bool = True
+    beside: Snapshot | None = None
+
+
+def snapshot_row(
+    snapshot: Snapshot,
+    previous: StagedSnapshot | None,
+    position: Position,
+    context: StagingContext,
+    outcome: tuple[Comparison, Verdict, Mapping[str, int], int],
+) -> StagedSnapshot:
+    """The row of a snapshot, before its alerts are counted."""
+    comparison, verdict, counts, stored = outcome
+    return StagedSnapshot(
+        snapshot_no=position.last_snapshot + 1,
+        epoch=position.epoch,
+        inventory=snapshot.inventory,
+        snapshot_id=snapshot.snapshot_id,
+        previous_snapshot_id=previous.snapshot_id if previous else None,
+        method=snapshot.method.value,
+        generated_at=milliseconds_of(snapshot.generated_at),
+        generation_known=snapshot.generation_known,
+        content_digest=snapshot.content_digest,
+        started_at=milliseconds_of(context.started_at),
+        staged_at=milliseconds_of(context.staged_at),
+        baseline=previous is None,
+        records=comparison.records,
+        devices=comparison.devices,
+        stored=stored + counts.get(ChangeType.ADDED, 0) - counts.get(ChangeType.REMOVED, 0)
+        if previous
+        else comparison.records,
+        **change_columns(position, counts),
+        held=verdict.held,
+        hold_reason=verdict.reason,
+        duplicates=comparison.duplicates,
+        rejected=context.rejected,
+        connector_version=__version__,
+    )
+
+
+def change_columns(position: Position, counts: Mapping[str, int]) -> dict[str, Any]:
+    """The columns of a row of `snapshots` that count its changes."""
+    total = sum(counts.values())
+    return {
+        "added": counts.get(ChangeType.ADDED, 0),
+        "removed": counts.get(ChangeType.REMOVED, 0),
+        "changed": counts.get(ChangeType.CHANGED, 0),
+        "baselined": counts.get(ChangeType.BASELINE, 0),
+        "alerts": 0,
+        "alert_after": position.last_alert,
+        "first_sequence": position.last_sequence + 1 if total else None,
+        "last_sequence": position.last_sequence + total if total else None,
+        "sequence_after": position.last_sequence + total,
+    }
+
+
+def write_changes(database: Database, row: StagedSnapshot, tenant_id: str, *, current: str) -> None:
+    """Number what is in `staged`, and append it to the journal with the records before and after.
+
+    The order is per device, product by product, removals first. `current` is a FROM item with the records that arrived.
+    """
+    if not row.changes:
+        return
+    unknown = "FROM staged ANTI JOIN earlier USING (previous_row) WHERE previous_row IS NOT NULL"
+    if database.number(f"SELECT count(*) {unknown}"):
+        database.rows(
+            f"INSERT INTO earlier SELECT * FROM {stored_records(row.inventory)}"
+            f" SEMI JOIN (SELECT previous_row {unknown}) USING (previous_row)"
+        )
+    removed = f"n.change_type = {literal(ChangeType.REMOVED)}"
+    changed = f"n.change_type = {literal(ChangeType.CHANGED)}"
+    record = ", ".join(
+        f"CASE WHEN {removed} THEN b.{each.column} ELSE c.{each.column} END AS {each.column}" for each in FIELDS
+    )
+    before = ", ".join(f'"{each.name}": b.{each.column}' for each in FIELDS)
+    statuses = ", ".join(literal(status) for status in END_OF_SUPPORT_STATUSES)
+    event_id = event_id_expression("$tenant", "$snapshot", "change_type", "$inventory", *KEY_COLUMNS.split(", "))
+    database.rows(
+        "WITH numbered AS (SELECT $before + row_number() OVER (ORDER BY device_id, software_vendor, software_name,"
+        f"  change_type <> {literal(ChangeType.REMOVED)}, software_version) AS sequence, staged.*"
+        "  FROM staged JOIN devices USING (device_no) JOIN software USING (software_no))"
+        " INSERT INTO changes (sequence, epoch, snapshot_no, event_id, change_type, reason, changed_fields,"
+        f" is_end_of_support, {COLUMNS}, before)"
+        f" SELECT sequence, $epoch, $number, {event_id}, change_type, reason, changed_fields,"
+        f" coalesce(end_of_support_status IN ({statuses}), false), {COLUMNS}, before FROM"
+        f" (SELECT n.sequence, n.change_type, n.reason, {record},"
+        f" CASE WHEN {changed} THEN {changes.changed_fields('b', 'c')} ELSE []::VARCHAR[] END AS changed_fields,"
+        f" CASE WHEN {changed} THEN {{{before}}} END AS before FROM numbered n"
+        f" LEFT JOIN {current} c USING (device_no, software_no)"
+        " LEFT JOIN earlier b ON b.previous_row = n.previous_row) ORDER BY sequence",
+        {
+            "before": row.sequence_after - row.changes,
+            "tenant": tenant_id,
+            "snapshot": row.snapshot_id,
+            "inventory": row.inventory.value,
+            "epoch": row.epoch,
+            "number": row.snapshot_no,
+            "namespace": event_namespace(),
+        },
+    )
+
+
+def write_inventory(database: Database, inventory: Inventory) -> None:
+    """Make the inventory what the changes say: removed and changed records go, those that arrived come."""
+    leaving = "SELECT previous_row FROM staged UNION ALL SELECT previous_row FROM quiet"
+    audit.note(
+        database,
+        inventory,
+        removed=f"earlier SEMI JOIN ({leaving}) USING (previous_row)",
+        added="arrivals",
+    )
+    database.rows(f"DELETE FROM inventory WHERE rowid IN ({leaving})")
+    # What means the same as before and is written another way now.
+    database.rows(
+        "UPDATE inventory SET digest = rewritten.digest FROM rewritten WHERE inventory.rowid = rewritten.previous_row"
+    )
+    database.rows(
+        f"INSERT INTO inventory (inventory, device_no, software_no, digest, {ATTRIBUTE_COLUMNS})"
+        f" SELECT {literal(inventory)}, device_no, software_no, digest, {ATTRIBUTE_COLUMNS}"
+        " FROM arrivals ORDER BY device_no, software_no"
+    )
+
+
+def write_snapshot(database: Database, row: StagedSnapshot) -> StagedSnapshot:
+    """Append the row to `snapshots`, and move the position to it. Returns the row."""
+    placeholders = ", ".join(f"${number}" for number in range(1, len(SNAPSHOT_COLUMNS) + 1))
+    database.rows(
+        f"INSERT INTO snapshots ({', '.join(SNAPSHOT_COLUMNS)}) VALUES ({placeholders})",
+        [getattr(row, name) for name in SNAPSHOT_COLUMNS],
+    )
+    database.rows(
+        "UPDATE position SET last_snapshot = $1, last_sequence = $2, last_alert = $3",
+        [row.snapshot_no, row.sequence_after, row.alert_after],
+    )
+    return row
