@@ -12,9 +12,15 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 from connector.clock import moment_of
+
+LINE_BYTES_MAX: Final = 16 * 2**20
+"""Longest line of a snapshot that is read; real ones are some kilobytes."""
+
+SAMPLE_WHOLE_BYTES: Final = 2**20
+"""So much of a part's beginning is inspected line by line for how it spells its properties; of the rest, a sample."""
 
 
 class Inventory(StrEnum):
@@ -135,6 +141,11 @@ class Part:
     spellings: Mapping[str, tuple[str, ...]]
     rejected: int = 0
     repaired: bool = False
+
+    @property
+    def sampled(self) -> bool:
+        """Whether `spellings` comes from a sample of the lines: some may spell a property in another way."""
+        return self.size_bytes > SAMPLE_WHOLE_BYTES and not self.repaired
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,6 @@ from connector.diff.scan import (
 from connector.errors import SnapshotIncomplete, SourceMalformed
 from connector.exports.fields import ATTRIBUTE_FIELDS, KEY_FIELDS, SOFTWARE_KEY_FIELDS, Field
 from connector.model import Inventory, Snapshot
-from connector.source.lines import SAMPLE_WHOLE_BYTES
 from connector.state.sql import Database, literal, stored_records
 
 _SAME_SOFTWARE: Final = " AND ".join(f"s.{field.column} = r.{field.column}" for field in SOFTWARE_KEY_FIELDS)
@@ -195,7 +194,7 @@ def _check_spellings(database: Database, snapshot: Snapshot) -> None:
     makes a change that was none; of a product's name or version it would make a removal, and that is worth a look at
     each line.
     """
-    if not any(part.size_bytes > SAMPLE_WHOLE_BYTES and not part.repaired for part in snapshot.parts):
+    if not any(part.sampled for part in snapshot.parts):
         return
     empty = " OR ".join(f"{field.column} = ''" for field in SOFTWARE_KEY_FIELDS)
     same = " AND ".join(f"a.{field.column} IN ('', s.{field.column})" for field in SOFTWARE_KEY_FIELDS)

@@ -22,11 +22,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final
 
 from connector.exports.fields import ATTRIBUTE_FIELDS, FIELDS, KEY_FIELDS, SOFTWARE_KEY_FIELDS, Field, Kind
-from connector.model import Part
+from connector.model import LINE_BYTES_MAX, Part
 from connector.state.sql import identifier, literal
-
-LINE_BYTES_MAX: Final = 16 * 2**20
-"""Longest line that is read; real ones are some kilobytes. Two buffers of twice this size are held for each thread."""
 
 COLUMN_TYPES: Final = {
     Kind.TEXT: "VARCHAR",

@@ -13,18 +13,15 @@ from typing import Final, Self
 
 import msgspec
 
-from connector.diff.scan import LINE_BYTES_MAX
 from connector.errors import SourceMalformed
 from connector.exports.fields import FIELDS
+from connector.model import LINE_BYTES_MAX, SAMPLE_WHOLE_BYTES
 
 UNREADABLE: Final = (ValueError, RecursionError)
 """What msgspec raises on text that is not JSON, not UTF-8, or nested too deep."""
 
-SAMPLE_WHOLE_BYTES: Final = 2**20
-"""So much of a part's beginning is looked at line by line."""
-
 SAMPLE_EVERY_BYTES: Final = 2**16
-"""After that, one line of each so many bytes."""
+"""Beyond `SAMPLE_WHOLE_BYTES`, one line in this many bytes is inspected."""
 
 BLOCK_LINES: Final = 4096
 """Lines of a page that are put together at a time."""

@@ -25,10 +25,9 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from connector import private_files
-from connector.diff.scan import LINE_BYTES_MAX
 from connector.errors import SnapshotIncomplete
 from connector.exports.fields import FIELDS, Kind
-from connector.model import Part
+from connector.model import LINE_BYTES_MAX, Part
 from connector.source.lines import UNREADABLE, read_items, read_object, read_value
 
 RAW_BYTES_MAX: Final = 2**14

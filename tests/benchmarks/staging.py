@@ -17,9 +17,9 @@ from typing import Any, Final
 import duckdb
 
 from connector.diff.guard import GuardRules
-from connector.diff.scan import COLUMN_TYPES, LINE_BYTES_MAX
+from connector.diff.scan import COLUMN_TYPES
 from connector.exports.fields import FIELDS
-from connector.model import Inventory, Snapshot
+from connector.model import LINE_BYTES_MAX, Inventory, Snapshot
 from connector.staging import derived
 from connector.staging.alerts import AlertRules
 from connector.staging.stage import StagingRules, stage_snapshot

@@ -14,8 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connector.errors import SnapshotIncomplete, SourceMalformed
-from connector.model import Inventory, Part
-from connector.source.lines import SAMPLE_WHOLE_BYTES
+from connector.model import SAMPLE_WHOLE_BYTES, Inventory, Part
 from connector.source.parts import PartWriter
 from connector.source.repair import repair
 from connector.staging import audit

@@ -225,7 +225,7 @@ def test_the_registry_takes_every_version_and_no_incompatible_one(
 
 PROGRAM = """
 import json, sys
-from connector import schemas
+from connector.kafka import schemas
 from connector.model import Topic
 json.dump([schemas.__file__, [schemas.schema_of(topic) for topic in Topic]], sys.stdout)
 """

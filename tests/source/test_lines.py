@@ -9,9 +9,9 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from connector.diff.scan import LINE_BYTES_MAX
 from connector.errors import SourceMalformed
-from connector.source.lines import SAMPLE_EVERY_BYTES, SAMPLE_WHOLE_BYTES, Census, Page, is_object
+from connector.model import LINE_BYTES_MAX, SAMPLE_WHOLE_BYTES
+from connector.source.lines import SAMPLE_EVERY_BYTES, Census, Page, is_object
 
 
 def census_of(text: bytes, cuts: list[int] | None = None) -> tuple[Census, bool]:

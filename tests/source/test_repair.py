@@ -11,9 +11,9 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from connector.diff.scan import LINE_BYTES_MAX, scan
+from connector.diff.scan import scan
 from connector.errors import SnapshotIncomplete
-from connector.model import Part
+from connector.model import LINE_BYTES_MAX, Part
 from connector.source.repair import RAW_BYTES_MAX, REJECTED_LINES_MAX, repair
 
 READER = duckdb.connect()

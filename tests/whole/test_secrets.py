@@ -503,7 +503,7 @@ def test_enough_was_searched(outcomes: dict[str, Outcome], capsys: pytest.Captur
     assert any(name.startswith("work/rejected/") for name in written)
     assert any(name.startswith("work/state.duckdb.staging/") for name in written)
     stderr = b"".join(outcome.written.get("stderr", b"") for outcome in outcomes.values())
-    assert [name for name in (b"urllib3", b"msal", b"[removed]", b"connector.sink") if name not in stderr] == []
+    assert [name for name in (b"urllib3", b"msal", b"[removed]", b"connector.kafka.sink") if name not in stderr] == []
 
 
 @pytest.mark.parametrize(("name", "how"), sorted(FORMS))

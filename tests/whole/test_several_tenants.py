@@ -324,7 +324,7 @@ def test_the_command_polls_every_configuration_of_a_folder(tmp_path: Path) -> No
     assert (exit_code, waiting) == (0, set())
     assert counted == {simulator.tenant_id: len(simulator.records()) for simulator in simulators}
     unnamed = {line["logger"] for line in lines if "tenant" not in line}
-    assert unnamed <= {"connector.service", "asyncio"}
+    assert unnamed <= {"connector.service.service", "asyncio"}
     text = json.dumps(lines)
     assert [simulator.tenant_id for simulator in simulators if str(simulator.client_secret) in text] == []
 
