@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from connector import cli, errors
 from connector.config.tables import Config
-from connector.exports.fields import FIELDS
+from connector.exports.software import SOFTWARE
 from connector.model import ChangeType, Inventory, Reason, SnapshotStatus, Topic
 from connector.poll.result import OUTCOMES, PollResult
 
@@ -78,7 +78,8 @@ def test_the_table_of_fields_is_generated() -> None:
     """The README's table of a record's fields is what `fields` says."""
     kinds = {"text": "string", "number": "long", "text_set": "array of string", "date": "string", "timestamp": "string"}
     rows = [
-        f"| `{field.name}` | {kinds[field.kind]}{', key' if field.key else ''} | {field.doc} |\n" for field in FIELDS
+        f"| `{field.name}` | {kinds[field.kind]}{', key' if field.key else ''} | {field.doc} |\n"
+        for field in SOFTWARE.fields
     ]
     assert _section("fields") == "| field | type | meaning |\n|---|---|---|\n" + "".join(rows)
 

@@ -19,14 +19,14 @@ from rich.text import Text
 
 from connector.cli import output
 from connector.cli.output import CHANGE_SIGNS, CHANGE_STYLES, moment
-from connector.exports.fields import FIELDS
+from connector.exports.software import SOFTWARE
 from connector.history.explain import with_times
 from connector.history.replay import ReplayResult
 from connector.redaction import escape
 
 CSV_COLUMNS: Final = (
     "eventId", "observedAt", "emittedAt", "changeType", "reason", "changedFields", "isEndOfSupport",
-    *(field.name for field in FIELDS),
+    *(field.name for field in SOFTWARE.fields),
     "before", "inventory", "snapshotId", "previousSnapshotId", "epoch", "sequence", "entraTenantId", "connectorVersion",
 )  # fmt: skip
 FORMULA_SIGNS: Final = ("=", "+", "-", "@", "\t", "\r")

@@ -21,7 +21,7 @@ from connector import config
 from connector.assembly import Assembly
 from connector.cli import output
 from connector.config.tables import AlertsConfig
-from connector.exports.fields import KEY_FIELDS
+from connector.exports.software import SOFTWARE
 from connector.kafka.client import Deadline, MockCluster
 from connector.model import AlertType, ChangeType, Inventory, Method, Topic
 from connector.poll.result import PollResult
@@ -285,4 +285,4 @@ def _keyed(records: list[dict[str, Any]]) -> dict[Key, dict[str, Any]]:
 
 
 def _key(record: dict[str, Any]) -> Key:
-    return tuple(record[field.name] or "" for field in KEY_FIELDS)
+    return tuple(record[field.name] or "" for field in SOFTWARE.keys)

@@ -22,7 +22,7 @@ from connector.config import values as config_values
 from connector.config.problems import lines_of
 from connector.config.values import CLOUDS
 from connector.errors import ConfigError
-from connector.exports.fields import ATTRIBUTE_FIELDS
+from connector.exports.software import SOFTWARE
 
 PREFIX: Final = "MDE_INVENTORY_"
 CONFIG_VARIABLE: Final = "MDE_INVENTORY_CONFIG"
@@ -148,7 +148,7 @@ class DiffConfig(Table):
 
     @checked(mode="after")
     def _check_fields(self) -> Self:
-        known = [field.name for field in ATTRIBUTE_FIELDS]
+        known = [field.name for field in SOFTWARE.attributes]
         unknown = [name for name in self.ignore_fields if name not in known]
         if unknown:
             raise ValueError(f"ignore_fields: {', '.join(unknown)}: allowed are {', '.join(known)}")

@@ -1,114 +1,190 @@
-"""Previous and current -> changes: what counts as a difference, once `comparison` has found what differs.
+"""What counts as a change, once a `Comparer` has found what differs.
 
-Runs inside the transaction that `state` opened, and leaves its results in temporary tables:
-
-    pairs      one version gone and one version come of the same product on the same device
-    staged     the changes to be: one row a change, without the wide columns
-
-Must not decide which removals are believed (that is `guard`), number changes or write a table of the state file.
+`pair_versions` finds changes of version, `stage_arrivals` begins the table of changes to be. Which removals are
+believed is the guard's to say; nothing is numbered or stored here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
-
-from connector.diff.compare import expect_nothing
+from connector.diff.tables import Difference, Moves, Relation, Workspace
 from connector.diff.versions import version_reason
-from connector.exports.fields import ATTRIBUTE_FIELDS, FIELDS, Field
-from connector.model import ChangeType, Inventory, Reason
-from connector.state.sql import Database, literal
+from connector.exports.fields import Export, columns_of
+from connector.model import ChangeType, Reason
+from connector.state.sql import literal
 
 
-def tracked_fields(ignored: Collection[str]) -> tuple[Field, ...]:
-    """The attributes whose difference makes a change."""
-    return tuple(field for field in ATTRIBUTE_FIELDS if field.name not in ignored)
-
-
-def pair_versions(database: Database, inventory: Inventory, *, believed: bool) -> None:
-    """Fill `pairs`: exactly one removed and one added version of a product on a device are one change of version.
+def pair_versions(workspace: Workspace, difference: Difference, *, believed: bool) -> Relation:
+    """The changes of version: exactly one removed and one added version of a product on a device.
 
     A version whose removal is held already counts only where no other is absent. Where absences are not `believed`
     there are no pairs: the earlier version may still be there, on a line that could not be read.
+
+    Returns rows of (device_no, software_no, previous_software_no, previous_row, version_before, version_after).
     """
-    database.rows(
-        "CREATE OR REPLACE TEMP TABLE pairs AS"
-        " WITH added AS (SELECT device_no, software_vendor, software_name, any_value(software_no) AS software_no,"
-        "  any_value(software_version) AS version_after FROM arrivals WHERE previous_row IS NULL"
-        "  GROUP BY ALL HAVING count(*) = 1),"
-        " gone AS (SELECT device_no, software_no, previous_row, software_vendor, software_name,"
-        "  software_version, held.device_no IS NOT NULL AS held FROM absent SEMI JOIN added USING (device_no)"
-        "  JOIN software USING (software_no)"
-        "  LEFT JOIN (SELECT device_no, software_no FROM held WHERE inventory = $1) held"
-        "  USING (device_no, software_no)),"
-        " removed AS (SELECT device_no, software_vendor, software_name, any_value(software_no) AS previous_software_no,"
-        "  any_value(software_version) AS version_before, any_value(previous_row) AS previous_row FROM"
-        "  (SELECT *, bool_and(held) OVER (PARTITION BY device_no, software_vendor, software_name) AS all_held"
-        "   FROM gone)"
-        "  WHERE held = all_held GROUP BY ALL HAVING count(*) = 1)"
-        " SELECT device_no, software_no, previous_software_no, previous_row, version_before, version_after"
-        " FROM added JOIN removed USING (device_no, software_vendor, software_name)"
-        + ("" if believed else " WHERE false"),
-        [inventory.value],
+    export = workspace.export
+    product = columns_of(export.product)
+    version = export.column(export.version) if export.version else "NULL::VARCHAR"
+    return workspace.make(
+        "pairs",
+        f"""
+        WITH added AS (
+            SELECT device_no,
+                   {product},
+                   any_value(software_no) AS software_no,
+                   any_value({version}) AS version_after
+            FROM {difference.arrivals}
+            WHERE previous_row IS NULL
+            GROUP BY ALL
+            HAVING count(*) = 1
+        ),
+        held_here AS (
+            SELECT device_no, software_no
+            FROM held
+            WHERE inventory = {literal(workspace.inventory)}
+        ),
+        gone AS (
+            SELECT device_no,
+                   software_no,
+                   previous_row,
+                   {export.subject_columns},
+                   held_here.device_no IS NOT NULL AS is_held
+            FROM {difference.absent}
+            SEMI JOIN added USING (device_no)
+            JOIN software USING (software_no)
+            LEFT JOIN held_here USING (device_no, software_no)
+        ),
+        candidates AS (
+            SELECT *, bool_and(is_held) OVER (PARTITION BY device_no, {product}) AS all_held
+            FROM gone
+        ),
+        removed AS (
+            SELECT device_no,
+                   {product},
+                   any_value(software_no) AS previous_software_no,
+                   any_value({version}) AS version_before,
+                   any_value(previous_row) AS previous_row
+            FROM candidates
+            WHERE is_held = all_held
+            GROUP BY ALL
+            HAVING count(*) = 1
+        )
+        SELECT device_no, software_no, previous_software_no, previous_row, version_before, version_after
+        FROM added
+        JOIN removed USING (device_no, {product})
+        WHERE {"true" if believed and export.version else "false"}
+        """,
     )
 
 
-def stage_arrivals(database: Database, inventory: Inventory, *, paired: bool) -> None:
-    """Begin `staged` with the changes that need no guard: ADDED, CHANGED, and REMOVED where an update removes.
+def stage_arrivals(
+    workspace: Workspace, difference: Difference, moves: Moves, pairs: Relation, *, paired: bool
+) -> Relation:
+    """The changes that need no guard: ADDED, CHANGED, and REMOVED where an update removes.
 
-    A device is new where the inventory has no record of it at all; what is in `moved_in` is neither new nor installed.
-    With `paired` false, the two halves of a change of version are two changes.
+    A device is new where the inventory has no record of it at all; what is in `moves.moved_in` is neither new nor
+    installed. With `paired` false, the two halves of a change of version are two changes.
+
+    Returns rows of (device_no, software_no, previous_row, change_type, reason), to which the removals that the guard
+    believes are added.
     """
-    steps = database.rows("SELECT DISTINCT version_before, version_after FROM pairs") if paired else []
-    # Version strings are few beside records: their order is told once for each pair of strings, in Python.
-    reasons = [version_reason(before, after).value for before, after in steps]
-    database.rows(
-        "CREATE OR REPLACE TEMP TABLE version_steps AS SELECT unnest($1::VARCHAR[]) AS version_before,"
-        " unnest($2::VARCHAR[]) AS version_after, unnest($3::VARCHAR[]) AS reason",
-        [[before for before, _ in steps], [after for _, after in steps], reasons],
-    )
-    added = "arrivals ANTI JOIN pairs USING (device_no, software_no)" if paired else "arrivals"
-    halves = (
-        f"SELECT device_no, software_no, previous_row, {literal(ChangeType.CHANGED)}, reason"
-        " FROM pairs JOIN version_steps USING (version_before, version_after)"
-        if paired
-        else f"SELECT device_no, previous_software_no, previous_row, {literal(ChangeType.REMOVED)},"
-        f" {literal(Reason.UNINSTALLED)} FROM pairs"
-    )
-    database.rows(
-        "CREATE OR REPLACE TEMP TABLE staged AS"
-        " WITH added AS (SELECT device_no, software_no FROM arrivals WHERE previous_row IS NULL),"
-        " known AS (SELECT DISTINCT device_no FROM inventory SEMI JOIN added USING (device_no) WHERE inventory = $1)"
-        " SELECT device_no, software_no, NULL::BIGINT AS previous_row,"
-        f"  {literal(ChangeType.ADDED)} AS change_type,"
-        "  CASE WHEN (device_no, software_no) IN (SELECT (device_no, software_no) FROM moved_in)"
-        f"  THEN {literal(Reason.MOVED)}"
-        f"  WHEN device_no IN (SELECT device_no FROM known)"
-        f"  THEN {literal(Reason.INSTALLED)} ELSE {literal(Reason.NEW_DEVICE)} END AS reason"
-        f" FROM {added} WHERE previous_row IS NULL"
-        " UNION ALL"
-        f" SELECT device_no, software_no, previous_row, {literal(ChangeType.CHANGED)},"
-        f"  {literal(Reason.ATTRIBUTES_CHANGED)} FROM arrivals ANTI JOIN quiet USING (previous_row)"
-        "  WHERE previous_row IS NOT NULL"
-        f" UNION ALL {halves}",
-        [inventory.value],
-    )
-
-
-def stage_baseline(database: Database, inventory: Inventory, *, emit: bool) -> None:
-    """Make `staged` one BASELINE change a record of a first snapshot; none where the baseline is silent."""
-    expect_nothing(database, inventory)
-    database.rows(
-        "CREATE OR REPLACE TEMP TABLE staged AS SELECT device_no, software_no, NULL::BIGINT AS previous_row,"
-        f" {literal(ChangeType.BASELINE)} AS change_type, {literal(Reason.FIRST_SNAPSHOT)} AS reason FROM inventory"
-        " WHERE inventory = $1 AND $2",
-        [inventory.value, emit],
+    added = f"{difference.arrivals} ANTI JOIN {pairs} USING (device_no, software_no)" if paired else difference.arrivals
+    return workspace.make(
+        "staged",
+        f"""
+        WITH newcomers AS (
+            SELECT device_no
+            FROM {difference.arrivals}
+            WHERE previous_row IS NULL
+        ),
+        known_devices AS (
+            SELECT DISTINCT device_no
+            FROM inventory
+            SEMI JOIN newcomers USING (device_no)
+            WHERE inventory = {literal(workspace.inventory)}
+        )
+        SELECT device_no,
+               software_no,
+               NULL::BIGINT AS previous_row,
+               {literal(ChangeType.ADDED)} AS change_type,
+               CASE
+                   WHEN (device_no, software_no) IN (SELECT (device_no, software_no) FROM {moves.moved_in})
+                       THEN {literal(Reason.MOVED)}
+                   WHEN device_no IN (SELECT device_no FROM known_devices) THEN {literal(Reason.INSTALLED)}
+                   ELSE {literal(Reason.NEW_DEVICE)}
+               END AS reason
+        FROM {added}
+        WHERE previous_row IS NULL
+        UNION ALL
+        SELECT device_no,
+               software_no,
+               previous_row,
+               {literal(ChangeType.CHANGED)},
+               {literal(Reason.ATTRIBUTES_CHANGED)}
+        FROM {difference.arrivals}
+        ANTI JOIN {difference.quiet} USING (previous_row)
+        WHERE previous_row IS NOT NULL
+        UNION ALL
+        {_version_changes(workspace, pairs) if paired else _removed_halves(pairs)}
+        """,
     )
 
 
-def changed_fields(before: str, after: str) -> str:
-    """An expression: names of the fields that differ between two row aliases, in the order of `fields`."""
+def stage_baseline(workspace: Workspace, *, emit: bool) -> Relation:
+    """One BASELINE change a record of a first snapshot; none where the baseline is silent."""
+    return workspace.make(
+        "staged",
+        f"""
+        SELECT device_no,
+               software_no,
+               NULL::BIGINT AS previous_row,
+               {literal(ChangeType.BASELINE)} AS change_type,
+               {literal(Reason.FIRST_SNAPSHOT)} AS reason
+        FROM inventory
+        WHERE inventory = {literal(workspace.inventory)} AND {"true" if emit else "false"}
+        """,
+    )
+
+
+def changed_fields(export: Export, before: str, after: str) -> str:
+    """An expression: names of the fields that differ between two row aliases, in the order of the export."""
     names = ", ".join(
         f"CASE WHEN {before}.{field.column} IS DISTINCT FROM {after}.{field.column} THEN {literal(field.name)} END"
-        for field in FIELDS
+        for field in export.fields
     )
     return f"list_filter([{names}], lambda name: name IS NOT NULL)"
+
+
+def _version_changes(workspace: Workspace, pairs: Relation) -> str:
+    """A SELECT of the pairs as CHANGED, with which of the two versions is later as the reason."""
+    steps = workspace.database.rows(f"SELECT DISTINCT version_before, version_after FROM {pairs}")
+    # Version strings are few beside records: they are ordered in Python, once for each pair of strings.
+    version_steps = workspace.make(
+        "version_steps",
+        """
+        SELECT unnest($1::VARCHAR[]) AS version_before,
+               unnest($2::VARCHAR[]) AS version_after,
+               unnest($3::VARCHAR[]) AS reason
+        """,
+        [
+            [before for before, _ in steps],
+            [after for _, after in steps],
+            [version_reason(before, after).value for before, after in steps],
+        ],
+    )
+    return f"""
+        SELECT device_no, software_no, previous_row, {literal(ChangeType.CHANGED)}, reason
+        FROM {pairs}
+        JOIN {version_steps} USING (version_before, version_after)
+    """
+
+
+def _removed_halves(pairs: Relation) -> str:
+    """A SELECT of the earlier versions as REMOVED; the later ones are among what arrived."""
+    return f"""
+        SELECT device_no,
+               previous_software_no,
+               previous_row,
+               {literal(ChangeType.REMOVED)},
+               {literal(Reason.UNINSTALLED)}
+        FROM {pairs}
+    """

@@ -1,8 +1,6 @@
-"""May these removals be believed? Decides which absent records are published as REMOVED, and which are held.
+"""Decides which removals are published and which are held for review.
 
-Owns the tables `held` and `missing_devices` of the state file and the temporary table `removals`; runs inside the
-staging transaction, after `comparison`, `moves` and `diff` have filled `absent`, `elsewhere` and `pairs`. Must not
-touch the inventory or number changes.
+The guard keeps the tables `held` and `missing_devices` of the state file, inside the staging transaction.
 
 A record is absent when the snapshot lacks it. What becomes of it, first rule that applies:
 
@@ -31,13 +29,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from connector.model import Inventory, Reason
+from connector.diff.tables import Difference, Moves, Relation, Workspace
+from connector.model import ChangeType, Inventory, Reason
 from connector.state.sql import Database, literal
 
 _GROUP: Final = "coalesce('#' || rbac_group_id, rbac_group_name)"
-"""A device group: by its number, or by its name where the export tells no number; NULL for none."""
+"""A device group: by its number, or by its name where the export gives no number; NULL for none."""
 
-_ELSEWHERE: Final = "(SELECT (device_no, software_no) FROM elsewhere)"
 _IS_MOVED: Final = f"reason = {literal(Reason.MOVED)}"
 
 
@@ -60,33 +58,54 @@ class GuardRules:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the guard decided: records that it began to hold with this snapshot, and why (None where there are none)."""
+    """What the guard decided.
 
+    Attributes:
+        removals: what may be published as REMOVED: (device_no, software_no, previous_row, reason). None: nothing was
+            judged.
+        held: records that it began to hold with this snapshot.
+        reason: why; None where there are none.
+    """
+
+    removals: Relation | None = None
     held: int = 0
     reason: HoldReason | None = None
 
 
-def judge(database: Database, inventory: Inventory, *, rules: GuardRules, snapshot_no: int, rejected: int) -> Verdict:
-    """Fill `removals` (device_no, software_no, previous_row, reason) with what may be published as REMOVED.
+@dataclass(frozen=True, slots=True)
+class Absences:
+    """What the guard judges: the comparison's result, with the moves and pairs found in it."""
+
+    difference: Difference
+    moves: Moves
+    pairs: Relation
+
+    @property
+    def elsewhere(self) -> str:
+        """A subquery: the keys of absent records that the other inventory has."""
+        return f"(SELECT (device_no, software_no) FROM {self.moves.elsewhere})"
+
+
+def judge(workspace: Workspace, absences: Absences, *, rules: GuardRules, snapshot_no: int, rejected: int) -> Verdict:
+    """Decide about the absent records of a snapshot.
 
     Args:
-        database: inside the staging transaction, `absent`, `arrivals`, `elsewhere` and `pairs` filled.
-        inventory: which inventory the snapshot is of.
+        workspace: inside the staging transaction.
+        absences: what the snapshot lacks.
         rules: the limits.
         snapshot_no: number of the snapshot being staged; holds and missing devices remember it.
         rejected: lines of the snapshot that could not be read.
     """
-    which = literal(inventory)
-    _find_absent_devices(database, which)
-    _count_missing_devices(database, which, snapshot_no, counts=not rejected)
-    _lift_holds(database, which)
-    lost = _hold_lost_groups(database, which, snapshot_no)
-    _find_due(database, which, rules)
-    reason = _reason_to_hold(database, which, rules, rejected)
+    absent_devices = _find_absent_devices(workspace, absences.difference)
+    _count_missing_devices(workspace, absent_devices, snapshot_no, counts=not rejected)
+    _lift_holds(workspace, absences, absent_devices)
+    lost = _hold_lost_groups(workspace, absences.difference, absent_devices, snapshot_no)
+    due = _find_due(workspace, absences, rules)
+    reason = _reason_to_hold(workspace, due, rules, rejected)
     believed = {None: "true", HoldReason.REJECTED_LINES: "false"}.get(reason, _IS_MOVED)
-    held = _hold(database, which, snapshot_no, reason, f"(FROM due WHERE NOT ({believed}))") if reason else 0
-    database.rows(f"CREATE OR REPLACE TEMP TABLE removals AS SELECT * FROM due WHERE {believed}")
-    return Verdict(held=lost + held, reason=reason or (HoldReason.SCOPE_LOST if lost else None))
+    held = _hold(workspace, snapshot_no, reason, f"(FROM {due} WHERE NOT ({believed}))") if reason else 0
+    removals = workspace.make("removals", f"SELECT * FROM {due} WHERE {believed}")
+    return Verdict(removals, held=lost + held, reason=reason or (HoldReason.SCOPE_LOST if lost else None))
 
 
 def discard_holds(database: Database, inventory: Inventory) -> int:
@@ -96,112 +115,213 @@ def discard_holds(database: Database, inventory: Inventory) -> int:
     """
     which = literal(inventory)
     database.rows(
-        f"DELETE FROM missing_devices WHERE inventory = {which}"
-        f" AND device_no IN (SELECT device_no FROM held WHERE inventory = {which})"
+        f"""
+        DELETE FROM missing_devices
+        WHERE inventory = {which} AND device_no IN (SELECT device_no FROM held WHERE inventory = {which})
+        """
     )
     return database.number(f"DELETE FROM held WHERE inventory = {which}")
 
 
-def approve_holds(database: Database, inventory: Inventory) -> int:
-    """Make `staged` of what is held, reason APPROVED, and hold it no longer. Returns the number of records."""
-    which = literal(inventory)
-    database.rows(
-        "CREATE OR REPLACE TEMP TABLE staged AS SELECT device_no, software_no, i.rowid AS previous_row,"
-        f" 'REMOVED' AS change_type, {literal(Reason.APPROVED)} AS reason FROM inventory i JOIN"
-        f" (SELECT device_no, software_no FROM held WHERE inventory = {which}) USING (device_no, software_no)"
-        f" WHERE inventory = {which}"
+def approve_holds(workspace: Workspace) -> tuple[Relation, int]:
+    """Approve what is held: it is held no longer, and REMOVED with reason APPROVED.
+
+    Returns the changes to be, as `changes.stage_arrivals` does, and the number of records.
+    """
+    which = literal(workspace.inventory)
+    staged = workspace.make(
+        "staged",
+        f"""
+        WITH approved AS (
+            SELECT device_no, software_no
+            FROM held
+            WHERE inventory = {which}
+        )
+        SELECT device_no,
+               software_no,
+               i.rowid AS previous_row,
+               {literal(ChangeType.REMOVED)} AS change_type,
+               {literal(Reason.APPROVED)} AS reason
+        FROM inventory i
+        JOIN approved USING (device_no, software_no)
+        WHERE inventory = {which}
+        """,
     )
-    return database.number(f"DELETE FROM held WHERE inventory = {which}")
+    return staged, workspace.database.number(f"DELETE FROM held WHERE inventory = {which}")
 
 
-def _find_absent_devices(database: Database, which: str) -> None:
-    """Make `absent_devices`: those of which the snapshot has no record at all."""
-    database.rows(
-        "CREATE OR REPLACE TEMP TABLE absent_devices AS SELECT device_no FROM"
-        f" (SELECT device_no, count(*) AS stored FROM inventory WHERE inventory = {which} GROUP BY device_no)"
-        " JOIN (SELECT device_no, count(*) AS gone FROM absent GROUP BY device_no) USING (device_no)"
-        " ANTI JOIN arrivals USING (device_no) WHERE stored = gone"
+def _find_absent_devices(workspace: Workspace, difference: Difference) -> Relation:
+    """The devices of which the snapshot has no record at all."""
+    return workspace.make(
+        "absent_devices",
+        f"""
+        WITH stored AS (
+            SELECT device_no, count(*) AS stored
+            FROM inventory
+            WHERE inventory = {literal(workspace.inventory)}
+            GROUP BY device_no
+        ),
+        gone AS (
+            SELECT device_no, count(*) AS gone
+            FROM {difference.absent}
+            GROUP BY device_no
+        )
+        SELECT device_no
+        FROM stored
+        JOIN gone USING (device_no)
+        ANTI JOIN {difference.arrivals} USING (device_no)
+        WHERE stored = gone
+        """,
     )
 
 
-def _count_missing_devices(database: Database, which: str, snapshot_no: int, *, counts: bool) -> None:
-    """Count this snapshot for every absent device; a device that is back is forgotten, and begins at 0 again."""
+def _count_missing_devices(workspace: Workspace, absent_devices: Relation, snapshot_no: int, *, counts: bool) -> None:
+    """Count this snapshot for every absent device; a device that is back is forgotten, and starts from 0 again."""
+    which, database = literal(workspace.inventory), workspace.database
     database.rows(
-        f"DELETE FROM missing_devices WHERE inventory = {which}"
-        " AND device_no NOT IN (SELECT device_no FROM absent_devices)"
+        f"""
+        DELETE FROM missing_devices
+        WHERE inventory = {which} AND device_no NOT IN (SELECT device_no FROM {absent_devices})
+        """
     )
     database.rows(
-        f"INSERT INTO missing_devices SELECT {which}, device_no, $1, 0 FROM absent_devices"
-        f" ANTI JOIN (SELECT device_no FROM missing_devices WHERE inventory = {which}) USING (device_no)",
+        f"""
+        WITH known AS (
+            SELECT device_no
+            FROM missing_devices
+            WHERE inventory = {which}
+        )
+        INSERT INTO missing_devices
+        SELECT {which}, device_no, $1, 0
+        FROM {absent_devices}
+        ANTI JOIN known USING (device_no)
+        """,
         [snapshot_no],
     )
     if counts:
         database.rows(f"UPDATE missing_devices SET snapshots = snapshots + 1 WHERE inventory = {which}")
 
 
-def _lift_holds(database: Database, which: str) -> None:
+def _lift_holds(workspace: Workspace, absences: Absences, absent_devices: Relation) -> None:
     """Drop the holds that this snapshot answers.
 
     Those are: a record that is back, or became another version; one held for lines that could not be read; and, where
     its device is seen, one held for a lost device group, or one of a mass that turned out to be in the other inventory.
     """
-    database.rows(
-        f"DELETE FROM held WHERE inventory = {which} AND (reason = {literal(HoldReason.REJECTED_LINES)}"
-        f" OR ((reason = {literal(HoldReason.SCOPE_LOST)} OR (device_no, software_no) IN {_ELSEWHERE})"
-        "  AND device_no NOT IN (SELECT device_no FROM absent_devices))"
-        " OR (device_no, software_no) NOT IN (SELECT (device_no, software_no) FROM absent"
-        "  ANTI JOIN pairs USING (previous_row)))"
+    workspace.database.rows(
+        f"""
+        DELETE FROM held
+        WHERE inventory = {literal(workspace.inventory)}
+          AND (
+              reason = {literal(HoldReason.REJECTED_LINES)}
+              OR (
+                  (
+                      reason = {literal(HoldReason.SCOPE_LOST)}
+                      OR (device_no, software_no) IN {absences.elsewhere}
+                  )
+                  AND device_no NOT IN (SELECT device_no FROM {absent_devices})
+              )
+              OR (device_no, software_no) NOT IN (
+                  SELECT (device_no, software_no)
+                  FROM {absences.difference.absent}
+                  ANTI JOIN {absences.pairs} USING (previous_row)
+              )
+          )
+        """
     )
 
 
-def _hold_lost_groups(database: Database, which: str, snapshot_no: int) -> int:
+def _hold_lost_groups(workspace: Workspace, difference: Difference, absent_devices: Relation, snapshot_no: int) -> int:
     """Hold the records of device groups that vanished whole, with all their devices."""
-    database.rows(
-        f"CREATE OR REPLACE TEMP TABLE gone AS SELECT device_no, software_no, {_GROUP} AS device_group"
-        " FROM inventory SEMI JOIN absent_devices USING (device_no)"
-        f" WHERE inventory = {which} AND device_group IS NOT NULL"
+    which = literal(workspace.inventory)
+    gone = workspace.make(
+        "gone",
+        f"""
+        SELECT device_no, software_no, {_GROUP} AS device_group
+        FROM inventory
+        SEMI JOIN {absent_devices} USING (device_no)
+        WHERE inventory = {which} AND device_group IS NOT NULL
+        """,
     )
-    if not database.number("SELECT count(*) FROM gone"):
+    if not workspace.count(gone):
         return 0
-    database.rows(
-        "DELETE FROM gone WHERE device_group IN"
-        f" (SELECT {_GROUP} FROM inventory ANTI JOIN absent_devices USING (device_no)"
-        f"  WHERE inventory = {which} AND {_GROUP} IS NOT NULL"
-        f"  UNION ALL SELECT {_GROUP} FROM arrivals WHERE {_GROUP} IS NOT NULL)"
+    workspace.database.rows(
+        f"""
+        WITH alive AS (
+            SELECT {_GROUP} AS device_group
+            FROM inventory
+            ANTI JOIN {absent_devices} USING (device_no)
+            WHERE inventory = {which}
+            UNION ALL
+            SELECT {_GROUP}
+            FROM {difference.arrivals}
+        )
+        DELETE FROM {gone}
+        WHERE device_group IN (SELECT device_group FROM alive WHERE device_group IS NOT NULL)
+        """
     )
-    return _hold(database, which, snapshot_no, HoldReason.SCOPE_LOST, "gone")
+    return _hold(workspace, snapshot_no, HoldReason.SCOPE_LOST, gone)
 
 
-def _find_due(database: Database, which: str, rules: GuardRules) -> None:
-    """Make `due`: absent records that are neither held nor half of a change of version, and have waited enough."""
-    database.rows(
-        "CREATE OR REPLACE TEMP TABLE due AS SELECT a.device_no, a.software_no, a.previous_row,"
-        f" CASE WHEN (a.device_no, a.software_no) IN {_ELSEWHERE} THEN {literal(Reason.MOVED)}"
-        f" WHEN m.device_no IS NULL THEN {literal(Reason.UNINSTALLED)} ELSE {literal(Reason.DEVICE_MISSING)} END"
-        " AS reason FROM absent a ANTI JOIN pairs ON pairs.previous_row = a.previous_row"
-        f" ANTI JOIN (SELECT * FROM held WHERE inventory = {which}) h USING (device_no, software_no)"
-        f" LEFT JOIN (SELECT * FROM missing_devices WHERE inventory = {which}) m ON m.device_no = a.device_no"
-        f" WHERE m.device_no IS NULL OR m.snapshots >= {rules.missing_device_snapshots}"
+def _find_due(workspace: Workspace, absences: Absences, rules: GuardRules) -> Relation:
+    """Absent records that are neither held nor half of a change of version, and have been absent long enough."""
+    which = literal(workspace.inventory)
+    return workspace.make(
+        "due",
+        f"""
+        WITH held_here AS (
+            SELECT device_no, software_no
+            FROM held
+            WHERE inventory = {which}
+        ),
+        missing AS (
+            SELECT device_no, snapshots
+            FROM missing_devices
+            WHERE inventory = {which}
+        )
+        SELECT a.device_no,
+               a.software_no,
+               a.previous_row,
+               CASE
+                   WHEN (a.device_no, a.software_no) IN {absences.elsewhere} THEN {literal(Reason.MOVED)}
+                   WHEN m.device_no IS NULL THEN {literal(Reason.UNINSTALLED)}
+                   ELSE {literal(Reason.DEVICE_MISSING)}
+               END AS reason
+        FROM {absences.difference.absent} a
+        ANTI JOIN {absences.pairs} p ON p.previous_row = a.previous_row
+        ANTI JOIN held_here h ON h.device_no = a.device_no AND h.software_no = a.software_no
+        LEFT JOIN missing m ON m.device_no = a.device_no
+        WHERE m.device_no IS NULL OR m.snapshots >= {rules.missing_device_snapshots}
+        """,
     )
 
 
-def _reason_to_hold(database: Database, which: str, rules: GuardRules, rejected: int) -> HoldReason | None:
-    if rejected and database.number("SELECT count(*) FROM due"):
+def _reason_to_hold(workspace: Workspace, due: Relation, rules: GuardRules, rejected: int) -> HoldReason | None:
+    if rejected and workspace.count(due):
         return HoldReason.REJECTED_LINES
-    gone = database.number(f"SELECT count(*) FROM due WHERE NOT {_IS_MOVED}")
+    gone = workspace.count(f"{due} WHERE NOT {_IS_MOVED}")
     if not gone or gone < rules.min_removed:
         return None
-    stored = database.number(f"SELECT count(*) FROM inventory WHERE inventory = {which}")
-    held = database.number(
-        f"SELECT count(*) FROM held WHERE inventory = {which} AND reason = {literal(HoldReason.MASS_REMOVAL)}"
-    )
+    which = literal(workspace.inventory)
+    stored = workspace.count(f"inventory WHERE inventory = {which}")
+    held = workspace.count(f"held WHERE inventory = {which} AND reason = {literal(HoldReason.MASS_REMOVAL)}")
     return HoldReason.MASS_REMOVAL if gone + held > rules.max_removed_share * stored else None
 
 
-def _hold(database: Database, which: str, snapshot_no: int, reason: HoldReason, records: str) -> int:
-    """Hold the records (device_no, software_no) of a table that are not held yet."""
-    return database.number(
-        f"INSERT INTO held SELECT {which}, device_no, software_no, $1, {literal(reason)} FROM {records}"
-        f" ANTI JOIN (SELECT * FROM held WHERE inventory = {which}) USING (device_no, software_no)",
+def _hold(workspace: Workspace, snapshot_no: int, reason: HoldReason, records: Relation) -> int:
+    """Hold those records (device_no, software_no) that are not held yet. Returns how many those are."""
+    which = literal(workspace.inventory)
+    return workspace.database.number(
+        f"""
+        WITH held_here AS (
+            SELECT device_no, software_no
+            FROM held
+            WHERE inventory = {which}
+        )
+        INSERT INTO held
+        SELECT {which}, device_no, software_no, $1, {literal(reason)}
+        FROM {records}
+        ANTI JOIN held_here USING (device_no, software_no)
+        """,
         [snapshot_no],
     )

@@ -1,8 +1,7 @@
-"""SQL that reads a snapshot's files: one row a record, one column a field of `fields`.
+"""SQL that reads a snapshot's files: one row a record, one column a field of the export.
 
-Owns the reading side of the comparison: which columns DuckDB's JSON reader is given, the normal form of every kind of
-value, and the digest that tells quickly which records may have changed. Generates text only; must not run it, and
-imports no library.
+The reading side of the comparison: the columns that DuckDB's JSON reader is given, the normal form of every kind of
+value, and the digest that shows quickly which records may have changed. Only text is made here; nothing runs.
 
 Why the columns are given, and never sniffed: sniffing would look at a sample and type a column by it. Why parts are
 read in groups: the reader takes one spelling of a property name at a time, so parts that spell them differently are
@@ -18,69 +17,76 @@ The normal forms are a contract with every state file there is: to change one, m
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from connector.exports.fields import ATTRIBUTE_FIELDS, FIELDS, KEY_FIELDS, SOFTWARE_KEY_FIELDS, Field, Kind
-from connector.model import LINE_BYTES_MAX, Part
+from connector.errors import SourceMalformed
+from connector.exports.fields import COLUMN_TYPES, Export, Field, Kind
+from connector.model import LINE_BYTES_MAX, Part, Snapshot
 from connector.state.sql import identifier, literal
 
-COLUMN_TYPES: Final = {
-    Kind.TEXT: "VARCHAR",
-    Kind.NUMBER: "BIGINT",
-    Kind.TEXT_SET: "VARCHAR[]",
-    Kind.DATE: "VARCHAR",
-    Kind.TIMESTAMP: "VARCHAR",
-}
-
-COLUMNS: Final = ", ".join(field.column for field in FIELDS)
-KEY_COLUMNS: Final = ", ".join(field.column for field in KEY_FIELDS)
-SOFTWARE_COLUMNS: Final = ", ".join(field.column for field in SOFTWARE_KEY_FIELDS)
-ATTRIBUTE_COLUMNS: Final = ", ".join(field.column for field in ATTRIBUTE_FIELDS)
-
 Spelling = tuple[tuple[str, str], ...]
-"""Pairs of (lower-case property name, how a part spells it), in the order of `fields`."""
+"""Pairs of (lower-case property name, how a part spells it), in the order of the export's fields."""
 
 
-def spelling_of(spellings: Mapping[str, tuple[str, ...]]) -> Spelling:
+def spelling_of(export: Export, spellings: Mapping[str, tuple[str, ...]]) -> Spelling:
     """How a part spells the documented properties.
 
     `spellings` is what a sample of its lines showed. A property that the sample lacks gets the spelling that is usual
     where the others are spelled as they are, and is read under all its names, so that it is not lost where it first
     occurs outside the sample.
     """
-    seen = [spellings[name][0] for field in FIELDS for name in field.wire_names if spellings.get(name)]
+    seen = [spellings[name][0] for field in export.fields for name in field.wire_names if spellings.get(name)]
     pascal = 2 * sum(name[:1].isupper() for name in seen) > len(seen)
     pairs: list[tuple[str, str]] = []
-    for field in FIELDS:
+    for field in export.fields:
         known = [(name, spellings[name][0]) for name in field.wire_names if spellings.get(name)]
         usual = field.file_names if pascal else (field.name, *field.aliases)
         pairs += known or zip(field.wire_names, usual, strict=True)
     return tuple(pairs)
 
 
-def mixed_spellings(part: Part) -> tuple[str, ...]:
+def mixed_spellings(export: Export, part: Part) -> tuple[str, ...]:
     """The documented properties that a part spells in two ways at once: one reading of it would lose some."""
-    names = (name for field in FIELDS for name in field.wire_names)
+    names = (name for field in export.fields for name in field.wire_names)
     return tuple(
         spelling for name in names if len(part.spellings.get(name, ())) > 1 for spelling in part.spellings[name]
     )
 
 
-def scan(parts: Iterable[Part], fields: Sequence[Field] = FIELDS, *, lenient: bool = False) -> str:
+def check_readable(export: Export, snapshot: Snapshot) -> None:
+    """Refuse a snapshot that has to be repaired before it can be read.
+
+    Raises:
+        SourceMalformed: a part spells one property in two ways.
+    """
+    for part in snapshot.parts:
+        if mixed := mixed_spellings(export, part):
+            raise SourceMalformed(
+                f"part {part.name} of {snapshot.snapshot_id} spells a property in several ways: {', '.join(mixed)}",
+                hint="Nothing was staged.",
+            )
+
+
+def scan(export: Export, parts: Iterable[Part], fields: Sequence[Field] | None = None, *, lenient: bool = False) -> str:
     """A SELECT of the records of `parts` as they are written, a column for each field; but a null key is "".
 
-    With `lenient`, what cannot be read is null instead of an error.
+    Args:
+        export: what the parts are of.
+        parts: verified files.
+        fields: those to read; all of the export where not given.
+        lenient: what cannot be read is null instead of an error.
     """
+    fields = export.fields if fields is None else fields
     groups: dict[Spelling, list[str]] = {}
     for part in parts:
         if part.lines:
-            groups.setdefault(spelling_of(part.spellings), []).append(str(part.path))
+            groups.setdefault(spelling_of(export, part.spellings), []).append(str(part.path))
     selects = [_scan_group(dict(spelling), paths, fields, lenient=lenient) for spelling, paths in groups.items()]
     return "\nUNION ALL\n".join(selects or [_nothing(fields)])
 
 
-def digest(fields: Collection[Field]) -> str:
+def digest(fields: Iterable[Field]) -> str:
     """An expression over the columns of a scan: a 64-bit digest of the given fields.
 
     Equal digests mean equal normal forms, but for one in 2^64. Different ones mean only that the normal forms have to
@@ -90,12 +96,12 @@ def digest(fields: Collection[Field]) -> str:
     return _digest(fields, _DIGESTED)
 
 
-def stored_digest(fields: Collection[Field]) -> str:
+def stored_digest(fields: Iterable[Field]) -> str:
     """The same over normal forms: what `digest` will most likely be when the record is read again."""
     return _digest(fields, _DIGESTED | {Kind.TIMESTAMP: _USUAL_TIMESTAMP})
 
 
-def normal_forms(fields: Iterable[Field] = FIELDS) -> str:
+def normal_forms(fields: Iterable[Field]) -> str:
     """Expressions over the columns of a scan, named as they are: the values as they are stored and compared."""
     return ",\n    ".join(
         field.column if field.key else f"{_NORMAL_FORMS[field.kind].format(x=field.column)} AS {field.column}"
@@ -118,8 +124,8 @@ def _scan_group(spelling: Mapping[str, str], paths: list[str], fields: Sequence[
     )
 
 
-def _digest(fields: Collection[Field], forms: Mapping[Kind, str]) -> str:
-    columns = [forms[field.kind].format(x=field.column) for field in FIELDS if field in fields]
+def _digest(fields: Iterable[Field], forms: Mapping[Kind, str]) -> str:
+    columns = [forms[field.kind].format(x=field.column) for field in fields]
     return f"hash({', '.join(columns)})" if columns else "0::UBIGINT"
 
 

@@ -1,16 +1,18 @@
-"""The documented properties of a software record: one table that everything else is generated from.
+"""What an export is: its fields, their kinds and keys, the feeds it comes through, and the names derived from them.
 
-DuckDB columns, the JSON reader's columns, normalisation, keys, the Avro mapping and the README's table of fields all
-come from `FIELDS`. Owns the names and the rules; must not import a library, read a file or know SQL beyond a type's
-name. Sources: Microsoft's "Export software inventory assessment per device" page (2025) and the service's OData
-`$metadata` (May 2026).
+An `Export` is a value that is handed down: the JSON reader's columns, DuckDB's columns, normal forms, keys, the Avro
+mapping and the documentation's table of fields are all made from it. `software.SOFTWARE` is the first one.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 from typing import Final
+
+from connector.model import Inventory, Topic
 
 
 class Kind(StrEnum):
@@ -32,6 +34,16 @@ class Kind(StrEnum):
     """A time, normalised to ISO 8601 in UTC with a `Z`; an unreadable one is kept as it is."""
 
 
+COLUMN_TYPES: Final = {
+    Kind.TEXT: "VARCHAR",
+    Kind.NUMBER: "BIGINT",
+    Kind.TEXT_SET: "VARCHAR[]",
+    Kind.DATE: "VARCHAR",
+    Kind.TIMESTAMP: "VARCHAR",
+}
+"""The SQL type of a column by the kind of its field; a date or time that cannot be read is kept as text."""
+
+
 @dataclass(frozen=True, slots=True)
 class Field:
     """One documented property.
@@ -42,8 +54,9 @@ class Field:
         kind: how its value is read and compared.
         key: part of the record's key; null is "" there.
         aliases: other names the service has been seen to use for it, camelCase.
-        doc: what it is, for the schemas and the README.
+        doc: what it is, for the schemas and the documentation.
         file_name: as the files spell it, where that is not simply the name in PascalCase.
+        volatile: it differs at every generation: read and stored, and never compared.
     """
 
     name: str
@@ -53,6 +66,7 @@ class Field:
     key: bool = False
     aliases: tuple[str, ...] = ()
     file_name: str = ""
+    volatile: bool = False
 
     @property
     def wire_names(self) -> tuple[str, ...]:
@@ -66,49 +80,111 @@ class Field:
         return (self.file_name or name, *aliases)
 
 
-FIELDS: Final[tuple[Field, ...]] = (
-    Field("deviceId", "device_id", Kind.TEXT, "Defender's id of the device.", key=True),
-    Field("deviceName", "device_name", Kind.TEXT, "Fully qualified name of the device."),
-    Field(
-        "osPlatform",
-        "os_platform",
-        Kind.TEXT,
-        "Operating system: Windows11, WindowsServer2022, Linux, macOS, …",
-        file_name="OSPlatform",
-    ),
-    Field("rbacGroupId", "rbac_group_id", Kind.NUMBER, "Number of the device group."),
-    Field("rbacGroupName", "rbac_group_name", Kind.TEXT, "Name of the device group."),
-    Field("softwareVendor", "software_vendor", Kind.TEXT, "Vendor of the product.", key=True),
-    Field("softwareName", "software_name", Kind.TEXT, "Name of the product.", key=True),
-    Field("softwareVersion", "software_version", Kind.TEXT, "Version of the product.", key=True),
-    Field("numberOfWeaknesses", "number_of_weaknesses", Kind.NUMBER, "Number of known weaknesses of this version."),
-    Field("diskPaths", "disk_paths", Kind.TEXT_SET, "Where on disk the product was found, sorted."),
-    Field(
-        "registryPaths",
-        "registry_paths",
-        Kind.TEXT_SET,
-        "Where in the registry the product was found, sorted.",
-        aliases=("registryPath",),
-    ),
-    Field(
-        "softwareFirstSeenTimestamp",
-        "software_first_seen_timestamp",
-        Kind.TIMESTAMP,
-        "When this version was first seen on the device, ISO 8601 in UTC.",
-    ),
-    Field(
-        "endOfSupportStatus",
-        "end_of_support_status",
-        Kind.TEXT,
-        "None, EOS Version, Upcoming EOS Version, EOS Software, Upcoming EOS Software; an open set.",
-    ),
-    Field("endOfSupportDate", "end_of_support_date", Kind.DATE, "When support ends or ended, YYYY-MM-DD."),
-)
+@dataclass(frozen=True, slots=True)
+class ApiEndpoint:
+    """One endpoint of the API and its published limits; `path` is relative to `/api/machines/`."""
 
-KEY_FIELDS: Final = tuple(field for field in FIELDS if field.key)
-ATTRIBUTE_FIELDS: Final = tuple(field for field in FIELDS if not field.key)
-SOFTWARE_KEY_FIELDS: Final = tuple(field for field in KEY_FIELDS if field.name != "deviceId")
-BY_NAME: Final = {field.name: field for field in FIELDS}
+    path: str
+    calls_a_minute: int
+    calls_an_hour: int
 
-END_OF_SUPPORT_STATUSES: Final = ("EOS Version", "EOS Software")
-UPCOMING_STATUSES: Final = ("Upcoming EOS Version", "Upcoming EOS Software")
+
+@dataclass(frozen=True, slots=True)
+class Feed:
+    """One list that an export comes as, in both flavours: JSON pages, and a listing of gzip files."""
+
+    inventory: Inventory
+    pages: ApiEndpoint
+    files: ApiEndpoint
+
+
+@dataclass(frozen=True)
+class Export:
+    """One "per device" export: what its records are, where they come from, and what is published of them.
+
+    Attributes:
+        name: tells exports apart.
+        fields: all documented properties, in the order in which they are published.
+        device: name of the key field that says which device a record is about.
+        version: name of the key field that is a version: one removed and one added version of what the rest of the
+            subject names are one change of version. None: records have no version, and nothing is paired.
+        feeds: the lists that the export comes as.
+        record_types: the Avro record of each topic that carries records of this export.
+    """
+
+    name: str
+    fields: tuple[Field, ...]
+    device: str
+    version: str | None
+    feeds: tuple[Feed, ...]
+    record_types: Mapping[Topic, str]
+
+    @cached_property
+    def keys(self) -> tuple[Field, ...]:
+        """The fields that make a record's key."""
+        return tuple(field for field in self.fields if field.key)
+
+    @cached_property
+    def subject(self) -> tuple[Field, ...]:
+        """The key fields beside the device: what is on it, such as vendor, name and version."""
+        return tuple(field for field in self.keys if field.name != self.device)
+
+    @cached_property
+    def product(self) -> tuple[Field, ...]:
+        """The subject without its version."""
+        return tuple(field for field in self.subject if field.name != self.version)
+
+    @cached_property
+    def attributes(self) -> tuple[Field, ...]:
+        """The fields that are not part of the key."""
+        return tuple(field for field in self.fields if not field.key)
+
+    @cached_property
+    def columns(self) -> str:
+        """All columns, as a SELECT list."""
+        return columns_of(self.fields)
+
+    @cached_property
+    def key_columns(self) -> str:
+        """The columns of the key, as a SELECT list."""
+        return columns_of(self.keys)
+
+    @cached_property
+    def subject_columns(self) -> str:
+        """The columns of the subject, as a SELECT list."""
+        return columns_of(self.subject)
+
+    @cached_property
+    def attribute_columns(self) -> str:
+        """The columns of the attributes, as a SELECT list."""
+        return columns_of(self.attributes)
+
+    @cached_property
+    def wire_names(self) -> frozenset[str]:
+        """Every documented property name, in lower case."""
+        return frozenset(name for field in self.fields for name in field.wire_names)
+
+    def field(self, name: str) -> Field:
+        """The field of that name. Raises KeyError where there is none."""
+        return self._by_name[name]
+
+    def column(self, name: str) -> str:
+        """The column of the field of that name. Raises KeyError where there is none."""
+        return self._by_name[name].column
+
+    def feed(self, inventory: Inventory) -> Feed:
+        """The feed that brings an inventory. Raises KeyError where there is none."""
+        return {feed.inventory: feed for feed in self.feeds}[inventory]
+
+    def tracked(self, ignored: Collection[str] = ()) -> tuple[Field, ...]:
+        """The attributes whose difference makes a change: neither volatile nor ignored by configuration."""
+        return tuple(field for field in self.attributes if not field.volatile and field.name not in ignored)
+
+    @cached_property
+    def _by_name(self) -> dict[str, Field]:
+        return {field.name: field for field in self.fields}
+
+
+def columns_of(fields: Collection[Field], *, of: str = "") -> str:
+    """A SELECT list of the columns of some fields; `of` is the alias of the relation they are columns of."""
+    return ", ".join(f"{of}.{field.column}" if of else field.column for field in fields)

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from connector.clock import moment_of
 from connector.errors import ConfigError, StateError
-from connector.exports.fields import FIELDS
+from connector.exports.software import SOFTWARE
 from connector.history.filters import Selection
 from connector.history.query import History
 from connector.model import ChangeType, Reason, StagedSnapshot
@@ -134,7 +134,7 @@ def with_times(event: Mapping[str, Any]) -> dict[str, Any]:
 
 def _side_by_side(event: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Every property with its value before and after: null throughout where there is no such record."""
-    record = {field.name: event[field.name] for field in FIELDS}
+    record = {field.name: event[field.name] for field in SOFTWARE.fields}
     kind = event["changeType"]
     before = event.get("before") or (record if kind == ChangeType.REMOVED else {})
     after = {} if kind == ChangeType.REMOVED else record
@@ -146,7 +146,7 @@ def _side_by_side(event: Mapping[str, Any]) -> list[dict[str, Any]]:
             "after": after.get(field.name),
             "differs": one_sided or before.get(field.name) != after.get(field.name),
         }
-        for field in FIELDS
+        for field in SOFTWARE.fields
     ]
 
 

@@ -15,10 +15,10 @@ from operator import itemgetter
 from typing import Any, Final
 
 from connector.errors import StateError
+from connector.exports.software import SOFTWARE
 from connector.history.filters import Selection
 from connector.model import StagedSnapshot
-from connector.state import journal
-from connector.state.journal import ALERT_COLUMNS, CHANGE_COLUMNS
+from connector.state.journal import alert_columns, change_columns
 from connector.state.sql import Database
 from connector.state.state import StateFile
 
@@ -29,7 +29,8 @@ WINDOW_FACTOR: Final = 4
 FOUND_MAX: Final = 20
 """Changes of one beginning of an id that are looked at; more are not told apart by people."""
 
-_COLUMNS: Final = ", ".join(("snapshot_no", *CHANGE_COLUMNS.values()))
+_CHANGE_COLUMNS: Final = change_columns(SOFTWARE)
+_COLUMNS: Final = ", ".join(("snapshot_no", *_CHANGE_COLUMNS.values()))
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -154,9 +155,9 @@ class History:
                 rows += found
                 begin = _sequence(found[-1]) if len(found) == wanted else upto
                 if len(rows) == rows_max or time.monotonic() > ends:
-                    return list(_mappings(rows, within)), Place(stretch.epoch, begin)
+                    return list(self._mappings(rows, within)), Place(stretch.epoch, begin)
                 window *= WINDOW_FACTOR
-        return list(_mappings(rows, within)), None
+        return list(self._mappings(rows, within)), None
 
     def newest(self, within: Scope, rows_max: int) -> tuple[list[dict[str, Any]], bool]:
         """The last so many changes, in order; and whether there may be others before them."""
@@ -168,7 +169,7 @@ class History:
                 tail = f"ORDER BY sequence DESC LIMIT {rows_max - len(rows)}"
                 rows += _rows(self._database, within, stretch, (begin, end), tail)
                 end, window = begin, window * WINDOW_FACTOR
-        return list(_mappings(rows[::-1], within)), len(rows) == rows_max
+        return list(self._mappings(rows[::-1], within)), len(rows) == rows_max
 
     def place_before(self, within: Scope, number: int) -> Place | None:
         """The place that the last so many changes come after; None where there are no more than those."""
@@ -218,7 +219,7 @@ class History:
             (row,) = self._database.rows(f"SELECT {_COLUMNS} FROM changes WHERE epoch = $1 AND sequence = $2", place)
             snapshot = self._journal.numbered_snapshot(row[0])
             if snapshot is not None:
-                found += [(snapshot, change) for change in journal.as_changes([row[1:]], snapshot, self._tenant_id)]
+                found += [(snapshot, change) for change in self._journal.as_changes([row[1:]], snapshot)]
         return found
 
     def find_alerts(self, beginning: str) -> list[tuple[StagedSnapshot, dict[str, Any]]]:
@@ -231,7 +232,7 @@ class History:
         return [alert for _, alert in found]
 
     def _alerts(self, condition: str, parameters: Sequence[object]) -> list[tuple[StagedSnapshot, dict[str, Any]]]:
-        columns = ", ".join(("snapshot_no", *ALERT_COLUMNS.values()))
+        columns = ", ".join(("snapshot_no", *alert_columns(SOFTWARE).values()))
         rows = self._database.rows(
             f"SELECT {columns} FROM alerts WHERE {condition} ORDER BY snapshot_no, alert_no LIMIT {FOUND_MAX}",
             parameters,
@@ -240,7 +241,7 @@ class History:
         for row in rows:
             snapshot = self._journal.numbered_snapshot(row[0])
             if snapshot is not None:
-                found += [(snapshot, alert) for alert in journal.as_alerts([row[1:]], snapshot, self._tenant_id)]
+                found += [(snapshot, alert) for alert in self._journal.as_alerts([row[1:]], snapshot)]
         return found
 
     def previous(self, snapshot: StagedSnapshot) -> StagedSnapshot | None:
@@ -250,6 +251,10 @@ class History:
             [snapshot.previous_snapshot_id, snapshot.snapshot_no],
         )
         return found[0] if found else None
+
+    def _mappings(self, rows: Sequence[tuple[Any, ...]], within: Scope) -> Iterator[dict[str, Any]]:
+        for number, group in groupby(rows, key=itemgetter(0)):
+            yield from self._journal.as_changes((row[1:] for row in group), within.snapshots[number])
 
     def confirmed_at(self, snapshot: StagedSnapshot) -> int | None:
         """When Kafka confirmed a snapshot to its seal, milliseconds since 1970; None where that is not noted."""
@@ -311,10 +316,5 @@ def _rows(
     )
 
 
-def _mappings(rows: Sequence[tuple[Any, ...]], within: Scope) -> Iterator[dict[str, Any]]:
-    for number, group in groupby(rows, key=itemgetter(0)):
-        yield from journal.as_changes((row[1:] for row in group), within.snapshots[number], within.tenant_id)
-
-
 def _sequence(row: tuple[Any, ...]) -> int:
-    return int(row[1 + list(CHANGE_COLUMNS).index("sequence")])
+    return int(row[1 + list(_CHANGE_COLUMNS).index("sequence")])

@@ -27,7 +27,7 @@ from typing import Any, Final
 from connector import __version__
 from connector.clock import milliseconds_of, moment_of
 from connector.errors import StateError
-from connector.exports.fields import KEY_FIELDS
+from connector.exports.software import SOFTWARE
 from connector.kafka import schemas
 from connector.kafka.codec import Codec
 from connector.kafka.reader import Incoming, Reader
@@ -57,7 +57,7 @@ NOTICE: Final = (
     " product was first seen. An instance that still runs under this transactional id is fenced."
 )
 
-_KEYS: Final = frozenset(each.name for each in KEY_FIELDS)
+_KEYS: Final = frozenset(each.name for each in SOFTWARE.keys)
 _TYPES: Final = {"baseline": ChangeType.BASELINE, "added": ChangeType.ADDED, "removed": ChangeType.REMOVED,
                  "changed": ChangeType.CHANGED}  # fmt: skip
 

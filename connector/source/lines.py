@@ -14,7 +14,7 @@ from typing import Final, Self
 import msgspec
 
 from connector.errors import SourceMalformed
-from connector.exports.fields import FIELDS
+from connector.exports.software import SOFTWARE
 from connector.model import LINE_BYTES_MAX, SAMPLE_WHOLE_BYTES
 
 UNREADABLE: Final = (ValueError, RecursionError)
@@ -26,7 +26,7 @@ SAMPLE_EVERY_BYTES: Final = 2**16
 BLOCK_LINES: Final = 4096
 """Lines of a page that are put together at a time."""
 
-DOCUMENTED_NAMES: Final = frozenset(name for field in FIELDS for name in field.wire_names)
+DOCUMENTED_NAMES: Final = frozenset(name for field in SOFTWARE.fields for name in field.wire_names)
 
 _OBJECT: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ITEMS: Final = msgspec.json.Decoder(list[msgspec.Raw])

@@ -26,7 +26,8 @@ from typing import BinaryIO, Final
 
 from connector import private_files
 from connector.errors import SnapshotIncomplete
-from connector.exports.fields import FIELDS, Kind
+from connector.exports.fields import Kind
+from connector.exports.software import SOFTWARE
 from connector.model import LINE_BYTES_MAX, Part
 from connector.source.lines import UNREADABLE, read_items, read_object, read_value
 
@@ -43,7 +44,7 @@ _INTEGER: Final = re.compile(r"-?[0-9]{1,19}")
 
 PROPERTIES: Final[dict[str, tuple[str, Kind]]] = {
     name.lower(): (name, Kind.TEXT if field.kind is Kind.TEXT_SET and name != field.name else field.kind)
-    for field in FIELDS
+    for field in SOFTWARE.fields
     for name in (field.name, *field.aliases)
 }
 """Lower-case name of each documented property: its camelCase name, and what is read. An alias of a set is one text."""

@@ -1,8 +1,7 @@
 """End-of-support alerts: which changes and which dates raise one, as SQL over what is staged.
 
-Owns the rules, and the rows of `alerts` and `crossings`. Runs inside the staging transaction, before the inventory is
-written: a record is out of support where its status says so or its date is past, whatever the status. Everything an
-alert says is frozen here. Must not number changes, nor know Kafka.
+Alerts are written inside the staging transaction, before the inventory is. A record is out of support where its
+status says so or its date is past, whatever the status. Everything an alert says is frozen here.
 
 A change raises one alert at most, the first of these that holds:
 
@@ -14,9 +13,10 @@ A change raises one alert at most, the first of these that holds:
 
 What MOVED from one export to the other is neither installed nor cleared; where it comes, it may have REACHED its end.
 
-What no change touches is looked at once a day: a record whose date came within a threshold since the day of the last
-look raises DATE_THRESHOLD, for the tightest threshold it crossed. The day is UTC's, of the staging. A first look, after
-the first snapshot or where alerts are turned on, raises nothing; neither does one at a clock that was set back.
+Records that no change touches are checked once a day: one whose date came within a threshold since the day of the
+last check raises DATE_THRESHOLD, for the tightest threshold it crossed. The day is UTC's, of the staging. A first
+check, after the first snapshot or where alerts are turned on, raises nothing; nor does one at a clock that was set
+back.
 """
 
 from __future__ import annotations
@@ -27,13 +27,14 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Final
 
 from connector.clock import moment_of
-from connector.diff.scan import COLUMNS, KEY_COLUMNS, SOFTWARE_COLUMNS
-from connector.exports.fields import BY_NAME, END_OF_SUPPORT_STATUSES, UPCOMING_STATUSES
+from connector.diff.tables import Outcome, Relation, Workspace
+from connector.exports.fields import columns_of
 from connector.exports.identity import event_id_expression, event_namespace
+from connector.exports.software import END_OF_SUPPORT_STATUSES, SOFTWARE, UPCOMING_STATUSES
 from connector.model import AlertType, ChangeType, Inventory, Reason, StagedSnapshot
 from connector.staging import first_seen
 from connector.state import meta
-from connector.state.sql import Database, literal, stored_records
+from connector.state.sql import Database, literal
 from connector.telemetry import logger
 
 log = logger(__name__)
@@ -45,11 +46,11 @@ KNOWN_STATUSES: Final = ("None", *END_OF_SUPPORT_STATUSES, *UPCOMING_STATUSES)
 STATUSES_NOTED_MAX: Final = 20
 """Unknown statuses that are reported of one snapshot; a feed that invents more says nothing by them."""
 
-_STATUS: Final = BY_NAME["endOfSupportStatus"].column
-_DATE: Final = BY_NAME["endOfSupportDate"].column
+_STATUS: Final = SOFTWARE.column("endOfSupportStatus")
+_DATE: Final = SOFTWARE.column("endOfSupportDate")
 _BEFORE_STATUS: Final = "before.endOfSupportStatus"
 _BEFORE_DATE: Final = "before.endOfSupportDate"
-_RAISED: Final = f"sequence, event_id, change_type, alert_type, threshold_days, decided_by, {COLUMNS}"
+_RAISED: Final = f"sequence, event_id, change_type, alert_type, threshold_days, decided_by, {SOFTWARE.columns}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,25 +90,26 @@ class Days:
         return f"CASE {' '.join(steps)} END" if self.count else "NULL::INTEGER"
 
 
-def stage(database: Database, row: StagedSnapshot, rules: AlertRules, tenant_id: str) -> StagedSnapshot:
-    """Write the alerts of a snapshot that is being staged. Returns its row with their number.
-
-    `staged`, `arrivals`, `earlier` and `quiet` are there, the changes are written, the inventory is not yet.
-    """
+def stage(
+    workspace: Workspace, outcome: Outcome, row: StagedSnapshot, rules: AlertRules, tenant_id: str
+) -> StagedSnapshot:
+    """Write the alerts of a snapshot whose changes are written and whose inventory is not yet. Returns its row."""
+    database = workspace.database
     if not rules.enabled:
         _forget_day(database, row.inventory)
         return row
     days = _days(database, row, rules)
-    _judge_changes(database, row, days, on_baseline=rules.on_baseline)
+    raised = _judge_changes(workspace, row, days, on_baseline=rules.on_baseline)
     if row.baseline and not row.baselined and rules.on_baseline:
-        _judge_baseline(database, row, days)
+        _judge_baseline(workspace, raised, days)
     if days.count and days.today > days.looked:
-        _judge_dates(database, row, days)
+        _judge_dates(workspace, outcome, raised, days)
     if days.today >= days.looked:
         note_day(database, row.inventory, days.today)
-    if not database.number("SELECT count(*) FROM raised"):
+    if not workspace.count(raised):
         return row
-    written = _write(database, row, rules, tenant_id, days.today)
+    identified = _identify(workspace, raised, row, tenant_id, days.today)
+    written = _write(workspace, identified, _count_devices(workspace, outcome, identified), row, rules)
     return replace(row, alerts=written, alert_after=row.alert_after + written)
 
 
@@ -125,14 +127,20 @@ def note_day(database: Database, inventory: Inventory, day: date) -> None:
     meta.remember(database, _day_note(inventory), str(day))
 
 
-def note_unknown_statuses(database: Database, row: StagedSnapshot) -> None:
-    """Report the statuses that nobody knows yet, each once; they raise nothing."""
-    source = f"inventory WHERE inventory = {literal(row.inventory)}" if row.baseline else "arrivals WHERE true"
-    found = database.rows(
-        f"SELECT DISTINCT {_STATUS} FROM {source} AND {_STATUS} NOT IN ({_texts(KNOWN_STATUSES)})"
-        f" ORDER BY {_STATUS} LIMIT {STATUSES_NOTED_MAX}"
+def note_unknown_statuses(workspace: Workspace, row: StagedSnapshot, arrivals: Relation) -> None:
+    """Report each status that is not known, once; such a status raises no alert."""
+    database = workspace.database
+    records = f"inventory WHERE inventory = {literal(row.inventory)}" if row.baseline else f"{arrivals} WHERE true"
+    unknown = database.rows(
+        f"""
+        SELECT DISTINCT {_STATUS}
+        FROM {records}
+          AND {_STATUS} NOT IN ({_texts(KNOWN_STATUSES)})
+        ORDER BY {_STATUS}
+        LIMIT {STATUSES_NOTED_MAX}
+        """
     )
-    for (status,) in found:
+    for (status,) in unknown:
         name = f"unknown status {status}"
         if meta.recall(database, name) is None:
             meta.remember(database, name, row.snapshot_id)
@@ -155,131 +163,235 @@ def _days(database: Database, row: StagedSnapshot, rules: AlertRules) -> Days:
     return Days(today, date.fromisoformat(looked) if looked else today, tuple(sorted(set(rules.date_thresholds_days))))
 
 
-def _judge_changes(database: Database, row: StagedSnapshot, days: Days, *, on_baseline: bool) -> None:
-    """Make `raised` of the changes that raise an alert."""
-    ended, ended_before = _decided_by(_STATUS, _DATE, days), _decided_by(_BEFORE_STATUS, _BEFORE_DATE, days)
-    moved = f"{_BEFORE_DATE} IS DISTINCT FROM {_DATE} OR reason <> {literal(Reason.ATTRIBUTES_CHANGED)}"
+def _judge_changes(workspace: Workspace, row: StagedSnapshot, days: Days, *, on_baseline: bool) -> Relation:
+    """The changes of a snapshot that raise an alert: rows of `_RAISED`."""
+    moved_date = f"{_BEFORE_DATE} IS DISTINCT FROM {_DATE} OR reason <> {literal(Reason.ATTRIBUTES_CHANGED)}"
     crossed = days.crossed(_readable(_DATE), _readable(_BEFORE_DATE))
-    moves = f"reason = {literal(Reason.MOVED)}"
-    upcoming, is_ended = _texts(UPCOMING_STATUSES), f"{_BEFORE_STATUS} IN ({_texts(END_OF_SUPPORT_STATUSES)})"
-    database.rows(
-        f"CREATE OR REPLACE TEMP TABLE raised AS SELECT {_RAISED} FROM (SELECT * REPLACE ("
-        f" CASE WHEN alert_type = {literal(AlertType.DATE_THRESHOLD)} THEN threshold_days END AS threshold_days,"
-        f" CASE alert_type WHEN {literal(AlertType.DATE_THRESHOLD)} THEN 'date'"
-        f"  WHEN {literal(AlertType.UPCOMING)} THEN 'status' ELSE coalesce(ended, ended_before) END AS decided_by)"
-        " FROM (SELECT *, NULL AS decided_by, CASE"
-        f"  WHEN change_type = {literal(ChangeType.REMOVED)}"
-        f"   THEN CASE WHEN ended IS NOT NULL AND NOT ({moves}) THEN {literal(AlertType.CLEARED)} END"
-        f"  WHEN change_type = {literal(ChangeType.BASELINE)}"
-        f"   THEN CASE WHEN $on_baseline AND ended IS NOT NULL THEN {literal(AlertType.INSTALLED)} END"
-        "  WHEN ended IS NOT NULL THEN CASE"
-        f"   WHEN (change_type = {literal(ChangeType.ADDED)} OR reason <> {literal(Reason.ATTRIBUTES_CHANGED)})"
-        f"    AND NOT ({moves}) THEN {literal(AlertType.INSTALLED)}"
-        f"   WHEN CASE ended WHEN 'status' THEN NOT was_ended ELSE ended_before IS NULL END"
-        f"    THEN {literal(AlertType.REACHED)} END"
-        f"  WHEN ended_before IS NOT NULL THEN {literal(AlertType.CLEARED)}"
-        f"  WHEN {_STATUS} IN ({upcoming}) AND NOT was_upcoming THEN {literal(AlertType.UPCOMING)}"
-        f"  WHEN threshold_days IS NOT NULL THEN {literal(AlertType.DATE_THRESHOLD)} END AS alert_type"
-        f" FROM (SELECT *, {ended} AS ended, {ended_before} AS ended_before, coalesce({is_ended}, false) AS was_ended,"
-        f"  coalesce({_BEFORE_STATUS} IN ({upcoming}), false) AS was_upcoming, CASE WHEN"
-        f"  change_type = {literal(ChangeType.CHANGED)} AND ({moved}) THEN {crossed} END AS threshold_days"
-        "  FROM changes WHERE epoch = $epoch AND snapshot_no = $number))) WHERE alert_type IS NOT NULL",
+    is_move = f"reason = {literal(Reason.MOVED)}"
+    is_version = f"change_type = {literal(ChangeType.ADDED)} OR reason <> {literal(Reason.ATTRIBUTES_CHANGED)}"
+    upcoming, ended = _texts(UPCOMING_STATUSES), _texts(END_OF_SUPPORT_STATUSES)
+    return workspace.make(
+        "raised",
+        f"""
+        WITH facts AS (
+            SELECT *,
+                   {_decided_by(_STATUS, _DATE, days)} AS ended,
+                   {_decided_by(_BEFORE_STATUS, _BEFORE_DATE, days)} AS ended_before,
+                   coalesce({_BEFORE_STATUS} IN ({ended}), false) AS was_ended,
+                   coalesce({_BEFORE_STATUS} IN ({upcoming}), false) AS was_upcoming,
+                   CASE WHEN change_type = {literal(ChangeType.CHANGED)} AND ({moved_date}) THEN {crossed} END
+                       AS crossed_days
+            FROM changes
+            WHERE epoch = $epoch AND snapshot_no = $number
+        ),
+        judged AS (
+            SELECT *,
+                   CASE
+                       WHEN change_type = {literal(ChangeType.REMOVED)}
+                           THEN CASE WHEN ended IS NOT NULL AND NOT ({is_move}) THEN {literal(AlertType.CLEARED)} END
+                       WHEN change_type = {literal(ChangeType.BASELINE)}
+                           THEN CASE WHEN $on_baseline AND ended IS NOT NULL THEN {literal(AlertType.INSTALLED)} END
+                       WHEN ended IS NOT NULL
+                           THEN CASE
+                               WHEN ({is_version}) AND NOT ({is_move}) THEN {literal(AlertType.INSTALLED)}
+                               WHEN CASE ended WHEN 'status' THEN NOT was_ended ELSE ended_before IS NULL END
+                                   THEN {literal(AlertType.REACHED)}
+                           END
+                       WHEN ended_before IS NOT NULL THEN {literal(AlertType.CLEARED)}
+                       WHEN {_STATUS} IN ({upcoming}) AND NOT was_upcoming THEN {literal(AlertType.UPCOMING)}
+                       WHEN crossed_days IS NOT NULL THEN {literal(AlertType.DATE_THRESHOLD)}
+                   END AS alert_type
+            FROM facts
+        ),
+        raised AS (
+            SELECT *,
+                   CASE WHEN alert_type = {literal(AlertType.DATE_THRESHOLD)} THEN crossed_days END AS threshold_days,
+                   CASE alert_type
+                       WHEN {literal(AlertType.DATE_THRESHOLD)} THEN 'date'
+                       WHEN {literal(AlertType.UPCOMING)} THEN 'status'
+                       ELSE coalesce(ended, ended_before)
+                   END AS decided_by
+            FROM judged
+            WHERE alert_type IS NOT NULL
+        )
+        SELECT {_RAISED}
+        FROM raised
+        """,
         {"epoch": row.epoch, "number": row.snapshot_no, "on_baseline": on_baseline},
     )
 
 
-def _judge_baseline(database: Database, row: StagedSnapshot, days: Days) -> None:
+def _judge_baseline(workspace: Workspace, raised: Relation, days: Days) -> None:
     """Add to `raised` what a first snapshot has that is out of support already; no change says so."""
     ended = _decided_by(_STATUS, _DATE, days)
-    database.rows(
-        f"INSERT INTO raised SELECT NULL, NULL, {literal(ChangeType.BASELINE)}, {literal(AlertType.INSTALLED)}, NULL,"
-        f" {ended}, {COLUMNS} FROM {stored_records(row.inventory)} WHERE {ended} IS NOT NULL"
+    workspace.database.rows(
+        f"""
+        INSERT INTO {raised}
+        SELECT NULL, NULL, {literal(ChangeType.BASELINE)}, {literal(AlertType.INSTALLED)}, NULL, {ended},
+               {workspace.export.columns}
+        FROM {workspace.stored}
+        WHERE {ended} IS NOT NULL
+        """
     )
 
 
-def _judge_dates(database: Database, row: StagedSnapshot, days: Days) -> None:
-    """Add to `raised` the records whose date came within a threshold since the last look, and did not move.
+def _judge_dates(workspace: Workspace, outcome: Outcome, raised: Relation, days: Days) -> None:
+    """Add to `raised` the records whose date came within a threshold since the last check, and did not move.
 
     Of the wide columns only those of such records are read.
     """
+    export, difference = workspace.export, outcome.difference
     crossed, arrived = days.crossed(_DATE), days.crossed(f"a.{_DATE}")
-    arrivals = ", ".join(f"a.{column}" for column in COLUMNS.split(", "))
+    workspace.database.rows(
+        f"""
+        WITH near AS (
+            SELECT *
+            FROM {workspace.stored}
+            WHERE {crossed} IS NOT NULL
+        ),
+        crossing AS (
+            SELECT {export.columns}, {crossed} AS threshold
+            FROM near
+            ANTI JOIN ({outcome.leaving}) USING (previous_row)
+            UNION ALL
+            SELECT {columns_of(export.fields, of="a")}, {arrived}
+            FROM {difference.arrivals} a
+            JOIN {difference.earlier} b USING (previous_row)
+            WHERE {arrived} IS NOT NULL
+              AND (
+                  a.{_DATE} = b.{_DATE}
+                  OR previous_row IN (SELECT previous_row FROM {difference.quiet})
+              )
+        )
+        INSERT INTO {raised}
+        SELECT NULL, NULL, NULL, {literal(AlertType.DATE_THRESHOLD)}, threshold, 'date', {export.columns}
+        FROM crossing
+        WHERE {_readable(_DATE)} IS NOT NULL
+        """
+    )
+
+
+def _identify(workspace: Workspace, raised: Relation, row: StagedSnapshot, tenant_id: str, today: date) -> Relation:
+    """The raised alerts with their ids and days to the end, without those of a threshold that was crossed before.
+
+    What is crossed now is remembered until the date is past.
+    """
+    database, keys = workspace.database, [field.column for field in workspace.export.keys]
+    subject = ("alert_type", "$inventory", *keys)
+    by_snapshot = event_id_expression("$tenant", "$snapshot", *subject)
+    by_date = event_id_expression("$tenant", *subject, _DATE, "threshold_days::VARCHAR")
+    identified = workspace.make(
+        "identified",
+        f"""
+        SELECT *,
+               CASE WHEN threshold_days IS NULL THEN {by_snapshot} ELSE {by_date} END AS alert_id,
+               {_readable(_DATE)}::DATE - {literal(str(today))}::DATE AS days
+        FROM {raised}
+        """,
+        {
+            "tenant": tenant_id,
+            "snapshot": row.snapshot_id,
+            "inventory": row.inventory.value,
+            "namespace": event_namespace(),
+        },
+    )
+    database.rows(f"DELETE FROM {identified} WHERE alert_id IN (SELECT alert_id FROM crossings)")
+    database.rows("DELETE FROM crossings WHERE end_of_support_date < $1", [str(today)])
     database.rows(
-        f"INSERT INTO raised SELECT NULL, NULL, NULL, {literal(AlertType.DATE_THRESHOLD)}, threshold, 'date', {COLUMNS}"
-        f" FROM (SELECT {COLUMNS}, {crossed} AS threshold FROM (SELECT * FROM {stored_records(row.inventory)}"
-        f"   WHERE {crossed} IS NOT NULL) ANTI JOIN ({_LEAVING}) USING (previous_row)"
-        f"  UNION ALL SELECT {arrivals}, {arrived} FROM arrivals a JOIN earlier b USING (previous_row)"
-        f"   WHERE {arrived} IS NOT NULL"
-        f"   AND (a.{_DATE} = b.{_DATE} OR previous_row IN (SELECT previous_row FROM quiet)))"
-        f" WHERE {_readable(_DATE)} IS NOT NULL"
+        f"""
+        INSERT INTO crossings
+        SELECT alert_id, {_DATE}
+        FROM {identified}
+        WHERE threshold_days IS NOT NULL AND {_DATE} >= $1
+        """,
+        [str(today)],
     )
+    return identified
 
 
-_LEAVING: Final = "SELECT previous_row FROM staged UNION ALL SELECT previous_row FROM quiet"
-
-
-def _write(database: Database, row: StagedSnapshot, rules: AlertRules, tenant_id: str, today: date) -> int:
-    """Number what is in `raised`, those of changes first, and freeze it. Returns how many there are."""
-    parts = ("$tenant", "alert_type", "$inventory", *KEY_COLUMNS.split(", "), _DATE, "threshold_days::VARCHAR")
-    alert_id = (
-        f"CASE WHEN threshold_days IS NULL THEN {event_id_expression(parts[0], '$snapshot', *parts[1:-2])}"
-        f" ELSE {event_id_expression(*parts)} END"
-    )
-    values = {"tenant": tenant_id, "snapshot": row.snapshot_id, "inventory": row.inventory.value}
-    database.rows(
-        f"CREATE OR REPLACE TEMP TABLE identified AS SELECT *, {alert_id} AS alert_id,"
-        f" {_readable(_DATE)}::DATE - {literal(str(today))}::DATE AS days FROM raised",
-        values | {"namespace": event_namespace()},
-    )
-    _forget_crossed(database, today)
-    _count_devices(database)
+def _write(workspace: Workspace, identified: Relation, spread: Relation, row: StagedSnapshot, rules: AlertRules) -> int:
+    """Number the alerts, those of changes first, and freeze them. Returns how many there are."""
+    export = workspace.export
+    subject, product = export.subject_columns, columns_of(export.product)
     first_seen_at = first_seen.first_seen_milliseconds("r.software_first_seen_timestamp")
-    record = ", ".join(f"r.{column}" for column in COLUMNS.split(", "))
-    return database.number(
-        f"INSERT INTO alerts ({_WRITTEN}) SELECT $last + row_number() OVER (ORDER BY sequence NULLS LAST, device_id,"
-        f" {SOFTWARE_COLUMNS}) AS number, $epoch, $number, sequence, alert_id, alert_type, {_severity(rules)}, days,"
-        f" threshold_days, event_id, change_type, decided_by,"
-        f" coalesce({_STATUS} IN ({_texts(END_OF_SUPPORT_STATUSES)}), false), p.seen_at, v.first_seen_at,"
-        f" coalesce(p.is_new, false), coalesce(devices, 0), floor(($staged_at - {first_seen_at}) / 1000)::BIGINT,"
-        f" {record} FROM identified r"
-        " LEFT JOIN (SELECT software_vendor, software_name, min(first_seen_at) AS seen_at,"
-        "  bool_and(snapshot_no IS NOT DISTINCT FROM $number) AS is_new FROM first_seen"
-        "  SEMI JOIN raised USING (software_vendor, software_name) GROUP BY ALL) p"
-        "  USING (software_vendor, software_name)"
-        f" LEFT JOIN (SELECT * FROM first_seen SEMI JOIN raised USING ({SOFTWARE_COLUMNS})) v"
-        f"  USING ({SOFTWARE_COLUMNS}) LEFT JOIN spread USING ({SOFTWARE_COLUMNS}) ORDER BY number",
+    return workspace.database.number(
+        f"""
+        WITH products AS (
+            SELECT {product},
+                   min(first_seen_at) AS seen_at,
+                   bool_and(snapshot_no IS NOT DISTINCT FROM $number) AS is_new
+            FROM first_seen
+            SEMI JOIN {identified} USING ({product})
+            GROUP BY ALL
+        ),
+        versions AS (
+            SELECT *
+            FROM first_seen
+            SEMI JOIN {identified} USING ({subject})
+        )
+        INSERT INTO alerts (
+            alert_no, epoch, snapshot_no, sequence, alert_id, alert_type, severity, days_to_end_of_support,
+            threshold_days, event_id, change_type, decided_by, is_end_of_support, product_first_seen_at,
+            version_first_seen_at, new_to_organisation, devices_with_version, detection_lag_seconds, {export.columns}
+        )
+        SELECT $last + row_number() OVER (ORDER BY sequence NULLS LAST, device_id, {subject}) AS number,
+               $epoch,
+               $number,
+               sequence,
+               alert_id,
+               alert_type,
+               {_severity(rules)},
+               days,
+               threshold_days,
+               event_id,
+               change_type,
+               decided_by,
+               coalesce({_STATUS} IN ({_texts(END_OF_SUPPORT_STATUSES)}), false),
+               p.seen_at,
+               v.first_seen_at,
+               coalesce(p.is_new, false),
+               coalesce(devices, 0),
+               floor(($staged_at - {first_seen_at}) / 1000)::BIGINT,
+               {columns_of(export.fields, of="r")}
+        FROM {identified} r
+        LEFT JOIN products p USING ({product})
+        LEFT JOIN versions v USING ({subject})
+        LEFT JOIN {spread} USING ({subject})
+        ORDER BY number
+        """,
         {"last": row.alert_after, "epoch": row.epoch, "number": row.snapshot_no, "staged_at": row.staged_at},
     )
 
 
-_WRITTEN: Final = (
-    "alert_no, epoch, snapshot_no, sequence, alert_id, alert_type, severity, days_to_end_of_support, threshold_days,"
-    " event_id, change_type, decided_by, is_end_of_support, product_first_seen_at, version_first_seen_at,"
-    f" new_to_organisation, devices_with_version, detection_lag_seconds, {COLUMNS}"
-)
-
-
-def _forget_crossed(database: Database, today: date) -> None:
-    """Drop from `identified` what was crossed before, and remember what is crossed now, until the date is past."""
-    database.rows("DELETE FROM identified WHERE alert_id IN (SELECT alert_id FROM crossings)")
-    database.rows("DELETE FROM crossings WHERE end_of_support_date < $1", [str(today)])
-    database.rows(
-        f"INSERT INTO crossings SELECT alert_id, {_DATE} FROM identified"
-        f" WHERE threshold_days IS NOT NULL AND {_DATE} >= $1",
-        [str(today)],
-    )
-
-
-def _count_devices(database: Database) -> None:
-    """Make `spread`: on how many devices each version in `identified` is, once the changes are made."""
-    database.rows(
-        f"CREATE OR REPLACE TEMP TABLE spread AS SELECT {SOFTWARE_COLUMNS}, count(DISTINCT device_no) AS devices FROM"
-        "  (SELECT software_no, device_no FROM (SELECT rowid AS previous_row, software_no, device_no FROM inventory"
-        f"    SEMI JOIN (SELECT software_no FROM software SEMI JOIN identified USING ({SOFTWARE_COLUMNS}))"
-        f"    USING (software_no)) ANTI JOIN ({_LEAVING}) USING (previous_row)"
-        "   UNION ALL SELECT software_no, device_no FROM arrivals)"
-        f" JOIN (SELECT * FROM software SEMI JOIN identified USING ({SOFTWARE_COLUMNS})) USING (software_no)"
-        " GROUP BY ALL"
+def _count_devices(workspace: Workspace, outcome: Outcome, identified: Relation) -> Relation:
+    """On how many devices each version in `identified` is, once the changes are made."""
+    subject = workspace.export.subject_columns
+    return workspace.make(
+        "spread",
+        f"""
+        WITH versions AS (
+            SELECT *
+            FROM software
+            SEMI JOIN {identified} USING ({subject})
+        ),
+        stored AS (
+            SELECT rowid AS previous_row, software_no, device_no
+            FROM inventory
+            SEMI JOIN versions USING (software_no)
+        ),
+        installed AS (
+            SELECT software_no, device_no
+            FROM stored
+            ANTI JOIN ({outcome.leaving}) USING (previous_row)
+            UNION ALL
+            SELECT software_no, device_no
+            FROM {outcome.difference.arrivals}
+        )
+        SELECT {subject}, count(DISTINCT device_no) AS devices
+        FROM installed
+        JOIN versions USING (software_no)
+        GROUP BY ALL
+        """,
     )
 
 

@@ -1,7 +1,8 @@
-"""Does the state file add up? Keeps a count and a digest of each inventory, and holds everything against everything.
+"""Consistency checks of the state file.
 
-Owns the table `contents`: the number of records of an inventory and the sum of their digests, kept up from what each
-staging takes away and adds. `problems` works both out anew, from the records themselves. Must not mend anything.
+The table `contents` keeps the number of records of each inventory and the sum of their digests, updated by what each
+staging removes and adds. `verify` recomputes both from the records themselves, and compares the other tables with one
+another. Nothing is repaired.
 """
 
 from __future__ import annotations
@@ -10,32 +11,34 @@ from collections.abc import Iterator
 from typing import Final
 
 from connector.diff.scan import digest
-from connector.exports.fields import FIELDS
+from connector.diff.tables import Relation, Workspace
+from connector.exports.fields import Export
 from connector.model import ChangeType, Inventory
 from connector.state import engine
 from connector.state.sql import Database, literal, stored_records
 from connector.state.state import StateFile
 
 _MODULUS: Final = 2**64
-_DIGEST: Final = digest(FIELDS)
-_SUM: Final = f"SELECT count(*), coalesce(sum({_DIGEST}), 0) FROM "
 
 
-def count(database: Database, inventory: Inventory) -> None:
+def count(workspace: Workspace) -> None:
     """Count an inventory whole: it is new, or was last counted by an engine or of fields whose digests differ."""
-    database.rows("DELETE FROM contents WHERE inventory = $1", [inventory.value])
-    records, total = database.rows(_SUM + stored_records(inventory))[0]
-    database.rows(
-        "INSERT INTO contents VALUES ($1, $2, $3, $4)", [inventory.value, _maker(), records, total % _MODULUS]
+    inventory = workspace.inventory.value
+    workspace.database.rows("DELETE FROM contents WHERE inventory = $1", [inventory])
+    records, total = _sum(workspace.database, workspace.export, workspace.stored)
+    workspace.database.rows(
+        "INSERT INTO contents VALUES ($1, $2, $3, $4)",
+        [inventory, _maker(workspace.export), records, total % _MODULUS],
     )
 
 
-def note(database: Database, inventory: Inventory, *, removed: str, added: str) -> None:
-    """Note what is about to leave an inventory and to enter it: two FROM items with the columns of `fields`."""
+def note(workspace: Workspace, *, removed: Relation, added: Relation) -> None:
+    """Note what is about to leave an inventory and to enter it: two relations with the columns of the export."""
+    database, export, inventory = workspace.database, workspace.export, workspace.inventory
     known = _contents(database, inventory)
-    if known is None or known[0] != _maker():
-        count(database, inventory)
-    (gone, minus), (come, plus) = database.rows(_SUM + removed)[0], database.rows(_SUM + added)[0]
+    if known is None or known[0] != _maker(export):
+        count(workspace)
+    (gone, minus), (come, plus) = _sum(database, export, removed), _sum(database, export, added)
     _, records, total = _contents(database, inventory) or ("", 0, 0)
     database.rows(
         "UPDATE contents SET records = $1, total = $2 WHERE inventory = $3",
@@ -45,18 +48,24 @@ def note(database: Database, inventory: Inventory, *, removed: str, added: str) 
 
 def verify(state: StateFile) -> list[str]:
     """Count the inventory and recompute its digest. Returns what does not add up, in words; nothing where all does."""
-    return problems(state.database)
+    return problems(state.database, state.export)
 
 
-def problems(database: Database) -> list[str]:
+def problems(database: Database, export: Export) -> list[str]:
     """What does not add up in the state file, in words; nothing where all is well."""
-    counted = [text.format(found) for text, query in _COUNTS if (found := database.number(query))]
-    return [*counted, *_position(database), *_journal(database), *_inventories(database)]
+    counted = [text.format(number) for text, query in _COUNTS if (number := database.number(query))]
+    return [*counted, *_position(database), *_journal(database), *_inventories(database, export)]
 
 
-def _maker() -> str:
+def _maker(export: Export) -> str:
     """What a digest depends on beside the records: the engine, and which fields are digested how."""
-    return f"{engine.NAME} {_DIGEST}"
+    return f"{engine.NAME} {digest(export.fields)}"
+
+
+def _sum(database: Database, export: Export, records: Relation) -> tuple[int, int]:
+    """The number of records, and the sum of their digests."""
+    counted, total = database.rows(f"SELECT count(*), coalesce(sum({digest(export.fields)}), 0) FROM {records}")[0]
+    return counted, total
 
 
 def _contents(database: Database, inventory: Inventory) -> tuple[str, int, int] | None:
@@ -67,8 +76,16 @@ def _contents(database: Database, inventory: Inventory) -> tuple[str, int, int] 
 _COUNTS: Final = (
     (
         "{} records are stored more than once",
-        "SELECT count(*) FROM (SELECT inventory, device_no, software_no FROM inventory GROUP BY ALL"
-        " HAVING count(*) > 1)",
+        """
+        WITH repeated AS (
+            SELECT inventory, device_no, software_no
+            FROM inventory
+            GROUP BY ALL
+            HAVING count(*) > 1
+        )
+        SELECT count(*)
+        FROM repeated
+        """,
     ),
     (
         "{} records are of a device without a number",
@@ -84,29 +101,54 @@ _COUNTS: Final = (
     ),
     (
         "{} product versions have more or fewer than one number",
-        "SELECT count(*) - least(count(DISTINCT software_no),"
-        " count(DISTINCT (software_vendor, software_name, software_version))) FROM software",
+        """
+        SELECT count(*) - least(
+                   count(DISTINCT software_no),
+                   count(DISTINCT (software_vendor, software_name, software_version))
+               )
+        FROM software
+        """,
     ),
     (
         "{} held removals are of records that are not stored",
-        "SELECT count(*) FROM held ANTI JOIN (SELECT inventory, device_no, software_no FROM inventory SEMI JOIN held"
-        " USING (inventory, device_no, software_no)) USING (inventory, device_no, software_no)",
+        """
+        WITH stored AS (
+            SELECT inventory, device_no, software_no
+            FROM inventory
+            SEMI JOIN held USING (inventory, device_no, software_no)
+        )
+        SELECT count(*)
+        FROM held
+        ANTI JOIN stored USING (inventory, device_no, software_no)
+        """,
     ),
 )
 
 
 def _position(database: Database) -> Iterator[str]:
     rows = database.rows(
-        "SELECT epoch, last_sequence, last_snapshot, published_sequence, published_snapshot, last_alert,"
-        " published_alert FROM position"
+        """
+        SELECT epoch,
+               last_sequence,
+               last_snapshot,
+               published_sequence,
+               published_snapshot,
+               last_alert,
+               published_alert
+        FROM position
+        """
     )
     if len(rows) != 1:
         yield f"the position is noted {len(rows)} times"
         return
     epoch, last_sequence, last_snapshot, published_sequence, published_snapshot, last_alert, published_alert = rows[0]
     newest, sequence, alert = database.rows(
-        "SELECT coalesce(max(snapshot_no), 0), coalesce(max(sequence_after) FILTER (epoch = $1), 0),"
-        " coalesce(max(alert_after) FILTER (epoch = $1), 0) FROM snapshots",
+        """
+        SELECT coalesce(max(snapshot_no), 0),
+               coalesce(max(sequence_after) FILTER (epoch = $1), 0),
+               coalesce(max(alert_after) FILTER (epoch = $1), 0)
+        FROM snapshots
+        """,
         [epoch],
     )[0]
     if newest > last_snapshot or (sequence, alert) != (last_sequence, last_alert):
@@ -137,29 +179,46 @@ def _journal(database: Database) -> Iterator[str]:
         for kind in (ChangeType.ADDED, ChangeType.REMOVED, ChangeType.CHANGED, ChangeType.BASELINE)
     )
     differing = database.rows(
-        "SELECT snapshot_id FROM snapshots JOIN"
-        f" (SELECT snapshot_no, [{counts}] AS found, min(sequence) AS first, max(sequence) AS last FROM changes"
-        "  GROUP BY snapshot_no) USING (snapshot_no)"
-        " WHERE snapshot_no > (SELECT min(snapshot_no) FROM changes) AND (found <> [added, removed, changed, baselined]"
-        "  OR first <> first_sequence OR last <> last_sequence) ORDER BY snapshot_no"
+        f"""
+        WITH counted AS (
+            SELECT snapshot_no, [{counts}] AS counts, min(sequence) AS first, max(sequence) AS last
+            FROM changes
+            GROUP BY snapshot_no
+        )
+        SELECT snapshot_id
+        FROM snapshots
+        JOIN counted USING (snapshot_no)
+        WHERE snapshot_no > (SELECT min(snapshot_no) FROM changes)
+          AND (
+              counts <> [added, removed, changed, baselined]
+              OR first <> first_sequence
+              OR last <> last_sequence
+          )
+        ORDER BY snapshot_no
+        """
     )
     yield from (f"the changes of {snapshot_id} are not those that were counted" for (snapshot_id,) in differing)
 
 
-def _inventories(database: Database) -> Iterator[str]:
+def _inventories(database: Database, export: Export) -> Iterator[str]:
     for inventory in Inventory:
         known = _contents(database, inventory)
         if known is None:
             continue
         noted_by, noted, noted_total = known
-        records, total = database.rows(_SUM + stored_records(inventory))[0]
+        records, total = _sum(database, export, stored_records(export, inventory))
         if records != noted:
             yield f"{inventory}: {records} records are stored, {noted} were noted"
-        elif noted_by == _maker() and total % _MODULUS != noted_total:
+        elif noted_by == _maker(export) and total % _MODULUS != noted_total:
             yield f"{inventory}: the digest of the records is not the one that was noted"
         staged = database.rows(
-            "SELECT stored FROM snapshots WHERE inventory = $1 AND epoch = (SELECT epoch FROM position)"
-            " ORDER BY snapshot_no DESC LIMIT 1",
+            """
+            SELECT stored
+            FROM snapshots
+            WHERE inventory = $1 AND epoch = (SELECT epoch FROM position)
+            ORDER BY snapshot_no DESC
+            LIMIT 1
+            """,
             [inventory.value],
         )
         if staged and staged[0][0] != records:

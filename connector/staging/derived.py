@@ -12,7 +12,8 @@ from typing import Final
 
 from connector import __version__
 from connector.clock import milliseconds_of
-from connector.diff import compare, guard
+from connector.diff import guard
+from connector.diff.tables import Outcome, Workspace, no_difference
 from connector.model import ChangeType, Inventory, Position, StagedSnapshot
 from connector.staging import alerts, rows
 from connector.staging.stage import StagingRules
@@ -49,25 +50,25 @@ def stage_due_alerts(
             return None
         suffix = f"{_DATED}{now.astimezone(UTC):%Y%m%d}"
         row = _following_row(previous, state.journal.position(), now, suffix, removed=0)
-        compare.expect_nothing(database, inventory)
-        database.rows("CREATE OR REPLACE TEMP TABLE staged AS SELECT previous_row FROM quiet")
-        row = alerts.stage(database, row, rules.alerts, rules.tenant_id)
+        workspace = Workspace(database, state.export, inventory)
+        difference = no_difference(workspace)
+        row = alerts.stage(workspace, Outcome(difference, difference.quiet), row, rules.alerts, rules.tenant_id)
         return rows.write_snapshot(database, row) if row.alerts else None
 
 
 def _approve(state: StateFile, inventory: Inventory, rules: StagingRules, now: datetime) -> StagedSnapshot | None:
     """Approve what the guard holds of one inventory; None where it holds nothing."""
-    database, position = state.database, state.journal.position()
+    workspace, position = Workspace(state.database, state.export, inventory), state.journal.position()
     previous = state.journal.latest_snapshot(inventory)
-    removed = guard.approve_holds(database, inventory)
+    staged, removed = guard.approve_holds(workspace)
     if previous is None or not removed:
         return None
     row = _following_row(previous, position, now, f"{_APPROVED}{position.last_snapshot + 1}", removed=removed)
-    compare.expect_nothing(database, inventory)
-    rows.write_changes(database, row, rules.tenant_id, current="arrivals")
-    row = alerts.stage(database, row, rules.alerts, rules.tenant_id)
-    rows.write_inventory(database, inventory)
-    return rows.write_snapshot(database, row)
+    outcome = Outcome(no_difference(workspace), staged)
+    rows.write_changes(workspace, outcome, row, rules.tenant_id, current=outcome.difference.arrivals)
+    row = alerts.stage(workspace, outcome, row, rules.alerts, rules.tenant_id)
+    rows.write_inventory(workspace, outcome)
+    return rows.write_snapshot(state.database, row)
 
 
 def _following_row(

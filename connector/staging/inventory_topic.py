@@ -1,7 +1,6 @@
-"""How far the compacted inventory topic mirrors the inventory: what is to be published still, and what is stale there.
+"""How far the compacted inventory topic mirrors the inventory: what is still to be published, and what is stale there.
 
-Owns the note that remembers it, and temporary tables; all of it inside the state file. Must not read or
-write a topic: that is `backfill`.
+It is remembered as a note in the state file; reading and writing the topic is `backfill`'s.
 
 The note is missing until a backfill has begun. It belongs to one epoch, and goes through three phases:
 
@@ -20,8 +19,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from connector.diff.scan import KEY_COLUMNS
-from connector.exports.fields import FIELDS, KEY_FIELDS
+from connector.exports.fields import Export
+from connector.exports.software import SOFTWARE
 from connector.kafka.avro_types import KEY_PART_BYTES_MAX, key_part
 from connector.model import ChangeType, Inventory
 from connector.state import meta
@@ -54,8 +53,9 @@ class Place:
 class Mirror:
     """The mirror's part of an open state file."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, export: Export = SOFTWARE) -> None:
         self._database = database
+        self._export = export
 
     def place(self) -> Place:
         """How far it is; the very beginning where nothing of this epoch was published yet."""
@@ -97,9 +97,19 @@ class Mirror:
             if inventory.value < place.inventory:
                 continue
             rows = self._database.rows(
-                f"SELECT device_no, software_no, {_COLUMNS} FROM {stored_records(inventory)} WHERE previous_row IN"
-                f" (SELECT rowid FROM inventory WHERE {_BEYOND} ORDER BY device_no, software_no LIMIT {limit})"
-                " ORDER BY device_no, software_no",
+                f"""
+                WITH next AS (
+                    SELECT rowid AS previous_row
+                    FROM inventory
+                    WHERE {_BEYOND}
+                    ORDER BY device_no, software_no
+                    LIMIT {limit}
+                )
+                SELECT device_no, software_no, {self._export.columns}
+                FROM {stored_records(self._export, inventory)}
+                WHERE previous_row IN (SELECT previous_row FROM next)
+                ORDER BY device_no, software_no
+                """,
                 _bound(place, inventory),
             )
             if rows:
@@ -112,7 +122,7 @@ class Mirror:
 
     def begin_topic_keys(self) -> None:
         """Make room for the keys of the topic."""
-        columns = ", ".join(f"{column} VARCHAR" for column in ("inventory", *_KEY_COLUMN_NAMES))
+        columns = ", ".join(f"{column} VARCHAR" for column in ("inventory", *_KEY_COLUMNS))
         self._database.rows(
             f'CREATE OR REPLACE TEMP TABLE topic_keys ({columns}, partition INTEGER, "offset" BIGINT, valued BOOLEAN)'
         )
@@ -124,18 +134,33 @@ class Mirror:
         self._database.rows(f"INSERT INTO topic_keys SELECT {unnested(types)}", columns)
 
     def stale_keys(self, block_keys: int) -> Iterator[list[RecordKey]]:
-        """The keys that have a value on the topic and no record in the inventory, so many at a time."""
+        """The keys that have a value on the topic and no record in the inventory, at most `block_keys` at a time."""
         self._spell_out_cut_keys()
-        stored = (
-            f"(SELECT inventory, {KEY_COLUMNS} FROM inventory JOIN devices USING (device_no)"
-            " JOIN software USING (software_no))"
-        )
+        keys = self._export.key_columns
+        # Where partitions were added, a key lies in two of them: stale is what has a value in either.
         self._database.rows(
-            "CREATE OR REPLACE TEMP TABLE stale_keys AS SELECT row_number() OVER () AS number, * FROM"
-            # Where partitions were added, a key lies in two of them: stale is what has a value in either.
-            f" (SELECT DISTINCT inventory, {KEY_COLUMNS} FROM (SELECT inventory, {KEY_COLUMNS}, partition,"
-            '  arg_max(valued, "offset") AS valued FROM topic_keys GROUP BY ALL) WHERE valued)'
-            f" ANTI JOIN {stored} USING (inventory, {KEY_COLUMNS})"
+            f"""
+            CREATE OR REPLACE TEMP TABLE stale_keys AS
+            WITH newest AS (
+                SELECT inventory, {keys}, partition, arg_max(valued, "offset") AS valued
+                FROM topic_keys
+                GROUP BY ALL
+            ),
+            present AS (
+                SELECT DISTINCT inventory, {keys}
+                FROM newest
+                WHERE valued
+            ),
+            stored AS (
+                SELECT inventory, {keys}
+                FROM inventory
+                JOIN devices USING (device_no)
+                JOIN software USING (software_no)
+            )
+            SELECT row_number() OVER () AS number, *
+            FROM present
+            ANTI JOIN stored USING (inventory, {keys})
+            """
         )
         self._database.rows("DROP TABLE topic_keys")
         stale = self._database.number("SELECT count(*) FROM stale_keys")
@@ -143,30 +168,36 @@ class Mirror:
             yield [
                 (row[0], row[1], row[2], row[3], row[4])
                 for row in self._database.rows(
-                    f"SELECT inventory, {KEY_COLUMNS} FROM stale_keys WHERE number > $1 AND number <= $2",
+                    f"SELECT inventory, {keys} FROM stale_keys WHERE number > $1 AND number <= $2",
                     [begin, begin + block_keys],
                 )
             ]
 
     def _spell_out_cut_keys(self) -> None:
-        """A part that is cut in the key of a message becomes the whole one that the inventory has."""
-        for column in _KEY_COLUMN_NAMES:
-            table = "devices" if column == _KEY_COLUMN_NAMES[0] else "software"
+        """Replace each part that is cut in the key of a message by the whole one that the inventory has."""
+        for column in _KEY_COLUMNS:
+            table = "devices" if column == _KEY_COLUMNS[0] else "software"
             long = self._database.rows(
                 f"SELECT DISTINCT {column} FROM {table} WHERE strlen({column}) > {KEY_PART_BYTES_MAX}"
             )
             if long:
                 self._database.rows(
-                    f"UPDATE topic_keys SET {column} = long.whole FROM"
-                    " (SELECT unnest($1::VARCHAR[]) AS cut, unnest($2::VARCHAR[]) AS whole) long"
-                    f" WHERE {column} = long.cut",
+                    f"""
+                    WITH long AS (
+                        SELECT unnest($1::VARCHAR[]) AS cut, unnest($2::VARCHAR[]) AS whole
+                    )
+                    UPDATE topic_keys
+                    SET {column} = long.whole
+                    FROM long
+                    WHERE {column} = long.cut
+                    """,
                     [[key_part(text) for (text,) in long], [text for (text,) in long]],
                 )
 
 
 def record_key(inventory: str, record: Mapping[str, Any]) -> RecordKey:
     """The key of a record: anything with the names of `SoftwareRecord`."""
-    device, vendor, name, version = (record[field.name] for field in KEY_FIELDS)
+    device, vendor, name, version = (record[field.name] for field in SOFTWARE.keys)
     return str(inventory), device, vendor or "", name or "", version or ""
 
 
@@ -196,9 +227,8 @@ def begin_epoch(database: Database, epoch: int) -> None:
     _remember(database, Place(epoch, STALE))
 
 
-_NAMES: Final = tuple(field.name for field in FIELDS)
-_COLUMNS: Final = ", ".join(field.column for field in FIELDS)
-_KEY_COLUMN_NAMES: Final = tuple(field.column for field in KEY_FIELDS)
+_NAMES: Final = tuple(field.name for field in SOFTWARE.fields)
+_KEY_COLUMNS: Final = tuple(field.column for field in SOFTWARE.keys)
 _BEYOND: Final = "inventory = $1 AND device_no >= $2 AND (device_no > $2 OR software_no > $3)"
 
 

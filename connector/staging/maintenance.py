@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Final
 
 from connector.errors import StateError
-from connector.exports.fields import FIELDS, KEY_FIELDS
 from connector.model import Checkpoint
 from connector.state.sql import Database, identifier, literal
 from connector.state.state import StateFile
@@ -45,10 +44,17 @@ def _begin_epoch(database: Database, checkpoint: Checkpoint | None) -> int:
     database.rows("DELETE FROM meta WHERE name LIKE 'tracked %' OR name LIKE 'alerts day %'")
     epoch, snapshot = (checkpoint.epoch, checkpoint.sealed) if checkpoint else (0, 0)
     database.rows(
-        "UPDATE position SET epoch = greatest(epoch, $1) + 1, last_sequence = 0, published_sequence = 0,"
-        " last_alert = 0, published_alert = 0,"
-        " last_snapshot = greatest(last_snapshot, $2), published_snapshot = greatest(last_snapshot, $2),"
-        " epoch_snapshot = greatest(last_snapshot, $2)",
+        """
+        UPDATE position
+        SET epoch = greatest(epoch, $1) + 1,
+            last_sequence = 0,
+            published_sequence = 0,
+            last_alert = 0,
+            published_alert = 0,
+            last_snapshot = greatest(last_snapshot, $2),
+            published_snapshot = greatest(last_snapshot, $2),
+            epoch_snapshot = greatest(last_snapshot, $2)
+        """,
         [epoch, snapshot],
     )
     return database.number("SELECT epoch FROM position")
@@ -67,12 +73,18 @@ def export(state: StateFile, path: Path) -> int:
         )
     if path.exists() or path.is_symlink():
         raise StateError(f"{path} exists already", hint="Name a new file.")
-    columns = ", ".join(f"{field.column} AS {identifier(field.name)}" for field in FIELDS)
-    order = ", ".join(field.column for field in KEY_FIELDS)
+    columns = ", ".join(f"{field.column} AS {identifier(field.name)}" for field in state.export.fields)
     return state.database.number(
-        f"COPY (SELECT inventory, {columns} FROM inventory JOIN devices USING (device_no)"
-        f" JOIN software USING (software_no) ORDER BY inventory, {order})"
-        f" TO {literal(str(path))} ({FORMATS[path.suffix]})"
+        f"""
+        COPY (
+            SELECT inventory, {columns}
+            FROM inventory
+            JOIN devices USING (device_no)
+            JOIN software USING (software_no)
+            ORDER BY inventory, {state.export.key_columns}
+        )
+        TO {literal(str(path))} ({FORMATS[path.suffix]})
+        """
     )
 
 

@@ -1,7 +1,7 @@
-"""Writes a state file anew from what Kafka has: messages in, the last of each key out, and everything beside them.
+"""Restores a lost state file from what Kafka has: messages in, the last of each key out, and everything beside them.
 
-Owns the draft of the file and what goes into its tables. It has its name only once it is whole: a draft that a killed
-process left is thrown away. Must not read a topic, nor judge whether what it was given is the whole: that is `rebuild`.
+The draft gets the file's name only once it is whole; a draft that a killed process left is thrown away. Reading the
+topics, and judging whether they have everything, is `rebuild`'s.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from connector.clock import moment_of
-from connector.diff import changes
-from connector.diff.compare import number_keys
-from connector.diff.scan import ATTRIBUTE_COLUMNS, COLUMN_TYPES, KEY_COLUMNS, SOFTWARE_COLUMNS, stored_digest
+from connector.diff.engines.duckdb import number_keys
+from connector.diff.scan import stored_digest
+from connector.diff.tables import Workspace
 from connector.errors import StateCorrupt, StateError
-from connector.exports.fields import FIELDS, KEY_FIELDS
+from connector.exports.fields import COLUMN_TYPES, Export
+from connector.exports.software import SOFTWARE
 from connector.model import Checkpoint, Inventory, StagedSnapshot
 from connector.staging import alerts, audit, first_seen, stage
 from connector.staging.inventory_topic import WHOLE, Mirror, Place
@@ -64,14 +65,14 @@ def drafted(path: Path, options: Mapping[str, Any]) -> Iterator[Restoration]:
         # What a killed process left; what another one works at is locked, and raised.
         Engine.open(draft, **options).close()
     file.remove(draft)
-    opened = Engine.open(draft, **options)
+    database = Engine.open(draft, **options)
     try:
         try:
-            migrate(opened, draft, fresh=False)
-            yield Restoration(opened)
-            opened.checkpoint()
+            migrate(database, draft, fresh=False)
+            yield Restoration(database)
+            database.checkpoint()
         finally:
-            opened.close()
+            database.close()
         if not file.put_in_place(draft, path):
             raise StateError(f"{path} was made by another process meanwhile", hint=AWAY_HINT)
     finally:
@@ -89,13 +90,18 @@ def check_absent(path: Path) -> None:
 class Restoration:
     """An open draft that is filled: `add` what there is, look at it, and `write` it."""
 
-    def __init__(self, opened: Engine) -> None:
-        self._engine = opened
+    def __init__(self, database: Engine, export: Export = SOFTWARE) -> None:
+        self._engine = database
+        self._export = export
         self._added = 0
-        columns = ", ".join(f"{field.column} {COLUMN_TYPES[field.kind]}" for field in FIELDS)
-        opened.rows(
-            "CREATE TEMP TABLE events (number BIGINT, identity VARCHAR, partition INTEGER, sequence BIGINT,"
-            f" inventory VARCHAR, cut BOOLEAN, valued BOOLEAN, {columns})"
+        columns = ", ".join(f"{field.column} {COLUMN_TYPES[field.kind]}" for field in export.fields)
+        database.rows(
+            f"""
+            CREATE TEMP TABLE events (
+                number BIGINT, identity VARCHAR, partition INTEGER, sequence BIGINT, inventory VARCHAR, cut BOOLEAN,
+                valued BOOLEAN, {columns}
+            )
+            """
         )
 
     def add(self, events: Sequence[Event]) -> None:
@@ -105,31 +111,42 @@ class Restoration:
             list(range(self._added, self._added + len(events))),
             *([getattr(event, name) for event in events] for name in Event._fields[:-1]),
             [event.record is not None for event in events],
-            *([record.get(field.name) for record in records] for field in FIELDS),
+            *([record.get(field.name) for record in records] for field in self._export.fields),
         ]
         types = ("BIGINT", "VARCHAR", "INTEGER", "BIGINT", "VARCHAR", "BOOLEAN", "BOOLEAN")
-        kinds = [*types, *(COLUMN_TYPES[field.kind] for field in FIELDS)]
+        kinds = [*types, *(COLUMN_TYPES[field.kind] for field in self._export.fields)]
         self._engine.rows(f"INSERT INTO events SELECT {unnested(kinds)}", columns)
         self._added += len(events)
 
     def sequences(self) -> tuple[int, int, int]:
         """How many different sequences there are, the first and the last."""
         count, first, last = self._engine.rows(
-            "SELECT count(DISTINCT sequence), coalesce(min(sequence), 0), coalesce(max(sequence), 0) FROM events"
+            """
+            SELECT count(DISTINCT sequence), coalesce(min(sequence), 0), coalesce(max(sequence), 0)
+            FROM events
+            """
         )[0]
         return count, first, last
 
     def settle(self) -> None:
         """Keep the last event of each key, where it has a record."""
-        names = {field.column for field in KEY_FIELDS}
         columns = ", ".join(
-            f"coalesce({field.column}, '') AS {field.column}" if field.column in names else field.column
-            for field in FIELDS
+            f"coalesce({field.column}, '') AS {field.column}" if field.key else field.column
+            for field in self._export.fields
         )
         self._engine.rows(
-            f"CREATE OR REPLACE TEMP TABLE restored AS SELECT inventory, cut, {columns} FROM events SEMI JOIN"
-            " (SELECT arg_max(number, sequence) AS number FROM events GROUP BY identity, partition) USING (number)"
-            " WHERE valued"
+            f"""
+            CREATE OR REPLACE TEMP TABLE restored AS
+            WITH newest AS (
+                SELECT arg_max(number, sequence) AS number
+                FROM events
+                GROUP BY identity, partition
+            )
+            SELECT inventory, cut, {columns}
+            FROM events
+            SEMI JOIN newest USING (number)
+            WHERE valued
+            """
         )
         self._engine.rows("DROP TABLE events")
 
@@ -162,7 +179,7 @@ class Restoration:
             StateError: the file does not add up.
         """
         database = self._engine
-        tracked = changes.tracked_fields(rules.ignore_fields)
+        tracked = self._export.tracked(rules.ignore_fields)
         with database.transaction():
             meta.remember(database, "tenant_id", rules.tenant_id)
             stage.refresh_digests(database, tracked)
@@ -170,8 +187,9 @@ class Restoration:
             for row in snapshots:
                 self._write_snapshot(row)
                 stage.note_tracked(database, row.inventory, tracked)
-                first_seen.note(database, replace(row, baseline=True))
-                audit.count(database, row.inventory)
+                workspace = Workspace(database, self._export, row.inventory)
+                first_seen.note(workspace, replace(row, baseline=True), "inventory")
+                audit.count(workspace)
                 day = moment_of(looked[row.inventory]).date()
                 alerts.note_day(database, row.inventory, day)
             database.rows(
@@ -181,18 +199,24 @@ class Restoration:
             self._write_position(checkpoint, min(row.snapshot_no for row in snapshots) - 1)
             if checkpoint.inventory_whole:
                 Mirror(database).note(Place(checkpoint.epoch, WHOLE))
-        if problems := audit.problems(database):
+        if problems := audit.problems(database, self._export):
             raise StateError(
                 f"what Kafka has does not add up: {'; '.join(problems)}",
                 hint="Nothing was written. Begin a new epoch with `mde-inventory state rebaseline`.",
             )
 
     def _write_inventory(self, digest: str) -> None:
-        number_keys(self._engine, f"SELECT {KEY_COLUMNS} FROM restored")
+        export = self._export
+        number_keys(self._engine, export, f"SELECT {export.key_columns} FROM restored")
         self._engine.rows(
-            f"INSERT INTO inventory SELECT inventory, device_no, software_no, {digest}, {ATTRIBUTE_COLUMNS}"
-            f" FROM restored JOIN devices USING (device_id) JOIN software USING ({SOFTWARE_COLUMNS})"
-            " ORDER BY inventory, device_no, software_no"
+            f"""
+            INSERT INTO inventory
+            SELECT inventory, device_no, software_no, {digest}, {export.attribute_columns}
+            FROM restored
+            JOIN devices USING (device_id)
+            JOIN software USING ({export.subject_columns})
+            ORDER BY inventory, device_no, software_no
+            """
         )
 
     def _write_snapshot(self, row: StagedSnapshot) -> None:
@@ -204,9 +228,18 @@ class Restoration:
 
     def _write_position(self, checkpoint: Checkpoint, epoch_snapshot: int) -> None:
         self._engine.rows(
-            "UPDATE position SET epoch = $1, last_sequence = $2, published_sequence = $2, last_alert = $3,"
-            " published_alert = $3, last_snapshot = $4, published_snapshot = $4, epoch_snapshot = $5,"
-            " published_at = $6",
+            """
+            UPDATE position
+            SET epoch = $1,
+                last_sequence = $2,
+                published_sequence = $2,
+                last_alert = $3,
+                published_alert = $3,
+                last_snapshot = $4,
+                published_snapshot = $4,
+                epoch_snapshot = $5,
+                published_at = $6
+            """,
             [
                 checkpoint.epoch,
                 checkpoint.sequence,

@@ -10,15 +10,15 @@ from typing import Any
 from connector import __version__
 from connector.clock import milliseconds_of
 from connector.diff import changes
-from connector.diff.compare import Comparison
 from connector.diff.guard import Verdict
-from connector.diff.scan import ATTRIBUTE_COLUMNS, COLUMNS, KEY_COLUMNS
-from connector.exports.fields import END_OF_SUPPORT_STATUSES, FIELDS
+from connector.diff.tables import Difference, Outcome, Relation, Workspace
+from connector.exports.fields import columns_of
 from connector.exports.identity import event_id_expression, event_namespace
-from connector.model import ChangeType, Inventory, Position, Snapshot, StagedSnapshot
+from connector.exports.software import END_OF_SUPPORT_STATUSES
+from connector.model import ChangeType, Position, Snapshot, StagedSnapshot
 from connector.staging import audit
 from connector.state.journal import SNAPSHOT_COLUMNS
-from connector.state.sql import Database, literal, stored_records
+from connector.state.sql import Database, literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +45,10 @@ def snapshot_row(
     previous: StagedSnapshot | None,
     position: Position,
     context: StagingContext,
-    outcome: tuple[Comparison, Verdict, Mapping[str, int], int],
+    outcome: tuple[Difference, Verdict, Mapping[str, int], int],
 ) -> StagedSnapshot:
     """The row of a snapshot, before its alerts are counted."""
-    comparison, verdict, counts, stored = outcome
+    difference, verdict, counts, stored = outcome
     return StagedSnapshot(
         snapshot_no=position.last_snapshot + 1,
         epoch=position.epoch,
@@ -62,15 +62,15 @@ def snapshot_row(
         started_at=milliseconds_of(context.started_at),
         staged_at=milliseconds_of(context.staged_at),
         baseline=previous is None,
-        records=comparison.records,
-        devices=comparison.devices,
+        records=difference.records,
+        devices=difference.devices,
         stored=stored + counts.get(ChangeType.ADDED, 0) - counts.get(ChangeType.REMOVED, 0)
         if previous
-        else comparison.records,
+        else difference.records,
         **change_columns(position, counts),
         held=verdict.held,
         hold_reason=verdict.reason,
-        duplicates=comparison.duplicates,
+        duplicates=difference.duplicates,
         rejected=context.rejected,
         connector_version=__version__,
     )
@@ -92,40 +92,69 @@ def change_columns(position: Position, counts: Mapping[str, int]) -> dict[str, A
     }
 
 
-def write_changes(database: Database, row: StagedSnapshot, tenant_id: str, *, current: str) -> None:
-    """Number what is in `staged`, and append it to the journal with the records before and after.
+def write_changes(
+    workspace: Workspace, outcome: Outcome, row: StagedSnapshot, tenant_id: str, *, current: Relation
+) -> None:
+    """Number the staged changes, and append them to the journal with the records before and after.
 
-    The order is per device, product by product, removals first. `current` is a FROM item with the records that arrived.
+    The order is per device, product by product, removals first. `current` holds the records that arrived.
     """
     if not row.changes:
         return
-    unknown = "FROM staged ANTI JOIN earlier USING (previous_row) WHERE previous_row IS NOT NULL"
-    if database.number(f"SELECT count(*) {unknown}"):
-        database.rows(
-            f"INSERT INTO earlier SELECT * FROM {stored_records(row.inventory)}"
-            f" SEMI JOIN (SELECT previous_row {unknown}) USING (previous_row)"
-        )
+    export = workspace.export
+    _complete_earlier(workspace, outcome)
     removed = f"n.change_type = {literal(ChangeType.REMOVED)}"
     changed = f"n.change_type = {literal(ChangeType.CHANGED)}"
-    record = ", ".join(
-        f"CASE WHEN {removed} THEN b.{each.column} ELSE c.{each.column} END AS {each.column}" for each in FIELDS
+    record = ",\n                   ".join(
+        f"CASE WHEN {removed} THEN b.{field.column} ELSE c.{field.column} END AS {field.column}"
+        for field in export.fields
     )
-    before = ", ".join(f'"{each.name}": b.{each.column}' for each in FIELDS)
+    before = ", ".join(f'"{field.name}": b.{field.column}' for field in export.fields)
     statuses = ", ".join(literal(status) for status in END_OF_SUPPORT_STATUSES)
-    event_id = event_id_expression("$tenant", "$snapshot", "change_type", "$inventory", *KEY_COLUMNS.split(", "))
-    database.rows(
-        "WITH numbered AS (SELECT $before + row_number() OVER (ORDER BY device_id, software_vendor, software_name,"
-        f"  change_type <> {literal(ChangeType.REMOVED)}, software_version) AS sequence, staged.*"
-        "  FROM staged JOIN devices USING (device_no) JOIN software USING (software_no))"
-        " INSERT INTO changes (sequence, epoch, snapshot_no, event_id, change_type, reason, changed_fields,"
-        f" is_end_of_support, {COLUMNS}, before)"
-        f" SELECT sequence, $epoch, $number, {event_id}, change_type, reason, changed_fields,"
-        f" coalesce(end_of_support_status IN ({statuses}), false), {COLUMNS}, before FROM"
-        f" (SELECT n.sequence, n.change_type, n.reason, {record},"
-        f" CASE WHEN {changed} THEN {changes.changed_fields('b', 'c')} ELSE []::VARCHAR[] END AS changed_fields,"
-        f" CASE WHEN {changed} THEN {{{before}}} END AS before FROM numbered n"
-        f" LEFT JOIN {current} c USING (device_no, software_no)"
-        " LEFT JOIN earlier b ON b.previous_row = n.previous_row) ORDER BY sequence",
+    keys = [field.column for field in export.keys]
+    version = f", {export.column(export.version)}" if export.version else ""
+    workspace.database.rows(
+        f"""
+        WITH numbered AS (
+            SELECT $before + row_number() OVER (
+                       ORDER BY {export.column(export.device)},
+                                {columns_of(export.product)},
+                                change_type <> {literal(ChangeType.REMOVED)}{version}
+                   ) AS sequence,
+                   s.*
+            FROM {outcome.staged} s
+            JOIN devices USING (device_no)
+            JOIN software USING (software_no)
+        ),
+        described AS (
+            SELECT n.sequence,
+                   n.change_type,
+                   n.reason,
+                   {record},
+                   CASE WHEN {changed} THEN {changes.changed_fields(export, "b", "c")} ELSE []::VARCHAR[] END
+                       AS changed_fields,
+                   CASE WHEN {changed} THEN {{{before}}} END AS before
+            FROM numbered n
+            LEFT JOIN {current} c USING (device_no, software_no)
+            LEFT JOIN {outcome.difference.earlier} b ON b.previous_row = n.previous_row
+        )
+        INSERT INTO changes (
+            sequence, epoch, snapshot_no, event_id, change_type, reason, changed_fields, is_end_of_support,
+            {export.columns}, before
+        )
+        SELECT sequence,
+               $epoch,
+               $number,
+               {event_id_expression("$tenant", "$snapshot", "change_type", "$inventory", *keys)},
+               change_type,
+               reason,
+               changed_fields,
+               coalesce(end_of_support_status IN ({statuses}), false),
+               {export.columns},
+               before
+        FROM described
+        ORDER BY sequence
+        """,
         {
             "before": row.sequence_after - row.changes,
             "tenant": tenant_id,
@@ -138,24 +167,48 @@ def write_changes(database: Database, row: StagedSnapshot, tenant_id: str, *, cu
     )
 
 
-def write_inventory(database: Database, inventory: Inventory) -> None:
+def _complete_earlier(workspace: Workspace, outcome: Outcome) -> None:
+    """Fetch the stored records of staged changes that `earlier` does not have yet."""
+    earlier = outcome.difference.earlier
+    unknown = f"{outcome.staged} ANTI JOIN {earlier} USING (previous_row) WHERE previous_row IS NOT NULL"
+    if workspace.count(unknown):
+        workspace.database.rows(
+            f"""
+            WITH wanted AS (SELECT previous_row FROM {unknown})
+            INSERT INTO {earlier}
+            SELECT *
+            FROM {workspace.stored}
+            SEMI JOIN wanted USING (previous_row)
+            """
+        )
+
+
+def write_inventory(workspace: Workspace, outcome: Outcome) -> None:
     """Make the inventory what the changes say: removed and changed records go, those that arrived come."""
-    leaving = "SELECT previous_row FROM staged UNION ALL SELECT previous_row FROM quiet"
+    database, difference = workspace.database, outcome.difference
+    attributes = workspace.export.attribute_columns
     audit.note(
-        database,
-        inventory,
-        removed=f"earlier SEMI JOIN ({leaving}) USING (previous_row)",
-        added="arrivals",
+        workspace,
+        removed=f"{difference.earlier} SEMI JOIN ({outcome.leaving}) USING (previous_row)",
+        added=difference.arrivals,
     )
-    database.rows(f"DELETE FROM inventory WHERE rowid IN ({leaving})")
+    database.rows(f"DELETE FROM inventory WHERE rowid IN ({outcome.leaving})")
     # What means the same as before and is written another way now.
     database.rows(
-        "UPDATE inventory SET digest = rewritten.digest FROM rewritten WHERE inventory.rowid = rewritten.previous_row"
+        f"""
+        UPDATE inventory
+        SET digest = r.digest
+        FROM {difference.rewritten} r
+        WHERE inventory.rowid = r.previous_row
+        """
     )
     database.rows(
-        f"INSERT INTO inventory (inventory, device_no, software_no, digest, {ATTRIBUTE_COLUMNS})"
-        f" SELECT {literal(inventory)}, device_no, software_no, digest, {ATTRIBUTE_COLUMNS}"
-        " FROM arrivals ORDER BY device_no, software_no"
+        f"""
+        INSERT INTO inventory (inventory, device_no, software_no, digest, {attributes})
+        SELECT {literal(workspace.inventory)}, device_no, software_no, digest, {attributes}
+        FROM {difference.arrivals}
+        ORDER BY device_no, software_no
+        """
     )
 
 

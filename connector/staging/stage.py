@@ -11,14 +11,17 @@ Everything that an event needs is frozen here: publishing later, or again, yield
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
-from connector.diff import changes, compare, guard, transfers
-from connector.diff.guard import GuardRules, Verdict
-from connector.diff.scan import stored_digest
+from connector.diff import changes, guard, transfers
+from connector.diff.engines import Comparer
+from connector.diff.engines.duckdb import DuckDBComparer
+from connector.diff.guard import Absences, GuardRules, Verdict
+from connector.diff.scan import check_readable, stored_digest
+from connector.diff.tables import Outcome, Workspace
 from connector.errors import SnapshotIncomplete, StateError, StateFull
 from connector.exports.fields import Field
 from connector.model import ChangeType, Inventory, Position, Snapshot, StagedSnapshot
@@ -27,8 +30,11 @@ from connector.staging.alerts import AlertRules
 from connector.staging.rows import StagingContext
 from connector.state import engine, file
 from connector.state.meta import recall, remember
-from connector.state.sql import Database, literal, stored_records
+from connector.state.sql import Database, literal
 from connector.state.state import StateFile
+
+COMPARER: Final[Comparer] = DuckDBComparer()
+"""Who compares a snapshot with the inventory."""
 
 BASELINE_DISK_SHARE: Final = 0.5
 """Free disk space asked for before a first snapshot is staged, as a share of its decompressed size."""
@@ -114,57 +120,87 @@ def stage_snapshot(  # noqa: PLR0913 - what a poll knows of a snapshot, each nam
 
 def _stage(state: StateFile, snapshot: Snapshot, rules: StagingRules, context: StagingContext) -> StagedSnapshot:
     """The steps of `stage_snapshot`, inside its transaction."""
-    database, inventory = state.database, snapshot.inventory
-    position = state.journal.position()
-    previous = state.journal.latest_snapshot(inventory)
-    tracked = changes.tracked_fields(rules.ignore_fields)
-    _check_tenant(database, rules.tenant_id)
-    compare.check_readable(snapshot)
+    workspace = Workspace(state.database, state.export, snapshot.inventory)
+    position, previous = state.journal.position(), state.journal.latest_snapshot(snapshot.inventory)
+    tracked = state.export.tracked(rules.ignore_fields)
+    _check_tenant(state.database, rules.tenant_id)
+    check_readable(state.export, snapshot)
     if context.stores:
-        refresh_digests(database, tracked)
+        refresh_digests(state.database, tracked)
     if previous is None:
-        comparison, verdict, stored = compare.take_baseline(database, snapshot, tracked=tracked), Verdict(), 0
-        changes.stage_baseline(database, inventory, emit=rules.emit_baseline)
+        outcome, verdict, stored = *_take_baseline(workspace, snapshot, rules, tracked), 0
         if rules.emit_baseline and position.last_snapshot == position.epoch_snapshot:
-            inventory_topic.begin_epoch(database, position.epoch)
+            inventory_topic.begin_epoch(state.database, position.epoch)
     else:
-        stored = _check_emptiness(database, snapshot)
-        known = _known_fields(database, inventory, tracked)
-        comparison = compare.compare(database, snapshot, tracked=tracked, known=known)
-        verdict = _stage_changes(database, inventory, rules, snapshot_no=position.last_snapshot + 1, context=context)
-    row = rows.snapshot_row(snapshot, previous, position, context, (comparison, verdict, _counts(database), stored))
-    current = stored_records(inventory) if previous is None else "arrivals"
-    rows.write_changes(database, row, rules.tenant_id, current=current)
-    first_seen.note(database, row)
-    alerts.note_unknown_statuses(database, row)
-    row = alerts.stage(database, row, rules.alerts, rules.tenant_id)
-    if previous is None:
-        audit.count(database, inventory)
-    elif context.stores:
-        rows.write_inventory(database, inventory)
-    if database.number("SELECT count(*) FROM quiet") or (previous is None and not rules.emit_baseline):
-        inventory_topic.fall_behind(database, inventory)
-    note_tracked(database, inventory, tracked)
+        stored = _check_emptiness(workspace, snapshot)
+        number = position.last_snapshot + 1
+        outcome, verdict = _find_changes(workspace, snapshot, rules, tracked, (number, context))
+    counts = _count_changes(workspace, outcome)
+    row = rows.snapshot_row(snapshot, previous, position, context, (outcome.difference, verdict, counts, stored))
+    return _write(workspace, outcome, row, rules, tracked, stores=context.stores)
+
+
+def _take_baseline(
+    workspace: Workspace, snapshot: Snapshot, rules: StagingRules, tracked: Sequence[Field]
+) -> tuple[Outcome, Verdict]:
+    """Store a first snapshot, which the guard has nothing to say about."""
+    difference = COMPARER.take_baseline(workspace, snapshot, tracked=tracked)
+    return Outcome(difference, changes.stage_baseline(workspace, emit=rules.emit_baseline)), Verdict()
+
+
+def _find_changes(
+    workspace: Workspace,
+    snapshot: Snapshot,
+    rules: StagingRules,
+    tracked: Sequence[Field],
+    circumstances: tuple[int, StagingContext],
+) -> tuple[Outcome, Verdict]:
+    """Compare a later snapshot: what arrived, and what the guard believes to be gone, become staged changes."""
+    number, context = circumstances
+    known = _known_fields(workspace, tracked)
+    difference = COMPARER.compare(workspace, snapshot, tracked=tracked, known=known)
+    moves = transfers.find_moves(workspace, difference, beside=context.beside)
+    pairs = changes.pair_versions(workspace, difference, believed=not context.rejected)
+    staged = changes.stage_arrivals(workspace, difference, moves, pairs, paired=rules.pair_versions)
+    absences = Absences(difference, moves, pairs)
+    verdict = guard.judge(workspace, absences, rules=rules.guard, snapshot_no=number, rejected=context.rejected)
+    workspace.database.rows(
+        f"""
+        INSERT INTO {staged}
+        SELECT device_no, software_no, previous_row, {literal(ChangeType.REMOVED)}, reason
+        FROM {verdict.removals}
+        """
+    )
+    return Outcome(difference, staged), verdict
+
+
+def _write(
+    workspace: Workspace,
+    outcome: Outcome,
+    row: StagedSnapshot,
+    rules: StagingRules,
+    tracked: Sequence[Field],
+    *,
+    stores: bool,
+) -> StagedSnapshot:
+    """Write everything that the snapshot's changes come to. Returns its row."""
+    database, arrivals = workspace.database, outcome.difference.arrivals
+    rows.write_changes(workspace, outcome, row, rules.tenant_id, current=workspace.stored if row.baseline else arrivals)
+    first_seen.note(workspace, row, arrivals)
+    alerts.note_unknown_statuses(workspace, row, arrivals)
+    row = alerts.stage(workspace, outcome, row, rules.alerts, rules.tenant_id)
+    if row.baseline:
+        audit.count(workspace)
+    elif stores:
+        rows.write_inventory(workspace, outcome)
+    if workspace.count(outcome.difference.quiet) or (row.baseline and not rules.emit_baseline):
+        inventory_topic.fall_behind(database, row.inventory)
+    note_tracked(database, row.inventory, tracked)
     return rows.write_snapshot(database, row)
 
 
-def _stage_changes(
-    database: Database, inventory: Inventory, rules: StagingRules, *, snapshot_no: int, context: StagingContext
-) -> Verdict:
-    """Fill `staged`: what arrived, and what the guard believes to be gone."""
-    transfers.find_moves(database, inventory, beside=context.beside)
-    changes.pair_versions(database, inventory, believed=not context.rejected)
-    changes.stage_arrivals(database, inventory, paired=rules.pair_versions)
-    verdict = guard.judge(database, inventory, rules=rules.guard, snapshot_no=snapshot_no, rejected=context.rejected)
-    database.rows(
-        "INSERT INTO staged SELECT device_no, software_no, previous_row,"
-        f" {literal(ChangeType.REMOVED)}, reason FROM removals"
-    )
-    return verdict
-
-
-def _counts(database: Database) -> dict[str, int]:
-    return dict(database.rows("SELECT change_type, count(*) FROM staged GROUP BY change_type"))
+def _count_changes(workspace: Workspace, outcome: Outcome) -> dict[str, int]:
+    return dict(workspace.database.rows(f"SELECT change_type, count(*) FROM {outcome.staged} GROUP BY change_type"))
 
 
 def _check_tenant(database: Database, tenant_id: str) -> None:
@@ -178,9 +214,9 @@ def _check_tenant(database: Database, tenant_id: str) -> None:
         )
 
 
-def _check_emptiness(database: Database, snapshot: Snapshot) -> int:
+def _check_emptiness(workspace: Workspace, snapshot: Snapshot) -> int:
     """The number of stored records. An empty snapshot is refused where there are any."""
-    stored = database.number("SELECT count(*) FROM inventory WHERE inventory = $1", [snapshot.inventory.value])
+    stored = workspace.count(f"inventory WHERE inventory = {literal(snapshot.inventory)}")
     if stored and not snapshot.lines:
         raise SnapshotIncomplete(
             f"snapshot {snapshot.snapshot_id} has no records where the inventory has {stored}",
@@ -189,7 +225,7 @@ def _check_emptiness(database: Database, snapshot: Snapshot) -> int:
     return stored
 
 
-def refresh_digests(database: Database, tracked: Collection[Field]) -> None:
+def refresh_digests(database: Database, tracked: Sequence[Field]) -> None:
     """Recompute the stored digests where another engine made them, or from other fields.
 
     An engine does not promise that its hash stays the same between versions. The comparison would be right all the
@@ -203,12 +239,12 @@ def refresh_digests(database: Database, tracked: Collection[Field]) -> None:
         remember(database, "digest", definition)
 
 
-def note_tracked(database: Database, inventory: Inventory, tracked: Collection[Field]) -> None:
+def note_tracked(database: Database, inventory: Inventory, tracked: Sequence[Field]) -> None:
     """Remember the fields that an inventory was compared by."""
-    remember(database, f"tracked {inventory}", " ".join(each.name for each in tracked))
+    remember(database, f"tracked {inventory}", " ".join(field.name for field in tracked))
 
 
-def _known_fields(database: Database, inventory: Inventory, tracked: Collection[Field]) -> tuple[Field, ...]:
+def _known_fields(workspace: Workspace, tracked: Sequence[Field]) -> tuple[Field, ...]:
     """The fields that were tracked when this inventory was last compared: others are stale in it, or missing."""
-    names = recall(database, f"tracked {inventory}")
-    return tuple(tracked) if names is None else tuple(each for each in tracked if each.name in names.split())
+    names = recall(workspace.database, f"tracked {workspace.inventory}")
+    return tuple(tracked) if names is None else tuple(field for field in tracked if field.name in names.split())

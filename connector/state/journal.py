@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from connector.clock import milliseconds_of
-from connector.exports.fields import FIELDS
+from connector.exports.fields import Export
 from connector.model import Checkpoint, Hold, Inventory, Position, StagedSnapshot
 from connector.state import meta
 from connector.state.engine import Engine
@@ -25,53 +25,6 @@ FETCH_ROWS: Final = 2_000
 
 POSITION_COLUMNS: Final = tuple(Position.__dataclass_fields__)
 SNAPSHOT_COLUMNS: Final = tuple(StagedSnapshot.__dataclass_fields__)
-CHANGE_COLUMNS: Final = {
-    "eventId": "event_id",
-    "changeType": "change_type",
-    "reason": "reason",
-    "changedFields": "changed_fields",
-    "before": "before",
-    "isEndOfSupport": "is_end_of_support",
-    **{field.name: field.column for field in FIELDS},
-    "sequence": "sequence",
-}
-"""Columns of `changes` by the names that `SoftwareChange` gives them."""
-
-_CHANGES: Final = f"""
-    SELECT {", ".join(CHANGE_COLUMNS.values())}
-    FROM changes
-    WHERE epoch = $1 AND sequence > $2 AND sequence <= $3
-    ORDER BY sequence
-"""
-"""A range of changes: bind the epoch, the sequence to begin after, and the one to end with."""
-
-ALERT_COLUMNS: Final = {
-    "alertId": "alert_id",
-    "alertType": "alert_type",
-    "severity": "severity",
-    "daysToEndOfSupport": "days_to_end_of_support",
-    "thresholdDays": "threshold_days",
-    "eventId": "event_id",
-    "changeType": "change_type",
-    "decidedBy": "decided_by",
-    "isEndOfSupport": "is_end_of_support",
-    **{field.name: field.column for field in FIELDS},
-    "productFirstSeenAt": "product_first_seen_at",
-    "versionFirstSeenAt": "version_first_seen_at",
-    "newToOrganisation": "new_to_organisation",
-    "devicesWithVersion": "devices_with_version",
-    "detectionLagSeconds": "detection_lag_seconds",
-}
-"""Columns of `alerts` by the names that `EndOfSupportAlert` gives them."""
-
-_ALERTS: Final = f"""
-    SELECT {", ".join(ALERT_COLUMNS.values())}
-    FROM alerts
-    WHERE epoch = $1 AND alert_no > $2 AND alert_no <= $3
-    ORDER BY alert_no
-"""
-"""A range of alerts: bind the epoch, the number to begin after, and the one to end with."""
-
 _HOLDS: Final = """
     WITH stored AS (
         SELECT inventory, count(*) AS records
@@ -110,17 +63,55 @@ _RETIRED: Final = """(
 )"""
 
 
+def change_columns(export: Export) -> dict[str, str]:
+    """Columns of `changes` by the names that `SoftwareChange` gives them."""
+    return {
+        "eventId": "event_id",
+        "changeType": "change_type",
+        "reason": "reason",
+        "changedFields": "changed_fields",
+        "before": "before",
+        "isEndOfSupport": "is_end_of_support",
+        **{field.name: field.column for field in export.fields},
+        "sequence": "sequence",
+    }
+
+
+def alert_columns(export: Export) -> dict[str, str]:
+    """Columns of `alerts` by the names that `EndOfSupportAlert` gives them."""
+    return {
+        "alertId": "alert_id",
+        "alertType": "alert_type",
+        "severity": "severity",
+        "daysToEndOfSupport": "days_to_end_of_support",
+        "thresholdDays": "threshold_days",
+        "eventId": "event_id",
+        "changeType": "change_type",
+        "decidedBy": "decided_by",
+        "isEndOfSupport": "is_end_of_support",
+        **{field.name: field.column for field in export.fields},
+        "productFirstSeenAt": "product_first_seen_at",
+        "versionFirstSeenAt": "version_first_seen_at",
+        "newToOrganisation": "new_to_organisation",
+        "devicesWithVersion": "devices_with_version",
+        "detectionLagSeconds": "detection_lag_seconds",
+    }
+
+
 class Journal:
     """The rows of an open state file.
 
     Args:
         database: the open file.
         path: the file's path, for errors.
+        export: what the file holds.
     """
 
-    def __init__(self, database: Engine, path: Path) -> None:
+    def __init__(self, database: Engine, path: Path, export: Export) -> None:
         self._database = database
         self._path = path
+        self._change_columns = change_columns(export)
+        self._alert_columns = alert_columns(export)
 
     def position(self) -> Position:
         """How far the file has staged and Kafka has confirmed."""
@@ -168,20 +159,53 @@ class Journal:
 
     def changes(self, snapshot: StagedSnapshot, *, after: int, limit: int) -> Iterator[dict[str, Any]]:
         """Changes of a snapshot beyond sequence `after`, at most `limit`, in order, as `SoftwareChange` mappings."""
-        tenant_id = self.tenant_id()
         begin = max(after, (snapshot.first_sequence or 1) - 1)
         end = min(begin + limit, snapshot.last_sequence or 0)
-        for block in self._database.blocks(_CHANGES, [snapshot.epoch, begin, end], FETCH_ROWS):
-            yield from as_changes(block, snapshot, tenant_id)
+        statement = f"""
+            SELECT {", ".join(self._change_columns.values())}
+            FROM changes
+            WHERE epoch = $1 AND sequence > $2 AND sequence <= $3
+            ORDER BY sequence
+        """
+        for block in self._database.blocks(statement, [snapshot.epoch, begin, end], FETCH_ROWS):
+            yield from self.as_changes(block, snapshot)
 
     def alerts(self, snapshot: StagedSnapshot, *, after: int, limit: int) -> Iterator[dict[str, Any]]:
         """Alerts of a snapshot beyond number `after`, at most `limit`, in order, as `EndOfSupportAlert` mappings."""
-        tenant_id = self.tenant_id()
         begin = max(after, snapshot.alert_before)
         end = min(begin + limit, snapshot.alert_after)
+        statement = f"""
+            SELECT {", ".join(self._alert_columns.values())}
+            FROM alerts
+            WHERE epoch = $1 AND alert_no > $2 AND alert_no <= $3
+            ORDER BY alert_no
+        """
         if begin < end:
-            for block in self._database.blocks(_ALERTS, [snapshot.epoch, begin, end], FETCH_ROWS):
-                yield from as_alerts(block, snapshot, tenant_id)
+            for block in self._database.blocks(statement, [snapshot.epoch, begin, end], FETCH_ROWS):
+                yield from self.as_alerts(block, snapshot)
+
+    def as_changes(self, rows: Iterable[tuple[Any, ...]], snapshot: StagedSnapshot) -> Iterator[dict[str, Any]]:
+        """Rows of `change_columns` as `SoftwareChange` mappings."""
+        constants = self._constants(snapshot) | {"previousSnapshotId": snapshot.previous_snapshot_id}
+        return (dict(zip(self._change_columns, row, strict=True)) | constants for row in rows)
+
+    def as_alerts(self, rows: Iterable[tuple[Any, ...]], snapshot: StagedSnapshot) -> Iterator[dict[str, Any]]:
+        """Rows of `alert_columns` as `EndOfSupportAlert` mappings."""
+        constants = self._constants(snapshot)
+        return (dict(zip(self._alert_columns, row, strict=True)) | constants for row in rows)
+
+    def _constants(self, snapshot: StagedSnapshot) -> dict[str, Any]:
+        """What all changes and alerts of a snapshot have in common."""
+        return {
+            "entraTenantId": self.tenant_id(),
+            "inventory": snapshot.inventory.value,
+            "snapshotId": snapshot.snapshot_id,
+            "observedAt": snapshot.generated_at,
+            "emittedAt": snapshot.staged_at,
+            "epoch": snapshot.epoch,
+            "replayed": False,
+            "connectorVersion": snapshot.connector_version,
+        }
 
     def alert_upto(self, snapshot: StagedSnapshot, sequence: int) -> int:
         """The number of a snapshot's last alert raised by a change up to `sequence`, or of the last one before it."""
@@ -323,36 +347,6 @@ class Journal:
         return deleted
 
 
-def as_changes(
-    rows: Iterable[tuple[Any, ...]], snapshot: StagedSnapshot, tenant_id: str | None
-) -> Iterable[dict[str, Any]]:
-    """Rows of `CHANGE_COLUMNS` as `SoftwareChange` mappings."""
-    constants = _constants(snapshot, tenant_id) | {"previousSnapshotId": snapshot.previous_snapshot_id}
-    return (dict(zip(CHANGE_COLUMNS, row, strict=True)) | constants for row in rows)
-
-
-def as_alerts(
-    rows: Iterable[tuple[Any, ...]], snapshot: StagedSnapshot, tenant_id: str | None
-) -> Iterable[dict[str, Any]]:
-    """Rows of `ALERT_COLUMNS` as `EndOfSupportAlert` mappings."""
-    constants = _constants(snapshot, tenant_id)
-    return (dict(zip(ALERT_COLUMNS, row, strict=True)) | constants for row in rows)
-
-
 def _as_snapshot(row: tuple[Any, ...]) -> StagedSnapshot:
     values = dict(zip(SNAPSHOT_COLUMNS, row, strict=True))
     return StagedSnapshot(**values | {"inventory": Inventory(values["inventory"])})
-
-
-def _constants(snapshot: StagedSnapshot, tenant_id: str | None) -> dict[str, Any]:
-    """What all changes and alerts of a snapshot have in common."""
-    return {
-        "entraTenantId": tenant_id,
-        "inventory": snapshot.inventory.value,
-        "snapshotId": snapshot.snapshot_id,
-        "observedAt": snapshot.generated_at,
-        "emittedAt": snapshot.staged_at,
-        "epoch": snapshot.epoch,
-        "replayed": False,
-        "connectorVersion": snapshot.connector_version,
-    }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from connector.exports.fields import FIELDS
+from connector.exports.fields import Export
 from connector.model import Inventory
 
 Parameters = Sequence[object] | Mapping[str, object]
@@ -36,11 +36,10 @@ def identifier(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def stored_records(inventory: Inventory) -> str:
+def stored_records(export: Export, inventory: Inventory) -> str:
     """A FROM item: the stored records of an inventory with their keys spelled out; `previous_row` is the row id."""
-    columns = ", ".join(field.column for field in FIELDS)
     return f"""(
-        SELECT i.rowid AS previous_row, {columns}, device_no, software_no
+        SELECT i.rowid AS previous_row, {export.columns}, device_no, software_no
         FROM inventory i
         JOIN devices USING (device_no)
         JOIN software USING (software_no)

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from connector.errors import StateCorrupt, StateError
+from connector.exports.fields import Export
+from connector.exports.software import SOFTWARE
 from connector.model import ChangeType
 from connector.state import file, meta
 from connector.state.engine import Engine
@@ -48,15 +50,17 @@ class StateFile:
     Attributes:
         database: what SQL runs on.
         path: where the file is.
+        export: what the file holds.
         scratch: whether what is staged goes to memory, and the file is only read.
         journal: the rows of the file.
     """
 
-    def __init__(self, database: Engine, path: Path, *, scratch: bool) -> None:
+    def __init__(self, database: Engine, path: Path, *, export: Export = SOFTWARE, scratch: bool = False) -> None:
         self.database = database
         self.path = path
         self.scratch = scratch
-        self.journal = Journal(database, path)
+        self.export = export
+        self.journal = Journal(database, path, export)
 
     @classmethod
     def open(

@@ -16,7 +16,7 @@ from typing import Final
 
 import duckdb
 
-from connector.exports.fields import FIELDS
+from connector.exports.software import SOFTWARE
 from connector.state.state import StateFile
 from tests.benchmarks.measuring import measure, print_table
 from tests.benchmarks.poll import measure_command
@@ -90,8 +90,8 @@ def write_journal(path: Path, changes: int) -> str:
     """A state file with so many past changes, all of them sealed. Returns the id of the one in the middle."""
     with StateFile.open(path, memory_limit_mib=1024):
         pass
-    record = ", ".join(f"{RECORD[field.name]} AS {field.column}" for field in FIELDS)
-    before = ", ".join(f"'{field.name}': {RECORD[field.name]}" for field in FIELDS)
+    record = ", ".join(f"{RECORD[field.name]} AS {field.column}" for field in SOFTWARE.fields)
+    before = ", ".join(f"'{field.name}': {RECORD[field.name]}" for field in SOFTWARE.fields)
     snapshots = changes // PER_SNAPSHOT
     with duckdb.connect(str(path), config={"memory_limit": "2GiB"}) as database:
         database.execute("SET enable_progress_bar = false")

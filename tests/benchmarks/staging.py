@@ -17,8 +17,8 @@ from typing import Any, Final
 import duckdb
 
 from connector.diff.guard import GuardRules
-from connector.diff.scan import COLUMN_TYPES
-from connector.exports.fields import FIELDS
+from connector.exports.fields import COLUMN_TYPES
+from connector.exports.software import SOFTWARE
 from connector.model import LINE_BYTES_MAX, Inventory, Snapshot
 from connector.staging import derived
 from connector.staging.alerts import AlertRules
@@ -83,7 +83,7 @@ def zcat(snapshot: Snapshot) -> str:
 
 def parse(snapshot: Snapshot, memory_limit_mib: int) -> str:
     """Parse every documented column of every record."""
-    names = [(field.file_names[0], COLUMN_TYPES[field.kind]) for field in FIELDS]
+    names = [(field.file_names[0], COLUMN_TYPES[field.kind]) for field in SOFTWARE.fields]
     columns = ", ".join(f"'{name}': '{kind}'" for name, kind in names)
     counts = ", ".join(f'count("{name}")' for name, _ in names)
     with duckdb.connect(config={"memory_limit": f"{memory_limit_mib}MiB"}) as database:

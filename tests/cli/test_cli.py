@@ -16,7 +16,7 @@ import pytest
 
 from connector import __version__
 from connector.cli import demo
-from connector.exports.fields import FIELDS
+from connector.exports.software import SOFTWARE
 from connector.kafka.client import MockCluster
 from connector.model import Topic
 from connector.poll.result import EXIT_CODES, OUTCOMES
@@ -206,7 +206,7 @@ def test_tail_decodes_what_was_published(run: Callable[..., subprocess.Completed
     if found.returncode == 0:
         values = [json.loads(line)["value"] for line in found.stdout.splitlines()]
         assert [value["changeType"] for value in values] == ["BASELINE"] * 5
-        assert {field.name for field in FIELDS} <= set(values[0])
+        assert {field.name for field in SOFTWARE.fields} <= set(values[0])
     else:
         assert "schema" in found.stderr
 
@@ -220,7 +220,7 @@ def test_the_state_is_verified_and_exported(
     exported = run("state", "export", str(tmp_path / "inventory.ndjson"))
     lines = (tmp_path / "inventory.ndjson").read_text(encoding="utf-8").splitlines()
     assert (verified.returncode, exported.returncode, len(lines)) == (0, 0, records)
-    assert set(json.loads(lines[0])) >= {field.name for field in FIELDS}
+    assert set(json.loads(lines[0])) >= {field.name for field in SOFTWARE.fields}
 
 
 def test_a_rebaseline_begins_a_new_epoch(run: Callable[..., subprocess.CompletedProcess[str]]) -> None:

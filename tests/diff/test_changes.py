@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connector.exports.fields import BY_NAME
+from connector.exports.software import SOFTWARE
 from tests.support.bench import EASY, SLOW, Bench, brief, record
 from tests.support.estate import VALUES, Estate
 from tests.support.oracle import normal_value
@@ -105,7 +105,9 @@ def test_each_way_of_writing_a_value_means_the_same_and_each_meaning_is_another(
     assert [(change["softwareName"], change["changedFields"]) for change in changes] == [
         (f"{number:03}", [name]) for number in range(len(same), len(pairs))
     ]
-    assert [change[name] for change in changes] == [normal_value(BY_NAME[name].kind, after) for _, after in other]
+    assert [change[name] for change in changes] == [
+        normal_value(SOFTWARE.field(name).kind, after) for _, after in other
+    ]
 
 
 @pytest.mark.parametrize(

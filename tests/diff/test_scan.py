@@ -11,7 +11,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from connector.diff.scan import mixed_spellings, normal_forms, scan, spelling_of, stored_digest
-from connector.exports.fields import BY_NAME, FIELDS, Kind
+from connector.exports.fields import Kind
+from connector.exports.software import SOFTWARE
 from connector.model import Inventory, Method, Part
 from tests.support.bench import SLOW, Bench, record
 from tests.support.estate import snapshot_of, write_part
@@ -23,8 +24,8 @@ CAMEL = {"deviceid": ("deviceId",), "softwarename": ("softwareName",)}
 
 def read(bench: Bench, parts: Sequence[Part]) -> list[dict[str, Any]]:
     """The normal forms of all records of some parts, in no order."""
-    rows = bench.state.database.rows(f"SELECT {normal_forms()} FROM ({scan(parts)})")
-    return [dict(zip((field.name for field in FIELDS), row, strict=True)) for row in rows]
+    rows = bench.state.database.rows(f"SELECT {normal_forms(SOFTWARE.fields)} FROM ({scan(SOFTWARE, parts)})")
+    return [dict(zip((field.name for field in SOFTWARE.fields), row, strict=True)) for row in rows]
 
 
 def part_of(path: Path, text: str, spellings: Mapping[str, tuple[str, ...]]) -> Part:
@@ -38,15 +39,15 @@ def part_of(path: Path, text: str, spellings: Mapping[str, tuple[str, ...]]) -> 
 
 def test_properties_that_were_not_sampled_get_the_usual_spelling_of_their_part() -> None:
     """PascalCase where most of the names seen are, camelCase otherwise; `OSPlatform` is spelled as the files do."""
-    assert dict(spelling_of(PASCAL))["osplatform"] == "OSPlatform"
-    assert dict(spelling_of(PASCAL))["numberofweaknesses"] == "NumberOfWeaknesses"
-    assert dict(spelling_of(CAMEL))["osplatform"] == "osPlatform"
-    assert dict(spelling_of({}))["deviceid"] == "deviceId"
+    assert dict(spelling_of(SOFTWARE, PASCAL))["osplatform"] == "OSPlatform"
+    assert dict(spelling_of(SOFTWARE, PASCAL))["numberofweaknesses"] == "NumberOfWeaknesses"
+    assert dict(spelling_of(SOFTWARE, CAMEL))["osplatform"] == "osPlatform"
+    assert dict(spelling_of(SOFTWARE, {}))["deviceid"] == "deviceId"
 
 
 def test_a_spelling_that_was_seen_is_the_one_that_is_read() -> None:
     """Odd spellings too; and a field seen under an alias is read under no other name."""
-    spelling = dict(spelling_of(PASCAL | {"osplatform": ("OsPlatform",), "registrypath": ("RegistryPath",)}))
+    spelling = dict(spelling_of(SOFTWARE, PASCAL | {"osplatform": ("OsPlatform",), "registrypath": ("RegistryPath",)}))
     assert spelling["osplatform"] == "OsPlatform"
     assert spelling["registrypath"] == "RegistryPath"
     assert "registrypaths" not in spelling
@@ -87,7 +88,7 @@ def test_two_spellings_of_a_documented_property_in_one_part_are_told() -> None:
     """Undocumented ones do not matter."""
     spellings = {"deviceid": ("DeviceId", "deviceId"), "devicename": ("DeviceName",), "other": ("Other", "other")}
     part = Part(path=None, name="p", lines=1, size_bytes=1, spellings=spellings)  # type: ignore[arg-type]
-    assert mixed_spellings(part) == ("DeviceId", "deviceId")
+    assert mixed_spellings(SOFTWARE, part) == ("DeviceId", "deviceId")
 
 
 def test_the_single_registry_path_of_the_other_export_is_a_set_of_one(tmp_path: Path) -> None:
@@ -205,7 +206,7 @@ def test_the_digest_of_what_is_stored_is_the_one_of_the_usual_way_it_is_written(
                   diskPaths=["b", "a"], numberOfWeaknesses=2)  # fmt: skip
     with Bench(tmp_path) as bench:
         bench.stage([line])
-        tracked = [BY_NAME[field.name] for field in FIELDS if not field.key]
+        tracked = [SOFTWARE.field(field.name) for field in SOFTWARE.fields if not field.key]
         found = bench.state.database.rows(f"SELECT digest, {stored_digest(tracked)} FROM inventory")
     assert found[0][0] == found[0][1]
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from connector.errors import ConfigError, StateError
-from connector.exports.fields import FIELDS
+from connector.exports.software import SOFTWARE
 from connector.history.explain import RULES, Setting, explain
 from connector.history.query import History
 from connector.model import Inventory, Reason, StagedSnapshot
@@ -49,7 +49,7 @@ def test_both_records_stand_side_by_side_with_what_differs(bench: Bench) -> None
     found = told(bench, staged)
     fields = {each["name"]: (each["before"], each["after"]) for each in found["fields"] if each["differs"]}
     assert fields == {"numberOfWeaknesses": (1, 5), "diskPaths": ([], ["C:\\a"])}
-    assert [each["name"] for each in found["fields"]] == [field.name for field in FIELDS]
+    assert [each["name"] for each in found["fields"]] == [field.name for field in SOFTWARE.fields]
     assert found["rule"] == RULES[Reason.ATTRIBUTES_CHANGED]
     assert (found["snapshot"]["snapshot_id"], found["snapshot"]["changed"]) == (staged.snapshot_id, 1)
     assert found["snapshot"]["staged_at"] == staged.observed_at + timedelta(minutes=2)

@@ -20,7 +20,8 @@ from hypothesis import HealthCheck, given, settings
 
 from connector.config.tables import SchemaRegistryConfig
 from connector.errors import ConfigError, EncodingError
-from connector.exports.fields import FIELDS, Kind
+from connector.exports.fields import Kind
+from connector.exports.software import SOFTWARE
 from connector.kafka import schemas
 from connector.kafka.registry import Registry
 from connector.model import ChangeType, Inventory, Reason, SnapshotStatus, Topic
@@ -99,19 +100,19 @@ def test_the_software_fields_are_those_of_the_table(name: str) -> None:
     schema = load(name)
     expected = [
         (field.name, "string" if field.name == "deviceId" else kinds.get(field.kind, ["null", "string"]))
-        for field in FIELDS
+        for field in SOFTWARE.fields
     ]
-    known = {field.name for field in FIELDS}
+    known = {field.name for field in SOFTWARE.fields}
     assert [(field["name"], field["type"]) for field in schema["fields"] if field["name"] in known] == expected
     docs = {field["name"]: field["doc"] for field in schema["fields"]}
-    assert [field.name for field in FIELDS if not docs[field.name].startswith(field.doc)] == []
+    assert [field.name for field in SOFTWARE.fields if not docs[field.name].startswith(field.doc)] == []
 
 
 def test_the_earlier_record_is_a_software_record() -> None:
     """`before` of a change and the value of the inventory topic are one type."""
     before = next(field for field in load("software-change")["fields"] if field["name"] == "before")
     assert without_docs(before["type"]) == ["null", without_docs(load("software-record"))]
-    assert [field["name"] for field in load("software-record")["fields"]] == [field.name for field in FIELDS]
+    assert [field["name"] for field in load("software-record")["fields"]] == [field.name for field in SOFTWARE.fields]
 
 
 def test_the_enums_are_those_of_the_model() -> None:

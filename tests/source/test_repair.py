@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from connector.diff.scan import scan
 from connector.errors import SnapshotIncomplete
+from connector.exports.software import SOFTWARE
 from connector.model import LINE_BYTES_MAX, Part
 from connector.source.repair import RAW_BYTES_MAX, REJECTED_LINES_MAX, repair
 
@@ -204,7 +205,7 @@ NAMES = st.sampled_from([b"DeviceId", b"RbacGroupId", b"DiskPaths", b"RegistryPa
 def read_by_the_reader(part: Part) -> list[tuple[Any, ...]] | None:
     """What DuckDB reads of a part; None: it refuses it."""
     try:
-        return READER.execute(scan([part])).fetchall()
+        return READER.execute(scan(SOFTWARE, [part])).fetchall()
     except duckdb.InvalidInputException:
         return None
 

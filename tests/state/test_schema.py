@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from connector.diff.scan import COLUMN_TYPES
 from connector.errors import StateCorrupt, StateError, StateVersionUnknown
-from connector.exports.fields import ATTRIBUTE_FIELDS, FIELDS
+from connector.exports.fields import COLUMN_TYPES
+from connector.exports.software import SOFTWARE
 from connector.state import journal
 from connector.state.engine import Engine
 from connector.state.schema import MIGRATIONS, migrate
@@ -45,11 +45,11 @@ def test_a_file_of_any_version_comes_to_the_newest(version: int, engine: Engine,
     if version:
         begin(engine, version)
     migrate(engine, tmp_path / "state.duckdb", fresh=version == 0)
-    types = {field.column: COLUMN_TYPES[field.kind] for field in FIELDS}
-    attributes = {field.column: types[field.column] for field in ATTRIBUTE_FIELDS}
+    types = {field.column: COLUMN_TYPES[field.kind] for field in SOFTWARE.fields}
+    attributes = {field.column: types[field.column] for field in SOFTWARE.attributes}
     assert attributes.items() <= columns(engine, "inventory").items()
     assert types.items() <= columns(engine, "changes").items()
-    before = ", ".join(f'"{field.name}" {COLUMN_TYPES[field.kind]}' for field in FIELDS).replace('"', "")
+    before = ", ".join(f'"{field.name}" {COLUMN_TYPES[field.kind]}' for field in SOFTWARE.fields).replace('"', "")
     assert columns(engine, "changes")["before"].replace('"', "") == f"STRUCT({before})"
     assert list(columns(engine, "snapshots")) == list(journal.SNAPSHOT_COLUMNS)
     assert list(columns(engine, "position")) == list(journal.POSITION_COLUMNS)

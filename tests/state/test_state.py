@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connector.errors import StateCorrupt, StateError, StateFull, StateLocked, StateVersionUnknown
-from connector.exports.fields import FIELDS
+from connector.exports.software import SOFTWARE
 from connector.model import Inventory, Snapshot
 from connector.staging import audit, derived, maintenance
 from connector.staging.stage import check_room, stage_snapshot
@@ -416,7 +416,7 @@ def test_an_export_has_every_record_once_with_the_names_that_are_published(suffi
         names = [row[0] for row in bench.state.database.rows(f"DESCRIBE SELECT * FROM {reader}($1)", [str(path)])]
         with pytest.raises(StateError, match="exists already"):
             maintenance.export(bench.state, path)
-    assert names == ["inventory", *(field.name for field in FIELDS)]
+    assert names == ["inventory", *(field.name for field in SOFTWARE.fields)]
     assert [(row[0], row[1], row[7]) for row in rows] == [("CPE", "d", "a"), ("CPE", "d", "b"), ("NON_CPE", "e", "c")]
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from connector.exports.fields import FIELDS
+from connector.exports.software import SOFTWARE
 from connector.model import Inventory, Method, Part, Snapshot
 
 Record = dict[str, Any]
@@ -207,7 +207,7 @@ def snapshot_of(
 
 def write_part(path: Path, lines: Sequence[Record], random: Random, *, flavour: Method = Method.FILES) -> Part:
     """Write lines in the way of a flavour: files leave null keys out now and then, pages never do."""
-    spelled = {item.name: spelling(item.name, flavour) for item in FIELDS}
+    spelled = {item.name: spelling(item.name, flavour) for item in SOFTWARE.fields}
     text = "".join(_line(record, spelled, random, flavour) for record in lines).encode()
     # The spellings are a sample: now and then a property is not in it.
     sampled = [name for name in spelled if name == "deviceId" or random.random() < 0.8]

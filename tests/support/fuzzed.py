@@ -25,6 +25,7 @@ import duckdb
 from connector import config
 from connector.diff.scan import scan
 from connector.errors import ConfigError, SnapshotIncomplete, SourceMalformed
+from connector.exports.software import SOFTWARE
 from connector.model import Inventory, Part
 from connector.simulator import Fleet, Simulator
 from connector.source.files import FUTURE_MAX, Files
@@ -133,7 +134,9 @@ def lines(content: bytes) -> None:
     twice = repair(once.part, rejected)
     assert (twice.rejected, twice.part.lines) == (0, once.part.lines)
     assert twice.part.path.read_bytes() == once.part.path.read_bytes()
-    read = READER.execute(f"SELECT count(*), count(nullif(device_id, '')) FROM ({scan([once.part])})").fetchone()
+    read = READER.execute(
+        f"SELECT count(*), count(nullif(device_id, '')) FROM ({scan(SOFTWARE, [once.part])})"
+    ).fetchone()
     assert read == (once.part.lines, once.part.lines)
 
 

@@ -15,7 +15,8 @@ from typing import Any
 
 from connector import __version__
 from connector.diff.versions import version_reason
-from connector.exports.fields import FIELDS, Kind
+from connector.exports.fields import Kind
+from connector.exports.software import SOFTWARE
 
 Record = dict[str, Any]
 Key = tuple[str, str, str, str]
@@ -23,7 +24,7 @@ Staged = tuple[str, str, Record | None, Record | None]
 """Change type, reason, the record before and the record now."""
 
 KEY_NAMES = ("deviceId", "softwareVendor", "softwareName", "softwareVersion")
-ATTRIBUTE_NAMES = tuple(item.name for item in FIELDS if item.name not in KEY_NAMES)
+ATTRIBUTE_NAMES = tuple(item.name for item in SOFTWARE.fields if item.name not in KEY_NAMES)
 NAMESPACE = uuid.uuid5(uuid.NAMESPACE_DNS, "mde-inventory-connector")
 
 MOMENT = re.compile(
@@ -73,7 +74,7 @@ def normal(record: Mapping[str, Any]) -> Record:
     """The normal form of a record with camelCase names, of which any may be missing."""
     return {
         item.name: (record.get(item.name) or "") if item.key else normal_value(item.kind, record.get(item.name))
-        for item in FIELDS
+        for item in SOFTWARE.fields
     }
 
 
@@ -90,7 +91,9 @@ def by_key(lines: Iterable[Mapping[str, Any]]) -> dict[Key, Record]:
         record = normal(line)
         twins[key_of(record)].append(record)
     return {
-        key: min(records, key=lambda record: [(record[item.name] is None, record[item.name]) for item in FIELDS])
+        key: min(
+            records, key=lambda record: [(record[item.name] is None, record[item.name]) for item in SOFTWARE.fields]
+        )
         for key, records in twins.items()
     }
 
@@ -310,7 +313,9 @@ class Model:
                     "changeType": change_type,
                     "reason": reason,
                     "changedFields": [
-                        item.name for item in FIELDS if changed and before and before[item.name] != record[item.name]
+                        item.name
+                        for item in SOFTWARE.fields
+                        if changed and before and before[item.name] != record[item.name]
                     ],
                     "before": before if changed else None,
                     "isEndOfSupport": record["endOfSupportStatus"] in {"EOS Version", "EOS Software"},
@@ -330,7 +335,7 @@ class Model:
 def fold(log: dict[Key, Record], changes: Iterable[Record]) -> dict[Key, Record]:
     """What a consumer has who applies the published changes in order. Refuses changes that do not fit what it has."""
     for change in changes:
-        record = {item.name: change[item.name] for item in FIELDS}
+        record = {item.name: change[item.name] for item in SOFTWARE.fields}
         if change["changeType"] == "REMOVED":
             assert log.pop(key_of(record)) == record
             continue

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from connector.exports.fields import FIELDS, KEY_FIELDS
+from connector.exports.software import SOFTWARE
 from connector.model import Inventory
 from connector.state import sql
 from connector.state.state import StateFile
@@ -12,9 +12,9 @@ from connector.state.state import StateFile
 
 def stored_records(state: StateFile, inventory: Inventory) -> list[dict[str, Any]]:
     """An inventory's records with the names of `SoftwareRecord`, ordered by key."""
-    columns, order = (", ".join(field.column for field in fields) for fields in (FIELDS, KEY_FIELDS))
-    rows = state.database.rows(f"SELECT {columns} FROM {sql.stored_records(inventory)} ORDER BY {order}")
-    return [dict(zip((field.name for field in FIELDS), row, strict=True)) for row in rows]
+    columns, order = (", ".join(field.column for field in fields) for fields in (SOFTWARE.fields, SOFTWARE.keys))
+    rows = state.database.rows(f"SELECT {columns} FROM {sql.stored_records(state.export, inventory)} ORDER BY {order}")
+    return [dict(zip((field.name for field in SOFTWARE.fields), row, strict=True)) for row in rows]
 
 
 def missing_devices(state: StateFile) -> int:

@@ -253,7 +253,7 @@ class WatchedState(StateFile):
         """The same open file, watched. Without `recovers`, Kafka's checkpoint is not believed."""
         engine = cast("Engine", WatchedEngine(state.database, points))
         watched = cls(engine, state.path, scratch=state.scratch)
-        journal = WatchedJournal(engine, state.path)
+        journal = WatchedJournal(engine, state.path, state.export)
         journal.points, journal.recovers = points, recovers
         watched.points, watched.journal = points, journal
         return watched

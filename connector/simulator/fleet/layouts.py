@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from connector.exports.fields import FIELDS, Field, Kind
+from connector.exports.fields import Field, Kind
+from connector.exports.software import SOFTWARE
 from connector.model import Inventory
 from connector.simulator.fleet.fleet import Device, Fleet
 from connector.simulator.fleet.tracks import RELEASES_APART, Track
@@ -158,7 +159,7 @@ def normal_records(fleet: Fleet, generation: int, inventory: Inventory) -> Itera
                 "registryPaths": _of_user(paths, device.user),
                 _FIRST_SEEN: first_seen,
             }
-            yield {field.name: _normal(known.get(field.name), field) for field in FIELDS}
+            yield {field.name: _normal(known.get(field.name), field) for field in SOFTWARE.fields}
 
 
 def _normal(value: object, field: Field) -> object:

@@ -1,0 +1,400 @@
+"""The comparison on DuckDB, the state file's own engine.
+
+Devices and product versions are numbered in two small tables, so that keys are compared exactly, as two integers, and
+no hash collision can merge two records.
+
+Why it costs little more than reading the files: one pass; the wide columns leave it only for rows whose digest
+differs, and only those are brought to normal form and compared value by value; and the stored side, (device, product,
+digest) of each record, is the one that the join holds in memory: it stands on the right, where `engine` leaves it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from connector.diff.scan import digest, normal_forms, scan
+from connector.diff.tables import Difference, Relation, Workspace, no_difference
+from connector.errors import SnapshotIncomplete, SourceMalformed
+from connector.exports.fields import Export, Field, columns_of
+from connector.model import Snapshot
+from connector.state.sql import Database, literal
+
+
+class DuckDBComparer:
+    """The `Comparer` that runs where the state file is."""
+
+    def take_baseline(self, workspace: Workspace, snapshot: Snapshot, *, tracked: Sequence[Field]) -> Difference:
+        """As `Comparer.take_baseline`.
+
+        Two passes over the files, since numbering the keys first is far cheaper than numbering every row afterwards.
+        """
+        database, export = workspace.database, workspace.export
+        number_keys(database, export, scan(export, snapshot.parts, export.keys))
+        _check_devices(workspace, "devices", snapshot)
+        read = database.number(
+            f"""
+            INSERT INTO inventory (inventory, device_no, software_no, digest, {export.attribute_columns})
+            SELECT {literal(workspace.inventory)}, device_no, software_no, digest, {normal_forms(export.attributes)}
+            FROM ({_numbered(export, snapshot, tracked)})
+            """
+        )
+        if read != snapshot.lines:
+            raise _miscount(snapshot, read=read)
+        duplicates = _keep_one_of_each(workspace)
+        devices = database.number(
+            f"SELECT count(DISTINCT device_no) FROM inventory WHERE inventory = {literal(workspace.inventory)}"
+        )
+        return no_difference(workspace)._replace(
+            records=snapshot.lines - duplicates, devices=devices, duplicates=duplicates
+        )
+
+    def compare(
+        self, workspace: Workspace, snapshot: Snapshot, *, tracked: Sequence[Field], known: Sequence[Field]
+    ) -> Difference:
+        """As `Comparer.compare`."""
+        stored = workspace.count(f"inventory WHERE inventory = {literal(workspace.inventory)}")
+        differing = _find_differing(workspace, snapshot, tracked)
+        _check_devices(workspace, differing, snapshot)
+        absent = workspace.make(
+            "absent",
+            f"""
+            SELECT previous_row,
+                   previous_device_no AS device_no,
+                   previous_software_no AS software_no
+            FROM {differing}
+            WHERE device_id IS NULL
+            """,
+        )
+        arrivals = _number_arrivals(workspace, differing)
+        _check_spellings(workspace, snapshot, arrivals, absent)
+        hidden = _count_hidden(workspace, snapshot, arrivals, absent, stored=stored)
+        duplicates = _resolve_duplicates(workspace, snapshot, tracked, arrivals, hidden=hidden)
+        earlier, quiet, rewritten = _set_aside_unchanged(workspace, arrivals, absent, tracked, known)
+        devices = _count_devices(workspace, arrivals, absent)
+        return Difference(arrivals, earlier, absent, quiet, rewritten, snapshot.lines - duplicates, devices, duplicates)
+
+
+def number_keys(database: Database, export: Export, records: str) -> None:
+    """Give numbers to the devices and subjects of `records` (a SELECT with the key's columns) that have none."""
+    subject = export.subject_columns
+    database.rows(
+        f"""
+        CREATE OR REPLACE TEMP TABLE newcomers AS
+        SELECT {export.key_columns}, grouping(device_id) AS is_software
+        FROM ({records})
+        GROUP BY GROUPING SETS ((device_id), ({subject}))
+        """
+    )
+    database.rows(
+        """
+        INSERT INTO devices
+        SELECT (SELECT coalesce(max(device_no), 0) FROM devices) + row_number() OVER (ORDER BY device_id), device_id
+        FROM newcomers
+        ANTI JOIN devices USING (device_id)
+        WHERE is_software = 0
+        """
+    )
+    database.rows(
+        f"""
+        INSERT INTO software
+        SELECT (SELECT coalesce(max(software_no), 0) FROM software) + row_number() OVER (ORDER BY {subject}), {subject}
+        FROM newcomers
+        ANTI JOIN software USING ({subject})
+        WHERE is_software = 1
+        """
+    )
+    database.rows("DROP TABLE newcomers")
+
+
+def _numbered(export: Export, snapshot: Snapshot, tracked: Sequence[Field]) -> str:
+    """The records as they are written, with their digest and, where already known, their two numbers."""
+    return f"""
+        SELECT r.*, {digest(tracked)} AS digest, d.device_no, s.software_no
+        FROM ({scan(export, snapshot.parts)}) r
+        LEFT JOIN devices d ON d.device_id = r.device_id
+        LEFT JOIN software s ON {same_subject(export, "s", "r")}
+    """
+
+
+def same_subject(export: Export, left: str, right: str) -> str:
+    """Whether two aliases are about the same subject."""
+    return " AND ".join(f"{left}.{field.column} = {right}.{field.column}" for field in export.subject)
+
+
+def _find_differing(workspace: Workspace, snapshot: Snapshot, tracked: Sequence[Field]) -> Relation:
+    """Records whose digest is not the stored one, and stored records that the snapshot lacks (without a device).
+
+    The records are as they are written: among the many that are dropped here, each would pay for the normal forms.
+    """
+    return workspace.make(
+        "differing",
+        f"""
+        WITH current AS ({_numbered(workspace.export, snapshot, tracked)}),
+        previous AS (
+            SELECT device_no, software_no, digest, rowid AS previous_row
+            FROM inventory
+            WHERE inventory = {literal(workspace.inventory)}
+        )
+        SELECT {columns_of(workspace.export.fields, of="c")},
+               c.digest,
+               c.device_no,
+               c.software_no,
+               p.previous_row,
+               p.device_no AS previous_device_no,
+               p.software_no AS previous_software_no
+        FROM current c
+        FULL JOIN previous p ON p.device_no = c.device_no AND p.software_no = c.software_no
+        WHERE c.digest IS DISTINCT FROM p.digest OR c.device_id IS NULL
+        """,
+    )
+
+
+def _check_devices(workspace: Workspace, records: Relation, snapshot: Snapshot) -> None:
+    """Refuse records without a device: nobody could say whose software that is."""
+    if workspace.count(f"{records} WHERE device_id = ''"):
+        raise SourceMalformed(
+            f"snapshot {snapshot.snapshot_id} has lines without a DeviceId",
+            hint="Nothing was staged.",
+        )
+
+
+def _number_arrivals(workspace: Workspace, differing: Relation) -> Relation:
+    """The records in `differing`, in normal form and all of them numbered. Drops `differing`."""
+    export = workspace.export
+    number_keys(
+        workspace.database,
+        export,
+        f"""
+        SELECT {export.key_columns}
+        FROM {differing}
+        WHERE device_id IS NOT NULL AND (device_no IS NULL OR software_no IS NULL)
+        """,
+    )
+    arrivals = workspace.make(
+        "arrivals",
+        f"""
+        WITH current AS (
+            SELECT {normal_forms(export.fields)}, digest, previous_row
+            FROM {differing}
+            WHERE device_id IS NOT NULL
+        )
+        SELECT {columns_of(export.fields, of="r")}, digest, d.device_no, s.software_no, previous_row
+        FROM current r
+        JOIN devices d USING (device_id)
+        JOIN software s ON {same_subject(export, "s", "r")}
+        """,
+    )
+    workspace.database.rows(f"DROP TABLE {differing}")
+    return arrivals
+
+
+def _check_spellings(workspace: Workspace, snapshot: Snapshot, arrivals: Relation, absent: Relation) -> None:
+    """Refuse new records that are absent ones without a part of their key, where not every line was inspected.
+
+    A property that is spelled differently on one line beyond the sample reads as null there. Of most properties that
+    makes a change that was none; of a product's name or version it would make a removal, and that is worth inspecting
+    each line.
+    """
+    if not any(part.sampled for part in snapshot.parts):
+        return
+    subject = workspace.export.subject
+    empty = " OR ".join(f"{field.column} = ''" for field in subject)
+    same = " AND ".join(f"a.{field.column} IN ('', s.{field.column})" for field in subject)
+    if workspace.database.number(
+        f"""
+        WITH nameless AS (
+            SELECT *
+            FROM {arrivals}
+            WHERE previous_row IS NULL AND ({empty})
+        )
+        SELECT count(*)
+        FROM nameless a
+        JOIN {absent} b ON b.device_no = a.device_no
+        JOIN software s ON s.software_no = b.software_no
+        WHERE {same}
+        """
+    ):
+        raise SourceMalformed(
+            f"{snapshot.snapshot_id} has records without vendor, name or version that had one: a line may spell it"
+            " differently",
+            hint="Nothing was staged.",
+        )
+
+
+def _count_hidden(
+    workspace: Workspace, snapshot: Snapshot, arrivals: Relation, absent: Relation, *, stored: int
+) -> int:
+    """Lines that the join dropped beyond one for each stored record that is as it was: repeated lines, then.
+
+    Raises:
+        SnapshotIncomplete: fewer lines were dropped than there are such records.
+    """
+    arrived, kept = workspace.database.rows(f"SELECT count(*), count(DISTINCT previous_row) FROM {arrivals}")[0]
+    hidden: int = (snapshot.lines - arrived) - (stored - workspace.count(absent) - kept)
+    if hidden < 0:
+        raise _miscount(snapshot, read=snapshot.lines - hidden)
+    return hidden
+
+
+def _resolve_duplicates(
+    workspace: Workspace, snapshot: Snapshot, tracked: Sequence[Field], arrivals: Relation, *, hidden: int
+) -> int:
+    """Leave one row a key in `arrivals`, and count the lines beyond it.
+
+    Which row stays is a function of the snapshot alone, whatever the order of its rows: the first by all its columns.
+    Where lines are `hidden`, the keys are read once more. A key that is repeated gets no digest, so that next time all
+    of its lines arrive here.
+    """
+    export, database = workspace.export, workspace.database
+    arrived, keys = database.rows(f"SELECT count(*), count(DISTINCT (device_no, software_no)) FROM {arrivals}")[0]
+    expected: int = hidden + arrived - keys
+    if not expected:
+        return 0
+    numbered = _numbered(export, snapshot, tracked)
+    repeated, duplicates = _find_repeated(workspace, f"({numbered})" if hidden else arrivals)
+    if duplicates != expected:
+        raise _miscount(snapshot, read=snapshot.lines - expected + duplicates)
+    lines = f"(SELECT {normal_forms(export.fields)}, device_no, software_no FROM ({numbered}))" if hidden else arrivals
+    kept = workspace.make(
+        "kept",
+        f"""
+        SELECT {export.columns}, device_no, software_no
+        FROM {lines}
+        SEMI JOIN {repeated} USING (device_no, software_no)
+        QUALIFY {_first_of_key(export.columns)}
+        """,
+    )
+    database.rows(
+        f"""
+        DELETE FROM {arrivals}
+        USING {repeated}
+        WHERE {arrivals}.device_no = {repeated}.device_no AND {arrivals}.software_no = {repeated}.software_no
+        """
+    )
+    database.rows(
+        f"""
+        WITH stored AS (
+            SELECT device_no, software_no, rowid AS previous_row
+            FROM inventory
+            WHERE inventory = {literal(workspace.inventory)}
+        )
+        INSERT INTO {arrivals}
+        SELECT {export.columns}, NULL, device_no, software_no, previous_row
+        FROM stored
+        RIGHT JOIN {kept} USING (device_no, software_no)
+        """
+    )
+    return duplicates
+
+
+def _keep_one_of_each(workspace: Workspace) -> int:
+    """Leave one row a key in an inventory that was just stored. Returns the number of rows that went."""
+    database, attributes = workspace.database, workspace.export.attribute_columns
+    stored = f"(SELECT rowid, * FROM inventory WHERE inventory = {literal(workspace.inventory)})"
+    repeated, duplicates = _find_repeated(workspace, stored)
+    if not duplicates:
+        return 0
+    # Only attributes can tell rows of one key apart.
+    kept = workspace.make(
+        "kept",
+        f"""
+        SELECT rowid AS kept_row
+        FROM {stored}
+        SEMI JOIN {repeated} USING (device_no, software_no)
+        QUALIFY {_first_of_key(attributes)}
+        """,
+    )
+    database.rows(
+        f"""
+        DELETE FROM inventory
+        WHERE rowid IN (SELECT rowid FROM {stored} SEMI JOIN {repeated} USING (device_no, software_no))
+          AND rowid NOT IN (SELECT kept_row FROM {kept})
+        """
+    )
+    database.rows(f"UPDATE inventory SET digest = NULL WHERE rowid IN (SELECT kept_row FROM {kept})")
+    return duplicates
+
+
+def _find_repeated(workspace: Workspace, records: Relation) -> tuple[Relation, int]:
+    """The keys that `records` has more than once, and the number of rows beyond the first of each."""
+    repeated = workspace.make(
+        "repeated",
+        f"""
+        SELECT device_no, software_no, count(*) AS lines
+        FROM {records}
+        GROUP BY device_no, software_no
+        HAVING count(*) > 1
+        """,
+    )
+    return repeated, workspace.database.number(f"SELECT sum(lines - 1)::BIGINT FROM {repeated}")
+
+
+def _set_aside_unchanged(
+    workspace: Workspace, arrivals: Relation, absent: Relation, tracked: Sequence[Field], known: Sequence[Field]
+) -> tuple[Relation, Relation, Relation]:
+    """Take what is stored already out of `arrivals`. Returns `earlier`, `quiet` and `rewritten`."""
+    # With what is stored under the keys of arrivals, some of what is absent is fetched: one pass serves for both, as a
+    # rule, and a whole device group that is absent is not held in memory all the same.
+    earlier = workspace.make(
+        "earlier",
+        f"""
+        WITH wanted AS (
+            SELECT previous_row FROM {arrivals}
+            UNION ALL (SELECT previous_row FROM {absent} LIMIT (SELECT count(*) FROM {arrivals}))
+        )
+        SELECT *
+        FROM {workspace.stored}
+        SEMI JOIN wanted USING (previous_row)
+        """,
+    )
+    compared = workspace.make(
+        "compared",
+        f"""
+        SELECT previous_row,
+               digest,
+               {_differ(tracked)} AS differs,
+               {_differ([field for field in tracked if field in known])} AS changed
+        FROM {earlier} b
+        JOIN {arrivals} a USING (previous_row)
+        """,
+    )
+    rewritten = workspace.make("rewritten", f"SELECT previous_row, digest FROM {compared} WHERE NOT differs")
+    quiet = workspace.make("quiet", f"SELECT previous_row FROM {compared} WHERE differs AND NOT changed")
+    workspace.database.rows(f"DELETE FROM {arrivals} WHERE previous_row IN (SELECT previous_row FROM {rewritten})")
+    return earlier, quiet, rewritten
+
+
+def _differ(fields: Sequence[Field]) -> str:
+    """Whether earlier record `b` and arrival `a` differ in any of the fields."""
+    return " OR ".join(f"b.{field.column} IS DISTINCT FROM a.{field.column}" for field in fields) or "false"
+
+
+def _count_devices(workspace: Workspace, arrivals: Relation, absent: Relation) -> int:
+    """Distinct devices of the snapshot: those with a stored record that is not absent, and those that arrived."""
+    return workspace.database.number(
+        f"""
+        WITH present AS (
+            SELECT device_no
+            FROM inventory
+            ANTI JOIN {absent} USING (device_no, software_no)
+            WHERE inventory = {literal(workspace.inventory)}
+            UNION ALL
+            SELECT device_no
+            FROM {arrivals}
+        )
+        SELECT count(DISTINCT device_no)
+        FROM present
+        """
+    )
+
+
+def _first_of_key(columns: str) -> str:
+    return f"row_number() OVER (PARTITION BY device_no, software_no ORDER BY {columns}) = 1"
+
+
+def _miscount(snapshot: Snapshot, *, read: int) -> SnapshotIncomplete:
+    return SnapshotIncomplete(
+        f"snapshot {snapshot.snapshot_id}: {read} records were read where {snapshot.lines} lines were verified on disk",
+        hint="Nothing was staged. The next poll fetches the snapshot again; is another program changing the staging"
+        " folder?",
+    )

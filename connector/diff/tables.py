@@ -1,0 +1,100 @@
+"""What passes between the steps of a comparison: relations that the state file's database can read, by name.
+
+Each step makes temporary tables in a `Workspace` and returns the relations that the next ones read. No step knows the
+name of another's table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from connector.exports.fields import Export
+from connector.model import Inventory
+from connector.state.sql import Database, stored_records
+
+Relation = str
+"""A FROM item: a table, or a query in parentheses."""
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """An open transaction of a state file, in which one inventory of an export is compared."""
+
+    database: Database
+    export: Export
+    inventory: Inventory
+
+    @property
+    def stored(self) -> Relation:
+        """The inventory's records with their keys spelled out; `previous_row` is the row id."""
+        return stored_records(self.export, self.inventory)
+
+    def make(self, table: str, query: str, parameters: Sequence[object] | Mapping[str, object] = ()) -> Relation:
+        """Make a temporary table of a query's rows, in place of one of that name. Returns the table."""
+        self.database.rows(f"CREATE OR REPLACE TEMP TABLE {table} AS\n{query}", parameters)
+        return table
+
+    def count(self, relation: Relation) -> int:
+        """Rows of a relation."""
+        return self.database.number(f"SELECT count(*) FROM {relation}")
+
+
+class Difference(NamedTuple):
+    """A snapshot beside the inventory: what a `Comparer` found. `engines` says what each relation holds."""
+
+    arrivals: Relation
+    earlier: Relation
+    absent: Relation
+    quiet: Relation
+    rewritten: Relation
+    records: int
+    devices: int
+    duplicates: int
+
+
+class Moves(NamedTuple):
+    """Products that moved between the inventories of an export: two relations of (device_no, software_no).
+
+    Attributes:
+        elsewhere: absent records that the other inventory has.
+        moved_in: new records that the other inventory has, or had until after the last snapshot of this one.
+    """
+
+    elsewhere: Relation
+    moved_in: Relation
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a snapshot comes to: its difference, and the changes that follow from it.
+
+    Attributes:
+        difference: of the snapshot and the inventory.
+        staged: the changes to be: (device_no, software_no, previous_row, change_type, reason), where `previous_row` is
+            the row id of the stored record that is removed or changed; NULL for an addition.
+    """
+
+    difference: Difference
+    staged: Relation
+
+    @property
+    def leaving(self) -> str:
+        """A SELECT of the row ids of stored records that go, or are stored again."""
+        return f"SELECT previous_row FROM {self.staged} UNION ALL SELECT previous_row FROM {self.difference.quiet}"
+
+
+def no_difference(workspace: Workspace) -> Difference:
+    """The difference of an inventory from itself: five empty relations, where nothing was compared."""
+    nothing = f"FROM {workspace.stored} WHERE false"
+    return Difference(
+        arrivals=workspace.make("arrivals", f"SELECT *, 0 AS digest {nothing}"),
+        earlier=workspace.make("earlier", f"SELECT * {nothing}"),
+        absent=workspace.make("absent", f"SELECT previous_row, device_no, software_no {nothing}"),
+        quiet=workspace.make("quiet", f"SELECT previous_row {nothing}"),
+        rewritten=workspace.make("rewritten", f"SELECT previous_row, 0 AS digest {nothing}"),
+        records=0,
+        devices=0,
+        duplicates=0,
+    )
