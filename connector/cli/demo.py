@@ -73,7 +73,7 @@ class Consumer:
     def _read(self, topic: Topic, limit: int) -> list[dict[str, Any]]:
         deadline = Deadline(READ_SECONDS_MAX)
         incoming = self._reader.follow(self._assembly.topic(topic), from_beginning=True, limit=limit, deadline=deadline)
-        return [self._assembly.codec.decode(message.value) for message in incoming if message.value is not None]
+        return [self._assembly.messages.decode(message.value) for message in incoming if message.value is not None]
 
     def _apply(self, change: dict[str, Any]) -> None:
         self._changes.append(change)

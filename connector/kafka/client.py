@@ -22,6 +22,9 @@ log = logger(__name__)
 
 Client = TypeVar("Client")
 
+LIBRDKAFKA_BYTES_MAX: Final = 1_000_000
+"""librdkafka's own default of `message.max.bytes`; the broker's is a little larger."""
+
 SHARED_DEFAULTS: Final[dict[str, Any]] = {"client.id": "mde-inventory-connector"}
 
 PRODUCER_DEFAULTS: Final[dict[str, Any]] = {

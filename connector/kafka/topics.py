@@ -22,15 +22,22 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # the documen
 )
 
 from connector.errors import SinkRejected
-from connector.kafka.client import ACL_HINT, TOPIC_HINT, Reports, error_of, made, settings, translated
+from connector.kafka.client import (
+    ACL_HINT,
+    LIBRDKAFKA_BYTES_MAX,
+    TOPIC_HINT,
+    Reports,
+    error_of,
+    made,
+    settings,
+    translated,
+)
 from connector.model import Topic
 
 ANSWER_SECONDS: Final = 20.0
 GRACE_SECONDS: Final = 5.0
 REPLICAS_MAX: Final = 3
 DAY_MS: Final = 86_400_000
-LIBRARY_MESSAGE_BYTES_MAX: Final = 1_000_000
-"""What librdkafka allows where `message.max.bytes` says nothing."""
 
 _EVENTS: Final = {"cleanup.policy": "delete", "retention.ms": str(90 * DAY_MS)}
 # A segment that is being written is never compacted: without a day's limit a quiet topic would only ever grow.
@@ -214,7 +221,7 @@ class Topics:
         if found.replicas >= REPLICAS_MAX:
             plan["min.insync.replicas"] = "2"
         differing = {key: found.settings[key] for key in plan if found.settings.get(key, plan[key]) != plan[key]}
-        limit = int(self._client.get("message.max.bytes", LIBRARY_MESSAGE_BYTES_MAX))
+        limit = int(self._client.get("message.max.bytes", LIBRDKAFKA_BYTES_MAX))
         if int(found.settings.get("max.message.bytes", limit)) < limit:
             differing["max.message.bytes"] = found.settings["max.message.bytes"]
         if differing:

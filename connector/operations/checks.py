@@ -205,7 +205,7 @@ def _beside_kafka(assembly: Assembly, state: StateFile) -> Check:
             assembly.config.transactional_id,
             Deadline(min(CHECKPOINT_SECONDS, assembly.kafka_seconds_max)),
         )
-        checkpoint = None if value is None else assembly.codec.decode_checkpoint(value)
+        checkpoint = None if value is None else assembly.messages.decode_checkpoint(value)
     except (SinkError, EncodingError) as error:
         return Check("kafka", fine=False, text=f"not compared with Kafka's checkpoint: {error}", hint=error.hint)
     standing, position = state.journal.compare(checkpoint), state.journal.position()

@@ -22,7 +22,7 @@ from typing import Any, Final
 
 from connector.diff.scan import KEY_COLUMNS
 from connector.exports.fields import FIELDS, KEY_FIELDS
-from connector.kafka.avro_types import KEY_PART_BYTES_MAX, key_part
+from connector.exports.identity import KEY_PART_BYTES_MAX, key_part
 from connector.model import ChangeType, Inventory
 from connector.state import meta
 from connector.state.sql import Database, stored_records, unnested

@@ -59,7 +59,7 @@ class Tenant:
             reader, name = assembly.reader(), assembly.topic(topic)
             partitions = reader.partitions(name, Deadline(30))
             found = [
-                assembly.codec.decode(message.value)
+                assembly.messages.decode(message.value)
                 for partition in partitions
                 for message in reader.read(name, Deadline(30), partition=partition)
                 if message.value is not None

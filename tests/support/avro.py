@@ -109,7 +109,7 @@ TEXTS = st.text(st.characters(codec="utf-8"), max_size=20) | st.sampled_from(
 
 
 def values(schema: Schema) -> st.SearchStrategy[Any]:
-    """Values of a type, as `codec` is given them: times as milliseconds."""
+    """Values of a type, as `Values.write` is given them: times as milliseconds."""
     if isinstance(schema, list):
         return st.one_of([values(branch) for branch in schema])
     kind = schema["type"] if isinstance(schema, dict) else schema

@@ -1,4 +1,4 @@
-"""A sink with a codec of plain JSON, for tests; and a process that publishes with it until it is killed.
+"""A sink whose checkpoints are plain JSON, for tests; and a process that publishes with it until it is killed.
 
 `python -m tests.support.publishing BOOTSTRAP PREFIX WHERE` recovers, then publishes numbers in batches, beginning
 after its checkpoint. WHERE is `for-ever`, `before-commit` (it stops there, with everything produced, and waits to be
