@@ -22,7 +22,8 @@ from connector.assembly import Assembly
 from connector.cli import output
 from connector.config.tables import AlertsConfig
 from connector.exports.fields import KEY_FIELDS
-from connector.kafka.client import Deadline, MockCluster
+from connector.kafka.client import Deadline
+from connector.kafka.mock import MockCluster
 from connector.model import AlertType, ChangeType, Inventory, Method, Topic
 from connector.poll.result import PollResult
 

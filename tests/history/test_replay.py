@@ -24,7 +24,7 @@ from connector.errors import ConfigError, SinkUnavailable, StateError, Stopped
 from connector.history.blocks import Past
 from connector.history.filters import Filters
 from connector.history.replay import Replay, ReplayResult
-from connector.kafka.client import MockCluster
+from connector.kafka.mock import MockCluster
 from connector.model import Checkpoint, Message, Topic
 from connector.operations import checks
 from connector.staging import maintenance

@@ -186,9 +186,9 @@ def test_a_record_lies_under_its_key_as_a_json_array() -> None:
     key = '["CPE","4ae1f2b6c0d95e0c8a7bb1c6c2ad55d4a1f0e3b2","oracle","java_runtime®","8.0.3910.13"]'
     assert (message.topic, message.key) == (tombstone.topic, tombstone.key) == ("mde.software.inventory", key.encode())
     assert tombstone.value is None
-    for found, kind in ((message, "record"), (tombstone, "record.removed")):
-        headers = dict(found.headers)
-        assert found.headers == event(headers["ce_id"].decode(), kind, None, RECORD["deviceId"])
+    for sent, kind in ((message, "record"), (tombstone, "record.removed")):
+        headers = dict(sent.headers)
+        assert sent.headers == event(headers["ce_id"].decode(), kind, None, RECORD["deviceId"])
     assert dict(message.headers)["ce_id"] != dict(tombstone.headers)["ce_id"]
 
 
@@ -294,28 +294,28 @@ def test_a_message_of_any_size_fits_and_says_what_was_shortened(
     if kind == "change":
         record["before"] = RECORD | longs | {"registryPaths": long_paths}
     message = encode(kind, record)
-    _, found = read_value(value_of(message), SCHEMAS[kind])
+    _, published = read_value(value_of(message), SCHEMAS[kind])
     assert size_of(message) <= 950_000
     whole = sum(len(str(value).encode()) for value in record.values()) * 2 < 900_000
-    names = shortened_names(record, found)
+    names = shortened_names(record, published)
     assert names == [] or not whole
-    assert found.get("shortenedFields", names) == names
+    assert published.get("shortenedFields", names) == names
     assert dict(message.headers).get("ce_shortenedfields", b"").decode() == ",".join(names)
     assert message == encode(kind, record)
 
 
-def shortened_names(given_record: dict[str, Any], found: dict[str, Any], path: str = "") -> list[str]:
+def shortened_names(record: dict[str, Any], published: dict[str, Any], path: str = "") -> list[str]:
     """The names that differ, after a look at how: cut texts, first items, and nothing else."""
     names = []
-    for name, value in given_record.items():
+    for name, value in record.items():
         if isinstance(value, dict):
-            names += shortened_names(value, found[name], f"{path}{name}.")
-        elif found[name] != value:
+            names += shortened_names(value, published[name], f"{path}{name}.")
+        elif published[name] != value:
             names.append(path + name)
-            pairs = zip(value, found[name], strict=False) if isinstance(value, list) else [(value, found[name])]
+            pairs = zip(value, published[name], strict=False) if isinstance(value, list) else [(value, published[name])]
             for before, after in pairs:
                 assert after == before or (after.endswith("…") and before.startswith(after[:-1]))
-            assert isinstance(value, list) or len(found[name]) < len(value)
+            assert isinstance(value, list) or len(published[name]) < len(value)
     return sorted(names)
 
 
@@ -336,11 +336,11 @@ def test_both_records_of_a_change_are_shortened_and_the_rest_is_untouched() -> N
     """10,000 paths before and after: both arrays keep their first items; every other field is as it was."""
     paths = [f"C:\\Users\\user{number:05}\\AppData\\Local\\Programs\\tool\\tool.exe" for number in range(10_000)]
     change = CHANGE | {"diskPaths": paths, "before": RECORD | {"diskPaths": paths[5_000:], "registryPaths": paths}}
-    _, found = read_value(value_of(MESSAGES.encode_change(change)), SCHEMAS["change"])
-    assert found["shortenedFields"] == ["before.diskPaths", "before.registryPaths", "diskPaths"]
-    kept = len(found["diskPaths"])
+    _, published = read_value(value_of(MESSAGES.encode_change(change)), SCHEMAS["change"])
+    assert published["shortenedFields"] == ["before.diskPaths", "before.registryPaths", "diskPaths"]
+    kept = len(published["diskPaths"])
     assert kept * len(paths[0]) > 200_000
-    assert found == change | {
+    assert published == change | {
         "diskPaths": paths[:kept],
         "before": change["before"] | {"diskPaths": paths[5_000:][:kept], "registryPaths": paths[:kept]},
         "shortenedFields": ["before.diskPaths", "before.registryPaths", "diskPaths"],
@@ -348,7 +348,7 @@ def test_both_records_of_a_change_are_shortened_and_the_rest_is_untouched() -> N
 
 
 def test_a_limit_that_nothing_fits_is_an_error_with_a_hint() -> None:
-    """A broker that takes less than the bare fields of a change: said so, with the key to raise."""
+    """A broker that takes less than the bare fields of a change: the hint names the setting to raise."""
     with pytest.raises(EncodingError, match=r"^SoftwareChange of .*: cannot be shortened to 520 bytes$") as refused:
         make_messages(message_bytes_max=21_000).encode_change(CHANGE)
     assert "message.max.bytes" in refused.value.hint
@@ -384,8 +384,8 @@ def test_a_real_broker_takes_the_largest_messages(
     for message in messages:
         producer.produce(message.topic, message.value, message.key, headers=list(message.headers))
     assert producer.flush(30) == 0
-    assert [found.value for found in consume(topic)] == [message.value for message in messages]
-    assert [encoder.decode(found.value)["shortenedFields"] for found in consume(topic)] == [
+    assert [message.value for message in consume(topic)] == [message.value for message in messages]
+    assert [encoder.decode(message.value)["shortenedFields"] for message in consume(topic)] == [
         [],
         ["deviceId", "diskPaths", "softwareName"],
     ]

@@ -22,7 +22,8 @@ from connector.errors import (
     StateError,
     StateFull,
 )
-from connector.kafka.client import Deadline, MockCluster
+from connector.kafka.client import Deadline
+from connector.kafka.mock import MockCluster
 from connector.kafka.sink import Sink
 from connector.model import Checkpoint, Inventory, Message, Topic
 from connector.operations.checks import status

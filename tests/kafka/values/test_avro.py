@@ -214,7 +214,7 @@ def test_odd_text_goes_through_byte_for_byte(text: str) -> None:
 
 @pytest.mark.parametrize("value", [b"", b"\0", b"\0\0\0\0", b"\1\0\0\0\1x", b'{"eventId": 1}', b"Obj\x01"])
 def test_a_value_in_another_format_is_refused(value: bytes) -> None:
-    """JSON, Avro files, too short: said so, not guessed at."""
+    """JSON, Avro files, too short: refused by name, not guessed at."""
     with pytest.raises(EncodingError, match=rf"^a value of {len(value)} bytes is not in Confluent's wire format$"):
         AVRO.read(value)
 
@@ -250,7 +250,7 @@ def fields_read(value: bytes) -> set[str] | None:
 
 
 def test_an_unknown_schema_id_is_refused() -> None:
-    """The registry does not have it: said so."""
+    """The registry does not have it, and the error says so."""
     with pytest.raises(EncodingError, match=r"^fetching schema 4095: "):
         AVRO.read(b"\0\0\0\x0f\xff\0")
 
