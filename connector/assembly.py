@@ -19,11 +19,12 @@ from connector.errors import ConfigError
 from connector.history.blocks import Past
 from connector.history.filters import Filters
 from connector.history.replay import Replay
-from connector.kafka.codec import Codec, message_bytes_max_of
+from connector.kafka.messages import Messages, message_bytes_max_of
 from connector.kafka.reader import Reader
 from connector.kafka.registry import Registry
 from connector.kafka.sink import TRANSACTION_SECONDS_MAX, Sink
 from connector.kafka.topics import Topics
+from connector.kafka.values.avro import AvroValues
 from connector.model import Inventory, NoProgress, Progress, Topic
 from connector.poll.backfill import Backfill
 from connector.poll.pipeline import Pipeline
@@ -186,14 +187,14 @@ class Assembly:
         return self._made.enter_context(Registry(self.config.schema_registry))
 
     @cached_property
-    def codec(self) -> Codec:
-        """Avro, with the registry's schema ids."""
-        return self._codec()
+    def messages(self) -> Messages:
+        """Encodes and decodes what is published."""
+        return self._make_messages()
 
     @cached_property
     def sink(self) -> Sink:
         """Publishes; the instance that Kafka knows."""
-        return self._sink(self.config.transactional_id, self.codec)
+        return self._sink(self.config.transactional_id, self.messages)
 
     @cached_property
     def topics(self) -> Topics:
@@ -211,7 +212,7 @@ class Assembly:
     def publisher(self) -> Publisher:
         """Publishes what is staged."""
         return Publisher(
-            self.codec,
+            self.messages,
             self.sink,
             tenant_id=self.config.source.tenant_id,
             batch_changes_max=self.config.kafka.batch_changes_max,
@@ -227,7 +228,7 @@ class Assembly:
         if not kafka.inventory_topic:
             return None
         return Backfill(
-            self.codec,
+            self.messages,
             self.sink,
             lambda: Reader(kafka.client),
             topic=self.topic(Topic.INVENTORY),
@@ -254,12 +255,12 @@ class Assembly:
             raise ConfigError(
                 f"--topic {topic}: has another type of messages", hint=f"Name a topic for changes, such as {own}."
             )
-        codec = self._codec(target)
+        messages = self._make_messages(target)
         transactional_id = f"{self.config.transactional_id}#replay-{filters.digest(target)}"
         return Replay(
             self.past,
-            codec,
-            self._sink(transactional_id, codec),
+            messages,
+            self._sink(transactional_id, messages),
             filters=filters,
             topic=target,
             tenant_id=self.config.source.tenant_id,
@@ -269,25 +270,25 @@ class Assembly:
             stop=self.stop,
         )
 
-    def _codec(self, changes_topic: str = "") -> Codec:
-        kafka = self.config.kafka
-        return Codec(
-            self.registry,
-            topic_prefix=kafka.topic_prefix,
+    def _make_messages(self, changes_topic: str = "") -> Messages:
+        names = {topic: self.topic(topic) for topic in Topic}
+        names[Topic.CHANGES] = changes_topic or names[Topic.CHANGES]
+        return Messages(
+            AvroValues(self.registry, names),
+            names,
             tenant_id=self.config.source.tenant_id,
-            message_bytes_max=message_bytes_max_of(kafka.client),
-            changes_topic=changes_topic,
+            message_bytes_max=message_bytes_max_of(self.config.kafka.client),
         )
 
-    def _sink(self, transactional_id: str, codec: Codec) -> Sink:
+    def _sink(self, transactional_id: str, messages: Messages) -> Sink:
         sink = Sink(
             self.config.kafka.client,
             transactional_id=transactional_id,
             tenant_id=self.config.source.tenant_id,
             checkpoints_topic=self.topic(Topic.CHECKPOINTS),
             delivery=self.config.kafka.delivery,
-            encode_checkpoint=codec.encode_checkpoint,
-            decode_checkpoint=codec.decode_checkpoint,
+            encode_checkpoint=messages.encode_checkpoint,
+            decode_checkpoint=messages.decode_checkpoint,
             deadline_seconds=self.kafka_seconds_max,
             stop=self.stop,
         )
@@ -299,7 +300,7 @@ class Assembly:
         """Rebuilds a lost state file."""
         kafka, state = self.config.kafka, self.config.state
         return Rebuild(
-            self.codec,
+            self.messages,
             self.sink,
             lambda: Reader(kafka.client),
             name_of=self.topic,

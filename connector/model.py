@@ -350,6 +350,25 @@ class Message:
     headers: tuple[tuple[str, bytes], ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One line of `check`, `setup` or `state verify`: what was checked, and whether it is fine.
+
+    Attributes:
+        name: what was checked: `config`, `token`, a topic, a subject.
+        fine: whether it is.
+        text: the fact.
+        hint: what to do about it.
+        exit_code: of the command, if it is not fine.
+    """
+
+    name: str
+    fine: bool
+    text: str
+    hint: str = ""
+    exit_code: int = 1
+
+
 class Progress(Protocol):
     """Told by `source` how a fetch goes on; drawn as bars on a terminal, or not at all."""
 

@@ -22,7 +22,8 @@ from connector.assembly import Assembly
 from connector.cli import output
 from connector.config.tables import AlertsConfig
 from connector.exports.software import SOFTWARE
-from connector.kafka.client import Deadline, MockCluster
+from connector.kafka.client import Deadline
+from connector.kafka.mock import MockCluster
 from connector.model import AlertType, ChangeType, Inventory, Method, Topic
 from connector.poll.result import PollResult
 
@@ -73,7 +74,7 @@ class Consumer:
     def _read(self, topic: Topic, limit: int) -> list[dict[str, Any]]:
         deadline = Deadline(READ_SECONDS_MAX)
         incoming = self._reader.follow(self._assembly.topic(topic), from_beginning=True, limit=limit, deadline=deadline)
-        return [self._assembly.codec.decode(message.value) for message in incoming if message.value is not None]
+        return [self._assembly.messages.decode(message.value) for message in incoming if message.value is not None]
 
     def _apply(self, change: dict[str, Any]) -> None:
         self._changes.append(change)

@@ -20,8 +20,7 @@ from connector.config import tenants
 from connector.config.tables import Config
 from connector.config.tenants import Tenant
 from connector.errors import ConnectorError
-from connector.model import Progress
-from connector.operations.checks import Check
+from connector.model import Check, Progress
 
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 Json = Annotated[bool, typer.Option("--json", help="JSON instead of text for people.")]

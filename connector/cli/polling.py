@@ -114,7 +114,7 @@ def tail(
     with context.obj.assembly() as assembly:
         name = assembly.topic(Topic(topic)) if topic in list(Topic) else topic
         for message in assembly.reader().follow(name, from_beginning=begin == "beginning", limit=limit):
-            value = None if message.value is None else assembly.codec.decode(message.value)
+            value = None if message.value is None else assembly.messages.decode(message.value)
             if as_json:
                 output.print_json(message.place | {"value": value})
             else:

@@ -17,7 +17,7 @@ app = typer.Typer(help="The Avro schemas, and the schema registry.", no_args_is_
 @app.command("show")
 def show(name: Annotated[str | None, typer.Argument(help="One of them, such as SoftwareChange.")] = None) -> None:
     """Print the Avro schemas."""
-    for schema in schemas.named(name) if name else schemas.all_schemas():
+    for schema in schemas.find(name) if name else schemas.all_schemas():
         output.print_json(schema)
 
 

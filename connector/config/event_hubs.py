@@ -1,7 +1,7 @@
-"""What Azure Event Hubs asks of a Kafka client: how to tell that brokers are Event Hubs, settings, what cannot work.
+"""Azure Event Hubs as a Kafka broker: how to recognise it, which settings it needs, and which cannot work with it.
 
-Owns no connection and no library. Source: Microsoft's pages on Event Hubs for Apache Kafka: recommended configurations
-for Kafka clients, and the limits of the service (2025).
+Source: Microsoft's pages on Event Hubs for Apache Kafka: recommended configurations for Kafka clients, and the limits
+of the service (2025).
 """
 
 from __future__ import annotations
@@ -16,39 +16,39 @@ USER: Final = "$ConnectionString"
 """The user name of PLAIN; the password is the namespace's connection string."""
 
 CLIENT_DEFAULTS: Final[dict[str, Any]] = {
-    # Connections that are idle for four minutes are closed, and not every network says so.
+    # The service closes connections that are idle for four minutes, and not every network reports it.
     "socket.keepalive.enable": True,
     "metadata.max.age.ms": 180_000,
 }
-"""For every client, where `[kafka.client]` says nothing."""
+"""Settings of every client where `[kafka.client]` has none."""
 
 PRODUCER_DEFAULTS: Final[dict[str, Any]] = {"request.timeout.ms": 60_000}
-"""The same for producers: the service may take longer to answer than a broker does."""
+"""The same for producers: the service may take longer to answer than a broker."""
 
 
-def is_meant(client: Mapping[str, Any]) -> bool:
+def uses_event_hubs(client: Mapping[str, Any]) -> bool:
     """Whether the brokers of `[kafka.client]` are Event Hubs."""
     return any(_host(server).endswith(SUFFIXES) for server in _servers(client))
 
 
 def defaults(client: Mapping[str, Any]) -> Mapping[str, Any]:
-    """`CLIENT_DEFAULTS` where the brokers are Event Hubs, else nothing."""
-    return CLIENT_DEFAULTS if is_meant(client) else {}
+    """`CLIENT_DEFAULTS` if the brokers are Event Hubs, else nothing."""
+    return CLIENT_DEFAULTS if uses_event_hubs(client) else {}
 
 
 def producer_defaults(client: Mapping[str, Any]) -> Mapping[str, Any]:
-    """`PRODUCER_DEFAULTS` where the brokers are Event Hubs, else nothing."""
-    return PRODUCER_DEFAULTS if is_meant(client) else {}
+    """`PRODUCER_DEFAULTS` if the brokers are Event Hubs, else nothing."""
+    return PRODUCER_DEFAULTS if uses_event_hubs(client) else {}
 
 
-def problems(client: Mapping[str, Any]) -> list[str]:
-    """What of `[kafka.client]` cannot work with Event Hubs, a line each; nothing where the brokers are others."""
-    if not is_meant(client):
+def find_problems(client: Mapping[str, Any]) -> list[str]:
+    """Settings of `[kafka.client]` that cannot work with Event Hubs, one per line; empty for other brokers."""
+    if not uses_event_hubs(client):
         return []
     protocol = str(client.get("security.protocol", "plaintext"))
     mechanism = str(client.get("sasl.mechanism", client.get("sasl.mechanisms", "GSSAPI")))
     compression = str(client.get("compression.type", client.get("compression.codec", "none")))
-    found = {
+    problems = {
         f'bootstrap.servers: Event Hubs listens on port {PORT} ("<namespace>.servicebus.windows.net:{PORT}")': any(
             server.rpartition(":")[2] != PORT for server in _servers(client)
         ),
@@ -64,7 +64,7 @@ def problems(client: Mapping[str, Any]) -> list[str]:
             _number(client.get("message.max.bytes")) > MESSAGE_BYTES_MAX
         ),
     }
-    return [f"client.{text}" for text, wrong in found.items() if wrong]
+    return [f"client.{text}" for text, wrong in problems.items() if wrong]
 
 
 def _servers(client: Mapping[str, Any]) -> list[str]:
@@ -77,6 +77,6 @@ def _host(server: str) -> str:
 
 
 def _number(value: object) -> int:
-    """A number, also where it is given as text; what is none is for librdkafka to refuse."""
+    """A number, also if it is given as text; anything else is 0, and librdkafka will refuse it."""
     text = str(value)
     return int(text) if text.isdecimal() else 0

@@ -191,7 +191,7 @@ class KafkaConfig(Table):
 
     @checked(mode="after")
     def _check_client(self) -> Self:
-        problems = [*config_values.client_problems(self.client), *event_hubs.problems(self.client)]
+        problems = [*config_values.client_problems(self.client), *event_hubs.find_problems(self.client)]
         return config_values.without_problems(self, problems)
 
 

@@ -3,12 +3,17 @@
 An event id is a UUID of version 5 (RFC 9562, section 5.5). Its name is made of tenant, snapshot id, change type,
 inventory, device, vendor, name and version, each with its length in characters before it, so that no two lists of
 parts make the same name. Made in SQL for millions of changes at once; `event_id` is the same in Python, for one.
+
+A part of a Kafka key is the text itself or, where it is long, its beginning and a digest (`key_part`).
 """
 
 from __future__ import annotations
 
 import uuid
+from hashlib import sha256
 from typing import Final
+
+KEY_PART_BYTES_MAX: Final = 256
 
 _NAMESPACE: Final = uuid.uuid5(uuid.NAMESPACE_DNS, "mde-inventory-connector")
 
@@ -32,3 +37,12 @@ def event_id_expression(*parts: str) -> str:
 def event_id(*parts: str) -> str:
     """The id of an event: tenant, snapshot id, change type, inventory, device, vendor, name and version."""
     return str(uuid.uuid5(_NAMESPACE, "".join(f"{len(part)}:{part}" for part in parts)))
+
+
+def key_part(text: str) -> str:
+    """A text as part of a key: itself or, beyond 256 bytes, its beginning and a digest, so that keys stay distinct."""
+    raw = text.encode()
+    if len(raw) <= KEY_PART_BYTES_MAX:
+        return text
+    tail = f"…sha256:{sha256(raw).hexdigest()}"
+    return raw[: KEY_PART_BYTES_MAX - len(tail.encode())].decode(errors="ignore") + tail

@@ -29,7 +29,7 @@ from connector.errors import SinkUnavailable
 from connector.history.blocks import Past
 from connector.history.filters import Filters
 from connector.history.query import Place, Scope, Tally
-from connector.kafka.codec import Codec
+from connector.kafka.messages import Messages
 from connector.kafka.sink import Sink
 from connector.model import Checkpoint, Message
 
@@ -91,7 +91,7 @@ class Replay:
 
     Args:
         past: the journal.
-        codec: its topic of changes is the target.
+        messages: its topic of changes is the target.
         sink: with the transactional id of this replay.
         filters: what is meant.
         topic: full name of the target.
@@ -105,7 +105,7 @@ class Replay:
     def __init__(  # noqa: PLR0913 - the seams of a replay, each named at the one place that wires them
         self,
         past: Past,
-        codec: Codec,
+        messages: Messages,
         sink: Sink,
         *,
         filters: Filters,
@@ -117,7 +117,7 @@ class Replay:
         stop: threading.Event,
     ) -> None:
         self._past = past
-        self._codec = codec
+        self._messages = messages
         self._sink = sink
         self._filters = filters
         self._topic = topic
@@ -203,15 +203,15 @@ class Replay:
         begun, before = monotonic(), result.changes
         for block in self._past.blocks(course.scope, after=course.after, rows_max=self._batch_changes_max):
             course.doubtful = block
-            self._sink.publish(self._messages(block), self._checkpoint(course, _place(block[-1])))
+            self._sink.publish(self._messages_of(block), self._checkpoint(course, _place(block[-1])))
             _confirm(course, result)
             yield
             if self._rate:
                 due = begun + (result.changes - before) / self._rate
                 self._stop.wait(max(due - monotonic(), 0.0))
 
-    def _messages(self, block: Sequence[dict[str, Any]]) -> Iterator[Message]:
-        return (self._codec.encode_change(change | {"replayed": True}) for change in block)
+    def _messages_of(self, block: Sequence[dict[str, Any]]) -> Iterator[Message]:
+        return (self._messages.encode_change(change | {"replayed": True}) for change in block)
 
     def _recover(self, course: _Course, result: ReplayResult) -> None:
         """Whether the last batch was committed is Kafka's to say."""

@@ -1,7 +1,7 @@
-"""What every Kafka client of ours shares: the settings librdkafka is given, its log, and its errors in our words.
+"""What all Kafka clients share: librdkafka's settings, log and events, deadlines, and its errors in our words.
 
-Owns the table from Kafka's error codes to `SinkError`s and their hints, and librdkafka's in-process mock cluster for
-the demo. Makes no other connection; must not decide what is repeated, dropped or given up.
+A table maps Kafka's error codes to `SinkError`s and their hints. What to do about an error (repeat the call, drop the
+producer, give up) is for the caller to decide.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, Self, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypeVar
 
-from confluent_kafka import KafkaError, KafkaException, Producer
+from confluent_kafka import KafkaError, KafkaException
 
 from connector.config import event_hubs
 from connector.errors import ConfigError, SinkError, SinkFenced, SinkRejected, SinkUnavailable
@@ -22,28 +22,31 @@ log = logger(__name__)
 
 Client = TypeVar("Client")
 
+LIBRDKAFKA_BYTES_MAX: Final = 1_000_000
+"""librdkafka's own default of `message.max.bytes`; the broker's is a little larger."""
+
 SHARED_DEFAULTS: Final[dict[str, Any]] = {"client.id": "mde-inventory-connector"}
 
 PRODUCER_DEFAULTS: Final[dict[str, Any]] = {
-    # The Java clients' partitioner: what Kafka Streams or ksqlDB join by device must lie in the same partition.
+    # The Java clients' partitioner: what Kafka Streams or ksqlDB join by device must be in the same partition.
     "partitioner": "murmur2_random",
     "linger.ms": 20,
     "queue.buffering.max.kbytes": 131_072,
 }
-"""Ours where the user's table says nothing."""
+"""Our settings where the user's table has none."""
 
 CALL_SECONDS: Final = 2.0
-"""How long one call into librdkafka may block: what a signal waits for at most. Then the same call is made again."""
+"""How long one call into librdkafka may block, and so how long a signal waits at most. Then the call is made again."""
 STOP_SECONDS: Final = 5.0
-"""How long Kafka is still waited for once the process is to stop."""
+"""How long to go on waiting for Kafka once the process is to stop."""
 
 FENCED_CODES: Final = frozenset(
     {KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH}  # noqa: SLF001 - its public name
 )
-"""Another instance took over, or the coordinator gave up our transaction; whatever the error's flags say."""
+"""Another instance took over, or the coordinator gave up our transaction, whatever the error's flags say."""
 
 FENCED_HINT: Final = (
-    "Only one instance may publish under a transactional id: stop the other one, or give this one an own"
+    "Only one instance may publish under a transactional id: stop the other one, or give this one its own"
     " kafka.transactional_id and topic_prefix."
 )
 TOPIC_HINT: Final = (
@@ -54,15 +57,15 @@ ACL_HINT: Final = (
     "Grant this client's principal Write and Describe on the topics and on the transactional id, Read on the"
     " checkpoints topic, and IdempotentWrite on the cluster."
 )
-_LOGIN_HINT: Final = "Look at security.protocol, sasl.* and ssl.* in [kafka.client]."
+_LOGIN_HINT: Final = "Check security.protocol, sasl.* and ssl.* in [kafka.client]."
 _SIZE_HINT: Final = "Raise the topic's max.message.bytes, and message.max.bytes in [kafka.client]."
 _TRANSACTIONS_HINT: Final = (
-    "This broker does not offer transactions as needed; where it never will (some Event Hubs tiers), set"
+    "This broker does not offer the transactions that are needed; if it never will (some Event Hubs tiers), set"
     ' kafka.delivery = "at_least_once".'
 )
-_SETTING_HINT: Final = "Look at [kafka.client] and at the topic's and broker's settings."
-AWAY_HINT: Final = "Look at bootstrap.servers in [kafka.client], at the network and at the brokers."
-AGAIN_HINT: Final = "Nothing is lost: what is staged is published by the next poll, from Kafka's own checkpoint."
+_SETTING_HINT: Final = "Check [kafka.client] and the topic's and the broker's settings."
+AWAY_HINT: Final = "Check bootstrap.servers in [kafka.client], the network and the brokers."
+AGAIN_HINT: Final = "Nothing is lost: the next poll publishes what is staged, beginning at Kafka's own checkpoint."
 
 _REJECTED_BY_HINT: Final[dict[str, tuple[str, ...]]] = {
     TOPIC_HINT: (
@@ -93,27 +96,26 @@ _REJECTED_BY_HINT: Final[dict[str, tuple[str, ...]]] = {
 REJECTED_HINTS: Final[dict[int, str]] = {
     getattr(KafkaError, name): hint for hint, names in _REJECTED_BY_HINT.items() for name in names
 }
-"""Codes that waiting does not cure, with what to do. Every code that is neither here nor fenced is an outage."""
+"""Codes that waiting does not cure, each with what to do. A code that is neither here nor fenced is an outage."""
 
 _NO_REASON_CODES: Final = frozenset(
     getattr(KafkaError, name)
     for name in ("_TIMED_OUT", "_MSG_TIMED_OUT", "_TIMED_OUT_QUEUE", "_TRANSPORT", "_ALL_BROKERS_DOWN", "_INCONSISTENT")
 )
-"""They say that something did not happen; why is in what was reported before."""
+"""They say that something did not happen; the reason is in an earlier event."""
 
 _AWAY_CODES: Final = _NO_REASON_CODES | {
     getattr(KafkaError, name) for name in ("_RESOLVE", "BROKER_NOT_AVAILABLE", "NETWORK_EXCEPTION")
 }
 
-
 PURGED_CODES: Final = frozenset({KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT})  # noqa: SLF001 - public names
-"""A message given up along with its transaction; why is what the transaction says."""
+"""A message given up along with its transaction; the transaction's own error has the reason."""
 
 
-class Reports:
-    """What librdkafka reports beside its answers: trouble with connections, and the first message refused.
+class ClientEvents:
+    """What librdkafka's callbacks report: trouble with connections, and the first message refused.
 
-    Its callbacks may run while an exception is already under way: they may store, and must call nothing.
+    They may run while an exception is already being raised: they may store, and must call nothing.
     """
 
     def __init__(self) -> None:
@@ -130,21 +132,21 @@ class Reports:
 
     @property
     def refused(self) -> tuple[KafkaError, Any] | None:
-        """The first message refused, with the reason; none that was only given up along with its transaction."""
+        """The reason and the first message refused; None if it was only given up along with its transaction."""
         return None if self._refused is None or self._refused[0].code() in PURGED_CODES else self._refused
 
     def note_trouble(self, error: KafkaError) -> None:
-        """What to give librdkafka as `error_cb`."""
+        """The callback `error_cb`."""
         self._earlier = self._latest
         self._latest = error
 
     def note_refused(self, error: KafkaError | None, message: Any) -> None:  # noqa: ANN401 - librdkafka's message
-        """What to give librdkafka as `on_delivery`, where it reports errors only."""
+        """The callback `on_delivery`, where librdkafka reports errors only."""
         if error is not None and self._refused is None:
             self._refused = (error, message)
 
     def forget(self) -> None:
-        """A new attempt begins; what was reported before does not explain it."""
+        """Begin a new attempt, which earlier events do not explain."""
         self._latest = self._earlier = self._refused = None
 
 
@@ -153,7 +155,7 @@ class Deadline:
 
     Args:
         seconds: from now.
-        stop: once set, `STOP_SECONDS` are left.
+        stop: once it is set, at most `STOP_SECONDS` are left.
     """
 
     def __init__(self, seconds: float, stop: threading.Event | None = None) -> None:
@@ -163,49 +165,49 @@ class Deadline:
         self._ends = time.monotonic() + seconds
 
     def remaining(self, *, at_most: float = math.inf) -> float:
-        """Seconds left, or `at_most`; 0 once it has passed."""
+        """Seconds left, but no more than `at_most`; 0 once it has passed."""
         if self._stop is not None and self._stop.is_set():
             self._ends = min(self._ends, time.monotonic() + STOP_SECONDS)
         return min(max(self._ends - time.monotonic(), 0.0), at_most)
 
     @property
     def passed(self) -> bool:
-        """Whether nothing is left of it."""
+        """Whether no time is left."""
         return not self.remaining()
 
     @property
     def passed_by_any_clock(self) -> bool:
-        """The same, counting the time that the machine slept."""
+        """Whether no time is left, counting the time that the machine slept."""
         return self.passed or time.time() - self._begun_at >= self.seconds
 
 
-class _Log:
-    """Stands in for the logger that librdkafka's bindings write to: for debugging only, as errors carry the reasons."""
+class LibraryLog:
+    """The logger that librdkafka's bindings write to. Its lines are for debugging only: errors carry the reasons."""
 
     @staticmethod
     def log(_level: int, pattern: str, *parts: object) -> None:
-        """One line of librdkafka."""
+        """Log one line of librdkafka."""
         log.debug("Kafka's client library says", text=pattern % parts)
 
 
-def settings(client: Mapping[str, Any], reports: Reports, owned: Mapping[str, Any]) -> dict[str, Any]:
-    """What a librdkafka client is given: our defaults, the user's table over them, and what we own over both."""
-    said = {key: str(value).lower() if isinstance(value, bool) else value for key, value in client.items()}
-    ours = {"statistics.interval.ms": 0, **owned, "error_cb": reports.note_trouble, "logger": _Log()}
-    return {**SHARED_DEFAULTS, **event_hubs.defaults(client), **said, **ours}
+def merge_settings(client: Mapping[str, Any], events: ClientEvents, owned: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a librdkafka client: our defaults, then the user's table, then what nobody may override."""
+    configured = {key: str(value).lower() if isinstance(value, bool) else value for key, value in client.items()}
+    ours = {"statistics.interval.ms": 0, **owned, "error_cb": events.note_trouble, "logger": LibraryLog()}
+    return {**SHARED_DEFAULTS, **event_hubs.defaults(client), **configured, **ours}
 
 
-def made(make: Callable[[dict[str, Any]], Client], table: dict[str, Any]) -> Client:
-    """A client, made of its settings.
+def create_client(kind: Callable[[dict[str, Any]], Client], settings: dict[str, Any]) -> Client:
+    """A client of a kind, such as `Producer`.
 
     Raises:
-        ConfigError: librdkafka does not know a key, or not its value.
+        ConfigError: librdkafka does not know a key, or does not take its value.
     """
     try:
-        return make(table)
+        return kind(settings)
     except KafkaException as error:
         raise ConfigError(
-            f"kafka.client: {reason(error_of(error))}",
+            f"kafka.client: {describe(error_of(error))}",
             hint="Keys and values are those of librdkafka's CONFIGURATION.md.",
         ) from error
 
@@ -214,11 +216,11 @@ _LOST: Final = "returned NULL without setting an exception"
 
 
 def error_of(error: BaseException) -> KafkaError:
-    """The Kafka error inside an exception.
+    """The Kafka error inside an exception; an exception without one is raised again.
 
-    The bindings raise a fatal error out of whatever call is under way; where a callback ran into it, as the cause of a
-    SystemError. Where a second callback came after it, the error is lost, and the SystemError says only that: what the
-    cluster makes of it is for a recovery to find out.
+    The bindings raise a fatal error out of whatever call is being made. If a callback raised it, it is the cause of a
+    SystemError. If a second callback ran after that, the error is lost and the SystemError says only so: what happened
+    at the cluster is for a recovery to find out.
     """
     if isinstance(error, SystemError) and error.__cause__ is None and _LOST in str(error):
         return KafkaError(KafkaError._FAIL)  # noqa: SLF001 - its public name
@@ -229,23 +231,23 @@ def error_of(error: BaseException) -> KafkaError:
     raise error
 
 
-def reason(error: KafkaError) -> str:
-    """A Kafka error for people: what librdkafka says, and the code to search for."""
+def describe(error: KafkaError) -> str:
+    """A Kafka error for people: librdkafka's text, and the code to search for."""
     return f"{error.str().removeprefix('Broker: ').removeprefix('Local: ')} ({error.name()})"
 
 
-def translated(error: KafkaError, doing: str, reports: Reports | None = None) -> SinkError:
+def translate(error: KafkaError, doing: str, events: ClientEvents | None = None) -> SinkError:
     """A Kafka error as one of ours.
 
     Args:
         error: from an exception, a delivery report or a message.
         doing: what could not be done: `publishing`, `reading mde.software.checkpoints`.
-        reports: what was reported meanwhile; it may hold the reason of a time-out.
+        events: what was reported in the meantime; it may have the reason for a time-out.
     """
-    code, text = error.code(), reason(error)
-    trouble = reports.trouble if reports and code in _NO_REASON_CODES else None
+    code, text = error.code(), describe(error)
+    trouble = events.trouble if events and code in _NO_REASON_CODES else None
     if trouble is not None:
-        text += f"; before that: {reason(trouble)}"
+        text += f"; before that: {describe(trouble)}"
         code = code if trouble.code() in _NO_REASON_CODES else trouble.code()
     message = f"Kafka: {doing}: {text}"
     if code in FENCED_CODES:
@@ -253,32 +255,3 @@ def translated(error: KafkaError, doing: str, reports: Reports | None = None) ->
     if code in REJECTED_HINTS:
         return SinkRejected(message, hint=REJECTED_HINTS[code])
     return SinkUnavailable(message, hint=AWAY_HINT if code in _AWAY_CODES else AGAIN_HINT)
-
-
-class MockCluster:
-    """librdkafka's in-process cluster, for the demo: no Java, no network. It makes topics when they are asked for.
-
-    It takes transactions, but shows aborted messages to everybody and fences nobody: no proof of exactly once.
-
-    Args:
-        topics: made at once.
-        brokers: how many.
-    """
-
-    def __init__(self, topics: Sequence[str] = (), *, brokers: int = 1) -> None:
-        table = {"test.mock.num.brokers": brokers, "client.id": "mock-cluster", "logger": _Log()}
-        self._keeper: Producer | None = Producer(table)
-        for topic in topics:
-            self._keeper.list_topics(topic, timeout=10)
-        found = self._keeper.list_topics(timeout=10).brokers.values()
-        self.bootstrap_servers = ",".join(f"{broker.host}:{broker.port}" for broker in found)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """End it; everything in it is gone."""
-        self._keeper = None

@@ -1,7 +1,7 @@
-"""Reads topics: to follow them as messages come, or one partition from its beginning to where something stands.
+"""Reads topics: follows them as messages come, or reads a partition or a whole topic up to where it ends.
 
-Owns the Kafka consumer. Always read_committed: a message of a transaction that was aborted, or is still open, is never
-seen. Joins no consumer group and commits no offsets, so reading leaves no trace. Must not decode what it reads.
+Always read_committed: a message of a transaction that was aborted, or is still open, is never seen. The consumer joins
+no group and commits no offsets, so reading leaves no trace. Values stay bytes.
 """
 
 from __future__ import annotations
@@ -15,22 +15,31 @@ from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, 
 
 from connector.clock import moment_of
 from connector.errors import SinkUnavailable, Stopped
-from connector.kafka.client import CALL_SECONDS, REJECTED_HINTS, Deadline, Reports, error_of, made, settings, translated
+from connector.kafka.client import (
+    CALL_SECONDS,
+    REJECTED_HINTS,
+    ClientEvents,
+    Deadline,
+    create_client,
+    error_of,
+    merge_settings,
+    translate,
+)
 from connector.telemetry import logger
 
 log = logger(__name__)
 
 WAIT_SECONDS: Final = 0.5
-"""How long one look for messages waits: what Ctrl-C waits for at most."""
+"""How long one look for messages waits, and so how long Ctrl-C waits at most."""
 METADATA_SECONDS: Final = 30.0
 STILL_SECONDS_MAX: Final = 90.0
-"""How long a topic that is read whole may give nothing: longer than a transaction of ours can be open."""
+"""How long a topic that is read whole may give nothing: longer than one of our transactions can be open."""
 APPEARS_SECONDS_MAX: Final = 3.0
 APPEARS_EVERY_SECONDS: Final = 0.2
 MESSAGES_AT_ONCE_MAX: Final = 500
 
 OWNED: Final[dict[str, Any]] = {
-    # The bindings insist on a name; no group is joined under it.
+    # The bindings insist on a group's name; no group is joined.
     "group.id": "mde-inventory-connector",
     "isolation.level": "read_committed",
     "enable.auto.commit": False,
@@ -41,19 +50,22 @@ OWNED: Final[dict[str, Any]] = {
 }
 
 DEFAULTS: Final[dict[str, Any]] = {"fetch.wait.max.ms": 100}
-"""The end of a partition is told with an answer that has nothing more: the broker does not keep it back for long."""
+"""An answer without messages reports the end of a partition: the broker should not hold it back for long."""
 
 _GROUP_CODES: Final = frozenset({KafkaError.GROUP_AUTHORIZATION_FAILED, KafkaError._WAIT_COORD})  # noqa: SLF001 - public
-"""About a consumer group, of which we are none."""
+"""They concern a consumer group, and we join none."""
 
 _APPEARING_CODES: Final = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.LEADER_NOT_AVAILABLE})
 
 
 @dataclass(frozen=True, slots=True)
 class Incoming:
-    """One message read; `timestamp` is its publishing, in milliseconds since 1970, and a tombstone has no value.
+    """One message that was read.
 
-    `headers` are there only where they are asked for.
+    Attributes:
+        timestamp: when it was published, in milliseconds since 1970.
+        value: None for a tombstone.
+        headers: empty unless the topic is read whole.
     """
 
     topic: str
@@ -66,7 +78,7 @@ class Incoming:
 
     @property
     def place(self) -> dict[str, Any]:
-        """Where it lies, for people: topic, partition, offset, publishing time in ISO 8601, key as text."""
+        """Where the message is, for people: topic, partition, offset, time of publishing in ISO 8601, key as text."""
         published_at = moment_of(self.timestamp).isoformat(timespec="milliseconds")
         return {
             "topic": self.topic,
@@ -88,9 +100,9 @@ class Reader:
     """
 
     def __init__(self, client: Mapping[str, Any]) -> None:
-        self._reports = Reports()
+        self._events = ClientEvents()
         self._client = {**DEFAULTS, **client}
-        self._consumer: Consumer = made(Consumer, settings(self._client, self._reports, OWNED))
+        self._consumer: Consumer = create_client(Consumer, merge_settings(self._client, self._events, OWNED))
 
     def __enter__(self) -> Self:
         return self
@@ -99,15 +111,15 @@ class Reader:
         self.close()
 
     def close(self) -> None:
-        """Let go of the connections."""
+        """Close the connections."""
         self._consumer.close()
 
     def partitions(self, topic: str, deadline: Deadline | None = None) -> list[int]:
-        """The partitions of a topic. One that has just been made takes a moment to be known everywhere.
+        """The partitions of a topic. A topic that was just created takes a moment to be known everywhere.
 
         Raises:
-            SinkRejected: there is no such topic, or this client may not know of it.
-            SinkUnavailable: no answer in time; `METADATA_SECONDS` where no deadline is given.
+            SinkRejected: there is no such topic, or this client may not see it.
+            SinkUnavailable: no answer in time; `METADATA_SECONDS` if no deadline is given.
         """
         doing = f"looking for topic {topic}"
         deadline = deadline or Deadline(METADATA_SECONDS)
@@ -116,32 +128,32 @@ class Reader:
             try:
                 metadata = self._consumer.list_topics(topic, timeout=deadline.remaining(at_most=CALL_SECONDS))
             except KafkaException as error:
-                # The reason of a time-out is told when events are looked at.
+                # The poll reports the events that explain a time-out.
                 self._consumer.poll(APPEARS_EVERY_SECONDS)
-                trouble = translated(error_of(error), doing, self._reports)
+                trouble = translate(error_of(error), doing, self._events)
                 if deadline.passed or not isinstance(trouble, SinkUnavailable):
                     raise trouble from error
                 continue
-            found = metadata.topics[topic]
-            if found.error is None:
-                return sorted(found.partitions)
-            if found.error.code() not in _APPEARING_CODES or appears.passed or deadline.passed:
-                raise translated(found.error, doing)
+            described = metadata.topics[topic]
+            if described.error is None:
+                return sorted(described.partitions)
+            if described.error.code() not in _APPEARING_CODES or appears.passed or deadline.passed:
+                raise translate(described.error, doing)
             self._consumer.poll(APPEARS_EVERY_SECONDS)
 
     def read(
         self, topic: str, deadline: Deadline, *, partition: int, until: Callable[[Incoming], bool] | None = None
     ) -> Iterator[Incoming]:
-        """One partition from its beginning to the first message that `until` accepts, that one included.
+        """One partition from its beginning up to and including the first message that `until` accepts.
 
-        Without `until`, to its end: the last message that no open transaction holds back.
+        Without `until`, up to its end: the last message that no open transaction holds back.
 
         Raises:
-            SinkUnavailable: not reached in time.
+            SinkUnavailable: that message, or the end, was not reached in time.
             SinkRejected: Kafka refuses to be read.
         """
         doing = f"reading {topic}"
-        self._reports.forget()
+        self._events.forget()
         self._consumer.assign([TopicPartition(topic, partition, OFFSET_BEGINNING)])
         while not deadline.passed:
             for message in self._messages(doing):
@@ -153,12 +165,12 @@ class Reader:
                 yield incoming
                 if until is not None and until(incoming):
                     return
-        raise translated(KafkaError(KafkaError._TIMED_OUT), doing, self._reports)  # noqa: SLF001 - its public name
+        raise translate(KafkaError(KafkaError._TIMED_OUT), doing, self._events)  # noqa: SLF001 - its public name
 
     def read_whole(self, topic: str, stop: threading.Event | None = None) -> Iterator[Incoming]:
-        """All that a topic has, with headers: each partition from its beginning to where it ends now.
+        """Everything on a topic, with headers: each partition from its beginning to where it ends now.
 
-        What an open transaction holds back is waited for: it is part of the whole once it is settled.
+        Messages that an open transaction holds back are waited for: once it is settled, they are part of the whole.
 
         Raises:
             SinkUnavailable: nothing came for `STILL_SECONDS_MAX`.
@@ -166,7 +178,7 @@ class Reader:
             Stopped: `stop` was set.
         """
         doing = f"reading {topic}"
-        self._reports.forget()
+        self._events.forget()
         ends = self._ends(topic)
         self._consumer.assign([TopicPartition(topic, number, OFFSET_BEGINNING) for number in ends])
         deadline = Deadline(STILL_SECONDS_MAX)
@@ -174,15 +186,15 @@ class Reader:
             if stop is not None and stop.is_set():
                 raise Stopped(f"stopped while {doing}")
             if deadline.passed:
-                raise translated(KafkaError(KafkaError._TIMED_OUT), doing, self._reports)  # noqa: SLF001 - public name
+                raise translate(KafkaError(KafkaError._TIMED_OUT), doing, self._events)  # noqa: SLF001 - public name
             for message in self._messages(doing):
                 incoming = None if message.error() is not None else _incoming(message)
                 partition, offset = message.partition(), message.offset()
-                assert partition is not None and offset is not None  # noqa: S101, PT018 - both have a place
+                assert partition is not None and offset is not None  # noqa: S101, PT018 - both have them
                 if incoming is not None and offset < ends.get(partition, 0):
                     deadline = Deadline(STILL_SECONDS_MAX)
                     yield replace(incoming, headers=dict(message.headers() or ()))  # type: ignore[arg-type]  # bytes
-                # An end of the partition tells how far it was read, the marks of transactions included.
+                # The end of a partition counts the marks of transactions too.
                 if offset + (incoming is not None) >= ends.get(partition, offset + 2):
                     del ends[partition]
 
@@ -191,30 +203,30 @@ class Reader:
         doing, deadline = f"reading {topic}", Deadline(METADATA_SECONDS)
         partitions = self.partitions(topic, deadline)
         owned = {**OWNED, "isolation.level": "read_uncommitted"}
-        teller: Consumer = made(Consumer, settings(self._client, self._reports, owned))
-        found = {}
+        consumer: Consumer = create_client(Consumer, merge_settings(self._client, self._events, owned))
+        ends = {}
         try:
             for number in partitions:
-                place = TopicPartition(topic, number)
-                first, last = teller.get_watermark_offsets(place, timeout=max(deadline.remaining(), CALL_SECONDS))
+                partition = TopicPartition(topic, number)
+                first, last = consumer.get_watermark_offsets(partition, timeout=max(deadline.remaining(), CALL_SECONDS))
                 if last > first:
-                    found[number] = last
+                    ends[number] = last
         except KafkaException as error:
-            raise translated(error_of(error), doing, self._reports) from error
+            raise translate(error_of(error), doing, self._events) from error
         finally:
-            teller.close()
-        return found
+            consumer.close()
+        return ends
 
     def follow(
         self, topic: str, *, from_beginning: bool, limit: int | None = None, deadline: Deadline | None = None
     ) -> Iterator[Incoming]:
-        """Messages of all partitions as they come: for ever, or `limit` of them, or until `deadline`.
+        """Messages of all partitions as they come: forever, or `limit` of them, or until `deadline`.
 
-        An outage is waited out; partitions added meanwhile are not noticed.
+        An outage is waited out. Partitions that are added later are not noticed.
 
         Raises:
             SinkRejected: there is no such topic, or Kafka refuses to be read.
-            SinkUnavailable: Kafka did not answer at the beginning.
+            SinkUnavailable: Kafka did not answer when reading began.
         """
         start = OFFSET_BEGINNING if from_beginning else OFFSET_END
         self._consumer.assign([TopicPartition(topic, number, start) for number in self.partitions(topic)])
@@ -230,7 +242,7 @@ class Reader:
                         return
 
     def _messages(self, doing: str) -> Iterator[Message]:
-        """What has come: messages, and ends of partitions as errors. Other trouble is raised, or gets better."""
+        """Messages that have come, and ends of partitions as errors. Other errors are raised, or pass by themselves."""
         first = self._consumer.poll(WAIT_SECONDS)
         if first is None:
             return
@@ -239,13 +251,13 @@ class Reader:
             if error is None or error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - its public name
                 yield message
             elif error.code() in REJECTED_HINTS and error.code() not in _GROUP_CODES:
-                raise translated(error, doing, self._reports)
+                raise translate(error, doing, self._events)
             else:
-                # librdkafka goes on trying by itself.
-                self._reports.note_trouble(error)
+                # librdkafka keeps trying by itself.
+                self._events.note_trouble(error)
 
 
 def _incoming(message: Message) -> Incoming:
     topic, partition, offset = message.topic(), message.partition(), message.offset()
-    assert topic is not None and partition is not None and offset is not None  # noqa: S101, PT018 - a message has a place
+    assert topic is not None and partition is not None and offset is not None  # noqa: S101, PT018 - it was read
     return Incoming(topic, partition, offset, message.timestamp()[1], message.key(), message.value())

@@ -1,9 +1,9 @@
-"""The schema registry: ids of schemas, schemas of ids, registration with FULL_TRANSITIVE compatibility.
+"""The schema registry: looks up ids and schemas, and registers schemas with FULL_TRANSITIVE compatibility.
 
-Owns confluent-kafka's registry client, its limits, and the subject of a topic: TopicNameStrategy, always, because the
-consumers that feed the SIEMs find a schema by the name `<topic>-value`. Must not know what the schemas say, nor encode.
+The subject of a topic follows TopicNameStrategy, always, because the consumers that feed the SIEMs find a schema by the
+name `<topic>-value`.
 
-`mock://NAME` is a registry inside the process, shared by all who name it; it registers anything and judges nothing.
+`mock://NAME` is a registry inside the process, shared by all who name it; it registers anything and checks nothing.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ from connector.telemetry import logger
 log = logger(__name__)
 
 COMPATIBILITY: Final = ConfigCompatibilityLevel.FULL_TRANSITIVE
-"""Every version reads every other, in both directions: consumers and connectors are upgraded in any order."""
+"""Every version reads every other, in both directions: consumers and connectors can be upgraded in any order."""
 
 CLIENT_DEFAULTS: Final = {"timeout": 10, "max.retries": 2, "retries.wait.ms": 200, "retries.max.wait.ms": 2000}
-"""The client by itself would wait for ever; with these, 35 seconds at most for each URL. `timeout` is in seconds."""
+"""By itself the client would wait forever; with these it waits 35 seconds at most per URL. `timeout` is in seconds."""
 
 NUMBER_KEYS: Final = frozenset({*CLIENT_DEFAULTS, "cache.capacity", "cache.latest.ttl.sec"})
-"""Keys that the client wants as numbers; the environment gives text."""
+"""Keys whose values the client wants as numbers; environment variables are text."""
 
 SETUP_HINT: Final = (
     "Run `mde-inventory setup` once; it registers the schemas, with --replay-topic also that of another target of"
     " replays."
 )
-UNREACHABLE_HINT: Final = "Check schema_registry.url, the network, the registry. What is staged is published later."
+UNREACHABLE_HINT: Final = "Check schema_registry.url, the network and the registry. What is staged is published later."
 DENIED_HINT: Final = (
     "Check basic.auth.user.info, bearer.auth.* or ssl.* in [schema_registry], and what the registry grants that user."
 )
@@ -59,7 +59,7 @@ SERVER_ERROR: Final = 500
 ID_MAX: Final = 2**32
 REASON_CHARACTERS_MAX: Final = 500
 NO_SUCH_SUBJECT_OR_SCHEMA: Final = frozenset({40400, 40401, 40402, 40403})
-"""Codes beside a 404 that are the registry's own; without one, the address is wrong. 40400 is the mock's."""
+"""The registry's own error codes with a 404; without one of them the address is wrong. 40400 is the mock's."""
 
 
 def value_subject(topic: str) -> str:
@@ -78,7 +78,7 @@ class Registry:
         self._url = config.url
         self._auto_register = config.auto_register
         self._mock = config.url.startswith("mock://")
-        self._client = _mock(config.url) if self._mock else _client(config.url, config.client)
+        self._client = _mock_client(config.url) if self._mock else _create_client(config.url, config.client)
 
     def __enter__(self) -> Self:
         return self
@@ -87,21 +87,21 @@ class Registry:
         self.close()
 
     def close(self) -> None:
-        """Close the connections; a mock lives on."""
+        """Close the connections; a mock goes on."""
         if not self._mock:
             self._client.close()
 
     def schema_id(self, subject: str, schema: str) -> int:
-        """The id under which a schema (its JSON text) is registered; with `auto_register`, after registering it.
+        """The id of a schema (its JSON text). With `auto_register`, an unknown schema is registered first.
 
         Raises:
             EncodingError: it is not registered, or what is registered is incompatible.
-            SinkUnavailable: no answer within the client's limits.
+            SinkUnavailable: no answer within the client's time limits.
             SinkRejected: the registry denies access.
         """
-        with self._translated(f"looking up the schema of {subject}"):
+        with self._translate_errors(f"looking up the schema of {subject}"):
             try:
-                return _checked(self._client.lookup_schema(subject, _avro(schema)).schema_id)
+                return _check_id(self._client.lookup_schema(subject, _avro_schema(schema)).schema_id)
             except SchemaRegistryError as error:
                 if not (self._auto_register and _unknown(error)):
                     raise
@@ -114,11 +114,11 @@ class Registry:
             EncodingError: there is none, or it is not Avro.
             SinkUnavailable, SinkRejected: as `schema_id`.
         """
-        with self._translated(f"fetching schema {schema_id}"):
-            found = self._client.get_schema(schema_id)
-            if found.schema_type not in (None, "AVRO"):
-                raise EncodingError(f"schema {schema_id} is {found.schema_type}, not AVRO", hint=ADDRESS_HINT)
-            return str(found.schema_str)
+        with self._translate_errors(f"fetching schema {schema_id}"):
+            schema = self._client.get_schema(schema_id)
+            if schema.schema_type not in (None, "AVRO"):
+                raise EncodingError(f"schema {schema_id} is {schema.schema_type}, not AVRO", hint=ADDRESS_HINT)
+            return str(schema.schema_str)
 
     def register(self, subject: str, schema: str) -> int:
         """Register a schema, with its compatibility, and return its id. Registering it again changes nothing.
@@ -128,31 +128,31 @@ class Registry:
             SinkUnavailable, SinkRejected: as `schema_id`.
         """
         self.set_compatibility(subject)
-        with self._translated(f"registering the schema of {subject}"):
-            schema_id = _checked(self._client.register_schema(subject, _avro(schema)))
+        with self._translate_errors(f"registering the schema of {subject}"):
+            schema_id = _check_id(self._client.register_schema(subject, _avro_schema(schema)))
         log.info("schema registered", subject=subject, schema_id=schema_id)
         return schema_id
 
     def set_compatibility(self, subject: str) -> None:
-        """Make the registry refuse versions of a subject that do not read each other, present ones and future ones.
+        """Make the registry refuse a version of a subject that cannot read all others, or be read by them.
 
         Raises:
             EncodingError, SinkUnavailable, SinkRejected: as `schema_id`.
         """
-        with self._translated(f"setting the compatibility of {subject}"):
+        with self._translate_errors(f"setting the compatibility of {subject}"):
             self._client.set_config(subject, ServerConfig(compatibility=COMPATIBILITY))
 
-    def compatible(self, subject: str, schema: str) -> list[str]:
-        """What keeps a schema from being the next version of a subject; nothing, where the subject is new.
+    def find_conflicts(self, subject: str, schema: str) -> list[str]:
+        """Why a schema cannot be the next version of a subject; empty if it can, or if the subject is new.
 
         Raises:
             EncodingError, SinkUnavailable, SinkRejected: as `schema_id`.
         """
         if self._mock:
             return []
-        with self._translated(f"comparing the schema of {subject}"):
+        with self._translate_errors(f"comparing the schema of {subject}"):
             try:
-                fits = self._client.test_compatibility_all_versions(subject, _avro(schema))
+                fits = self._client.test_compatibility_all_versions(subject, _avro_schema(schema))
             except SchemaRegistryError as error:
                 if not _unknown(error):
                     raise
@@ -160,8 +160,8 @@ class Registry:
         return [] if fits else [f"{subject}: a registered version and this connector's cannot read each other"]
 
     @contextmanager
-    def _translated(self, doing: str) -> Iterator[None]:
-        """Turn whatever the client raises into our errors."""
+    def _translate_errors(self, doing: str) -> Iterator[None]:
+        """Translate whatever the client raises into our errors."""
         try:
             yield
         except ConnectorError:
@@ -169,19 +169,19 @@ class Registry:
         except SchemaRegistryError as error:
             raise _refusal(error, doing, self._url) from error
         except OAuthTokenError as error:
-            # Its text has what the token endpoint answered.
+            # Its text may repeat what the token endpoint answered.
             raise SinkUnavailable(f"{doing}: no token for the schema registry", hint=DENIED_HINT) from error
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise EncodingError(f"{doing}: {self._url} does not answer as a registry", hint=ADDRESS_HINT) from error
         except Exception as error:
-            # The client lets through what its HTTP library raises, and which library that is changes with its version.
+            # The client passes on what its HTTP library raises, and which library that is depends on its version.
             raise SinkUnavailable(
                 f"{doing}: {self._url} cannot be reached: {type(error).__name__}: {error}", hint=UNREACHABLE_HINT
             ) from error
 
 
 def _refusal(error: SchemaRegistryError, doing: str, url: str) -> ConnectorError:
-    """The registry's answer, when it is not 2xx."""
+    """The error for an answer that is not 2xx."""
     status, text = error.http_status_code, str(error.error_message or "no reason given")[:REASON_CHARACTERS_MAX]
     if status in DENIED:
         return SinkRejected(f"{doing}: the schema registry denies access (HTTP {status})", hint=DENIED_HINT)
@@ -199,18 +199,18 @@ def _unknown(error: SchemaRegistryError) -> bool:
     return error.http_status_code == NOT_FOUND and error.error_code in NO_SUCH_SUBJECT_OR_SCHEMA
 
 
-def _checked(schema_id: int | None) -> int:
-    """An id as the wire format can carry it: four bytes."""
+def _check_id(schema_id: int | None) -> int:
+    """An id that the wire format can carry: four bytes."""
     if not isinstance(schema_id, int) or not 0 <= schema_id < ID_MAX:
         raise ValueError("no id of a schema")
     return schema_id
 
 
-def _avro(schema: str) -> Schema:
+def _avro_schema(schema: str) -> Schema:
     return Schema(schema, "AVRO")
 
 
-def _client(url: str, options: Mapping[str, Any]) -> SchemaRegistryClient:
+def _create_client(url: str, options: Mapping[str, Any]) -> SchemaRegistryClient:
     if not isinstance(options.get("ssl.ca.location", ""), str):
         raise ConfigError("schema_registry.ssl.ca.location: must be the path of a file or folder")
     try:
@@ -223,5 +223,5 @@ def _client(url: str, options: Mapping[str, Any]) -> SchemaRegistryClient:
 
 
 @cache
-def _mock(url: str) -> SchemaRegistryClient:
+def _mock_client(url: str) -> SchemaRegistryClient:
     return SchemaRegistryClient.new_client({"url": url})

@@ -1,7 +1,6 @@
-"""The Avro schemas of what is published: where their files lie, and which topic carries which.
+"""The Avro schemas of what is published, one record type per topic, whatever the value format.
 
-Owns the folder `schemas/`, which stands beside this package in a checkout and inside it in a wheel. Must not know how
-anything is encoded (`codec`) or registered (`registry`).
+Their files are in the folder `schemas/`: beside the package in a checkout, inside it in a wheel.
 """
 
 from __future__ import annotations
@@ -14,16 +13,15 @@ from pathlib import Path
 from typing import Any, Final
 
 from connector.errors import ConfigError
+from connector.exports.software import SOFTWARE
 from connector.model import Topic
 
 NAMES: Final = {
-    Topic.CHANGES: "SoftwareChange",
-    Topic.ALERTS: "EndOfSupportAlert",
+    **SOFTWARE.record_types,
     Topic.SNAPSHOTS: "SnapshotReport",
     Topic.CHECKPOINTS: "Checkpoint",
-    Topic.INVENTORY: "SoftwareRecord",
 }
-"""The record type of each topic: one only, so that every consumer finds the schema by the topic's name."""
+"""The record type of each topic: only one, so that every consumer finds the schema by the topic's name."""
 
 _FILES: Final = {
     "SoftwareChange": "software-change.avsc",
@@ -35,7 +33,7 @@ _FILES: Final = {
 
 
 def schema_of(topic: Topic) -> str:
-    """The schema of a topic's values as compact JSON: always the same text, for it is looked up by its text.
+    """The schema of a topic's values as compact JSON: always the same text, because the registry looks it up by it.
 
     Raises:
         ConfigError: the installation lacks its schemas.
@@ -44,7 +42,7 @@ def schema_of(topic: Topic) -> str:
 
 
 def all_schemas() -> list[dict[str, Any]]:
-    """Every schema, as its file has it.
+    """Every schema, as it is in its file.
 
     Raises:
         ConfigError: the installation lacks its schemas.
@@ -52,16 +50,16 @@ def all_schemas() -> list[dict[str, Any]]:
     return [_read(name) for name in _FILES]
 
 
-def named(name: str) -> list[dict[str, Any]]:
-    """The schema of this record type, such as `SoftwareChange`, whatever its case, alone in a list.
+def find(name: str) -> list[dict[str, Any]]:
+    """The schema of a record type, such as `SoftwareChange` in any case, alone in a list.
 
     Raises:
         ConfigError: there is no such record type, or the installation lacks its schemas.
     """
-    found = [_read(known) for known in _FILES if known.lower() == name.lower()]
-    if not found:
+    matching = [_read(known) for known in _FILES if known.lower() == name.lower()]
+    if not matching:
         raise ConfigError(f"no schema is named {name}", hint=f"There are {', '.join(_FILES)}.")
-    return found
+    return matching
 
 
 @cache
@@ -71,12 +69,12 @@ def _read(name: str) -> dict[str, Any]:
         schema: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ConfigError(
-            f"the schema of {name} cannot be read: {error}", hint="The installation is damaged: install it anew."
+            f"the schema of {name} cannot be read: {error}", hint="The installation is damaged: install it again."
         ) from error
     return schema
 
 
 def _folder() -> Traversable:
-    """Inside the package where it was installed from a wheel, beside it in a checkout."""
+    """Inside the package if it was installed from a wheel, beside it in a checkout."""
     inside = files("connector") / "schemas"
     return inside if inside.is_dir() else Path(__file__).parents[2] / "schemas"

@@ -7,7 +7,6 @@ finding, and the others are asked all the same. Must not print.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from typing import Any, Final
@@ -19,7 +18,7 @@ from connector.kafka import schemas
 from connector.kafka.client import Deadline
 from connector.kafka.registry import value_subject
 from connector.kafka.sink import last_checkpoint
-from connector.model import Inventory, Topic
+from connector.model import Check, Inventory, Topic
 from connector.poll import reports
 from connector.source.http.tokens import claims_of, explain_denial
 from connector.staging import audit
@@ -37,17 +36,6 @@ PERMISSIONS: Final = ("Software.Read.All", "Software.Read")
 """Application permission, and the delegated one that a device-code login gives. Source: the export's API page."""
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One finding: what was looked at, whether it is well, the fact, what to do; `exit_code` where it is not well."""
-
-    name: str
-    fine: bool
-    text: str
-    hint: str = ""
-    exit_code: int = 1
-
-
 def checks(assembly: Assembly) -> Iterator[Check]:
     """Everything a poll needs, in the order it needs it."""
     config = assembly.config
@@ -57,22 +45,19 @@ def checks(assembly: Assembly) -> Iterator[Check]:
     yield from _asked("token", lambda: _token(assembly))
     yield from _asked("api", lambda: [Check("api", fine=True, text=assembly.source.probe())])
     yield from _asked("state", lambda: [_state(assembly)])
-    yield from _asked("kafka", lambda: _topics(assembly))
+    yield from _asked("kafka", assembly.topics.check)
     yield from check_schemas(assembly)
 
 
 def set_up(assembly: Assembly) -> Iterator[Check]:
     """Create topics and register schemas; what is there already is left as it is."""
-    yield from _asked(
-        "kafka", lambda: [Check(found.name, found.fine, found.text, found.hint) for found in assembly.topics.create()]
-    )
+    yield from _asked("kafka", assembly.topics.create)
     yield from register_schemas(assembly)
 
 
 def set_up_target(assembly: Assembly, topic: str) -> Iterator[Check]:
     """Create another topic for replays to publish to, and register its schema."""
-    found = assembly.topics.create_target(topic)
-    yield Check(found.name, found.fine, found.text, found.hint)
+    yield assembly.topics.create_target(topic)
     subject = value_subject(topic)
     schema_id = assembly.registry.register(subject, schemas.schema_of(Topic.CHANGES))
     yield Check(subject, fine=True, text=f"registered with id {schema_id}, FULL_TRANSITIVE")
@@ -205,7 +190,7 @@ def _beside_kafka(assembly: Assembly, state: StateFile) -> Check:
             assembly.config.transactional_id,
             Deadline(min(CHECKPOINT_SECONDS, assembly.kafka_seconds_max)),
         )
-        checkpoint = None if value is None else assembly.codec.decode_checkpoint(value)
+        checkpoint = None if value is None else assembly.messages.decode_checkpoint(value)
     except (SinkError, EncodingError) as error:
         return Check("kafka", fine=False, text=f"not compared with Kafka's checkpoint: {error}", hint=error.hint)
     standing, position = state.journal.compare(checkpoint), state.journal.position()
@@ -257,11 +242,6 @@ def _state(assembly: Assembly) -> Check:
     return Check("state", fine=True, text=f"{path}: epoch {position.epoch}, {position.pending:,} changes pending")
 
 
-def _topics(assembly: Assembly) -> Iterator[Check]:
-    for found in assembly.topics.check():
-        yield Check(found.name, found.fine, found.text, found.hint)
-
-
 def _subject(assembly: Assembly, topic: Topic) -> str:
     return f"{assembly.topic(topic)}-value"
 
@@ -274,7 +254,7 @@ def _register(assembly: Assembly, topic: Topic) -> Iterator[Check]:
 
 def _check_schema(assembly: Assembly, topic: Topic) -> Iterator[Check]:
     subject, schema = _subject(assembly, topic), schemas.schema_of(topic)
-    problems = assembly.registry.compatible(subject, schema)
+    problems = assembly.registry.find_conflicts(subject, schema)
     if problems:
         hint = "A newer connector registered it: update this one."
         yield Check(subject, fine=False, text="; ".join(problems), hint=hint)

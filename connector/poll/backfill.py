@@ -24,7 +24,7 @@ from typing import Any, Final
 
 from connector.clock import milliseconds_of
 from connector.errors import Stopped
-from connector.kafka.codec import Codec
+from connector.kafka.messages import Messages
 from connector.kafka.reader import Incoming, Reader
 from connector.kafka.sink import Sink
 from connector.model import Checkpoint, Message
@@ -46,7 +46,7 @@ class Backfill:
     """Fills up one tenant's inventory topic.
 
     Args:
-        codec: encodes records and tombstones.
+        messages: encodes records and tombstones.
         sink: publishes them, a batch a Kafka transaction; recovered, with nothing pending.
         open_reader: a reader of topics, to be closed.
         topic: the full name of the inventory topic.
@@ -59,7 +59,7 @@ class Backfill:
 
     def __init__(  # noqa: PLR0913 - the seams of a backfill, each named at the one place that wires them
         self,
-        codec: Codec,
+        messages: Messages,
         sink: Sink,
         open_reader: Callable[[], AbstractContextManager[Reader]],
         *,
@@ -70,7 +70,7 @@ class Backfill:
         stop: threading.Event,
         seconds_max: float = BACKFILL_SECONDS_MAX,
     ) -> None:
-        self._codec = codec
+        self._messages = messages
         self._sink = sink
         self._open_reader = open_reader
         self._topic = topic
@@ -97,7 +97,7 @@ class Backfill:
         while place.phase == RECORDS and not self._ended(ends):
             records, place = mirror.next_records(place, self._batch_records_max)
             if records:
-                self._sink.publish((self._codec.encode_record(key, record) for key, record in records), checkpoint)
+                self._sink.publish((self._messages.encode_record(key, record) for key, record in records), checkpoint)
             mirror.note(place)
             published += len(records)
         if place.phase == STALE and not self._ended(ends):
@@ -115,7 +115,7 @@ class Backfill:
         for keys in mirror.stale_keys(self._batch_records_max):
             if self._ended(ends):
                 return published
-            self._sink.publish((self._codec.encode_record(key, None) for key in keys), checkpoint)
+            self._sink.publish((self._messages.encode_record(key, None) for key in keys), checkpoint)
             published += len(keys)
         self._sink.publish((), replace(checkpoint, inventory_whole=True))
         mirror.note(Place(place.epoch, WHOLE))
@@ -124,7 +124,7 @@ class Backfill:
     def _read_keys(self, mirror: Mirror) -> None:
         """Note every key of this tenant that the topic has."""
         mirror.begin_topic_keys()
-        source = self._codec.source
+        source = self._messages.source
         block: list[TopicKey] = []
         with self._open_reader() as reader:
             for incoming in reader.read_whole(self._topic, self._stop):
@@ -154,10 +154,10 @@ class Backfill:
         )
 
 
-def encode_change_records(codec: Codec, change: Mapping[str, Any]) -> Iterator[Message]:
+def encode_change_records(messages: Messages, change: Mapping[str, Any]) -> Iterator[Message]:
     """What a change means for the inventory topic: a record, or the tombstone of one that is gone, or both."""
     for key, record in steps_of(change):
-        yield codec.encode_record(key, record)
+        yield messages.encode_record(key, record)
 
 
 def key_of(incoming: Incoming) -> RecordKey | None:

@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple
 
 from connector.clock import milliseconds_of
 from connector.errors import SinkUnavailable, Stopped
-from connector.kafka.codec import Codec
+from connector.kafka.messages import Messages
 from connector.kafka.sink import Sink
 from connector.model import Checkpoint, Message, SnapshotStatus, StagedSnapshot
 from connector.poll import reports as failures
@@ -42,7 +42,7 @@ class Publisher:
     """Publishes one tenant's staged changes. One per process: its sink is the instance that Kafka knows.
 
     Args:
-        codec: encodes what is published.
+        messages: encodes what is published.
         sink: publishes it, a batch a Kafka transaction.
         tenant_id: of the checkpoints and reports.
         batch_changes_max: changes in one batch; a batch also carries the alerts that they raised, and may be filled up
@@ -54,7 +54,7 @@ class Publisher:
 
     def __init__(
         self,
-        codec: Codec,
+        messages: Messages,
         sink: Sink,
         *,
         tenant_id: str,
@@ -63,7 +63,7 @@ class Publisher:
         clock: Callable[[], datetime],
         stop: threading.Event,
     ) -> None:
-        self._codec = codec
+        self._messages = messages
         self._sink = sink
         self._tenant_id = tenant_id
         self._batch_changes_max = batch_changes_max
@@ -132,7 +132,7 @@ class Publisher:
         )
         checkpoint = replace(standing, inventory_whole=self._is_whole(state))
         failures.begin_attempt(state, checkpoint)
-        self._sink.publish((self._codec.encode_report(report) for report in reports), checkpoint)
+        self._sink.publish((self._messages.encode_report(report) for report in reports), checkpoint)
         state.journal.confirm(checkpoint)
         failures.confirm(state)
 
@@ -145,7 +145,7 @@ class Publisher:
             batch = self._next_batch(state, snapshot)
             checkpoint = replace(self._checkpoint(snapshot, batch), inventory_whole=self._is_whole(state))
             # Whatever ends the batch, the state file is not left in the middle of being read.
-            with closing(self._messages(state, snapshot, batch)) as messages:
+            with closing(self._messages_of(state, snapshot, batch)) as messages:
                 self._sink.publish(messages, checkpoint)
             state.journal.confirm(checkpoint)
             sealed = batch.seals
@@ -166,22 +166,22 @@ class Publisher:
             seals=upto == last and alert_upto == snapshot.alert_after,
         )
 
-    def _messages(self, state: StateFile, snapshot: StagedSnapshot, batch: Batch) -> Generator[Message]:
+    def _messages_of(self, state: StateFile, snapshot: StagedSnapshot, batch: Batch) -> Generator[Message]:
         """The messages of one transaction: the begin, changes, alerts, and the seal, where they belong to it."""
         if batch.begins:
-            yield self._codec.encode_report(self._report(snapshot, SnapshotStatus.STARTED))
+            yield self._messages.encode_report(self._report(snapshot, SnapshotStatus.STARTED))
         after, upto = batch.changes
         for change in state.journal.changes(snapshot, after=after, limit=upto - after):
-            yield self._codec.encode_change(change)
+            yield self._messages.encode_change(change)
             if self._inventory_topic:
-                yield from encode_change_records(self._codec, change)
+                yield from encode_change_records(self._messages, change)
         after, upto = batch.alerts
         for alert in state.journal.alerts(snapshot, after=after, limit=upto - after):
-            yield self._codec.encode_alert(alert)
+            yield self._messages.encode_alert(alert)
         if batch.seals:
             if snapshot.held:
-                yield self._codec.encode_report(self._report(snapshot, SnapshotStatus.HELD))
-            yield self._codec.encode_report(self._report(snapshot, SnapshotStatus.COMPLETE))
+                yield self._messages.encode_report(self._report(snapshot, SnapshotStatus.HELD))
+            yield self._messages.encode_report(self._report(snapshot, SnapshotStatus.COMPLETE))
 
     def _checkpoint(self, snapshot: StagedSnapshot, batch: Batch) -> Checkpoint:
         return Checkpoint(

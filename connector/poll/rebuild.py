@@ -29,7 +29,7 @@ from connector.clock import milliseconds_of, moment_of
 from connector.errors import StateError
 from connector.exports.software import SOFTWARE
 from connector.kafka import schemas
-from connector.kafka.codec import Codec
+from connector.kafka.messages import Messages
 from connector.kafka.reader import Incoming, Reader
 from connector.kafka.sink import Sink
 from connector.model import (
@@ -88,7 +88,7 @@ class Rebuild:
     """Rebuilds the state file of one tenant.
 
     Args:
-        codec: decodes what is read, and encodes the seal of step 3.
+        messages: decodes what is read, and encodes the seal of step 3.
         sink: recovers, and publishes that seal.
         open_reader: a reader of topics, to be closed.
         name_of: the full name of a topic.
@@ -102,7 +102,7 @@ class Rebuild:
 
     def __init__(  # noqa: PLR0913 - the seams of a rebuild, each named at the one place that wires them
         self,
-        codec: Codec,
+        messages: Messages,
         sink: Sink,
         open_reader: Callable[[], AbstractContextManager[Reader]],
         *,
@@ -114,7 +114,7 @@ class Rebuild:
         clock: Callable[[], datetime],
         progress: Progress,
     ) -> None:
-        self._codec = codec
+        self._messages = messages
         self._sink = sink
         self._open_reader = open_reader
         self._name_of = name_of
@@ -221,7 +221,7 @@ class Rebuild:
             "connectorVersion": __version__,
         }  # fmt: skip
         sealed = replace(checkpoint, sealed=checkpoint.sealed + 1, written_at=max(now, checkpoint.written_at + 1))
-        self._sink.publish([self._codec.encode_report(report)], sealed)
+        self._sink.publish([self._messages.encode_report(report)], sealed)
         # Read back as whoever comes next would: the seal is visible once a recovery has come after it.
         return self._sink.recover() or sealed
 
@@ -256,7 +256,7 @@ class Rebuild:
                 incoming.offset,
                 key[0],
                 not _KEYS.isdisjoint(cut),
-                None if incoming.value is None else self._codec.decode(incoming.value),
+                None if incoming.value is None else self._messages.decode(incoming.value),
             )
 
     def _folded(self, checkpoint: Checkpoint) -> Iterator[Event]:
@@ -282,7 +282,7 @@ class Rebuild:
         """This tenant's values on a topic, decoded: those of an epoch, where one is given; none that is a replay."""
         for incoming in self._incoming(topic):
             if incoming.value is not None:
-                value = self._codec.decode(incoming.value)
+                value = self._messages.decode(incoming.value)
                 if epoch in {None, value["epoch"]} and not value.get("replayed"):
                     yield incoming, value
 
@@ -290,7 +290,7 @@ class Rebuild:
         """This tenant's messages on a topic."""
         with self._open_reader() as reader:
             for incoming in reader.read_whole(self._name_of(topic)):
-                if incoming.headers.get("ce_source") == self._codec.source:
+                if incoming.headers.get("ce_source") == self._messages.source:
                     yield incoming
 
 

@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from connector.exports.fields import Export
+from connector.exports.identity import KEY_PART_BYTES_MAX, key_part
 from connector.exports.software import SOFTWARE
-from connector.kafka.avro_types import KEY_PART_BYTES_MAX, key_part
 from connector.model import ChangeType, Inventory
 from connector.state import meta
 from connector.state.sql import Database, stored_records, unnested

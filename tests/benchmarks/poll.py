@@ -18,7 +18,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final, TextIO
 
-from connector.kafka.client import MockCluster
+from connector.kafka.mock import MockCluster
 from connector.model import Inventory, Method, Topic
 from connector.simulator import Fleet, Simulator
 from tests.benchmarks.measuring import print_table

@@ -17,7 +17,7 @@ import pytest
 from connector import __version__
 from connector.cli import demo
 from connector.exports.software import SOFTWARE
-from connector.kafka.client import MockCluster
+from connector.kafka.mock import MockCluster
 from connector.model import Topic
 from connector.poll.result import EXIT_CODES, OUTCOMES
 from connector.simulator import Endpoint, Fault, FaultKind, Fleet, Simulator

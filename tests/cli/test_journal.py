@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from connector.kafka.client import MockCluster
+from connector.kafka.mock import MockCluster
 from connector.model import Topic
 from tests.cli.test_cli import command, toml
 from tests.support.bench import EASY, Bench, record

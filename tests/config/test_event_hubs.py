@@ -1,4 +1,4 @@
-"""Azure Event Hubs as the brokers: known by their name, given the settings they need, refused what cannot work."""
+"""Azure Event Hubs as the broker: recognised by its name, given the settings it needs, refused those it cannot take."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from connector.config import event_hubs
 from connector.config.tables import from_values
 from connector.errors import ConfigError
-from connector.kafka.client import Reports, settings
+from connector.kafka.client import ClientEvents, merge_settings
 
 NAMESPACE = "contoso.servicebus.windows.net"
 CLIENT: dict[str, Any] = {
@@ -22,7 +22,7 @@ CLIENT: dict[str, Any] = {
 
 
 def refused(client: dict[str, Any]) -> str:
-    """What the configuration says to such a `[kafka.client]`; nothing where it is taken."""
+    """The configuration's error about a `[kafka.client]`; empty if it is taken."""
     tables = {
         "source": {"tenant_id": "contoso.example", "client_id": "app", "client_secret": "secret"},
         "kafka": {"delivery": "at_least_once", "client": client},
@@ -51,7 +51,7 @@ def test_what_event_hubs_takes_is_taken(changed: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "said"),
+    ("key", "value", "text"),
     [
         ("bootstrap.servers", f"{NAMESPACE}:9092", "listens on port 9093"),
         ("bootstrap.servers", f"SASL_SSL://{NAMESPACE.upper()}", "listens on port 9093"),
@@ -62,20 +62,22 @@ def test_what_event_hubs_takes_is_taken(changed: dict[str, Any]) -> None:
         ("message.max.bytes", 2_000_000, "up to 1046528 bytes"),
     ],
 )
-def test_what_cannot_work_is_refused_with_what_is_allowed(key: str, value: str | int, said: str) -> None:
-    """One line, which names the key; and the same is none of our business where the brokers are others."""
+def test_what_cannot_work_is_refused_with_what_is_allowed(key: str, value: str | int, text: str) -> None:
+    """One line, which names the key; for other brokers the same setting is left alone."""
     client = {**CLIENT, key: value}
     (line,) = refused(client).splitlines()[1:]
     assert line.startswith(f"  kafka.client.{key}: ")
-    assert said in line
+    assert text in line
     if key != "bootstrap.servers":
         assert refused({**client, "bootstrap.servers": "broker.example:9092"}) == ""
 
 
-def test_clients_get_the_settings_that_event_hubs_needs_unless_told_otherwise() -> None:
-    """Keep-alive and the age of metadata are set where the brokers are Event Hubs, and what a user says wins."""
-    given, theirs = (settings(client, Reports(), {}) for client in (CLIENT, {**CLIENT, "metadata.max.age.ms": 60_000}))
-    other = settings({"bootstrap.servers": f"{NAMESPACE}.example:9093"}, Reports(), {})
-    assert {key: given[key] for key in event_hubs.CLIENT_DEFAULTS} == event_hubs.CLIENT_DEFAULTS
-    assert theirs["metadata.max.age.ms"] == 60_000
+def test_clients_get_the_settings_that_event_hubs_needs_unless_configured_otherwise() -> None:
+    """Keep-alive and the age of metadata are set for Event Hubs, and a user's own setting wins."""
+    default, changed = (
+        merge_settings(client, ClientEvents(), {}) for client in (CLIENT, {**CLIENT, "metadata.max.age.ms": 60_000})
+    )
+    other = merge_settings({"bootstrap.servers": f"{NAMESPACE}.example:9093"}, ClientEvents(), {})
+    assert {key: default[key] for key in event_hubs.CLIENT_DEFAULTS} == event_hubs.CLIENT_DEFAULTS
+    assert changed["metadata.max.age.ms"] == 60_000
     assert event_hubs.CLIENT_DEFAULTS.keys() & other.keys() == set()

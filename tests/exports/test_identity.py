@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from connector.exports.identity import event_id, event_id_expression, event_namespace
+from connector.exports.identity import event_id, event_id_expression, event_namespace, key_part
 from tests.support import oracle
 from tests.support.bench import SLOW, Bench
 
@@ -48,3 +48,12 @@ def test_an_id_never_changes() -> None:
     assert event_id("tenant", "cpe-20261123T080000Z", "ADDED", "CPE", "d", "v", "n", "1") == (
         "64cb9d7b-2afd-586d-9f89-39067287823a"
     )
+
+
+def test_long_parts_of_keys_stay_distinct() -> None:
+    """A part of more than 256 bytes is cut, and its digest distinguishes it from all others with the same beginning."""
+    texts = ["d" * 256, "d" * 257, "d" * 258, "é" * 300, "é" * 301, "d" * 1_000_000, ""]
+    parts = [key_part(text) for text in texts]
+    assert parts[0] == texts[0]
+    assert len(set(parts)) == len(texts)
+    assert max(len(part.encode()) for part in parts) <= 256

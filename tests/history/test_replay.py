@@ -24,7 +24,7 @@ from connector.errors import ConfigError, SinkUnavailable, StateError, Stopped
 from connector.history.blocks import Past
 from connector.history.filters import Filters
 from connector.history.replay import Replay, ReplayResult
-from connector.kafka.client import MockCluster
+from connector.kafka.mock import MockCluster
 from connector.model import Checkpoint, Message, Topic
 from connector.operations import checks
 from connector.staging import maintenance
@@ -71,11 +71,11 @@ class Kafka:
             raise SinkUnavailable("Kafka does not answer")
 
 
-class Codec:
+class PlainMessages:
     """Encodes a change as its mapping."""
 
     def encode_change(self, change: Mapping[str, Any]) -> Any:
-        """As `Codec.encode_change`."""
+        """As `Messages.encode_change`."""
         return dict(change)
 
 
@@ -96,7 +96,7 @@ class Stage:
         def opened() -> Iterator[StateFile]:
             yield self.bench.state
 
-        fakes: Any = (Codec(), self.kafka)
+        fakes: Any = (PlainMessages(), self.kafka)
         return Replay(
             Past(opened, self.stop),
             *fakes,
@@ -295,7 +295,7 @@ def _assembly(folder: Path, bootstrap_servers: str, registry: str, prefix: str, 
 
 @pytest.mark.parametrize("delivery", ["exactly_once", "at_least_once"])
 def test_a_replay_with_or_without_transactions_says_the_same(delivery: str, tmp_path: Path) -> None:
-    """Through the real codec and sink, to the same topic: a consumer decodes the originals, then the replay of them."""
+    """Through real messages and a real sink, to the same topic: a consumer reads the originals, then their replay."""
     topics = [topic.name_under("p") for topic in Topic]
     with Bench(tmp_path, rules=EASY) as bench:
         for count in (1, 4, 6):
@@ -310,7 +310,7 @@ def test_a_replay_with_or_without_transactions_says_the_same(delivery: str, tmp_
         results: list[ReplayResult] = []
         assembly.replay(Filters(snapshots=(), since="2026-11-01")).run(results.append)
         incoming = assembly.reader().follow("p.changes", from_beginning=True, limit=10)
-        values = [assembly.codec.decode(each.value) for each in incoming if each.value is not None]
+        values = [assembly.messages.decode(each.value) for each in incoming if each.value is not None]
     originals, replayed = values[:5], values[5:]
     assert replayed == [value | {"replayed": True} for value in originals]
     assert results[0].changes == 5

@@ -1,4 +1,4 @@
-"""Kafka's errors in our words, what librdkafka is given, and the in-process cluster of the demo."""
+"""Kafka's errors in our words, and the settings that librdkafka is given."""
 
 from __future__ import annotations
 
@@ -14,16 +14,14 @@ from connector.kafka import sink
 from connector.kafka.client import (
     FENCED_CODES,
     REJECTED_HINTS,
+    ClientEvents,
     Deadline,
-    MockCluster,
-    Reports,
+    create_client,
     error_of,
-    made,
-    settings,
-    translated,
+    merge_settings,
+    translate,
 )
 from connector.kafka.reader import OWNED, Reader
-from tests.support.publishing import checkpoint_of, make_sink, numbers
 
 CODES = {name: code for name in dir(KafkaError) if isinstance(code := getattr(KafkaError, name), int)}
 """Every code that librdkafka's bindings know, by name."""
@@ -37,11 +35,11 @@ def test_there_are_codes_to_walk() -> None:
 
 @pytest.mark.parametrize("name", sorted(CODES))
 def test_every_code_becomes_an_error_of_ours_with_a_hint(name: str) -> None:
-    """Whatever the code and its flags, one of the three errors comes out, says what was done, and has a hint."""
+    """Whatever the code and its flags, one of three errors comes of it, with what was being done and a hint."""
     code = CODES[name]
     wanted = SinkFenced if code in FENCED_CODES else SinkRejected if code in REJECTED_HINTS else SinkUnavailable
     for fatal, retriable, abort in product((False, True), repeat=3):
-        error = translated(KafkaError(code, "why", fatal, retriable, abort), "publishing")
+        error = translate(KafkaError(code, "why", fatal, retriable, abort), "publishing")
         assert type(error) is wanted
         assert str(error).startswith("Kafka: publishing: why (")
         assert error.hint
@@ -51,7 +49,7 @@ def test_every_code_becomes_an_error_of_ours_with_a_hint(name: str) -> None:
 def test_fenced_is_fenced_whatever_the_flags_say(name: str) -> None:
     """The three codes of a fenced producer end the process with exit code 4, even where they are called retriable."""
     for flags in product((False, True), repeat=3):
-        assert type(translated(KafkaError(CODES[name], "why", *flags), "committing")) is SinkFenced
+        assert type(translate(KafkaError(CODES[name], "why", *flags), "committing")) is SinkFenced
     assert SinkFenced.exit_code == 4
 
 
@@ -70,26 +68,26 @@ def test_fenced_is_fenced_whatever_the_flags_say(name: str) -> None:
         ("CONCURRENT_TRANSACTIONS", SinkUnavailable, "Nothing is lost"),
     ],
 )
-def test_what_a_person_can_mend_is_told_from_an_outage(name: str, kind: type, hint: str) -> None:
+def test_what_a_person_can_mend_is_no_outage(name: str, kind: type, hint: str) -> None:
     """A refusal names what to change; an outage says that nothing is lost."""
-    error = translated(KafkaError(CODES[name]), "publishing")
+    error = translate(KafkaError(CODES[name]), "publishing")
     assert type(error) is kind
     assert hint in error.hint
 
 
-def test_a_time_out_is_explained_by_what_was_reported_before_it() -> None:
-    """A wrong password shows as time-outs: the error says so, and is a refusal."""
-    reports = Reports()
-    reports.note_trouble(KafkaError(KafkaError._AUTHENTICATION, "SASL authentication error: wrong password"))
-    reports.note_trouble(KafkaError(KafkaError._ALL_BROKERS_DOWN))
-    error = translated(KafkaError(KafkaError._TIMED_OUT), "connecting", reports)
+def test_a_time_out_is_explained_by_earlier_events() -> None:
+    """A wrong password appears as a time-out: the error names the password, and is a refusal."""
+    events = ClientEvents()
+    events.note_trouble(KafkaError(KafkaError._AUTHENTICATION, "SASL authentication error: wrong password"))
+    events.note_trouble(KafkaError(KafkaError._ALL_BROKERS_DOWN))
+    error = translate(KafkaError(KafkaError._TIMED_OUT), "connecting", events)
     assert type(error) is SinkRejected
     assert str(error) == (
         "Kafka: connecting: Timed out (_TIMED_OUT);"
         " before that: SASL authentication error: wrong password (_AUTHENTICATION)"
     )
-    reports.forget()
-    assert type(translated(KafkaError(KafkaError._TIMED_OUT), "connecting", reports)) is SinkUnavailable
+    events.forget()
+    assert type(translate(KafkaError(KafkaError._TIMED_OUT), "connecting", events)) is SinkUnavailable
 
 
 def test_an_error_that_the_bindings_wrapped_is_found() -> None:
@@ -106,32 +104,30 @@ def test_an_error_that_the_bindings_wrapped_is_found() -> None:
 
 
 def test_an_error_that_the_bindings_lost_is_an_outage() -> None:
-    """Two reports under one call, and only that a call failed is left: a recovery then finds out what it was."""
+    """After two callbacks in one call only the failure is known: a recovery finds out what happened."""
     lost = SystemError("<method 'flush' of 'cimpl.Producer' objects> returned NULL without setting an exception")
-    assert type(translated(error_of(lost), "publishing")) is SinkUnavailable
+    assert type(translate(error_of(lost), "publishing")) is SinkUnavailable
 
 
 @pytest.mark.parametrize(
-    ("client", "told"),
+    ("client", "text"),
     [({"no.such.key": 1}, 'No such configuration property: "no.such.key"'), ({"linger.ms": "soon"}, "Invalid value")],
 )
-def test_settings_that_librdkafka_does_not_take_are_a_matter_of_configuration(
-    client: dict[str, object], told: str
-) -> None:
+def test_settings_that_librdkafka_does_not_take_are_configuration_errors(client: dict[str, object], text: str) -> None:
     """An unknown key or a bad value is a ConfigError that names it."""
-    with pytest.raises(ConfigError, match=told):
-        made(Producer, settings(client, Reports(), {}))
+    with pytest.raises(ConfigError, match=text):
+        create_client(Producer, merge_settings(client, ClientEvents(), {}))
 
 
 def test_booleans_of_the_configuration_are_taken() -> None:
     """TOML's true and false reach librdkafka as it writes them."""
-    table = settings({"socket.keepalive.enable": True, "enable.sparse.connections": False}, Reports(), {})
-    assert (table["socket.keepalive.enable"], table["enable.sparse.connections"]) == ("true", "false")
-    made(Producer, table)
+    settings = merge_settings({"socket.keepalive.enable": True, "enable.sparse.connections": False}, ClientEvents(), {})
+    assert (settings["socket.keepalive.enable"], settings["enable.sparse.connections"]) == ("true", "false")
+    create_client(Producer, settings)
 
 
 def test_every_key_that_we_own_is_refused_in_the_configuration() -> None:
-    """Nobody's setting is overridden in silence: what producer and consumer own cannot be configured."""
+    """No setting is overridden silently: what producer and consumer own cannot be configured."""
     assert sink.OWNED.keys() | OWNED.keys() <= OWNED_CLIENT_KEYS
 
 
@@ -151,18 +147,3 @@ def test_no_secret_of_the_client_table_reaches_an_error_or_a_log(caplog: pytest.
         reader.partitions("any", Deadline(1))
     assert len(caplog.records) > 10
     assert canary not in "\n".join([str(away.value), away.value.hint, caplog.text])
-
-
-def test_the_in_process_cluster_takes_batches_and_gives_them_back() -> None:
-    """The demo's cluster needs no Java: a batch and its checkpoint are published, recovered and read."""
-    with MockCluster(["demo.changes", "demo.checkpoints"]) as cluster:
-        first = make_sink(cluster.bootstrap_servers, "demo")
-        assert first.recover() is None
-        first.publish(numbers("demo", 1, 100), checkpoint_of("demo", 100))
-        first.close()
-        second = make_sink(cluster.bootstrap_servers, "demo")
-        assert second.recover() == checkpoint_of("demo", 100)
-        second.close()
-        with Reader({"bootstrap.servers": cluster.bootstrap_servers}) as reader:
-            seen = list(reader.follow("demo.changes", from_beginning=True, limit=100))
-    assert sorted(int(message.value or b"") for message in seen) == list(range(1, 101))

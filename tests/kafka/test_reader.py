@@ -1,4 +1,4 @@
-"""Reading topics of a real broker: only what is committed, up to a point, or as it comes."""
+"""Reading topics of a real broker: only committed messages, up to a point, or as they come."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_following_from_the_beginning_gives_every_committed_message_of_all_parti
 def test_following_from_the_end_skips_what_was_there(
     broker: Broker, create_topic: Callable[..., str], topic_prefix: str
 ) -> None:
-    """What was published before is not seen; what is published while following is, soon after."""
+    """Earlier messages are not seen; those published while following are, soon after."""
     topic = create_topic(f"{topic_prefix}.changes")
     _publish(broker, topic, b"before")
     seen: queue.Queue[bytes | None] = queue.Queue()
@@ -92,31 +92,31 @@ def test_following_from_the_end_skips_what_was_there(
 def test_reading_stops_at_the_message_asked_for(
     broker: Broker, create_topic: Callable[..., str], topic_prefix: str
 ) -> None:
-    """With `until`, the message asked for is the last one given; without, the end of the partition is."""
+    """With `until`, reading ends with the message that it accepts; without, at the end of the partition."""
     topic = create_topic(f"{topic_prefix}.checkpoints")
     _publish(broker, topic, b"1", b"2", b"3", b"4")
     with _reader(broker) as reader:
-        some = reader.read(topic, Deadline(30), partition=0, until=lambda message: message.value == b"3")
-        assert [message.value for message in some] == [b"1", b"2", b"3"]
-        every = reader.read(topic, Deadline(30), partition=0)
-        assert [message.value for message in every] == [b"1", b"2", b"3", b"4"]
+        first = reader.read(topic, Deadline(30), partition=0, until=lambda message: message.value == b"3")
+        assert [message.value for message in first] == [b"1", b"2", b"3"]
+        whole = reader.read(topic, Deadline(30), partition=0)
+        assert [message.value for message in whole] == [b"1", b"2", b"3", b"4"]
 
 
 def test_an_open_transaction_holds_back_what_follows_it(
     broker: Broker, create_topic: Callable[..., str], topic_prefix: str
 ) -> None:
-    """The end is the last stable message; what lies behind an open transaction is waited for, up to the deadline."""
+    """The end is the last stable message; what follows an open transaction is waited for, up to the deadline."""
     topic = create_topic(f"{topic_prefix}.checkpoints")
     _publish(broker, topic, b"stable")
-    open_one = _transactional(broker, topic)
-    open_one.produce(topic, b"open")
-    open_one.flush(30)
+    open_producer = _transactional(broker, topic)
+    open_producer.produce(topic, b"open")
+    open_producer.flush(30)
     _publish(broker, topic, b"behind")
     with _reader(broker) as reader:
         assert [message.value for message in reader.read(topic, Deadline(30), partition=0)] == [b"stable"]
         with pytest.raises(SinkUnavailable, match="_TIMED_OUT"):
             list(reader.read(topic, Deadline(1), partition=0, until=lambda message: message.value == b"behind"))
-        open_one.abort_transaction(30)
+        open_producer.abort_transaction(30)
         behind = reader.read(topic, Deadline(30), partition=0, until=lambda message: message.value == b"behind")
         assert [message.value for message in behind] == [b"stable", b"behind"]
 
@@ -124,14 +124,14 @@ def test_an_open_transaction_holds_back_what_follows_it(
 def test_a_topic_that_is_read_whole_is_waited_for_and_is_what_it_was_at_the_beginning(
     broker: Broker, create_topic: Callable[..., str], topic_prefix: str
 ) -> None:
-    """What an open transaction holds back is part of it, with its headers; what comes later is not; a stop ends it."""
+    """What an open transaction holds back is part of it, with headers; later messages are not; a stop ends it."""
     topic = create_topic(f"{topic_prefix}.inventory", partitions=2)
-    open_one = _transactional(broker, topic)
+    open_producer = _transactional(broker, topic)
     for number in range(4):
-        open_one.produce(topic, b"%d" % number, b"key", partition=number % 2, headers=[("n", b"%d" % number)])
-    open_one.flush(30)
+        open_producer.produce(topic, b"%d" % number, b"key", partition=number % 2, headers=[("n", b"%d" % number)])
+    open_producer.flush(30)
     _publish(broker, topic, *[b"behind"] * 2)
-    threading.Timer(1.0, lambda: open_one.commit_transaction(30)).start()
+    threading.Timer(1.0, lambda: open_producer.commit_transaction(30)).start()
     with _reader(broker) as reader:
         seen = []
         for message in reader.read_whole(topic):
@@ -145,8 +145,8 @@ def test_a_topic_that_is_read_whole_is_waited_for_and_is_what_it_was_at_the_begi
             list(reader.read_whole(topic, stop))
 
 
-def test_a_missing_topic_is_refused_with_the_way_to_make_it(broker: Broker, topic_prefix: str) -> None:
-    """It is looked for a little while, in case it has just been made, and no longer."""
+def test_a_missing_topic_is_refused_with_how_to_create_it(broker: Broker, topic_prefix: str) -> None:
+    """It is looked for a little while, in case it was just created, and no longer."""
     with _reader(broker) as reader, pytest.raises(SinkRejected, match="UNKNOWN_TOPIC_OR_PART") as refused:
         list(reader.follow(f"{topic_prefix}.nowhere", from_beginning=True))
     assert "mde-inventory setup" in refused.value.hint
@@ -158,7 +158,7 @@ def test_a_topic_that_may_not_be_read_is_refused(
     allow_only: Callable[..., None],
     topic_prefix: str,
 ) -> None:
-    """Where this client may know of a topic but not read it, the error says so and names the permission."""
+    """Where this client may see a topic but not read it, the error says so, and its hint names the permission."""
     topic = create_topic(f"{topic_prefix}.changes")
     allow_only(topic, "DESCRIBE", "WRITE")
     with _reader(local_broker) as reader, pytest.raises(SinkRejected, match="TOPIC_AUTHORIZATION_FAILED") as refused:
@@ -166,8 +166,8 @@ def test_a_topic_that_may_not_be_read_is_refused(
     assert "Grant this client's principal" in refused.value.hint
 
 
-def test_a_cluster_that_is_away_is_told_with_the_reason() -> None:
-    """Nobody listening there: the error carries what the network said."""
+def test_a_cluster_that_is_away_is_reported_with_the_reason() -> None:
+    """Nobody listens there: the error has the network's reason."""
     (port,) = free_ports(1)
     with Reader({"bootstrap.servers": f"127.0.0.1:{port}"}) as reader:
         with pytest.raises(SinkUnavailable, match="Connection refused") as away:
@@ -178,7 +178,7 @@ def test_a_cluster_that_is_away_is_told_with_the_reason() -> None:
 def test_following_waits_out_an_outage(
     private_broker: LocalBroker, create_topic: Callable[..., str], topic_prefix: str
 ) -> None:
-    """A broker that goes and comes back in between loses no message and ends nothing."""
+    """A broker that goes away and comes back in between loses no message and ends nothing."""
     topic = create_topic(f"{topic_prefix}.changes", at=private_broker)
     _publish(private_broker, topic, b"before")
     with _reader(private_broker) as reader:

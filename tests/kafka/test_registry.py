@@ -1,4 +1,4 @@
-"""The schema registry: a real one, and a small server for what a real one does not say on request."""
+"""The schema registry: a real one, and a small server for answers that a real one does not give on request."""
 
 from __future__ import annotations
 
@@ -80,11 +80,11 @@ def test_registering_sets_full_transitive_compatibility(registry: Registry, regi
 
 @pytest.mark.broker
 def test_a_compatible_version_is_added_and_an_incompatible_one_refused(registry: Registry, subject: str) -> None:
-    """A field with a default may come; one without may not: told beforehand, and by an error with a hint."""
+    """A field with a default may be added, one without may not: known beforehand, and an error with a hint."""
     registry.register(subject, CHANGE)
     fine, breaking = grown(type=["null", "string"], default=None), grown(type="string")
-    assert registry.compatible(subject, fine) == []
-    assert registry.compatible(subject, breaking) == [
+    assert registry.find_conflicts(subject, fine) == []
+    assert registry.find_conflicts(subject, breaking) == [
         f"{subject}: a registered version and this connector's cannot read each other"
     ]
     assert registry.register(subject, fine) != registry.schema_id(subject, CHANGE)
@@ -97,8 +97,8 @@ def test_a_compatible_version_is_added_and_an_incompatible_one_refused(registry:
 
 @pytest.mark.broker
 def test_a_new_subject_fits_and_is_not_found(registry: Registry, subject: str) -> None:
-    """Nothing is incompatible with nothing; looking it up names the verb that registers it."""
-    assert registry.compatible(subject, CHANGE) == []
+    """There is nothing to conflict with; looking it up names the command that registers it."""
+    assert registry.find_conflicts(subject, CHANGE) == []
     with pytest.raises(EncodingError, match=rf"^looking up the schema of {subject}: .*not found") as unknown:
         registry.schema_id(subject, CHANGE)
     assert "`mde-inventory setup`" in unknown.value.hint
@@ -106,7 +106,7 @@ def test_a_new_subject_fits_and_is_not_found(registry: Registry, subject: str) -
 
 @pytest.mark.broker
 def test_another_schema_of_a_known_subject_is_not_found(registry: Registry, subject: str) -> None:
-    """The version of a newer connector does not stand in for ours."""
+    """The version of a newer connector is no substitute for ours."""
     registry.register(subject, CHANGE)
     with pytest.raises(EncodingError, match=rf"^looking up the schema of {subject}: ") as unknown:
         registry.schema_id(subject, grown(type=["null", "string"], default=None))
@@ -122,7 +122,7 @@ def test_an_unknown_id_is_not_found(registry: Registry) -> None:
 
 @pytest.mark.broker
 def test_a_schema_that_is_not_avro_is_refused_both_ways(registry: Registry, registry_url: str, subject: str) -> None:
-    """The registry does not take rubbish, and somebody's JSON Schema is not handed on as Avro."""
+    """The registry does not take rubbish, and another program's JSON Schema is not passed on as Avro."""
     with pytest.raises(EncodingError, match=rf"^registering the schema of {subject}: .* HTTP 422"):
         registry.register(subject, '{"type": "nothing of the kind"}')
     with SchemaRegistryClient({"url": registry_url}) as client:
@@ -134,7 +134,7 @@ def test_a_schema_that_is_not_avro_is_refused_both_ways(registry: Registry, regi
 
 @pytest.mark.broker
 def test_only_auto_register_registers_what_is_not_there(registry: Registry, registry_url: str, subject: str) -> None:
-    """Off unless configured; where it is on, the first use registers with the compatibility."""
+    """Off unless configured; where it is on, the first use registers the schema and its compatibility."""
     with pytest.raises(EncodingError):
         registry.schema_id(subject, CHANGE)
     with Registry(configured(registry_url, auto_register=True)) as eager:
@@ -161,12 +161,12 @@ def test_the_subject_of_a_topic_is_its_name_and_value() -> None:
     assert value_subject("mde.software.changes") == "mde.software.changes-value"
 
 
-# ---- what a real one does not say on request
+# ---- answers that a real one does not give on request
 
 
 @contextmanager
 def server(status: int, body: bytes, headers: dict[str, str] | None = None) -> Iterator[tuple[str, list[str]]]:
-    """An HTTP server with one answer for everything: its address, and the requests as they came."""
+    """An HTTP server with one answer to everything: its address, and the requests in order."""
     requests: list[str] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -198,7 +198,7 @@ CALLS: dict[str, Callable[[Registry], object]] = {
     "schema_id": lambda registry: registry.schema_id("s-value", CHANGE),
     "schema": lambda registry: registry.schema(1),
     "register": lambda registry: registry.register("s-value", CHANGE),
-    "compatible": lambda registry: registry.compatible("s-value", CHANGE),
+    "find_conflicts": lambda registry: registry.find_conflicts("s-value", CHANGE),
 }
 
 
@@ -223,7 +223,7 @@ CALLS: dict[str, Callable[[Registry], object]] = {
 def test_every_answer_becomes_one_of_our_errors(
     call: str, status: int, body: bytes, error: type[ConnectorError], text: str, hint: str
 ) -> None:
-    """By status: denied, passing, or not a registry; with what was being done, and what to do about it."""
+    """By status: denied, temporary, or not a registry; with what was being done, and what to do about it."""
     with server(status, body) as (url, _), Registry(configured(url, **QUICK)) as registry:
         with pytest.raises(error) as raised:
             CALLS[call](registry)
@@ -242,7 +242,7 @@ def test_json_of_another_shape_is_no_answer(body: bytes) -> None:
 
 
 def test_a_passing_failure_is_tried_again_within_a_limit() -> None:
-    """Three requests in all by default, and then an outage."""
+    """By default three requests, and then an outage."""
     with server(503, b"{}") as (url, requests), Registry(configured(url)) as registry:
         with pytest.raises(SinkUnavailable):
             registry.schema(1)
@@ -285,7 +285,7 @@ def test_a_registry_that_never_answers_is_given_up_in_time() -> None:
 
 
 def test_the_time_outs_have_limits_where_none_is_configured() -> None:
-    """The client's own default would be to wait for ever."""
+    """The client's own default would be to wait forever."""
     with Registry(configured("http://127.0.0.1:9")) as registry:
         client = registry._client._rest_client
         assert (client.timeout, client.max_retries, client.retries_max_wait_ms) == (10, 2, 2000)
@@ -360,7 +360,7 @@ def tls_server(context: ssl.SSLContext, body: bytes) -> Iterator[str]:
 
 @pytest.mark.parametrize("url", ["https://user:canary@registry:8081", "http://fine,http://user@registry"])
 def test_an_address_with_a_user_name_is_refused(url: str) -> None:
-    """The address is shown in errors and logs: credentials have keys of their own."""
+    """The address is shown in errors and logs: credentials have their own keys."""
     with pytest.raises(ValueError, match=r"give basic\.auth\.user\.info instead") as refused:
         configured(url)
     assert "canary" not in str(refused.value)
@@ -370,14 +370,14 @@ def test_an_address_with_a_user_name_is_refused(url: str) -> None:
 
 
 def test_a_mock_is_shared_by_all_who_name_it_and_by_nobody_else() -> None:
-    """The demo's registry: ids are the same for every part of one process."""
+    """The demo's registry: ids are the same everywhere in the process."""
     name = f"mock://{uuid.uuid4()}"
-    with Registry(configured(name)) as one, Registry(configured(name)) as two:
-        first, second = one.register("a-value", '"string"'), two.register("b-value", CHANGE)
-        assert first != second
-        assert (two.schema_id("a-value", '"string"'), two.schema(first)) == (first, '"string"')
-        assert one.schema_id("b-value", CHANGE) == second
-        assert one.compatible("b-value", '"int"') == []
+    with Registry(configured(name)) as first, Registry(configured(name)) as second:
+        first_id, second_id = first.register("a-value", '"string"'), second.register("b-value", CHANGE)
+        assert first_id != second_id
+        assert (second.schema_id("a-value", '"string"'), second.schema(first_id)) == (first_id, '"string"')
+        assert first.schema_id("b-value", CHANGE) == second_id
+        assert first.find_conflicts("b-value", '"int"') == []
     with Registry(configured(f"mock://{uuid.uuid4()}")) as other, pytest.raises(EncodingError):
         other.schema_id("a-value", '"string"')
 

@@ -95,7 +95,7 @@ def test_every_optional_field_has_a_default(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["software-change", "end-of-support-alert", "software-record"])
 def test_the_software_fields_are_those_of_the_table(name: str) -> None:
-    """Names, order, types and docs of a record's fields come from `fields`."""
+    """Names, order, types and docs of a record's fields are those of `exports.fields`."""
     kinds = {Kind.NUMBER: ["null", "long"], Kind.TEXT_SET: {"type": "array", "items": "string"}}
     schema = load(name)
     expected = [
@@ -137,19 +137,19 @@ def test_the_schema_of_a_topic_is_its_file(topic: Topic) -> None:
     """Every topic has one record type, and its text is the file's, compact."""
     (schema,) = [schema for schema in schemas.all_schemas() if schema["name"] == schemas.NAMES[topic]]
     assert json.loads(schemas.schema_of(topic)) == schema
-    assert schemas.named(schemas.NAMES[topic].upper()) == [schema]
+    assert schemas.find(schemas.NAMES[topic].upper()) == [schema]
     assert "\n" not in schemas.schema_of(topic)
 
 
 def test_every_file_is_the_schema_of_a_topic() -> None:
-    """No schema lies about unused."""
+    """No schema is unused."""
     assert {schema["name"] for schema in schemas.all_schemas()} == {load(name)["name"] for name in NAMES}
 
 
 def test_a_name_that_no_schema_has_is_refused_with_those_there_are() -> None:
-    """The message says which there are."""
+    """The hint lists the names."""
     with pytest.raises(ConfigError) as refused:
-        schemas.named("Nothing")
+        schemas.find("Nothing")
     assert str(refused.value) == "no schema is named Nothing"
     assert refused.value.hint.startswith("There are SoftwareChange, ")
 
@@ -167,7 +167,7 @@ def test_every_version_reads_what_every_other_wrote(name: str) -> None:
 
 
 def reads_each_other(writer: dict[str, Any], reader: dict[str, Any]) -> None:
-    """Fields that both know come through; of an enum's symbol that the reader does not know, UNKNOWN remains."""
+    """Fields that both know come through; an enum's symbol that the reader does not know becomes UNKNOWN."""
     common = {field["name"] for field in writer["fields"]} & {field["name"] for field in reader["fields"]}
     written, wanted = parse_schema(writer), parse_schema(reader)
 
@@ -177,11 +177,11 @@ def reads_each_other(writer: dict[str, Any], reader: dict[str, Any]) -> None:
         stream = BytesIO()
         schemaless_writer(stream, written, record)
         stream.seek(0)
-        found: Any = schemaless_reader(stream, written, wanted)
+        resolved: Any = schemaless_reader(stream, written, wanted)
         stream.seek(0)
-        same: Any = schemaless_reader(stream, written, None)
-        assert set(found) == {field["name"] for field in reader["fields"]}
-        assert {key for key in common if found[key] not in (same[key], "UNKNOWN")} == set()
+        as_written: Any = schemaless_reader(stream, written, None)
+        assert set(resolved) == {field["name"] for field in reader["fields"]}
+        assert {key for key in common if resolved[key] not in (as_written[key], "UNKNOWN")} == set()
 
     check()
 
@@ -213,11 +213,11 @@ def test_the_registry_takes_every_version_and_no_incompatible_one(
     with Registry(SchemaRegistryConfig(url=registry_url)) as registry:
         for folder in versions(name).values():
             text = json.dumps(load(name, folder))
-            assert registry.compatible(subject, text) == []
+            assert registry.find_conflicts(subject, text) == []
             registry.register(subject, text)
         broken = load(name)
         broken["fields"][0]["type"] = "boolean"
-        assert len(registry.compatible(subject, json.dumps(broken))) == 1
+        assert len(registry.find_conflicts(subject, json.dumps(broken))) == 1
         with pytest.raises(EncodingError, match="incompatible with what is registered"):
             registry.register(subject, json.dumps(broken))
 

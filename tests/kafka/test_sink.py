@@ -24,39 +24,39 @@ from tests.support.publishing import BATCH, KEYS, checkpoint_of, decode_checkpoi
 
 @dataclass
 class Place:
-    """The topics of one test on a broker, the sinks made there, and what an independent consumer sees."""
+    """The topics of one test on a broker, the sinks of the test, and what an independent consumer sees."""
 
     broker: Broker
     prefix: str
     consume: Callable[..., list[Any]]
-    made: list[Sink] = field(default_factory=list)
+    sinks: list[Sink] = field(default_factory=list)
 
-    def sink(self, **given: Any) -> Sink:
+    def sink(self, **options: Any) -> Sink:
         """Another sink, as another process would have it."""
-        made = make_sink(self.broker.bootstrap_servers, self.prefix, **given)
-        self.made.append(made)
-        return made
+        sink = make_sink(self.broker.bootstrap_servers, self.prefix, **options)
+        self.sinks.append(sink)
+        return sink
 
     def publish(self, sink: Sink, first: int, last: int) -> None:
         """Publish the numbers from first to last as one batch."""
         sink.publish(numbers(self.prefix, first, last), checkpoint_of(self.prefix, last))
 
     def changes(self, isolation: str = "read_committed") -> list[int]:
-        """The numbers seen in the topic of changes, sorted: twice if they are there twice."""
+        """The numbers in the topic of changes, sorted; a number that is there twice comes twice."""
         seen = self.consume(f"{self.prefix}.changes", at=self.broker, isolation=isolation)
         return sorted(int(message.value) for message in seen)
 
     def checkpoints(self) -> list[int]:
-        """The sequences of the checkpoints seen, in order."""
+        """The sequences of the checkpoints, in order."""
         seen = self.consume(f"{self.prefix}.checkpoints", at=self.broker)
-        return [decode_checkpoint(found.value).sequence for found in seen if found.key == self.prefix.encode()]
+        return [decode_checkpoint(message.value).sequence for message in seen if message.key == self.prefix.encode()]
 
 
 @pytest.fixture
 def place(
     broker: Broker, create_topic: Callable[..., str], consume: Callable[..., list[Any]], topic_prefix: str
 ) -> Iterator[Place]:
-    """Topics of this test's own on the session's broker."""
+    """This test's topics on the session's broker."""
     yield from _place(broker, create_topic, consume, topic_prefix)
 
 
@@ -76,19 +76,19 @@ def _place(broker: Broker, create_topic: Callable[..., str], consume: Any, prefi
     create_topic(f"{prefix}.checkpoints", settings={"cleanup.policy": "compact"}, at=broker)
     place = Place(broker, prefix, consume)
     yield place
-    for sink in place.made:
+    for sink in place.sinks:
         sink.close()
 
 
 def _until(condition: Callable[[], bool], *, seconds: float = 30) -> None:
-    """Wait for something to become true."""
+    """Wait until a condition is true."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
         threading.Event().wait(0.05)
 
 
-# ---- what is promised when all goes well
+# ---- when all goes well
 
 
 def test_a_batch_is_seen_with_its_checkpoint(place: Place) -> None:
@@ -111,7 +111,7 @@ def test_a_batch_is_seen_with_its_checkpoint(place: Place) -> None:
 
 
 def test_an_empty_topic_has_no_checkpoint(place: Place) -> None:
-    """Recovering is no position: after any number of claims there is still none."""
+    """A recovery leaves no checkpoint: after any number of claims there is still none."""
     for _ in range(3):
         assert place.sink().recover() is None
     assert place.checkpoints() == []
@@ -122,8 +122,8 @@ def test_a_sink_recovers_as_often_as_it_likes(place: Place) -> None:
     """Every poll recovers: the same sink finds its own last checkpoint, and goes on publishing."""
     sink = place.sink()
     for poll in range(3):
-        found = sink.recover()
-        assert (found.sequence if found else 0) == poll * 10
+        checkpoint = sink.recover()
+        assert (checkpoint.sequence if checkpoint else 0) == poll * 10
         place.publish(sink, poll * 10 + 1, poll * 10 + 10)
     assert place.changes() == list(range(1, 31))
 
@@ -140,7 +140,7 @@ def test_transactional_ids_share_a_checkpoints_topic(place: Place) -> None:
 
 
 def test_a_checkpoint_behind_the_open_transaction_of_another_tenant_is_waited_for(place: Place) -> None:
-    """What holds back the end of the topic does not make an old checkpoint the last one: our claim is read up to."""
+    """An open transaction holds back the end of the topic: recovery reads up to its own claim, not to that end."""
     first = place.sink()
     first.recover()
     place.publish(first, 1, 5)
@@ -178,7 +178,7 @@ def test_a_full_queue_skips_nothing(place: Place) -> None:
 
 
 def test_a_batch_whose_messages_fail_is_not_seen(place: Place) -> None:
-    """An error of the messages themselves is passed on, nothing of the batch is seen, and the next recovery goes on."""
+    """The messages' own error is passed on, nothing of the batch is seen, and after a recovery publishing goes on."""
 
     def failing() -> Iterator[Message]:
         yield from numbers(place.prefix, 11, 15)
@@ -223,7 +223,7 @@ def test_a_message_too_large_for_the_topic_is_named(place: Place, create_topic: 
 
 
 def test_a_missing_topic_is_named_at_once(place: Place) -> None:
-    """It is neither made by the way nor waited for: the error names it and the way to make it."""
+    """It is neither created nor waited for: the error names it, and its hint how to create it."""
     sink = place.sink()
     sink.recover()
     begun = time.monotonic()
@@ -236,7 +236,7 @@ def test_a_missing_topic_is_named_at_once(place: Place) -> None:
 
 
 def test_a_missing_checkpoints_topic_is_named(broker: Broker, topic_prefix: str) -> None:
-    """Recovery refuses: without the topic there is no telling what has been published."""
+    """Recovery refuses: without the topic nobody knows what has been published."""
     with pytest.raises(SinkRejected, match=rf"{topic_prefix}\.checkpoints.*UNKNOWN_TOPIC") as refused:
         make_sink(broker.bootstrap_servers, topic_prefix).recover()
     assert "mde-inventory setup" in refused.value.hint
@@ -292,7 +292,7 @@ def test_a_second_instance_fences_the_first(place: Place) -> None:
 
 
 def test_an_instance_that_was_fenced_while_idle_does_not_fence_back(place: Place) -> None:
-    """The next recovery of the first is where it notices; the second goes on undisturbed."""
+    """It notices at its next recovery; the second instance goes on undisturbed."""
     first, second = place.sink(), place.sink()
     first.recover()
     second.recover()
@@ -305,7 +305,7 @@ def test_an_instance_that_was_fenced_while_idle_does_not_fence_back(place: Place
 
 
 def test_an_instance_in_doubt_does_not_fence_whoever_took_over_meanwhile(place: Place) -> None:
-    """After an error the first has no producer left: before it makes a new one it looks whether it is still wanted."""
+    """After an error the first has no producer: before it creates one it checks that nobody else has claimed."""
     first, second = place.sink(), place.sink()
     first.recover()
     with pytest.raises(EncodingError):
@@ -345,7 +345,7 @@ def test_a_claim_in_the_middle_of_a_batch_sees_nothing_of_it(place: Place) -> No
 
 
 def _aborted_by_the_broker(place: Place, messages: int) -> None:
-    """Wait until the one partition used holds a mark behind so many messages."""
+    """Wait until the partition of alerts has a transaction's mark after that number of messages."""
     consumer = Consumer({"bootstrap.servers": place.broker.bootstrap_servers, "group.id": "watching"})
     partition = TopicPartition(f"{place.prefix}.alerts", 0)
     _until(lambda: consumer.get_watermark_offsets(partition, timeout=10)[1] > messages)
@@ -369,7 +369,7 @@ def _outliving(
 def test_a_transaction_that_outlived_its_time_out_is_no_takeover(
     place: Place, create_topic: Callable[..., str], answered: bool
 ) -> None:
-    """The broker fences it as well, but nobody took over: it can be retried, and is then published once."""
+    """The broker fences it too, but nobody took over: the batch can be retried, and is then published once."""
     create_topic(f"{place.prefix}.alerts")
     sink = place.sink(deadline_seconds=2)
     sink.recover()
@@ -383,7 +383,7 @@ def test_a_transaction_that_outlived_its_time_out_is_no_takeover(
 
 
 def test_a_takeover_after_a_time_out_is_a_takeover(place: Place, create_topic: Callable[..., str]) -> None:
-    """An instance that was stopped for long and then goes on publishes nothing, and finds that another took over."""
+    """An instance that was suspended for long publishes nothing when it goes on, and finds that another took over."""
     create_topic(f"{place.prefix}.alerts")
     first, second = place.sink(deadline_seconds=2), place.sink()
     first.recover()
@@ -399,8 +399,8 @@ def test_a_takeover_after_a_time_out_is_a_takeover(place: Place, create_topic: C
 # ---- the broker goes away
 
 
-def test_a_cluster_that_is_away_is_told_within_the_deadline() -> None:
-    """Recovery gives up at its deadline, and says what the network said."""
+def test_a_cluster_that_is_away_is_reported_within_the_deadline() -> None:
+    """Recovery gives up at its deadline, with the network's reason."""
     (port,) = free_ports(1)
     sink = make_sink(f"127.0.0.1:{port}", "away", deadline_seconds=2)
     begun = time.monotonic()
@@ -487,14 +487,14 @@ def _publishing(place: Place, where: str) -> subprocess.Popen[str]:
 
 
 def _kill(process: subprocess.Popen[str]) -> str:
-    """SIGKILL. Returns what it had still said."""
+    """SIGKILL. Returns the rest of its output."""
     process.kill()
-    said = process.communicate(timeout=30)[0]
+    output = process.communicate(timeout=30)[0]
     assert process.returncode == -9
-    return said
+    return output
 
 
-def _said(process: subprocess.Popen[str], line: str) -> None:
+def _expect(process: subprocess.Popen[str], line: str) -> None:
     assert process.stdout is not None
     assert process.stdout.readline().strip() == line
 
@@ -502,8 +502,8 @@ def _said(process: subprocess.Popen[str], line: str) -> None:
 def test_a_process_killed_between_producing_and_committing_leaves_nothing(place: Place) -> None:
     """Its messages reached the broker and are never seen by read_committed; the next process publishes them once."""
     process = _publishing(place, "before-commit")
-    _said(process, "recovered 0")
-    _said(process, "produced")
+    _expect(process, "recovered 0")
+    _expect(process, "produced")
     _until(lambda: len(place.changes("read_uncommitted")) == BATCH)
     _kill(process)
     sink = place.sink()
@@ -530,8 +530,8 @@ def test_kills_at_random_moments_lose_nothing_and_repeat_nothing(place: Place) -
     assert reached is not None
     last = reached.sequence + 3 * BATCH
     finishing = _publishing(place, str(last))
-    said = finishing.communicate(timeout=60)[0].splitlines()
-    assert (finishing.returncode, said[-1]) == (0, f"published {last}")
+    lines = finishing.communicate(timeout=60)[0].splitlines()
+    assert (finishing.returncode, lines[-1]) == (0, f"published {last}")
     seen = place.consume(f"{place.prefix}.changes")
     assert sorted(int(message.value) for message in seen) == list(range(1, last + 1))
     for remainder in range(KEYS):
@@ -547,7 +547,7 @@ def test_kills_at_random_moments_lose_nothing_and_repeat_nothing(place: Place) -
 def test_compaction_keeps_the_checkpoint_whatever_is_claimed(
     broker: Broker, create_topic: Callable[..., str], consume: Callable[..., list[Any]], topic_prefix: str
 ) -> None:
-    """Claims have a key of their own: when the topic is compacted behind them, the last checkpoint is still there."""
+    """Claims have their own key: when the topic is compacted behind them, the last checkpoint is still there."""
     create_topic(f"{topic_prefix}.changes")
     quick = {
         "cleanup.policy": "compact",
@@ -573,7 +573,7 @@ def test_compaction_keeps_the_checkpoint_whatever_is_claimed(
     _until(compacted, seconds=60)
     sink.close()
     assert place.sink().recover() == checkpoint_of(topic_prefix, 5)
-    place.made[-1].close()
+    place.sinks[-1].close()
 
 
 # ---- without transactions
@@ -604,7 +604,7 @@ def test_at_least_once_confirms_the_messages_before_the_checkpoint(place: Place)
 
 
 def test_at_least_once_refuses_what_the_broker_refuses(place: Place, create_topic: Callable[..., str]) -> None:
-    """A message refused ends the batch before its checkpoint, and is named."""
+    """A refused message ends the batch before its checkpoint, and is named."""
     small = create_topic(f"{place.prefix}.alerts", settings={"max.message.bytes": "2000"})
     sink = place.sink(delivery="at_least_once")
     sink.recover()
@@ -614,13 +614,13 @@ def test_at_least_once_refuses_what_the_broker_refuses(place: Place, create_topi
     assert place.checkpoints() == []
 
 
-def test_deliveries_may_be_exchanged(place: Place) -> None:
-    """A checkpoint written without transactions is recovered with them, and the other way round."""
+def test_the_delivery_may_be_changed(place: Place) -> None:
+    """A checkpoint that was written without transactions is recovered with them, and vice versa."""
     kinds: Sequence[Any] = ("at_least_once", "exactly_once", "at_least_once")
     for number, delivery in enumerate(kinds):
         sink = place.sink(delivery=delivery)
-        found = sink.recover()
-        assert (found.sequence if found else 0) == number
+        checkpoint = sink.recover()
+        assert (checkpoint.sequence if checkpoint else 0) == number
         place.publish(sink, number + 1, number + 1)
         sink.close()
     assert place.changes() == [1, 2, 3]

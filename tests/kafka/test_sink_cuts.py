@@ -1,4 +1,4 @@
-"""Connections cut at each kind of request, before the broker has it or before its answer: published once still."""
+"""Connections cut at each kind of request, before the broker has it or before its answer: all is published once."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def prefix(create_topic: Callable[..., str], topic_prefix: str) -> str:
 def _published(consume: Callable[..., list[Any]], prefix: str) -> tuple[list[int], list[int]]:
     """The numbers in the topic of changes, sorted, and the sequences of the checkpoints, in order."""
     changes = sorted(int(message.value) for message in consume(f"{prefix}.changes"))
-    found = [message.value for message in consume(f"{prefix}.checkpoints") if message.key == prefix.encode()]
-    return changes, [decode_checkpoint(value).sequence for value in found]
+    values = [message.value for message in consume(f"{prefix}.checkpoints") if message.key == prefix.encode()]
+    return changes, [decode_checkpoint(value).sequence for value in values]
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
@@ -93,8 +93,8 @@ def _publish_all(
         assert attempts < 10
         before_recovery()
         try:
-            found = sink.recover()
-            sequence = found.sequence if found else 0
+            checkpoint = sink.recover()
+            sequence = checkpoint.sequence if checkpoint else 0
             before_batch()
             sink.publish(numbers(prefix, sequence + 1, sequence + BATCH), checkpoint_of(prefix, sequence + BATCH))
             sequence += BATCH
@@ -124,7 +124,7 @@ def test_a_coordinator_that_moves_or_does_not_commit_loses_nothing_and_repeats_n
     *,
     heard: bool,
 ) -> None:
-    """It moves before it has the request, or after; it does not know the transaction: every number is seen once."""
+    """It moves before or after it has the request, or does not know the transaction: every number is seen once."""
 
     def refuse() -> None:
         if len(proxy.refused) < 2:
@@ -148,7 +148,7 @@ def test_a_coordinator_that_moves_or_does_not_commit_loses_nothing_and_repeats_n
 def test_a_broker_that_refuses_the_transactions_is_never_quietly_published_to(
     proxy: CuttingProxy, local_broker: LocalBroker, consume: Callable[..., list[Any]], prefix: str, code: int, hint: str
 ) -> None:
-    """None that last so long, or none for this id: the cause and what to do are told, and nothing is published."""
+    """None of that length, or none for this id: the error has the cause and what to do, and nothing is published."""
     proxy.refuse(Request.INIT_PRODUCER_ID, code)
     sink = make_sink(f"127.0.0.1:{local_broker.cut_port}", prefix, deadline_seconds=30)
     with pytest.raises(SinkRejected) as refused:
@@ -184,9 +184,9 @@ def test_a_process_killed_while_it_commits_left_all_or_nothing(
     assert process.stdout.readline() == "recovered 0\n"
     assert process.stdout.readline() == f"published {BATCH}\n"
     proxy.cut(Request.END_TRANSACTION, when, process.kill)
-    said = process.communicate(timeout=60)[0].split()
+    words = process.communicate(timeout=60)[0].split()
     assert (process.returncode, proxy.done) == (-9, [(Request.END_TRANSACTION, when)])
-    confirmed = int(said[-1]) if said else BATCH
+    confirmed = int(words[-1]) if words else BATCH
     sink = make_sink(local_broker.bootstrap_servers, prefix)
     last = confirmed + BATCH * committed
     assert sink.recover() == checkpoint_of(prefix, last)
@@ -200,12 +200,12 @@ def test_a_process_killed_while_it_commits_left_all_or_nothing(
 def test_at_least_once_never_publishes_past_a_message_that_it_gave_up(
     local_broker: LocalBroker, consume: Callable[..., list[Any]], prefix: str
 ) -> None:
-    """A batch that outlives its deadline without a broker is given up as a whole: order is kept for each device."""
+    """A batch whose deadline passes without a broker is given up as a whole: each device's order is kept."""
     deadline_seconds = 3.0
     proxies = [CuttingProxy(local_broker.cut_port, local_broker.behind_port)]
 
     def slow_batch() -> Iterator[Message]:
-        """As from a process that hung: its first messages are too old when its last ones are made."""
+        """As from a process that hung: its first messages are too old when its last ones come."""
         whole = list(numbers(prefix, 1, BATCH))
         yield whole[0]
         proxies[0].close()

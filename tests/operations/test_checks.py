@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from connector.assembly import Assembly
-from connector.kafka.client import MockCluster
+from connector.kafka.mock import MockCluster
 from connector.model import Inventory, Topic
 from connector.operations import checks
 from tests.support import released

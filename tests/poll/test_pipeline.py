@@ -15,7 +15,8 @@ import pytest
 from connector import config
 from connector.assembly import Assembly
 from connector.errors import SnapshotIncomplete, SourceError, Stopped
-from connector.kafka.client import Deadline, MockCluster
+from connector.kafka.client import Deadline
+from connector.kafka.mock import MockCluster
 from connector.model import Inventory, Topic
 from connector.poll.result import PollResult
 from connector.simulator import Endpoint, Fault, FaultKind, Fleet, Simulator
@@ -59,7 +60,7 @@ class Tenant:
             reader, name = assembly.reader(), assembly.topic(topic)
             partitions = reader.partitions(name, Deadline(30))
             found = [
-                assembly.codec.decode(message.value)
+                assembly.messages.decode(message.value)
                 for partition in partitions
                 for message in reader.read(name, Deadline(30), partition=partition)
                 if message.value is not None

@@ -10,14 +10,12 @@ from typing import Any, Final
 
 import pytest
 
-from connector.config.tables import SchemaRegistryConfig
 from connector.errors import SinkUnavailable
-from connector.kafka.codec import Codec
-from connector.kafka.registry import Registry
 from connector.model import Checkpoint, Inventory, Message
 from connector.poll.publisher import Publisher
 from connector.staging import audit, maintenance
 from tests.support.bench import TENANT, Bench, record
+from tests.support.messages import make_messages
 
 Batches = list[list[tuple[str, Any]]]
 SIZES: Final = (1, 2, 3, 100)
@@ -48,19 +46,18 @@ class Kept:
 
 
 class Shelf:
-    """A state file, a codec, and a sink that keeps everything."""
+    """A state file, messages, and a sink that keeps everything."""
 
     def __init__(self, bench: Bench) -> None:
         self.bench = bench
         self.sink = Kept()
-        registry = Registry(SchemaRegistryConfig(url="mock://publisher", auto_register=True))
-        self.codec = Codec(registry, topic_prefix="p", tenant_id=TENANT)
+        self.messages = make_messages(topic_prefix="p", tenant_id=TENANT)
 
     def drain(self, size: int) -> None:
         """Publish everything in batches of that size, from where the sink is."""
         sink: Any = self.sink
         publisher = Publisher(
-            self.codec, sink, tenant_id=TENANT, batch_changes_max=size, clock=lambda: datetime.now(UTC),
+            self.messages, sink, tenant_id=TENANT, batch_changes_max=size, clock=lambda: datetime.now(UTC),
             stop=threading.Event(),
         )  # fmt: skip
         publisher.recover(self.bench.state)
@@ -71,7 +68,7 @@ class Shelf:
         return [[self._short(message) for message in messages] for messages, _ in self.sink.batches]
 
     def _short(self, message: Message) -> tuple[str, Any]:
-        value = self.codec.decode(message.value or b"")
+        value = self.messages.decode(message.value or b"")
         topic = message.topic.removeprefix("p.")
         names = {"changes": "sequence", "snapshots": "status", "alerts": "softwareName"}
         return topic, value[names[topic]]

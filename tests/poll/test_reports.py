@@ -22,7 +22,8 @@ from connector.errors import (
     StateError,
     StateFull,
 )
-from connector.kafka.client import Deadline, MockCluster
+from connector.kafka.client import Deadline
+from connector.kafka.mock import MockCluster
 from connector.kafka.sink import Sink
 from connector.model import Checkpoint, Inventory, Message, Topic
 from connector.operations.checks import status
@@ -88,7 +89,7 @@ class World:
         with self.assembly() as assembly:
             reader, name = assembly.reader(), assembly.topic(topic)
             return [
-                assembly.codec.decode(message.value)
+                assembly.messages.decode(message.value)
                 for partition in reader.partitions(name, Deadline(30))
                 for message in reader.read(name, Deadline(30), partition=partition)
                 if message.value is not None
@@ -196,7 +197,7 @@ def test_a_report_whose_commit_was_in_doubt_is_not_told_twice(world: World) -> N
     with world.assembly() as assembly, assembly.open_state() as state:
         doubtful: Any = Doubtful(assembly.sink)
         publisher = Publisher(
-            assembly.codec,
+            assembly.messages,
             doubtful,
             tenant_id=world.simulator.tenant_id,
             batch_changes_max=5,

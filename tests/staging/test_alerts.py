@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connector import __version__, telemetry
-from connector.kafka.client import MockCluster
+from connector.kafka.mock import MockCluster
 from connector.model import AlertType, Inventory, StagedSnapshot, Topic
 from connector.simulator import Fleet
 from connector.staging import audit, derived, maintenance

@@ -23,8 +23,8 @@ Schema = Any
 
 def load(name: str, folder: Path = FOLDER) -> dict[str, Any]:
     """A schema's file, such as `software-change`."""
-    found: dict[str, Any] = json.loads((folder / f"{name}.avsc").read_text(encoding="utf-8"))
-    return found
+    schema: dict[str, Any] = json.loads((folder / f"{name}.avsc").read_text(encoding="utf-8"))
+    return schema
 
 
 def read_value(value: bytes, schema: Schema) -> tuple[int, Any]:
@@ -62,20 +62,20 @@ def read_number(stream: io.BytesIO) -> int:
 
 
 def read_bytes(stream: io.BytesIO, length: int) -> bytes:
-    """Exactly so many bytes."""
-    found = stream.read(length)
-    assert len(found) == length
-    return found
+    """Exactly `length` bytes."""
+    content = stream.read(length)
+    assert len(content) == length
+    return content
 
 
 def read_array(stream: io.BytesIO, items: Schema) -> list[Any]:
     """Blocks of items until an empty one; a negative count says that the block's length in bytes follows."""
-    found: list[Any] = []
+    array: list[Any] = []
     while count := read_number(stream):
         if count < 0:
             read_number(stream)
-        found += [read(stream, items) for _ in range(abs(count))]
-    return found
+        array += [read(stream, items) for _ in range(abs(count))]
+    return array
 
 
 READERS: dict[str, Callable[[io.BytesIO], Any]] = {
@@ -109,7 +109,7 @@ TEXTS = st.text(st.characters(codec="utf-8"), max_size=20) | st.sampled_from(
 
 
 def values(schema: Schema) -> st.SearchStrategy[Any]:
-    """Values of a type, as `codec` is given them: times as milliseconds."""
+    """Values of a type, as `Values.write` is given them: times as milliseconds."""
     if isinstance(schema, list):
         return st.one_of([values(branch) for branch in schema])
     kind = schema["type"] if isinstance(schema, dict) else schema

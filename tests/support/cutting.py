@@ -1,7 +1,7 @@
-"""A proxy before a broker that cuts a connection at a chosen request: before the broker sees it, or before its answer.
+"""A proxy in front of a broker that cuts the connection at a chosen request, before the broker sees it or answers it.
 
-It can also answer in the broker's place, with an error. Knows of Kafka's protocol only how requests and answers are
-framed (length, then, of requests, kind, version and a number that the answer repeats), and two answers.
+It can also answer in the broker's place, with an error. Of Kafka's protocol it knows only how requests and answers are
+framed (length, then, in requests, kind, version and a number that the answer repeats), and two answers.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ When = Literal["before", "after"]
 
 
 class Request(IntEnum):
-    """Kinds of requests, by their number in the protocol."""
+    """Kinds of requests, by their numbers in the protocol."""
 
     PRODUCE = 0
     FETCH = 1
@@ -52,7 +52,7 @@ class _Refusal:
     heard: bool
 
     def frame(self, version: int, number: int) -> bytes:
-        """The answer: throttled for no time, the code, and no producer where one was asked for."""
+        """The answer: no throttling, the code, and no producer if one was asked for."""
         tags = b"\0" if version >= FLEXIBLE[self.request] else b""
         rest = NO_PRODUCER if self.request is Request.INIT_PRODUCER_ID else b""
         body = struct.pack(">i", number) + tags + struct.pack(">ih", 0, self.code) + rest + tags
@@ -68,7 +68,7 @@ class _Connection:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def answer(self, frame: bytes) -> None:
-        """Write one answer; both sides of the proxy may."""
+        """Write one answer; both sides of the proxy may do so."""
         with self.lock:
             self.client.sendall(frame)
 
@@ -80,7 +80,7 @@ class _Connection:
 
 
 class CuttingProxy:
-    """Stands before a broker until closed. `done` lists the cuts that really happened, `refused` the errors given."""
+    """Stands in front of a broker until closed. `done` lists the cuts that happened, `refused` the errors given."""
 
     def __init__(self, port: int, broker_port: int) -> None:
         self.done: list[tuple[Request, When]] = []
@@ -100,12 +100,12 @@ class CuttingProxy:
         self.close()
 
     def cut(self, request: Request, when: When, act: Callable[[], object] = lambda: None) -> None:
-        """Cut the connection at the next request of this kind, once; `act` is called just before."""
+        """Cut the connection at the next request of this kind, once; `act` is called just before that."""
         with self._lock:
             self._cuts.append(_Cut(request, when, act))
 
     def refuse(self, request: Request, code: int, *, heard: bool = False) -> None:
-        """Answer the next request of this kind with an error, once. `heard`: the broker gets it all the same."""
+        """Answer the next request of this kind with an error, once. `heard`: the broker gets it too."""
         with self._lock:
             self._refusals.append(_Refusal(request, code, heard))
 

@@ -1,4 +1,4 @@
-"""A sink with a codec of plain JSON, for tests; and a process that publishes with it until it is killed.
+"""A sink whose checkpoints are plain JSON, for tests; and a process that publishes with it until it is killed.
 
 `python -m tests.support.publishing BOOTSTRAP PREFIX WHERE` recovers, then publishes numbers in batches, beginning
 after its checkpoint. WHERE is `for-ever`, `before-commit` (it stops there, with everything produced, and waits to be
@@ -32,13 +32,13 @@ def decode_checkpoint(value: bytes) -> Checkpoint:
     return Checkpoint(**json.loads(value))
 
 
-def make_sink(bootstrap_servers: str, prefix: str, **given: Any) -> Sink:
+def make_sink(bootstrap_servers: str, prefix: str, **options: Any) -> Sink:
     """A sink of a prefix; its topics are `<prefix>.changes` and `<prefix>.checkpoints`.
 
     `client` adds to `[kafka.client]`, `before_checkpoint` is called when a checkpoint (no claim) is about to be
     produced; everything else goes to the sink.
     """
-    before_checkpoint: Callable[[], None] | None = given.pop("before_checkpoint", None)
+    before_checkpoint: Callable[[], None] | None = options.pop("before_checkpoint", None)
 
     def encode(checkpoint: Checkpoint) -> Message:
         if before_checkpoint is not None and checkpoint.claim is None:
@@ -53,8 +53,8 @@ def make_sink(bootstrap_servers: str, prefix: str, **given: Any) -> Sink:
         "encode_checkpoint": encode,
         "decode_checkpoint": decode_checkpoint,
     }
-    client = {"bootstrap.servers": bootstrap_servers, **given.pop("client", {})}
-    return Sink(client, **{**defaults, **given})
+    client = {"bootstrap.servers": bootstrap_servers, **options.pop("client", {})}
+    return Sink(client, **{**defaults, **options})
 
 
 def checkpoint_of(prefix: str, sequence: int) -> Checkpoint:
@@ -63,13 +63,13 @@ def checkpoint_of(prefix: str, sequence: int) -> Checkpoint:
 
 
 def numbers(prefix: str, first: int, last: int) -> Iterator[Message]:
-    """One message a number, spread over some keys."""
+    """One message per number, spread over some keys."""
     for number in range(first, last + 1):
         yield Message(f"{prefix}.changes", b"device-%d" % (number % KEYS), b"%d" % number, (("n", b"%d" % number),))
 
 
 def main(bootstrap_servers: str, prefix: str, where: str) -> None:
-    """Publish until told or killed; a line on stdout after each step."""
+    """Publish until the end or a kill; a line on stdout after each step."""
     last_of_all = int(where) if where.isdigit() else None
 
     def before_checkpoint() -> None:
@@ -78,8 +78,8 @@ def main(bootstrap_servers: str, prefix: str, where: str) -> None:
             threading.Event().wait(120)
 
     sink = make_sink(bootstrap_servers, prefix, before_checkpoint=before_checkpoint)
-    found = sink.recover()
-    sequence = found.sequence if found else 0
+    checkpoint = sink.recover()
+    sequence = checkpoint.sequence if checkpoint else 0
     print(f"recovered {sequence}", flush=True)
     while last_of_all is None or sequence < last_of_all:
         upto = sequence + BATCH if last_of_all is None else min(sequence + BATCH, last_of_all)

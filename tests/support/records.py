@@ -1,4 +1,4 @@
-"""One example of everything that is published, written out once: what `codec` is given."""
+"""One example of each record that is published, as `Messages` is given it."""
 
 from __future__ import annotations
 

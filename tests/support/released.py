@@ -177,7 +177,7 @@ def read(assembly: Assembly, topic: Topic) -> list[dict[str, Any]]:
     """Everything on a topic, decoded; by sequence where there is one."""
     reader, name = assembly.reader(), assembly.topic(topic)
     found = [
-        assembly.codec.decode(message.value)
+        assembly.messages.decode(message.value)
         for partition in reader.partitions(name, Deadline(30))
         for message in reader.read(name, Deadline(30), partition=partition)
         if message.value is not None

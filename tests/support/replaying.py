@@ -1,7 +1,7 @@
 """Replays past changes and dies at a named point: `python -m tests.support.replaying SETTINGS TOPIC POINT`.
 
 SETTINGS is a JSON file of the configuration's tables. POINT is one of `POINTS`, or `end` to live. All parts are the
-real ones; the codec and the sink are given as delegates that know when it is time to die. A line on stdout says what
+real ones; the messages and the sink are given as delegates that know when it is time to die. A line on stdout says what
 came of it.
 """
 
@@ -27,7 +27,7 @@ DELIVERY_SECONDS: Final = 0.05
 """Given to librdkafka before a kill, so that what was produced is with the broker."""
 
 
-class DyingCodec:
+class DyingMessages:
     """Encodes, until it is time to die."""
 
     def __init__(self, inner: Any, point: str) -> None:
@@ -36,14 +36,14 @@ class DyingCodec:
         self._changes = self._checkpoints = 0
 
     def encode_change(self, change: Any) -> Any:
-        """As `Codec.encode_change`."""
+        """As `Messages.encode_change`."""
         self._changes += 1
         if self._point == POINTS[0] and self._changes == BATCH + BATCH // 2:
             die()
         return self._inner.encode_change(change)
 
     def encode_checkpoint(self, checkpoint: Any) -> Any:
-        """As `Codec.encode_checkpoint`."""
+        """As `Messages.encode_checkpoint`."""
         self._checkpoints += checkpoint.claim is None
         if self._point == POINTS[1] and self._checkpoints == 2:
             die()
@@ -88,8 +88,8 @@ def main(settings: str, topic: str, point: str) -> None:
     tables["kafka"]["batch_changes_max"] = BATCH
     with Assembly(config.from_values(tables, {}, name="test")) as assembly:
         replay: Replay = assembly.replay(MONTH, topic=topic)
-        dying: Any = (DyingCodec(replay._codec, point), DyingSink(replay._sink, point))
-        replay._codec, replay._sink = dying
+        dying: Any = (DyingMessages(replay._messages, point), DyingSink(replay._sink, point))
+        replay._messages, replay._sink = dying
         dying[1]._inner._encode_checkpoint = dying[0].encode_checkpoint
         replay.run(report)
 

@@ -1,7 +1,7 @@
 """The parts of a connector that tell where a poll is, and the order that makes it die, wait or run into trouble there.
 
-The seams between the parts of an `Assembly` (source, codec, sink, state file, engine, progress) are given as delegates
-that tell a `Points` where the poll is. Owns the names of the points; knows nothing of processes.
+The seams between the parts of an `Assembly` (source, messages, sink, state file, engine, progress) are given as
+delegates that tell a `Points` where the poll is. Owns the names of the points; knows nothing of processes.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Any, Final, Literal, cast
 
 from connector import config
 from connector.assembly import Assembly, now
-from connector.kafka.codec import Codec
+from connector.kafka.messages import Messages
 from connector.kafka.sink import TRANSACTION_SECONDS_MAX, Sink
 from connector.model import (
     Checkpoint,
@@ -272,25 +272,25 @@ class WatchedState(StateFile):
             self.points.reach("staged")
 
 
-class WatchedCodec(Delegate):
-    """The codec: it sees each message of a batch before the producer does, and the checkpoint after all of them."""
+class WatchedMessages(Delegate):
+    """The messages: it sees each one of a batch before the producer does, and the checkpoint after all of them."""
 
     def encode_change(self, change: Mapping[str, Any]) -> Message:
-        """As `Codec.encode_change`."""
+        """As `Messages.encode_change`."""
         if self._points.dies_at("within a batch"):
             time.sleep(DELIVERY_SECONDS)
         self._points.reach("within a batch")
         return cast("Message", self._inner.encode_change(change))
 
     def encode_report(self, report: Mapping[str, Any]) -> Message:
-        """As `Codec.encode_report`."""
+        """As `Messages.encode_report`."""
         if report["status"] == SnapshotStatus.COMPLETE.value:
             self._points.batch = "seal"
             self._points.reach("seal encoded")
         return cast("Message", self._inner.encode_report(report))
 
     def encode_checkpoint(self, checkpoint: Checkpoint) -> Message:
-        """As `Codec.encode_checkpoint`."""
+        """As `Messages.encode_checkpoint`."""
         if checkpoint.claim is None:
             point = f"{self._points.batch} produced"
             if self._points.dies_at(point):
@@ -353,9 +353,9 @@ class WatchedAssembly(Assembly):
         return cast("Source", WatchedSource(super().source, self.points))
 
     @cached_property
-    def codec(self) -> Codec:
+    def messages(self) -> Messages:
         """Watched."""
-        return cast("Codec", WatchedCodec(super().codec, self.points))
+        return cast("Messages", WatchedMessages(super().messages, self.points))
 
     @cached_property
     def sink(self) -> Sink:

@@ -17,11 +17,12 @@ from confluent_kafka import Producer
 
 from connector.config.tables import SchemaRegistryConfig
 from connector.kafka import schemas
-from connector.kafka.codec import Codec
+from connector.kafka.messages import Messages
 from connector.kafka.registry import Registry, value_subject
 from connector.model import Checkpoint, Message, Topic
 from tests.support.broker import Broker
-from tests.support.records import ALERT, CHANGE, CHECKPOINT, CLAIM, RECORD, RECORD_KEY, REPORT, TENANT
+from tests.support.messages import make_messages
+from tests.support.records import ALERT, CHANGE, CHECKPOINT, CLAIM, RECORD, RECORD_KEY, REPORT
 
 pytestmark = [pytest.mark.broker, pytest.mark.interop]
 
@@ -61,7 +62,7 @@ def checkpoint_record(checkpoint: Checkpoint) -> dict[str, Any]:
     }
 
 
-def examples(codec: Codec) -> list[Published]:
+def examples(messages: Messages) -> list[Published]:
     """Every type; every enum's symbol that we publish; nulls in every union; odd texts; one that was shortened."""
     marker: dict[str, Any] = {"shortenedFields": []}
     changes = [
@@ -79,12 +80,12 @@ def examples(codec: Codec) -> list[Published]:
         CHECKPOINT, CLAIM, replace(CHECKPOINT, inventory_whole=True, replay_begun_at=1, replay_finished=True),
     ]  # fmt: skip
     return [
-        *(Published(codec.encode_change(change), change | marker) for change in changes),
-        Published(codec.encode_change(large), large | kept),
-        *(Published(codec.encode_alert(alert), alert | marker) for alert in alerts),
-        *(Published(codec.encode_report(report), report) for report in reports),
-        *(Published(codec.encode_checkpoint(found), checkpoint_record(found)) for found in checkpoints),
-        Published(codec.encode_record(RECORD_KEY, RECORD), RECORD),
+        *(Published(messages.encode_change(change), change | marker) for change in changes),
+        Published(messages.encode_change(large), large | kept),
+        *(Published(messages.encode_alert(alert), alert | marker) for alert in alerts),
+        *(Published(messages.encode_report(report), report) for report in reports),
+        *(Published(messages.encode_checkpoint(found), checkpoint_record(found)) for found in checkpoints),
+        Published(messages.encode_record(RECORD_KEY, RECORD), RECORD),
     ]
 
 
@@ -127,7 +128,7 @@ def test_java_reads_every_message_of_every_type(
     with Registry(SchemaRegistryConfig(url=registry_url)) as registry:
         for topic in Topic:
             registry.register(value_subject(topic.name_under(topic_prefix)), schemas.schema_of(topic))
-        published = examples(Codec(registry, topic_prefix=topic_prefix, tenant_id=TENANT))
+        published = examples(make_messages(registry, topic_prefix=topic_prefix))
     producer = Producer({"bootstrap.servers": broker.bootstrap_servers})
     for message, _ in published:
         producer.produce(message.topic, message.value, message.key, headers=list(message.headers))

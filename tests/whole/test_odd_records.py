@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from connector.kafka.client import MockCluster
+from connector.kafka.mock import MockCluster
 from connector.model import Topic
 from connector.simulator import Endpoint, Fault, FaultKind, Fleet, Simulator
 from tests.poll.test_pipeline import PREFIX, Tenant

@@ -35,7 +35,7 @@ from cryptography.hazmat.primitives.serialization import pkcs12
 from cryptography.x509.oid import NameOID
 
 from connector.errors import ConnectorError
-from connector.kafka.client import MockCluster
+from connector.kafka.mock import MockCluster
 from connector.model import Inventory, Topic
 from connector.simulator import Endpoint, Fault, FaultKind, Fleet, Simulator
 from tests.support.fetching import START, bench

@@ -23,7 +23,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from connector import config
 from connector.assembly import Assembly
-from connector.kafka.client import MockCluster
+from connector.kafka.mock import MockCluster
 from connector.model import Topic
 from connector.poll.result import PollResult
 from connector.service.metrics import METRICS, Metrics

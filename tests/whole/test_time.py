@@ -13,7 +13,7 @@ import pytest
 
 from connector import config
 from connector.assembly import Assembly
-from connector.kafka.client import MockCluster
+from connector.kafka.mock import MockCluster
 from connector.model import Topic
 from connector.poll.result import PollResult
 from connector.simulator import Fleet, Simulator

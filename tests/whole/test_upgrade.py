@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from connector.kafka.client import MockCluster
+from connector.kafka.mock import MockCluster
 from connector.model import Checkpoint, Inventory, Topic
 from connector.staging import audit
 from connector.staging.stage import stage_snapshot

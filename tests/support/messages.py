@@ -1,0 +1,44 @@
+"""Messages for tests: Avro with a registry inside the process, or with whichever is given."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from io import BytesIO
+from typing import Any
+
+from fastavro import parse_schema, schemaless_writer
+
+from connector.config.tables import SchemaRegistryConfig
+from connector.kafka.messages import Messages
+from connector.kafka.registry import Registry
+from connector.kafka.values.avro import AvroValues
+from connector.model import Topic
+from tests.support.records import TENANT
+
+PREFIX = "mde.software"
+
+
+def fresh_registry(*, auto_register: bool = True) -> Registry:
+    """A registry that nobody else has; with `auto_register` it registers whatever is asked for."""
+    return Registry(SchemaRegistryConfig(url=f"mock://{uuid.uuid4()}", auto_register=auto_register))
+
+
+def topic_names(prefix: str = PREFIX) -> dict[Topic, str]:
+    """The full names of the topics under a prefix."""
+    return {topic: topic.name_under(prefix) for topic in Topic}
+
+
+def make_messages(registry: Registry | None = None, *, topic_prefix: str = PREFIX, **options: Any) -> Messages:
+    """Messages in Avro for the tenant of `records`; `options` are theirs."""
+    names = topic_names(topic_prefix)
+    return Messages(AvroValues(registry or fresh_registry(), names), names, **{"tenant_id": TENANT, **options})
+
+
+def write_as(registry: Registry, schema: dict[str, Any], record: dict[str, Any]) -> bytes:
+    """A value that another program, or another version, wrote by its own schema."""
+    schema_id = registry.register(f"{schema['name']}-value", json.dumps(schema))
+    stream = BytesIO()
+    stream.write(b"\0" + schema_id.to_bytes(4, "big"))
+    schemaless_writer(stream, parse_schema(schema), record)
+    return stream.getvalue()
