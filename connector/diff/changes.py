@@ -21,47 +21,18 @@ def pair_versions(workspace: Workspace, difference: Difference, *, believed: boo
 
     Returns rows of (device_no, software_no, previous_software_no, previous_row, version_before, version_after).
     """
-    export = workspace.export
-    product = columns_of(export.product)
-    version = export.column(export.version) if export.version else "NULL::VARCHAR"
+    product = columns_of(workspace.export.product)
+    is_paired = believed and workspace.export.version is not None
     return workspace.make(
         "pairs",
         f"""
-        WITH added AS (
-            SELECT device_no,
-                   {product},
-                   any_value(software_no) AS software_no,
-                   any_value({version}) AS version_after
-            FROM {difference.arrivals}
-            WHERE previous_row IS NULL
-            GROUP BY ALL
-            HAVING count(*) = 1
-        ),
-        held_here AS (
-            SELECT device_no, software_no
-            FROM held
-            WHERE inventory = {literal(workspace.inventory)}
-        ),
-        gone AS (
-            SELECT device_no,
-                   software_no,
-                   previous_row,
-                   {export.subject_columns},
-                   held_here.device_no IS NOT NULL AS is_held
-            FROM {difference.absent}
-            SEMI JOIN added USING (device_no)
-            JOIN software USING (software_no)
-            LEFT JOIN held_here USING (device_no, software_no)
-        ),
-        candidates AS (
-            SELECT *, bool_and(is_held) OVER (PARTITION BY device_no, {product}) AS all_held
-            FROM gone
-        ),
+        WITH added AS ({_added_versions(workspace.export, difference)}),
+        candidates AS ({_gone_versions(workspace, difference)}),
         removed AS (
             SELECT device_no,
                    {product},
                    any_value(software_no) AS previous_software_no,
-                   any_value({version}) AS version_before,
+                   any_value({_version(workspace.export)}) AS version_before,
                    any_value(previous_row) AS previous_row
             FROM candidates
             WHERE is_held = all_held
@@ -71,7 +42,7 @@ def pair_versions(workspace: Workspace, difference: Difference, *, believed: boo
         SELECT device_no, software_no, previous_software_no, previous_row, version_before, version_after
         FROM added
         JOIN removed USING (device_no, {product})
-        WHERE {"true" if believed and export.version else "false"}
+        WHERE {"true" if is_paired else "false"}
         """,
     )
 
@@ -106,12 +77,7 @@ def stage_arrivals(
                software_no,
                NULL::BIGINT AS previous_row,
                {literal(ChangeType.ADDED)} AS change_type,
-               CASE
-                   WHEN (device_no, software_no) IN (SELECT (device_no, software_no) FROM {moves.moved_in})
-                       THEN {literal(Reason.MOVED)}
-                   WHEN device_no IN (SELECT device_no FROM known_devices) THEN {literal(Reason.INSTALLED)}
-                   ELSE {literal(Reason.NEW_DEVICE)}
-               END AS reason
+               {_reason_added(moves)} AS reason
         FROM {added}
         WHERE previous_row IS NULL
         UNION ALL
@@ -152,6 +118,59 @@ def changed_fields(export: Export, before: str, after: str) -> str:
         for field in export.fields
     )
     return f"list_filter([{names}], lambda name: name IS NOT NULL)"
+
+
+def _version(export: Export) -> str:
+    return export.column(export.version) if export.version else "NULL::VARCHAR"
+
+
+def _added_versions(export: Export, difference: Difference) -> str:
+    """A SELECT of the products of which exactly one version came to a device."""
+    return f"""
+        SELECT device_no,
+               {columns_of(export.product)},
+               any_value(software_no) AS software_no,
+               any_value({_version(export)}) AS version_after
+        FROM {difference.arrivals}
+        WHERE previous_row IS NULL
+        GROUP BY ALL
+        HAVING count(*) = 1
+    """
+
+
+def _gone_versions(workspace: Workspace, difference: Difference) -> str:
+    """A SELECT of the absent versions on devices in `added`, with whether they, and all of their product, are held."""
+    return f"""
+        WITH held_here AS (
+            SELECT device_no, software_no
+            FROM held
+            WHERE inventory = {literal(workspace.inventory)}
+        ),
+        gone AS (
+            SELECT device_no,
+                   software_no,
+                   previous_row,
+                   {workspace.export.subject_columns},
+                   held_here.device_no IS NOT NULL AS is_held
+            FROM {difference.absent}
+            SEMI JOIN added USING (device_no)
+            JOIN software USING (software_no)
+            LEFT JOIN held_here USING (device_no, software_no)
+        )
+        SELECT *, bool_and(is_held) OVER (PARTITION BY device_no, {columns_of(workspace.export.product)}) AS all_held
+        FROM gone
+    """
+
+
+def _reason_added(moves: Moves) -> str:
+    """An expression: why a record that arrived was ADDED."""
+    return f"""
+               CASE
+                   WHEN (device_no, software_no) IN (SELECT (device_no, software_no) FROM {moves.moved_in})
+                       THEN {literal(Reason.MOVED)}
+                   WHEN device_no IN (SELECT device_no FROM known_devices) THEN {literal(Reason.INSTALLED)}
+                   ELSE {literal(Reason.NEW_DEVICE)}
+               END"""
 
 
 def _version_changes(workspace: Workspace, pairs: Relation) -> str:

@@ -28,7 +28,7 @@ from typing import Final
 
 from connector.clock import moment_of
 from connector.diff.tables import Outcome, Relation, Workspace
-from connector.exports.fields import columns_of
+from connector.exports.fields import Export, columns_of
 from connector.exports.identity import event_id_expression, event_namespace
 from connector.exports.software import END_OF_SUPPORT_STATUSES, SOFTWARE, UPCOMING_STATUSES
 from connector.model import AlertType, ChangeType, Inventory, Reason, StagedSnapshot
@@ -165,25 +165,13 @@ def _days(database: Database, row: StagedSnapshot, rules: AlertRules) -> Days:
 
 def _judge_changes(workspace: Workspace, row: StagedSnapshot, days: Days, *, on_baseline: bool) -> Relation:
     """The changes of a snapshot that raise an alert: rows of `_RAISED`."""
-    moved_date = f"{_BEFORE_DATE} IS DISTINCT FROM {_DATE} OR reason <> {literal(Reason.ATTRIBUTES_CHANGED)}"
-    crossed = days.crossed(_readable(_DATE), _readable(_BEFORE_DATE))
     is_move = f"reason = {literal(Reason.MOVED)}"
     is_version = f"change_type = {literal(ChangeType.ADDED)} OR reason <> {literal(Reason.ATTRIBUTES_CHANGED)}"
-    upcoming, ended = _texts(UPCOMING_STATUSES), _texts(END_OF_SUPPORT_STATUSES)
+    upcoming = _texts(UPCOMING_STATUSES)
     return workspace.make(
         "raised",
         f"""
-        WITH facts AS (
-            SELECT *,
-                   {_decided_by(_STATUS, _DATE, days)} AS ended,
-                   {_decided_by(_BEFORE_STATUS, _BEFORE_DATE, days)} AS ended_before,
-                   coalesce({_BEFORE_STATUS} IN ({ended}), false) AS was_ended,
-                   coalesce({_BEFORE_STATUS} IN ({upcoming}), false) AS was_upcoming,
-                   CASE WHEN change_type = {literal(ChangeType.CHANGED)} AND ({moved_date}) THEN {crossed} END
-                       AS crossed_days
-            FROM changes
-            WHERE epoch = $epoch AND snapshot_no = $number
-        ),
+        WITH facts AS ({_facts(days)}),
         judged AS (
             SELECT *,
                    CASE
@@ -219,6 +207,23 @@ def _judge_changes(workspace: Workspace, row: StagedSnapshot, days: Days, *, on_
         """,
         {"epoch": row.epoch, "number": row.snapshot_no, "on_baseline": on_baseline},
     )
+
+
+def _facts(days: Days) -> str:
+    """A SELECT of a snapshot's changes: what says they are out of support now and before, and thresholds crossed."""
+    moved_date = f"{_BEFORE_DATE} IS DISTINCT FROM {_DATE} OR reason <> {literal(Reason.ATTRIBUTES_CHANGED)}"
+    crossed = days.crossed(_readable(_DATE), _readable(_BEFORE_DATE))
+    return f"""
+            SELECT *,
+                   {_decided_by(_STATUS, _DATE, days)} AS ended,
+                   {_decided_by(_BEFORE_STATUS, _BEFORE_DATE, days)} AS ended_before,
+                   coalesce({_BEFORE_STATUS} IN ({_texts(END_OF_SUPPORT_STATUSES)}), false) AS was_ended,
+                   coalesce({_BEFORE_STATUS} IN ({_texts(UPCOMING_STATUSES)}), false) AS was_upcoming,
+                   CASE WHEN change_type = {literal(ChangeType.CHANGED)} AND ({moved_date}) THEN {crossed} END
+                       AS crossed_days
+            FROM changes
+            WHERE epoch = $epoch AND snapshot_no = $number
+    """
 
 
 def _judge_baseline(workspace: Workspace, raised: Relation, days: Days) -> None:
@@ -316,19 +321,7 @@ def _write(workspace: Workspace, identified: Relation, spread: Relation, row: St
     first_seen_at = first_seen.first_seen_milliseconds("r.software_first_seen_timestamp")
     return workspace.database.number(
         f"""
-        WITH products AS (
-            SELECT {product},
-                   min(first_seen_at) AS seen_at,
-                   bool_and(snapshot_no IS NOT DISTINCT FROM $number) AS is_new
-            FROM first_seen
-            SEMI JOIN {identified} USING ({product})
-            GROUP BY ALL
-        ),
-        versions AS (
-            SELECT *
-            FROM first_seen
-            SEMI JOIN {identified} USING ({subject})
-        )
+        WITH {_first_seen(export, identified)}
         INSERT INTO alerts (
             alert_no, epoch, snapshot_no, sequence, alert_id, alert_type, severity, days_to_end_of_support,
             threshold_days, event_id, change_type, decided_by, is_end_of_support, product_first_seen_at,
@@ -361,6 +354,25 @@ def _write(workspace: Workspace, identified: Relation, spread: Relation, row: St
         """,
         {"last": row.alert_after, "epoch": row.epoch, "number": row.snapshot_no, "staged_at": row.staged_at},
     )
+
+
+def _first_seen(export: Export, identified: Relation) -> str:
+    """Two CTEs: when the products and the versions of alerts were first seen, and whether a product is new."""
+    return f"""
+        products AS (
+            SELECT {columns_of(export.product)},
+                   min(first_seen_at) AS seen_at,
+                   bool_and(snapshot_no IS NOT DISTINCT FROM $number) AS is_new
+            FROM first_seen
+            SEMI JOIN {identified} USING ({columns_of(export.product)})
+            GROUP BY ALL
+        ),
+        versions AS (
+            SELECT *
+            FROM first_seen
+            SEMI JOIN {identified} USING ({export.subject_columns})
+        )
+    """
 
 
 def _count_devices(workspace: Workspace, outcome: Outcome, identified: Relation) -> Relation:

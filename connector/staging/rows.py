@@ -12,7 +12,7 @@ from connector.clock import milliseconds_of
 from connector.diff import changes
 from connector.diff.guard import Verdict
 from connector.diff.tables import Difference, Outcome, Relation, Workspace
-from connector.exports.fields import columns_of
+from connector.exports.fields import Export, columns_of
 from connector.exports.identity import event_id_expression, event_namespace
 from connector.exports.software import END_OF_SUPPORT_STATUSES
 from connector.model import ChangeType, Position, Snapshot, StagedSnapshot
@@ -103,41 +103,12 @@ def write_changes(
         return
     export = workspace.export
     _complete_earlier(workspace, outcome)
-    removed = f"n.change_type = {literal(ChangeType.REMOVED)}"
-    changed = f"n.change_type = {literal(ChangeType.CHANGED)}"
-    record = ",\n                   ".join(
-        f"CASE WHEN {removed} THEN b.{field.column} ELSE c.{field.column} END AS {field.column}"
-        for field in export.fields
-    )
-    before = ", ".join(f'"{field.name}": b.{field.column}' for field in export.fields)
     statuses = ", ".join(literal(status) for status in END_OF_SUPPORT_STATUSES)
     keys = [field.column for field in export.keys]
-    version = f", {export.column(export.version)}" if export.version else ""
     workspace.database.rows(
         f"""
-        WITH numbered AS (
-            SELECT $before + row_number() OVER (
-                       ORDER BY {export.column(export.device)},
-                                {columns_of(export.product)},
-                                change_type <> {literal(ChangeType.REMOVED)}{version}
-                   ) AS sequence,
-                   s.*
-            FROM {outcome.staged} s
-            JOIN devices USING (device_no)
-            JOIN software USING (software_no)
-        ),
-        described AS (
-            SELECT n.sequence,
-                   n.change_type,
-                   n.reason,
-                   {record},
-                   CASE WHEN {changed} THEN {changes.changed_fields(export, "b", "c")} ELSE []::VARCHAR[] END
-                       AS changed_fields,
-                   CASE WHEN {changed} THEN {{{before}}} END AS before
-            FROM numbered n
-            LEFT JOIN {current} c USING (device_no, software_no)
-            LEFT JOIN {outcome.difference.earlier} b ON b.previous_row = n.previous_row
-        )
+        WITH numbered AS ({_numbered(export, outcome.staged)}),
+        described AS ({_described(export, current, outcome.difference.earlier)})
         INSERT INTO changes (
             sequence, epoch, snapshot_no, event_id, change_type, reason, changed_fields, is_end_of_support,
             {export.columns}, before
@@ -165,6 +136,45 @@ def write_changes(
             "namespace": event_namespace(),
         },
     )
+
+
+def _numbered(export: Export, staged: Relation) -> str:
+    """A SELECT of the staged changes with their sequence numbers."""
+    version = f", {export.column(export.version)}" if export.version else ""
+    return f"""
+            SELECT $before + row_number() OVER (
+                       ORDER BY {export.column(export.device)},
+                                {columns_of(export.product)},
+                                change_type <> {literal(ChangeType.REMOVED)}{version}
+                   ) AS sequence,
+                   s.*
+            FROM {staged} s
+            JOIN devices USING (device_no)
+            JOIN software USING (software_no)
+    """
+
+
+def _described(export: Export, current: Relation, earlier: Relation) -> str:
+    """A SELECT of the `numbered` changes with the record each is about, and what a CHANGED one was before."""
+    removed = f"n.change_type = {literal(ChangeType.REMOVED)}"
+    changed = f"n.change_type = {literal(ChangeType.CHANGED)}"
+    record = ",\n                   ".join(
+        f"CASE WHEN {removed} THEN b.{field.column} ELSE c.{field.column} END AS {field.column}"
+        for field in export.fields
+    )
+    before = ", ".join(f'"{field.name}": b.{field.column}' for field in export.fields)
+    return f"""
+            SELECT n.sequence,
+                   n.change_type,
+                   n.reason,
+                   {record},
+                   CASE WHEN {changed} THEN {changes.changed_fields(export, "b", "c")} ELSE []::VARCHAR[] END
+                       AS changed_fields,
+                   CASE WHEN {changed} THEN {{{before}}} END AS before
+            FROM numbered n
+            LEFT JOIN {current} c USING (device_no, software_no)
+            LEFT JOIN {earlier} b ON b.previous_row = n.previous_row
+    """
 
 
 def _complete_earlier(workspace: Workspace, outcome: Outcome) -> None:
