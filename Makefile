@@ -8,7 +8,7 @@ FUZZ   := $(VENV)/.installed-fuzz
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak year fuzz lint format bench lock clean
+.PHONY: help demo kafka test soak year fuzz lint format bench pictures lock clean
 
 help: ## show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -32,6 +32,9 @@ $(FUZZ): $(DEV) requirements-fuzz.lock
 
 demo: $(RUN) ## see it work: simulator, in-process Kafka, an evolving fleet; no accounts, no Docker, no Java
 	@$(BIN)/python -m connector demo
+
+kafka: $(DEV) ## a Kafka broker and a schema registry to try the connector against, until Ctrl-C
+	@$(BIN)/python -m tests.support.local_kafka
 
 test: $(DEV) ## all tests, against a real Kafka broker and a real schema registry where they can be had
 ifdef PYTEST_ARGS
@@ -63,6 +66,9 @@ format: $(DEV) ## let ruff lay out the code
 
 bench: $(DEV) ## speed and memory, as ratios side by side in one run
 	$(BIN)/python -m tests.benchmarks
+
+pictures: $(DEV) ## draw the pictures of docs/ from what the terminal shows
+	$(BIN)/python -m tests.support.pictures
 
 lock: $(DEV) ## pin the newest dependencies that satisfy pyproject.toml, with hashes
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade --generate-hashes --no-emit-index-url \

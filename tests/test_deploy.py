@@ -215,6 +215,20 @@ def test_the_health_check_of_the_image_works(status: HTTPStatus, code: int) -> N
     assert (command[0], ran.returncode) == ("python", code)
 
 
+def test_the_page_of_operations_says_what_image_and_unit_do() -> None:
+    """User and volume of the image, and the exit codes after which the unit does not start again."""
+    page = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    unit, container = (
+        " ".join(page.split(f"## {name}\n")[1].split("\n## ")[0].split()) for name in ("systemd", "Container")
+    )
+    stage = last_stage()
+    said = re.search(r"([\d, and]+) need a person", unit)
+    assert said
+    assert re.findall(r"\d", said[1]) == settings("RestartPreventExitStatus")[0].split()
+    user = stage["USER"].partition(":")[0]
+    assert (f"user {user}" in container, f"`{stage['VOLUME']}`" in container) == (True, True)
+
+
 # ---- the systemd unit
 
 
@@ -249,7 +263,7 @@ def test_the_image_and_the_unit_start_the_verb_with_options_that_exist() -> None
         cwd=ROOT,
         timeout=60,
     )
-    assert (container, ran.returncode, "Poll for ever" in ran.stdout) == (unit, 0, True)
+    assert (container, ran.returncode, unit[-1], " run [OPTIONS]" in ran.stdout) == (unit, 0, "run", True)
 
 
 def test_the_unit_gives_secrets_as_credentials_that_the_configuration_reads(tmp_path: Path) -> None:

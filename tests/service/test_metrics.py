@@ -30,7 +30,7 @@ def samples(metrics: Metrics) -> dict[str, float]:
 
 
 def test_every_metric_of_the_table_is_rendered_with_its_type_and_help() -> None:
-    """The table in the code, from which the README's is made, is what Prometheus gets: no more and no less."""
+    """The table in the code, which the page of operations repeats, is what Prometheus gets: no more and no less."""
     lines = Metrics().render().decode().splitlines()
     ours = [line for line in lines if line.startswith(("# HELP mde_inventory_", "# TYPE mde_inventory_"))]
     assert ours == [
@@ -40,10 +40,10 @@ def test_every_metric_of_the_table_is_rendered_with_its_type_and_help() -> None:
     ]
 
 
-def test_the_readme_has_the_table_of_metrics() -> None:
-    """The README's table is made of the one in the code."""
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    written = re.search(r"<!-- metrics\b[^>]*-->\n(.*?)<!-- /metrics -->", readme, re.DOTALL)
+def test_the_page_of_operations_has_the_table_of_metrics() -> None:
+    """The table of the page is made of the one in the code."""
+    page = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    written = re.search(r"<!-- metrics\b[^>]*-->\n(.*?)<!-- /metrics -->", page, re.DOTALL)
     rows = [
         f"| `{metric.name}` | {metric.kind} | {', '.join(f'`{label}`' for label in metric.label_names)} |"
         f" {metric.unit} | {metric.help} |\n"

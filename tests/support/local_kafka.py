@@ -1,0 +1,45 @@
+"""`make kafka`: a Kafka broker and a schema registry to try the connector against, until Ctrl-C.
+
+They are the ones that the tests use, from Maven Central or Docker. What they store is deleted at the end.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import threading
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+from tests.support.broker import ContainerBroker, Missing, Registry, session_broker, session_registry
+
+
+def main() -> int:
+    """Start both, print the configuration that reaches them, and wait."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mde-kafka-")))
+        try:
+            broker = session_broker(folder / "kafka")
+            stack.callback(broker.close)
+            if isinstance(broker, ContainerBroker):
+                registry = Registry(broker.registry_url, broker.origin)
+            else:
+                registry = session_registry(folder / "registry")
+            stack.callback(registry.close)
+            tables = (
+                f"# {broker.origin}; {registry.origin}\n"
+                f'[kafka.client]\n"bootstrap.servers" = "{broker.bootstrap_servers}"\n'
+                f'[schema_registry]\nurl = "{registry.url}"'
+            )
+        except Missing as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 1
+        print(tables, flush=True)
+        print("Ctrl-C ends them.", file=sys.stderr)
+        with suppress(KeyboardInterrupt):
+            threading.Event().wait()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
