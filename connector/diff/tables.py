@@ -89,11 +89,11 @@ def no_difference(workspace: Workspace) -> Difference:
     """The difference of an inventory from itself: five empty relations, where nothing was compared."""
     nothing = f"FROM {workspace.stored} WHERE false"
     return Difference(
-        arrivals=workspace.make("arrivals", f"SELECT *, 0 AS digest {nothing}"),
+        arrivals=workspace.make("arrivals", f"SELECT *, NULL::UBIGINT AS digest {nothing}"),
         earlier=workspace.make("earlier", f"SELECT * {nothing}"),
         absent=workspace.make("absent", f"SELECT previous_row, device_no, software_no {nothing}"),
         quiet=workspace.make("quiet", f"SELECT previous_row {nothing}"),
-        rewritten=workspace.make("rewritten", f"SELECT previous_row, 0 AS digest {nothing}"),
+        rewritten=workspace.make("rewritten", f"SELECT previous_row, NULL::UBIGINT AS digest {nothing}"),
         records=0,
         devices=0,
         duplicates=0,
