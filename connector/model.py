@@ -131,7 +131,7 @@ class Part:
         size_bytes: decompressed size.
         spellings: the documented property names seen in it, by their lower-case form: `{"deviceid": ("DeviceId",)}`.
         rejected: lines of the remote file that could not be read and were set aside; they are not in `lines`.
-        repaired: it was written anew, line by line.
+        repaired: it was rewritten, line by line.
     """
 
     path: Path
@@ -155,8 +155,8 @@ class Snapshot:
     Attributes:
         snapshot_id: `cpe-20261123T080000Z`, the same through both flavours; where the generation is unknown, the
             time of the walk and 8 digits of a digest of the content.
-        generated_at: time of the generation, or of the walk where the API does not tell (`generation_known`).
-        content_digest: hex SHA-256, over the lines of a walk through pages, or over the files as they came; tells a
+        generated_at: time of the generation, or of the walk where the API does not say (`generation_known`).
+        content_digest: hex SHA-256, over the lines of a walk through pages, or over the files as they came; shows a
             repeat where the generation is unknown.
         fetched_bytes: bytes that came over the network for it, in this process.
     """
@@ -259,11 +259,11 @@ class Position:
 class StagedSnapshot:
     """One row of `snapshots`: a staged snapshot and its counts. Times are milliseconds since 1970, in UTC.
 
-    An approval of held removals is a row of its own, with the generation of the snapshot before it.
+    An approval of held removals is its own row, with the generation of the snapshot before it.
 
     Attributes:
         snapshot_no: counts from 1 over the whole state file.
-        generated_at: time of the generation, or of the walk where the API does not tell (`generation_known`).
+        generated_at: time of the generation, or of the walk where the API does not say (`generation_known`).
         baseline: whether it is the first of its inventory in this epoch.
         records, devices: distinct ones in the snapshot.
         stored: records in the inventory after it; more than `records` where absences are not believed yet.

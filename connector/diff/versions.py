@@ -1,4 +1,4 @@
-"""Which of two version strings is later. Owns that order; must not know products or records.
+"""Orders version strings.
 
 The order is RPM's (rpmvercmp) with an epoch, since it also fits dotted Windows and macOS versions: an epoch before a
 colon counts first, then runs of digits compare as numbers and runs of letters as text, a number is later than letters,
@@ -18,7 +18,7 @@ _END: Final = (1, 0, "")
 
 
 def version_reason(before: str, after: str) -> Reason:
-    """UPGRADED, DOWNGRADED, or VERSION_CHANGED where the order cannot be told (a version is empty, or both equal)."""
+    """UPGRADED, DOWNGRADED, or VERSION_CHANGED where there is no order (a version is empty, or both are equal)."""
     if not before or not after:
         return Reason.VERSION_CHANGED
     earlier, later = _order(before), _order(after)

@@ -103,7 +103,7 @@ class Export:
     """One "per device" export: what its records are, where they come from, and what is published of them.
 
     Attributes:
-        name: tells exports apart.
+        name: what the export is called.
         fields: all documented properties, in the order in which they are published.
         device: name of the key field that says which device a record is about.
         version: name of the key field that is a version: one removed and one added version of what the rest of the

@@ -230,7 +230,7 @@ def _token(assembly: Assembly) -> Iterator[Check]:
 
 def _inventory_topic(mirror: Mirror) -> dict[str, Any]:
     """How far it is filled up: `records`, `stale` (keys to be ended), or `whole`; and the records to go."""
-    return {"phase": mirror.place().phase, "remaining": mirror.remaining()}
+    return {"phase": mirror.cursor().phase, "remaining": mirror.remaining()}
 
 
 def _state(assembly: Assembly) -> Check:

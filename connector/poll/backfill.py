@@ -28,7 +28,16 @@ from connector.kafka.messages import Messages
 from connector.kafka.reader import Incoming, Reader
 from connector.kafka.sink import Sink
 from connector.model import Checkpoint, Message
-from connector.staging.inventory_topic import RECORDS, STALE, WHOLE, Mirror, Place, RecordKey, TopicKey, steps_of
+from connector.staging.inventory_topic import (
+    RECORDS,
+    STALE,
+    WHOLE,
+    BackfillCursor,
+    Mirror,
+    RecordKey,
+    TopicKey,
+    steps_of,
+)
 from connector.state.reconcile import standing_checkpoint
 from connector.state.state import StateFile
 from connector.telemetry import logger
@@ -92,7 +101,7 @@ class Backfill:
         if checkpoint is None or mirror.whole:
             return 0
         published, ends = 0, time.monotonic() + self._seconds_max
-        place = mirror.place()
+        place = mirror.cursor()
         log.info("the inventory topic is filled up", phase=place.phase, remaining=mirror.remaining())
         while place.phase == RECORDS and not self._ended(ends):
             records, place = mirror.next_records(place, self._batch_records_max)
@@ -102,10 +111,10 @@ class Backfill:
             published += len(records)
         if place.phase == STALE and not self._ended(ends):
             published += self._end_stale_keys(mirror, place, checkpoint, ends)
-        log.info("inventory topic", published=published, phase=mirror.place().phase, remaining=mirror.remaining())
+        log.info("inventory topic", published=published, phase=mirror.cursor().phase, remaining=mirror.remaining())
         return published
 
-    def _end_stale_keys(self, mirror: Mirror, place: Place, checkpoint: Checkpoint, ends: float) -> int:
+    def _end_stale_keys(self, mirror: Mirror, place: BackfillCursor, checkpoint: Checkpoint, ends: float) -> int:
         """Steps 2 and 3. Returns the number of tombstones."""
         published = 0
         try:
@@ -118,7 +127,7 @@ class Backfill:
             self._sink.publish((self._messages.encode_record(key, None) for key in keys), checkpoint)
             published += len(keys)
         self._sink.publish((), replace(checkpoint, inventory_whole=True))
-        mirror.note(Place(place.epoch, WHOLE))
+        mirror.note(BackfillCursor(place.epoch, WHOLE))
         return published
 
     def _read_keys(self, mirror: Mirror) -> None:

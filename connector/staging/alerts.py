@@ -40,7 +40,7 @@ from connector.telemetry import logger
 log = logger(__name__)
 
 SOON_DAYS: Final = 7
-"""Up to so many days before the end of support, DATE_THRESHOLD is of medium severity."""
+"""This close to the end of support, DATE_THRESHOLD is of medium severity; before, of low."""
 
 KNOWN_STATUSES: Final = ("None", *END_OF_SUPPORT_STATUSES, *UPCOMING_STATUSES)
 STATUSES_NOTED_MAX: Final = 20
@@ -114,7 +114,7 @@ def stage(
 
 
 def is_due(database: Database, inventory: Inventory, rules: AlertRules, at: datetime) -> bool:
-    """Whether all dates of an inventory are to be looked at, without a new snapshot: once on each day."""
+    """Whether the dates of an inventory are due to be checked without a new snapshot: once a day."""
     if not rules.enabled:
         _forget_day(database, inventory)
         return False
@@ -123,7 +123,7 @@ def is_due(database: Database, inventory: Inventory, rules: AlertRules, at: date
 
 
 def note_day(database: Database, inventory: Inventory, day: date) -> None:
-    """The dates of an inventory were looked at on this day."""
+    """Remember the day on which the dates of an inventory were checked."""
     meta.remember(database, _day_note(inventory), str(day))
 
 

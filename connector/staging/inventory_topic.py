@@ -4,12 +4,12 @@ It is remembered as a note in the state file; reading and writing the topic is `
 
 The note is missing until a backfill has begun. It belongs to one epoch, and goes through three phases:
 
-    records   the records beyond a place, in the order of the inventory's numbers, are not on the topic yet
+    records   the records beyond a cursor, in the order of the inventory's numbers, are not on the topic yet
     stale     all records are; keys may be there that the inventory does not have
     whole     the topic is the inventory, as of every checkpoint from then on: changes take their records along
 
-What is stored without a change that is published (a silent baseline, a field that is looked at for the first time)
-puts the place back; changes published while the topic is off make the note worthless, and it is deleted.
+What is stored without a change that is published (a silent baseline, a field that is tracked for the first time)
+puts the cursor back; changes published while the topic is off make the note worthless, and it is deleted.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ TopicKey = tuple[RecordKey, int, int, bool]
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class BackfillCursor:
     """How far a backfill is. `inventory` and the two numbers are those of the last record published, in `RECORDS`."""
 
     epoch: int
@@ -57,44 +57,46 @@ class Mirror:
         self._database = database
         self._export = export
 
-    def place(self) -> Place:
+    def cursor(self) -> BackfillCursor:
         """How far it is; the very beginning where nothing of this epoch was published yet."""
         epoch = self._database.number("SELECT epoch FROM position")
-        found = _remembered(self._database)
-        return found if found is not None and found.epoch == epoch else Place(epoch)
+        cursor = _recall(self._database)
+        return cursor if cursor is not None and cursor.epoch == epoch else BackfillCursor(epoch)
 
     @property
     def whole(self) -> bool:
         """Whether the topic is the inventory."""
-        return self.place().phase == WHOLE
+        return self.cursor().phase == WHOLE
 
-    def note(self, place: Place) -> None:
+    def note(self, cursor: BackfillCursor) -> None:
         """Remember how far it is: once Kafka has committed it, never before."""
-        _remember(self._database, place)
+        _remember(self._database, cursor)
 
     def forget(self) -> None:
-        """The topic is off, or no longer what it was: a backfill begins anew."""
-        if _remembered(self._database) is not None:
+        """The topic is off, or no longer what it was: the next backfill starts over."""
+        if _recall(self._database) is not None:
             meta.forget(self._database, NAME)
 
     def remaining(self) -> int:
         """Records that are not on the topic yet, as far as is known."""
-        place = self.place()
-        if place.phase != RECORDS:
+        cursor = self.cursor()
+        if cursor.phase != RECORDS:
             return 0
         return sum(
-            self._database.number(f"SELECT count(*) FROM inventory WHERE {_BEYOND}", _bound(place, inventory))
+            self._database.number(f"SELECT count(*) FROM inventory WHERE {_BEYOND}", _bound(cursor, inventory))
             for inventory in Inventory
-            if inventory.value >= place.inventory
+            if inventory.value >= cursor.inventory
         )
 
-    def next_records(self, place: Place, limit: int) -> tuple[list[tuple[RecordKey, dict[str, Any]]], Place]:
-        """The next records of the inventory beyond a place, at most `limit` and of one inventory, and the new place.
+    def next_records(
+        self, cursor: BackfillCursor, limit: int
+    ) -> tuple[list[tuple[RecordKey, dict[str, Any]]], BackfillCursor]:
+        """The next records of the inventory beyond a cursor, at most `limit` and of one inventory, and the new cursor.
 
-        Without any, the new place is in the next phase.
+        Without any, the new cursor is in the next phase.
         """
         for inventory in Inventory:
-            if inventory.value < place.inventory:
+            if inventory.value < cursor.inventory:
                 continue
             rows = self._database.rows(
                 f"""
@@ -110,13 +112,13 @@ class Mirror:
                 WHERE previous_row IN (SELECT previous_row FROM next)
                 ORDER BY device_no, software_no
                 """,
-                _bound(place, inventory),
+                _bound(cursor, inventory),
             )
             if rows:
                 records = [dict(zip(_NAMES, row[2:], strict=True)) for row in rows]
-                beyond = Place(place.epoch, RECORDS, inventory.value, rows[-1][0], rows[-1][1])
+                beyond = BackfillCursor(cursor.epoch, RECORDS, inventory.value, rows[-1][0], rows[-1][1])
                 return [(record_key(inventory, record), record) for record in records], beyond
-        return [], Place(place.epoch, STALE)
+        return [], BackfillCursor(cursor.epoch, STALE)
 
     # ---- what is stale on the topic
 
@@ -213,18 +215,18 @@ def steps_of(change: Mapping[str, Any]) -> Iterator[tuple[RecordKey, dict[str, A
 def fall_behind(database: Database, inventory: Inventory) -> None:
     """Something of an inventory is stored, inside this transaction, that no change will tell of: it is to be published.
 
-    The place is put back to the beginning of that inventory, where it is beyond it.
+    The cursor is put back to the beginning of that inventory, where it is beyond it.
     """
-    found = _remembered(database)
-    if found is None:
+    cursor = _recall(database)
+    if cursor is None:
         return
-    if found.phase != RECORDS or found.inventory >= inventory.value:
-        _remember(database, Place(found.epoch, RECORDS, inventory.value))
+    if cursor.phase != RECORDS or cursor.inventory >= inventory.value:
+        _remember(database, BackfillCursor(cursor.epoch, RECORDS, inventory.value))
 
 
 def begin_epoch(database: Database, epoch: int) -> None:
     """An epoch begins whose baseline is published: its changes take all records along, from the first on."""
-    _remember(database, Place(epoch, STALE))
+    _remember(database, BackfillCursor(epoch, STALE))
 
 
 _NAMES: Final = tuple(field.name for field in SOFTWARE.fields)
@@ -232,16 +234,18 @@ _KEY_COLUMNS: Final = tuple(field.column for field in SOFTWARE.keys)
 _BEYOND: Final = "inventory = $1 AND device_no >= $2 AND (device_no > $2 OR software_no > $3)"
 
 
-def _bound(place: Place, inventory: Inventory) -> list[object]:
-    """What `_BEYOND` is bound to: an inventory that comes after the place's is looked at from its beginning."""
-    here = inventory.value == place.inventory
-    return [inventory.value, place.device_no if here else 0, place.software_no if here else 0]
+def _bound(cursor: BackfillCursor, inventory: Inventory) -> list[object]:
+    """Parameters of `_BEYOND`: an inventory after the cursor's is read from its beginning."""
+    here = inventory.value == cursor.inventory
+    return [inventory.value, cursor.device_no if here else 0, cursor.software_no if here else 0]
 
 
-def _remembered(database: Database) -> Place | None:
+def _recall(database: Database) -> BackfillCursor | None:
     text = meta.recall(database, NAME)
-    return None if text is None else Place(**json.loads(text))
+    return None if text is None else BackfillCursor(**json.loads(text))
 
 
-def _remember(database: Database, place: Place) -> None:
-    meta.remember(database, NAME, json.dumps({name: getattr(place, name) for name in Place.__dataclass_fields__}))
+def _remember(database: Database, cursor: BackfillCursor) -> None:
+    meta.remember(
+        database, NAME, json.dumps({name: getattr(cursor, name) for name in BackfillCursor.__dataclass_fields__})
+    )

@@ -21,7 +21,7 @@ from connector.exports.fields import COLUMN_TYPES, Export
 from connector.exports.software import SOFTWARE
 from connector.model import Checkpoint, Inventory, StagedSnapshot
 from connector.staging import alerts, audit, first_seen, stage
-from connector.staging.inventory_topic import WHOLE, Mirror, Place
+from connector.staging.inventory_topic import WHOLE, BackfillCursor, Mirror
 from connector.staging.stage import StagingRules
 from connector.state import file, meta
 from connector.state.engine import Engine
@@ -173,7 +173,7 @@ class Restoration:
             checkpoint: Kafka's last one: the position.
             snapshots: the last sealed one of each inventory, as they were staged.
             crossings: dates by the ids of the alerts that were raised for coming near.
-            looked: when the dates of each inventory were last looked at, milliseconds since 1970.
+            looked: when the dates of each inventory were last checked, in milliseconds since 1970.
 
         Raises:
             StateError: the file does not add up.
@@ -198,7 +198,7 @@ class Restoration:
             )
             self._write_position(checkpoint, min(row.snapshot_no for row in snapshots) - 1)
             if checkpoint.inventory_whole:
-                Mirror(database).note(Place(checkpoint.epoch, WHOLE))
+                Mirror(database).note(BackfillCursor(checkpoint.epoch, WHOLE))
         if problems := audit.problems(database, self._export):
             raise StateError(
                 f"what Kafka has does not add up: {'; '.join(problems)}",

@@ -210,7 +210,7 @@ def _check_tenant(database: Database, tenant_id: str) -> None:
     elif known != tenant_id:
         raise StateError(
             f"the state file holds the inventory of tenant {known}, not of {tenant_id}",
-            hint="Give every tenant a state file of its own (state.path).",
+            hint="Give every tenant its own state file (state.path).",
         )
 
 

@@ -1,7 +1,4 @@
-"""The database engine under the state file: opening, statements, transactions, and what its errors mean.
-
-Owns duckdb. Must not know a table, but for the few that a dry run copies.
-"""
+"""The database engine under the state file: opening, statements, transactions, and what its errors mean."""
 
 from __future__ import annotations
 
@@ -68,7 +65,7 @@ class Engine:
         scratch: bool = False,
         wait_seconds: float = 0.0,
     ) -> Self:
-        """Open a file, or make it with mode 0600; see `State.open`.
+        """Open a file, or make it with mode 0600; see `StateFile.open`.
 
         With `scratch`, the database is in memory, and the file, where there is one, is attached to it as `stored`.
         """
@@ -102,7 +99,7 @@ class Engine:
         return engine
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._closing.close()
 
     def rows(self, statement: str, parameters: Parameters = ()) -> list[tuple[Any, ...]]:
@@ -116,7 +113,7 @@ class Engine:
         return int(rows[0][0] or 0) if rows else 0
 
     def blocks(self, statement: str, parameters: Parameters, block_rows: int) -> Iterator[list[tuple[Any, ...]]]:
-        """Run one statement beside all others, and yield what is committed of its rows, so many at a time."""
+        """Run one statement on a second cursor, and yield its committed rows in blocks of `block_rows`."""
         with self._translated(), closing(self._connection.cursor()) as cursor:
             cursor.execute(statement, parameters)
             while block := cursor.fetchmany(block_rows):
@@ -245,7 +242,7 @@ def _shortened(error: Exception) -> str:
 
 
 def _patiently(attempt: Callable[[], duckdb.DuckDBPyConnection], wait_seconds: float) -> duckdb.DuckDBPyConnection:
-    """Try until another process lets go of the file, at most so long."""
+    """Try until another process closes the file, for at most `wait_seconds`."""
     deadline = time.monotonic() + wait_seconds
     while True:
         try:

@@ -1,6 +1,6 @@
 """The state file as a file: where it may lie, who may read it, and whether there is room beside it.
 
-Owns no database. Whatever this process writes from here on is for its own user alone.
+Whatever this process writes once it has opened a state file is readable by its own user alone.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ def check_place(path: Path, *, mounts: Path = MOUNTS) -> bool:
         exists = path.exists()
         if exists and not stat.S_ISREG(path.stat().st_mode):
             raise StateCorrupt(f"{path} is not a regular file", hint="Name a file in state.path.")
-        told = mounts.read_text(encoding="utf-8", errors="surrogateescape") if mounts.exists() else ""
-        kind = file_system(path.resolve(), told)
+        text = mounts.read_text(encoding="utf-8", errors="surrogateescape") if mounts.exists() else ""
+        kind = file_system(path.resolve(), text)
     if kind in NETWORK_FILE_SYSTEMS:
         raise StateError(
             f"{path} is on a network file system ({kind}), where a lock does not keep other machines out",
@@ -60,7 +60,7 @@ def check_place(path: Path, *, mounts: Path = MOUNTS) -> bool:
 
 
 def make_private(path: Path, *, read_only: bool = False) -> None:
-    """Make the folder where it is missing (0700); take the file, and what is written from now on, from others' eyes.
+    """Make the folder where it is missing (0700); make the file, and all that is written from now on, private.
 
     With `read_only` nothing on the disk is touched.
     """

@@ -1,7 +1,6 @@
-"""What Kafka's checkpoint and the state file say to each other: a total function, row by row the README's table.
+"""How Kafka's checkpoint stands to the state file: a total function, row by row the table of `docs/recovery.md`.
 
-Owns the decision, and the checkpoint as it stands; `state` reads what the decision needs and acts on it. Must not touch
-the file.
+`Journal` reads what the decision needs and acts on it.
 """
 
 from __future__ import annotations
@@ -95,7 +94,7 @@ def stop_unless_fine(standing: Standing, position: Position, checkpoint: Checkpo
     if standing is Standing.FOREIGN:
         raise StateError(
             f"{there} does not fit {path}: another state file, or another copy of this one, was published from",
-            hint="Restore the file that was, give every tenant a transactional_id of its own, or begin a new epoch"
+            hint="Restore the file that was, give every tenant its own transactional_id, or begin a new epoch"
             " with `mde-inventory state rebaseline`.",
         )
 
@@ -103,7 +102,7 @@ def stop_unless_fine(standing: Standing, position: Position, checkpoint: Checkpo
 def standing_checkpoint(
     position: Position, newest: StagedSnapshot | None, *, transactional_id: str, tenant_id: str, written_at: int
 ) -> Checkpoint:
-    """Kafka's checkpoint as it is while nothing is pending, written anew: for what is published beside the changes.
+    """Kafka's checkpoint while nothing is pending, with a new time: it rides with what is published beside the changes.
 
     Args:
         position: of the state file, drained.

@@ -114,7 +114,7 @@ def test_a_backfill_that_is_killed_at_any_batch_goes_on_and_ends_whole(tenant: T
     for batch, after in ((1, True), (2, True), (2, True), (2, False)):
         tenant.fill_up(dies_at=batch, after=after)
     with tenant.process() as process, process.open_state() as state:
-        assert (Mirror(state.database).place().phase, Mirror(state.database).place().inventory) == (
+        assert (Mirror(state.database).cursor().phase, Mirror(state.database).cursor().inventory) == (
             "records",
             "NON_CPE",
         )
