@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from connector.clock import moment_of
 
@@ -256,6 +256,51 @@ class Position:
 
 
 @dataclass(frozen=True, slots=True)
+class Counts:
+    """What is counted of one snapshot; the names are columns of `snapshots` too.
+
+    Attributes:
+        records, devices: distinct ones in the snapshot.
+        stored: records in the inventory after it; more than `records` where absences are not believed yet.
+        baselined, added, removed, changed: its changes, by type.
+        alerts: end-of-support alerts staged with it.
+        held: removals that the guard began to hold with this snapshot.
+        duplicates: lines beyond the first of their key.
+        rejected: lines that could not be read.
+    """
+
+    records: int = 0
+    devices: int = 0
+    stored: int = 0
+    baselined: int = 0
+    added: int = 0
+    removed: int = 0
+    changed: int = 0
+    alerts: int = 0
+    held: int = 0
+    duplicates: int = 0
+    rejected: int = 0
+
+    @classmethod
+    def of_report(cls, report: Mapping[str, Any]) -> Counts:
+        """The counts of a `SnapshotReport`."""
+        return cls(**{name: report[_REPORTED.get(name, name)] for name in cls.__dataclass_fields__})
+
+    def as_report(self) -> dict[str, int]:
+        """The counts by the names that a `SnapshotReport` gives them."""
+        return {_REPORTED.get(name, name): getattr(self, name) for name in self.__dataclass_fields__}
+
+    @property
+    def changes(self) -> int:
+        """Changes of all types."""
+        return self.baselined + self.added + self.removed + self.changed
+
+
+_REPORTED: Final = {"baselined": "baseline"}
+"""Counts that a `SnapshotReport` calls something else."""
+
+
+@dataclass(frozen=True, slots=True)
 class StagedSnapshot:
     """One row of `snapshots`: a staged snapshot and its counts. Times are milliseconds since 1970, in UTC.
 
@@ -265,11 +310,6 @@ class StagedSnapshot:
         snapshot_no: counts from 1 over the whole state file.
         generated_at: time of the generation, or of the walk where the API does not say (`generation_known`).
         baseline: whether it is the first of its inventory in this epoch.
-        records, devices: distinct ones in the snapshot.
-        stored: records in the inventory after it; more than `records` where absences are not believed yet.
-        held: removals that the guard began to hold with this snapshot.
-        duplicates: lines beyond the first of their key.
-        rejected: lines that could not be read.
         first_sequence, last_sequence: of its changes; None where it has none.
         sequence_after: of the epoch's last change once this snapshot is staged.
         alert_after: number of the epoch's last alert once this snapshot is staged; its own are the `alerts` up to it.
@@ -287,18 +327,8 @@ class StagedSnapshot:
     started_at: int
     staged_at: int
     baseline: bool
-    records: int
-    devices: int
-    stored: int
-    added: int
-    removed: int
-    changed: int
-    baselined: int
-    alerts: int
-    held: int
+    counts: Counts
     hold_reason: str | None
-    duplicates: int
-    rejected: int
     first_sequence: int | None
     last_sequence: int | None
     sequence_after: int
@@ -308,17 +338,12 @@ class StagedSnapshot:
     @property
     def alert_before(self) -> int:
         """Number of the epoch's last alert before this snapshot."""
-        return self.alert_after - self.alerts
-
-    @property
-    def changes(self) -> int:
-        """Changes of all types."""
-        return self.added + self.removed + self.changed + self.baselined
+        return self.alert_after - self.counts.alerts
 
     @property
     def status(self) -> SnapshotStatus:
         """HELD where the guard began to hold removals, else COMPLETE."""
-        return SnapshotStatus.HELD if self.held else SnapshotStatus.COMPLETE
+        return SnapshotStatus.HELD if self.counts.held else SnapshotStatus.COMPLETE
 
     @property
     def observed_at(self) -> datetime:

@@ -119,7 +119,7 @@ def run(*, devices: int, generations: int, seed: int) -> int:
             due += Counter(due_alerts(before, records, simulator.generated_at.date(), looked))
             looked = simulator.generated_at.date()
             last = results[-1]
-            _show(last, consumer.read(last.published), consumer.read_alerts(last.alerts))
+            _show(last, consumer.read(last.published), consumer.read_alerts(last.counts.alerts))
         return _summarize(simulator, consumer, results, due)
 
 
@@ -167,7 +167,9 @@ def _show(result: PollResult, changes: list[dict[str, Any]], alerts: list[dict[s
     # The id tells the time; beside it there is room for the counts in a narrow terminal.
     output.print_heading(str(result.snapshot_id), output.counts(result))
     if result.baseline:
-        output.print_line(f"  the first snapshot: {result.records:,} records, published as BASELINE", style="dim")
+        output.print_line(
+            f"  the first snapshot: {result.counts.records:,} records, published as BASELINE", style="dim"
+        )
         return
     for alert in alerts[:ALERTS_SHOWN]:
         output.print_event(alert)
@@ -253,9 +255,9 @@ def _summarize(
     kinds = Counter(alert["alertType"] for alert in consumer.alerts.values())
     rows = [(kind.value, kinds[kind.value]) for kind in AlertType]
     output.print_table("Alerts decoded", [("alert type", False), ("messages", True)], rows)
-    last = results[-1]
+    counts = results[-1].counts
     output.print_line(
-        f"{len(results)} snapshots, {last.records:,} records on {last.devices:,} devices, {seconds:.1f} s."
+        f"{len(results)} snapshots, {counts.records:,} records on {counts.devices:,} devices, {seconds:.1f} s."
     )
     _print_verdict(equal, "All changes, applied in order,", f"the simulated fleet: {len(consumer.records):,} records.")
     _print_verdict(alerts == due, "The alerts", f"a list made from the fleet's records: {due.total():,} alerts.")

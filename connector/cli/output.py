@@ -93,7 +93,8 @@ def print_poll(result: PollResult) -> None:
     out.print(
         Text.assemble(
             (result.outcome.replace("_", " "), f"bold {style}"),
-            f"  {result.snapshot_id or 'no snapshot yet'}  {result.records:,} records on {result.devices:,} devices",
+            f"  {result.snapshot_id or 'no snapshot yet'}",
+            f"  {result.counts.records:,} records on {result.counts.devices:,} devices",
         )
     )
     if result.outcome != "unchanged":
@@ -108,18 +109,18 @@ def print_poll(result: PollResult) -> None:
 
 def counts(result: PollResult) -> Text:
     """The counts of a poll: `+12 added  -3 removed  ~5 changed`, and what else is not zero."""
+    counted, always = result.counts, not result.baseline
     parts = [
-        ("baseline", f"={result.baseline:,} baseline", "dim"),
-        ("added", f"+{result.added:,} added", "green"),
-        ("removed", f"-{result.removed:,} removed", "red"),
-        ("changed", f"~{result.changed:,} changed", "yellow"),
-        ("alerts", f"!{result.alerts:,} alerts", "magenta"),
-        ("held", f"{result.held:,} removals held", "bold yellow"),
-        ("duplicates", f"{result.duplicates:,} repeated lines", "dim"),
-        ("rejected", f"{result.rejected:,} rejected lines", "bold red"),
+        (result.baseline, "={:,} baseline", "dim", False),
+        (counted.added, "+{:,} added", "green", always),
+        (counted.removed, "-{:,} removed", "red", always),
+        (counted.changed, "~{:,} changed", "yellow", always),
+        (counted.alerts, "!{:,} alerts", "magenta", False),
+        (counted.held, "{:,} removals held", "bold yellow", False),
+        (counted.duplicates, "{:,} repeated lines", "dim", False),
+        (counted.rejected, "{:,} rejected lines", "bold red", False),
     ]
-    always = () if result.baseline else ("added", "removed", "changed")
-    shown = [(text, style) for name, text, style in parts if getattr(result, name) or name in always]
+    shown = [(words.format(number), style) for number, words, style, even_zero in parts if number or even_zero]
     return Text("  ").join(Text(text, style=style) for text, style in shown)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -151,6 +151,7 @@ def _side_by_side(event: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _told(snapshot: StagedSnapshot) -> dict[str, Any]:
+    columns = {name: getattr(snapshot, name) for name in snapshot.__dataclass_fields__} | asdict(snapshot.counts)
     names = (
         "snapshot_id", "epoch", "baseline", "method", "records", "devices", "added", "removed", "changed", "baselined",
         "held", "hold_reason", "duplicates", "rejected", "first_sequence", "last_sequence", "connector_version",
@@ -158,8 +159,8 @@ def _told(snapshot: StagedSnapshot) -> dict[str, Any]:
     times = ("generated_at", "started_at", "staged_at")
     return (
         {"inventory": snapshot.inventory.value}
-        | {name: getattr(snapshot, name) for name in names}
-        | {name: moment_of(getattr(snapshot, name)) for name in times}
+        | {name: columns[name] for name in names}
+        | {name: moment_of(columns[name]) for name in times}
         | {"generation_known": snapshot.generation_known}
     )
 
@@ -168,16 +169,17 @@ def _guard(snapshot: StagedSnapshot, event: Mapping[str, Any]) -> str:
     """What the guard had to do with it, in words."""
     if event.get("reason") == Reason.APPROVED:
         return "held first, then approved: this snapshot is the approval, with the generation of the one before it"
-    if snapshot.held:
-        return f"not held; {snapshot.held:,} removals of the same snapshot were ({snapshot.hold_reason})"
+    if snapshot.counts.held:
+        return f"not held; {snapshot.counts.held:,} removals of the same snapshot were ({snapshot.hold_reason})"
     return "not held"
 
 
 def _rejected(snapshot: StagedSnapshot, folder: Path) -> str | None:
     """Where the lines are that could not be read; None where there were none."""
-    if not snapshot.rejected:
+    rejected = snapshot.counts.rejected
+    if not rejected:
         return None
-    return f"{snapshot.rejected:,} lines of the snapshot could not be read: see {folder / snapshot.snapshot_id}.ndjson"
+    return f"{rejected:,} lines of the snapshot could not be read: see {folder / snapshot.snapshot_id}.ndjson"
 
 
 def _kafka(state: StateFile, snapshot: StagedSnapshot, change: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -111,10 +111,10 @@ class Selection:
     def admits(self, snapshot: StagedSnapshot) -> bool:
         """Whether a snapshot may have changes that are meant; decided from its row alone."""
         counted = {
-            ChangeType.ADDED: snapshot.added,
-            ChangeType.REMOVED: snapshot.removed,
-            ChangeType.CHANGED: snapshot.changed,
-            ChangeType.BASELINE: snapshot.baselined,
+            ChangeType.ADDED: snapshot.counts.added,
+            ChangeType.REMOVED: snapshot.counts.removed,
+            ChangeType.CHANGED: snapshot.counts.changed,
+            ChangeType.BASELINE: snapshot.counts.baselined,
         }
         return (
             (self.since is None or snapshot.observed_at >= self.since)

@@ -274,7 +274,7 @@ def _beginning(database: Database, known: Sequence[StagedSnapshot]) -> tuple[Sta
     first = database.rows("SELECT min(snapshot_no) FROM changes")[0][0]
     beginning = next((snapshot for snapshot in known if snapshot.snapshot_no == first), None)
     if beginning is None:
-        return None, any(snapshot.changes for snapshot in known) or bool(known and known[0].snapshot_no > 1)
+        return None, any(snapshot.counts.changes for snapshot in known) or bool(known and known[0].snapshot_no > 1)
     oldest = database.number("SELECT min(sequence) FROM changes WHERE snapshot_no = $1", [first])
     return beginning, oldest > 1 or known[0].snapshot_no > 1
 

@@ -126,7 +126,7 @@ class Pipeline:
             self._publisher.recover(state)
             approved = derived.approve_held(state, self._rules, now=self._clock())
             self._publisher.drain(state)
-            return sum(snapshot.removed for snapshot in approved)
+            return sum(snapshot.counts.removed for snapshot in approved)
 
     def rebaseline(self) -> int:
         """Begin a new epoch, beyond whatever Kafka knows. Returns its number.
@@ -237,7 +237,7 @@ class Pipeline:
         if staged is None:
             return _nothing_new(state, inventory, watch, outage, published=drained, stale=stale)
         published = drained + state.journal.position().published_sequence - before
-        outcome: Outcome = "staged" if outage else "held" if staged.held else "published"
+        outcome: Outcome = "staged" if outage else "held" if staged.counts.held else "published"
         found = result(state, outcome, staged, watch, snapshot=snapshot, published=published, outage=outage)
         return replace(found, stale=stale)
 

@@ -179,7 +179,7 @@ class Publisher:
         for alert in state.journal.alerts(snapshot, after=after, limit=upto - after):
             yield self._messages.encode_alert(alert)
         if batch.seals:
-            if snapshot.held:
+            if snapshot.counts.held:
                 yield self._messages.encode_report(self._report(snapshot, SnapshotStatus.HELD))
             yield self._messages.encode_report(self._report(snapshot, SnapshotStatus.COMPLETE))
 
@@ -211,17 +211,7 @@ class Publisher:
             "entraTenantId": self._tenant_id,
             "inventory": snapshot.inventory.value,
             "status": status.value,
-            "records": snapshot.records,
-            "devices": snapshot.devices,
-            "stored": snapshot.stored,
-            "baseline": snapshot.baselined,
-            "added": snapshot.added,
-            "removed": snapshot.removed,
-            "changed": snapshot.changed,
-            "alerts": snapshot.alerts,
-            "held": snapshot.held,
-            "duplicates": snapshot.duplicates,
-            "rejected": snapshot.rejected,
+            **snapshot.counts.as_report(),
             "epoch": snapshot.epoch,
             "firstSequence": snapshot.first_sequence,
             "lastSequence": snapshot.last_sequence,

@@ -36,6 +36,7 @@ from connector.model import (
     AlertType,
     ChangeType,
     Checkpoint,
+    Counts,
     Inventory,
     Progress,
     SnapshotStatus,
@@ -361,8 +362,7 @@ def _row(seal: Mapping[str, Any], epoch: int, number: int, sequence: int, alert:
         started_at=started or 0,
         staged_at=finished or 0,
         baseline=seal["previousSnapshotId"] is None,
-        **{name: seal[name] for name in _COUNTS},
-        baselined=seal["baseline"],
+        counts=Counts.of_report(seal),
         hold_reason=seal["reason"],
         first_sequence=seal["firstSequence"],
         last_sequence=seal["lastSequence"],
@@ -370,11 +370,6 @@ def _row(seal: Mapping[str, Any], epoch: int, number: int, sequence: int, alert:
         connector_version=seal["connectorVersion"],
         alert_after=alert,
     )
-
-
-_COUNTS: Final = (
-    "records", "devices", "stored", "added", "removed", "changed", "alerts", "held", "duplicates", "rejected",
-)  # fmt: skip
 
 
 def _whole_report(report: Mapping[str, Any]) -> dict[str, Any]:

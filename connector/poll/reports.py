@@ -20,7 +20,7 @@ from typing import Any, Final
 from connector import __version__
 from connector.clock import milliseconds_of
 from connector.errors import OUTAGES, ConnectorError, SnapshotError, SourceError, StateError, StateFull
-from connector.model import Checkpoint, Inventory, Snapshot, SnapshotStatus, StagedSnapshot, snapshot_id_of
+from connector.model import Checkpoint, Counts, Inventory, Snapshot, SnapshotStatus, StagedSnapshot, snapshot_id_of
 from connector.state.state import StateFile
 from connector.telemetry import logger, without_secrets
 
@@ -243,11 +243,8 @@ def _wait(note: _Note, state: StateFile, inventory: Inventory, report: Mapping[s
 
 def _whole(kept: Mapping[str, Any], tenant_id: str) -> dict[str, Any]:
     """A `SnapshotReport`: what was kept, and nothing counted."""
-    counts = (
-        "records", "devices", "baseline", "added", "removed", "changed", "alerts", "held", "duplicates", "rejected",
-    )  # fmt: skip
     unknown = ("stored", "firstSequence", "lastSequence", "generatedAt", "method")
-    return {"entraTenantId": tenant_id, **dict.fromkeys(counts, 0), **dict.fromkeys(unknown), **kept}
+    return {"entraTenantId": tenant_id, **Counts().as_report(), **dict.fromkeys(unknown), **kept}
 
 
 def _reason(text: str) -> str:

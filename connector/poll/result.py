@@ -11,7 +11,7 @@ from typing import Any, Final, Literal
 
 from connector.clock import Stopwatch
 from connector.errors import ConnectorError
-from connector.model import Inventory, Snapshot, StagedSnapshot
+from connector.model import Counts, Inventory, Snapshot, StagedSnapshot
 from connector.state.state import StateFile
 
 Outcome = Literal["published", "staged", "unchanged", "held", "dry_run"]
@@ -26,8 +26,8 @@ class PollResult:
     Attributes:
         outcome: `published`; `staged` (safe in the state file, Kafka not available); `unchanged` (the generation has
             not advanced); `held` (published, but removals wait for a person); `dry_run`.
+        counts: of the snapshot that was staged; of an unchanged one only its records and devices.
         baseline: records taken as the baseline; published only with `diff.baseline = "emit"`.
-        held: removals that the guard began to hold with this snapshot.
         holding: removals that the guard holds now, whichever snapshot they are held since.
         stale: whether the generation has not advanced for `poll.stale_after_hours`.
         published: changes confirmed by Kafka in this poll, a drained backlog included.
@@ -41,16 +41,8 @@ class PollResult:
     inventory: Inventory
     snapshot_id: str | None
     epoch: int
-    records: int = 0
-    devices: int = 0
+    counts: Counts = field(default_factory=Counts)
     baseline: int = 0
-    added: int = 0
-    removed: int = 0
-    changed: int = 0
-    alerts: int = 0
-    held: int = 0
-    duplicates: int = 0
-    rejected: int = 0
     published: int = 0
     backfilled: int = 0
     first_sequence: int | None = None
@@ -72,13 +64,19 @@ class PollResult:
 
     def as_json(self) -> dict[str, Any]:
         """The contract of `poll --json`, in its order."""
-        names = (
-            "outcome", "inventory", "snapshot_id", "epoch", "records", "devices", "baseline", "added", "removed",
-            "changed", "alerts", "held", "duplicates", "rejected", "published", "first_sequence", "last_sequence",
-        )  # fmt: skip
-        return {name: getattr(self, name) for name in names} | {
+        counts = self.counts.as_report() | {"baseline": self.baseline}
+        del counts["stored"]
+        return {
+            "outcome": self.outcome,
+            "inventory": self.inventory,
+            "snapshot_id": self.snapshot_id,
+            "epoch": self.epoch,
+            **counts,
+            "published": self.published,
+            "first_sequence": self.first_sequence,
+            "last_sequence": self.last_sequence,
             "duration_seconds": round(self.duration_seconds, 3),
-            "stages": {name: round(seconds, 3) for name, seconds in self.stages.items()},
+            "stages": {step: round(seconds, 3) for step, seconds in self.stages.items()},
             "backfilled": self.backfilled,
         }
 
@@ -99,16 +97,8 @@ def result(
         inventory=staged.inventory,
         snapshot_id=staged.snapshot_id,
         epoch=staged.epoch,
-        records=staged.records,
-        devices=staged.devices,
-        baseline=staged.records if staged.baseline else 0,
-        added=staged.added,
-        removed=staged.removed,
-        changed=staged.changed,
-        alerts=staged.alerts,
-        held=staged.held,
-        duplicates=staged.duplicates,
-        rejected=staged.rejected,
+        counts=staged.counts,
+        baseline=staged.counts.records if staged.baseline else 0,
         published=published,
         first_sequence=staged.first_sequence,
         last_sequence=staged.last_sequence,
@@ -140,8 +130,7 @@ def unchanged(
         inventory=inventory,
         snapshot_id=latest.snapshot_id if latest else None,
         epoch=position.epoch,
-        records=latest.records if latest else 0,
-        devices=latest.devices if latest else 0,
+        counts=Counts(records=latest.counts.records, devices=latest.counts.devices) if latest else Counts(),
         published=published,
         generated_at=latest.observed_at if latest else None,
         pending=position.pending,

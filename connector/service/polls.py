@@ -223,12 +223,12 @@ class Polls:
             outcome=result.outcome,
             inventory=inventory,
             snapshot_id=result.snapshot_id,
-            added=result.added,
-            removed=result.removed,
-            changed=result.changed,
-            alerts=result.alerts,
-            held=result.held,
-            rejected=result.rejected,
+            added=result.counts.added,
+            removed=result.counts.removed,
+            changed=result.counts.changed,
+            alerts=result.counts.alerts,
+            held=result.counts.held,
+            rejected=result.counts.rejected,
             published=result.published,
             pending=result.pending,
             duration_seconds=round(result.duration_seconds, 3),
@@ -237,11 +237,9 @@ class Polls:
     def _count_staged(self, result: PollResult) -> None:
         """The counts of a snapshot that this poll staged; a result without one repeats those of an earlier."""
         metrics = self._metrics
-        metrics.count_received(size_bytes=result.fetched_bytes, records=result.records)
-        metrics.count_lines(duplicates=result.duplicates, rejected=result.rejected)
-        # A silent baseline is no change: it has no sequence numbers.
-        baseline = result.baseline if result.first_sequence is not None else 0
-        metrics.count_changes(ChangeType.BASELINE, baseline)
-        metrics.count_changes(ChangeType.ADDED, result.added)
-        metrics.count_changes(ChangeType.REMOVED, result.removed)
-        metrics.count_changes(ChangeType.CHANGED, result.changed)
+        metrics.count_received(size_bytes=result.fetched_bytes, records=result.counts.records)
+        metrics.count_lines(duplicates=result.counts.duplicates, rejected=result.counts.rejected)
+        metrics.count_changes(ChangeType.BASELINE, result.counts.baselined)
+        metrics.count_changes(ChangeType.ADDED, result.counts.added)
+        metrics.count_changes(ChangeType.REMOVED, result.counts.removed)
+        metrics.count_changes(ChangeType.CHANGED, result.counts.changed)

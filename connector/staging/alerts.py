@@ -100,7 +100,7 @@ def stage(
         return row
     days = _days(database, row, rules)
     raised = _judge_changes(workspace, row, days, on_baseline=rules.on_baseline)
-    if row.baseline and not row.baselined and rules.on_baseline:
+    if row.baseline and not row.counts.baselined and rules.on_baseline:
         _judge_baseline(workspace, raised, days)
     if days.count and days.today > days.looked:
         _judge_dates(workspace, outcome, raised, days)
@@ -110,7 +110,7 @@ def stage(
         return row
     identified = _identify(workspace, raised, row, tenant_id, days.today)
     written = _write(workspace, identified, _count_devices(workspace, outcome, identified), row, rules)
-    return replace(row, alerts=written, alert_after=row.alert_after + written)
+    return replace(row, counts=replace(row.counts, alerts=written), alert_after=row.alert_after + written)
 
 
 def is_due(database: Database, inventory: Inventory, rules: AlertRules, at: datetime) -> bool:

@@ -14,7 +14,7 @@ from connector import __version__
 from connector.clock import milliseconds_of
 from connector.diff import guard
 from connector.diff.tables import Outcome, Workspace, no_difference
-from connector.model import ChangeType, Inventory, Position, StagedSnapshot
+from connector.model import Counts, Inventory, Position, StagedSnapshot
 from connector.staging import alerts, rows
 from connector.staging.stage import StagingRules
 from connector.state.state import StateFile
@@ -53,7 +53,7 @@ def stage_due_alerts(
         workspace = Workspace(database, state.export, inventory)
         difference = no_difference(workspace)
         row = alerts.stage(workspace, Outcome(difference, difference.quiet), row, rules.alerts, rules.tenant_id)
-        return rows.write_snapshot(database, row) if row.alerts else None
+        return rows.write_snapshot(database, row) if row.counts.alerts else None
 
 
 def _approve(state: StateFile, inventory: Inventory, rules: StagingRules, now: datetime) -> StagedSnapshot | None:
@@ -84,11 +84,13 @@ def _following_row(
         started_at=milliseconds_of(now),
         staged_at=milliseconds_of(now),
         baseline=False,
-        stored=previous.stored - removed,
-        **rows.change_columns(position, {ChangeType.REMOVED: removed} if removed else {}),
-        held=0,
+        counts=Counts(
+            records=previous.counts.records,
+            devices=previous.counts.devices,
+            stored=previous.counts.stored - removed,
+            removed=removed,
+        ),
+        **rows.numbers_after(position, removed),
         hold_reason=None,
-        duplicates=0,
-        rejected=0,
         connector_version=__version__,
     )

@@ -25,7 +25,7 @@ from connector.staging.inventory_topic import WHOLE, BackfillCursor, Mirror
 from connector.staging.stage import StagingRules
 from connector.state import file, meta
 from connector.state.engine import Engine
-from connector.state.journal import SNAPSHOT_COLUMNS
+from connector.state.journal import SNAPSHOT_COLUMNS, as_row
 from connector.state.schema import migrate
 from connector.state.sql import unnested
 
@@ -223,7 +223,7 @@ class Restoration:
         places = ", ".join(f"${number}" for number in range(1, len(SNAPSHOT_COLUMNS) + 1))
         self._engine.rows(
             f"INSERT INTO snapshots ({', '.join(SNAPSHOT_COLUMNS)}) VALUES ({places})",
-            [getattr(row, name) for name in SNAPSHOT_COLUMNS],
+            as_row(row),
         )
 
     def _write_position(self, checkpoint: Checkpoint, epoch_snapshot: int) -> None:

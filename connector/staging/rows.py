@@ -15,9 +15,9 @@ from connector.diff.tables import Difference, Outcome, Relation, Workspace
 from connector.exports.fields import Export, columns_of
 from connector.exports.identity import event_id_expression, event_namespace
 from connector.exports.software import END_OF_SUPPORT_STATUSES
-from connector.model import ChangeType, Position, Snapshot, StagedSnapshot
+from connector.model import ChangeType, Counts, Position, Snapshot, StagedSnapshot
 from connector.staging import audit
-from connector.state.journal import SNAPSHOT_COLUMNS
+from connector.state.journal import SNAPSHOT_COLUMNS, as_row
 from connector.state.sql import Database, literal
 
 
@@ -48,7 +48,20 @@ def snapshot_row(
     outcome: tuple[Difference, Verdict, Mapping[str, int], int],
 ) -> StagedSnapshot:
     """The row of a snapshot, before its alerts are counted."""
-    difference, verdict, counts, stored = outcome
+    difference, verdict, types, stored = outcome
+    added, removed = types.get(ChangeType.ADDED, 0), types.get(ChangeType.REMOVED, 0)
+    counts = Counts(
+        records=difference.records,
+        devices=difference.devices,
+        stored=difference.records if previous is None else stored + added - removed,
+        baselined=types.get(ChangeType.BASELINE, 0),
+        added=added,
+        removed=removed,
+        changed=types.get(ChangeType.CHANGED, 0),
+        held=verdict.held,
+        duplicates=difference.duplicates,
+        rejected=context.rejected,
+    )
     return StagedSnapshot(
         snapshot_no=position.last_snapshot + 1,
         epoch=position.epoch,
@@ -62,33 +75,20 @@ def snapshot_row(
         started_at=milliseconds_of(context.started_at),
         staged_at=milliseconds_of(context.staged_at),
         baseline=previous is None,
-        records=difference.records,
-        devices=difference.devices,
-        stored=stored + counts.get(ChangeType.ADDED, 0) - counts.get(ChangeType.REMOVED, 0)
-        if previous
-        else difference.records,
-        **change_columns(position, counts),
-        held=verdict.held,
+        counts=counts,
+        **numbers_after(position, counts.changes),
         hold_reason=verdict.reason,
-        duplicates=difference.duplicates,
-        rejected=context.rejected,
         connector_version=__version__,
     )
 
 
-def change_columns(position: Position, counts: Mapping[str, int]) -> dict[str, Any]:
-    """The columns of a row of `snapshots` that count its changes."""
-    total = sum(counts.values())
+def numbers_after(position: Position, changes: int) -> dict[str, Any]:
+    """The columns of a row of `snapshots` that number its changes, before its alerts are counted."""
     return {
-        "added": counts.get(ChangeType.ADDED, 0),
-        "removed": counts.get(ChangeType.REMOVED, 0),
-        "changed": counts.get(ChangeType.CHANGED, 0),
-        "baselined": counts.get(ChangeType.BASELINE, 0),
-        "alerts": 0,
         "alert_after": position.last_alert,
-        "first_sequence": position.last_sequence + 1 if total else None,
-        "last_sequence": position.last_sequence + total if total else None,
-        "sequence_after": position.last_sequence + total,
+        "first_sequence": position.last_sequence + 1 if changes else None,
+        "last_sequence": position.last_sequence + changes if changes else None,
+        "sequence_after": position.last_sequence + changes,
     }
 
 
@@ -99,7 +99,7 @@ def write_changes(
 
     The order is per device, product by product, removals first. `current` holds the records that arrived.
     """
-    if not row.changes:
+    if not row.counts.changes:
         return
     export = workspace.export
     _complete_earlier(workspace, outcome)
@@ -127,7 +127,7 @@ def write_changes(
         ORDER BY sequence
         """,
         {
-            "before": row.sequence_after - row.changes,
+            "before": row.sequence_after - row.counts.changes,
             "tenant": tenant_id,
             "snapshot": row.snapshot_id,
             "inventory": row.inventory.value,
@@ -227,7 +227,7 @@ def write_snapshot(database: Database, row: StagedSnapshot) -> StagedSnapshot:
     placeholders = ", ".join(f"${number}" for number in range(1, len(SNAPSHOT_COLUMNS) + 1))
     database.rows(
         f"INSERT INTO snapshots ({', '.join(SNAPSHOT_COLUMNS)}) VALUES ({placeholders})",
-        [getattr(row, name) for name in SNAPSHOT_COLUMNS],
+        as_row(row),
     )
     database.rows(
         "UPDATE position SET last_snapshot = $1, last_sequence = $2, last_alert = $3",

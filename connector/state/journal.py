@@ -6,13 +6,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
 from connector.clock import milliseconds_of
 from connector.exports.fields import Export
-from connector.model import Checkpoint, Hold, Inventory, Position, StagedSnapshot
+from connector.model import Checkpoint, Counts, Hold, Inventory, Position, StagedSnapshot
 from connector.state import meta
 from connector.state.engine import Engine
 from connector.state.reconcile import Standing, standing, stop_unless_fine
@@ -24,7 +25,8 @@ FETCH_ROWS: Final = 2_000
 """Changes that are Python objects at a time while a batch is read."""
 
 POSITION_COLUMNS: Final = tuple(Position.__dataclass_fields__)
-SNAPSHOT_COLUMNS: Final = tuple(StagedSnapshot.__dataclass_fields__)
+COUNT_COLUMNS: Final = tuple(Counts.__dataclass_fields__)
+SNAPSHOT_COLUMNS: Final = (*(name for name in StagedSnapshot.__dataclass_fields__ if name != "counts"), *COUNT_COLUMNS)
 _HOLDS: Final = """
     WITH stored AS (
         SELECT inventory, count(*) AS records
@@ -209,7 +211,7 @@ class Journal:
 
     def alert_upto(self, snapshot: StagedSnapshot, sequence: int) -> int:
         """The number of a snapshot's last alert raised by a change up to `sequence`, or of the last one before it."""
-        if not snapshot.alerts:
+        if not snapshot.counts.alerts:
             return snapshot.alert_after
         last = self._database.number(
             "SELECT max(alert_no) FROM alerts WHERE snapshot_no = $1 AND sequence <= $2",
@@ -219,7 +221,7 @@ class Journal:
 
     def alert_types(self, snapshot: StagedSnapshot) -> dict[str, int]:
         """Alerts of a snapshot, counted by type; only types that occur."""
-        if not snapshot.alerts:
+        if not snapshot.counts.alerts:
             return {}
         return dict(
             self._database.rows(
@@ -347,6 +349,13 @@ class Journal:
         return deleted
 
 
+def as_row(snapshot: StagedSnapshot) -> list[Any]:
+    """A staged snapshot as the values of `SNAPSHOT_COLUMNS`."""
+    values = {name: getattr(snapshot, name) for name in StagedSnapshot.__dataclass_fields__} | asdict(snapshot.counts)
+    return [values[name] for name in SNAPSHOT_COLUMNS]
+
+
 def _as_snapshot(row: tuple[Any, ...]) -> StagedSnapshot:
     values = dict(zip(SNAPSHOT_COLUMNS, row, strict=True))
-    return StagedSnapshot(**values | {"inventory": Inventory(values["inventory"])})
+    counts = Counts(**{name: values.pop(name) for name in COUNT_COLUMNS})
+    return StagedSnapshot(**values | {"inventory": Inventory(values["inventory"]), "counts": counts})

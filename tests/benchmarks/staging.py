@@ -98,7 +98,7 @@ def stage(path: Path, snapshot: Snapshot, memory_limit_mib: int, rules: StagingR
     """Open the state file, stage, close."""
     with StateFile.open(path, memory_limit_mib=memory_limit_mib) as state:
         staged = stage_snapshot(state, snapshot, rules, started_at=NOW, now=NOW)
-    return f"{staged.changes:,}" + (f", {staged.alerts:,} alerts" if staged.alerts else "")
+    return f"{staged.counts.changes:,}" + (f", {staged.counts.alerts:,} alerts" if staged.counts.alerts else "")
 
 
 def stage_without_alerts(path: Path, snapshot: Snapshot, memory_limit_mib: int) -> str:
@@ -110,7 +110,7 @@ def look_at_dates(path: Path, memory_limit_mib: int) -> str:
     """A poll finds nothing new, a day later."""
     with StateFile.open(path, memory_limit_mib=memory_limit_mib) as state:
         staged = derived.stage_due_alerts(state, Inventory.CPE, RULES, now=NOW + timedelta(days=1))
-    return f"{staged.alerts if staged else 0:,} alerts"
+    return f"{staged.counts.alerts if staged else 0:,} alerts"
 
 
 def copy(state: Path, target: Path) -> str:

@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from connector.cli import output
-from connector.model import Inventory
+from connector.model import Counts, Inventory
 from connector.poll.result import PollResult
 
 CHANGE: dict[str, Any] = {
@@ -108,10 +108,7 @@ def test_a_poll_is_told_in_three_lines(shown: Callable[[], list[str]]) -> None:
         Inventory.CPE,
         "cpe-20260105T060000Z",
         1,
-        records=3_778,
-        devices=40,
-        added=2,
-        changed=36,
+        Counts(records=3_778, devices=40, added=2, changed=36),
         published=38,
         duration_seconds=1.26,
         stages={"fetch": 0.7, "stage": 0.4},

@@ -114,7 +114,7 @@ def test_a_device_that_returns_in_time_makes_no_event_and_begins_to_count_anew(t
     with Bench(tmp_path, rules=STRICT) as bench:
         both = device("a") + device("b", 2)
         for lines in (both, device("a"), both, device("a"), both):
-            assert bench.stage(lines).changes == 0
+            assert bench.stage(lines).counts.changes == 0
         bench.stage(device("a"))
         staged = bench.stage([*device("a"), record("b", "p0", rbacGroupId=1, osPlatform="Linux")])
         assert [row[:4] for row in brief(bench.changes(staged))] == [
@@ -131,8 +131,8 @@ def test_a_device_group_that_vanishes_whole_is_held_at_once_as_lost_scope(tmp_pa
     with Bench(tmp_path, rules=STRICT) as bench:
         bench.stage(device("a") + device("b", 2, group=2))
         staged = bench.stage(device("a"))
-        assert (staged.removed, staged.held, staged.hold_reason) == (0, 2, "SCOPE_LOST")
-        assert [bench.stage(device("a")).held for _ in range(3)] == [0, 0, 0]
+        assert (staged.counts.removed, staged.counts.held, staged.hold_reason) == (0, 2, "SCOPE_LOST")
+        assert [bench.stage(device("a")).counts.held for _ in range(3)] == [0, 0, 0]
         (hold,) = bench.state.journal.holds()
         assert (hold.reason, hold.records, hold.devices, hold.since_snapshot_id) == (
             "SCOPE_LOST", 2, 1, staged.snapshot_id,
@@ -154,7 +154,7 @@ def test_a_device_of_no_group_or_of_one_that_others_are_in_is_no_lost_scope(grou
     """Only a group that has no device left is lost."""
     with Bench(tmp_path, rules=STRICT) as bench:
         bench.stage(device("a") + device("b", 1, group=group))
-        assert [bench.stage(device("a")).removed for _ in range(2)] == [0, 1]
+        assert [bench.stage(device("a")).counts.removed for _ in range(2)] == [0, 1]
 
 
 def test_a_group_that_lost_its_devices_one_by_one_is_held_when_the_last_one_goes(tmp_path: Path) -> None:
@@ -163,7 +163,7 @@ def test_a_group_that_lost_its_devices_one_by_one_is_held_when_the_last_one_goes
         bench.stage(device("a") + device("b", 1, group=2) + device("c", 1, group=2))
         bench.stage(device("a") + device("c", 1, group=2))
         staged = bench.stage(device("a"))
-        assert (staged.held, staged.hold_reason) == (2, "SCOPE_LOST")
+        assert (staged.counts.held, staged.hold_reason) == (2, "SCOPE_LOST")
 
 
 def test_devices_that_move_to_another_group_are_not_lost_with_the_old_one(tmp_path: Path) -> None:
@@ -171,7 +171,7 @@ def test_devices_that_move_to_another_group_are_not_lost_with_the_old_one(tmp_pa
     with Bench(tmp_path, rules=STRICT) as bench:
         bench.stage(device("a") + device("b", 2, group=2))
         staged = bench.stage(device("a") + device("b", 2, group=3))
-        assert (staged.changed, staged.removed, staged.held) == (2, 0, 0)
+        assert (staged.counts.changed, staged.counts.removed, staged.counts.held) == (2, 0, 0)
 
 
 # ---- mass removals
@@ -188,7 +188,7 @@ def test_more_than_the_share_and_at_least_the_minimum_are_held(
     with Bench(tmp_path, rules=STRICT) as bench:
         bench.stage(device("a", stored))
         staged = bench.stage(device("a", stored - gone))
-        assert (staged.held, staged.removed) == ((gone, 0) if held else (0, gone))
+        assert (staged.counts.held, staged.counts.removed) == ((gone, 0) if held else (0, gone))
         assert staged.hold_reason == ("MASS_REMOVAL" if held else None)
 
 
@@ -198,9 +198,9 @@ def test_additions_and_changes_are_published_while_removals_are_held(tmp_path: P
         bench.stage(device("a", 10))
         few = [record("a", "p0", rbacGroupId=1, osPlatform="Linux"), record("a", "new", rbacGroupId=1)]
         staged = bench.stage(few)
-        assert (staged.added, staged.changed, staged.removed, staged.held) == (1, 1, 0, 9)
+        assert (staged.counts.added, staged.counts.changed, staged.counts.removed, staged.counts.held) == (1, 1, 0, 9)
         later = bench.stage([few[0]])
-        assert (later.removed, later.held) == (1, 0)
+        assert (later.counts.removed, later.counts.held) == (1, 0)
         assert bench.state.journal.held_count() == 9
 
 
@@ -209,12 +209,12 @@ def test_an_export_that_decays_while_removals_are_held_is_not_believed_step_by_s
     with Bench(tmp_path, rules=STRICT) as bench:
         bench.stage(device("a", 100))
         steps = [bench.stage(device("a", left)) for left in (80, 70, 68, 58)]
-        assert [(staged.held, staged.removed, staged.hold_reason) for staged in steps] == [
+        assert [(staged.counts.held, staged.counts.removed, staged.hold_reason) for staged in steps] == [
             (20, 0, "MASS_REMOVAL"), (10, 0, "MASS_REMOVAL"), (0, 2, None), (10, 0, "MASS_REMOVAL"),
         ]  # fmt: skip
         assert [hold.records for hold in bench.state.journal.holds()] == [20, 10, 10]
         back = bench.stage(device("a", 100))
-        assert (back.added, back.removed, bench.state.journal.held_count()) == (2, 0, 0)
+        assert (back.counts.added, back.counts.removed, bench.state.journal.held_count()) == (2, 0, 0)
 
 
 def test_a_decision_ends_the_doubt_about_later_snapshots(tmp_path: Path) -> None:
@@ -222,10 +222,10 @@ def test_a_decision_ends_the_doubt_about_later_snapshots(tmp_path: Path) -> None
     for decide in (approve, discard):
         with Bench(tmp_path / decide.__name__, rules=STRICT) as bench:
             bench.stage(device("a", 100))
-            assert bench.stage(device("a", 70)).held == 30
+            assert bench.stage(device("a", 70)).counts.held == 30
             decide(bench)
             staged = bench.stage(device("a", 95 if decide is discard else 65))
-            assert (staged.held, staged.removed) == (0, 5)
+            assert (staged.counts.held, staged.counts.removed) == (0, 5)
 
 
 def test_held_records_that_come_back_are_forgotten_quietly(tmp_path: Path) -> None:
@@ -277,7 +277,7 @@ def test_an_upgrade_of_everything_is_no_mass_removal(paired: bool, tmp_path: Pat
     with Bench(tmp_path, rules=replace(STRICT, pair_versions=paired)) as bench:
         bench.stage(before)
         staged = bench.stage(after)
-        assert (staged.changed, staged.added, staged.removed, staged.held) == (
+        assert (staged.counts.changed, staged.counts.added, staged.counts.removed, staged.counts.held) == (
             (20, 0, 0, 0) if paired else (0, 20, 20, 0)
         )
 
@@ -290,10 +290,15 @@ def test_removals_are_held_while_a_snapshot_has_rejected_lines(tmp_path: Path) -
     with Bench(tmp_path, rules=STRICT) as bench:
         bench.stage(device("a", 10))
         staged = bench.stage(device("a", 9), rejected=1)
-        assert (staged.removed, staged.held, staged.hold_reason, staged.rejected) == (0, 1, "REJECTED_LINES", 1)
-        assert bench.stage(device("a", 10)).changes == 0
-        assert bench.stage(device("a", 9), rejected=1).held == 1
-        assert bench.stage(device("a", 9)).removed == 1
+        assert (staged.counts.removed, staged.counts.held, staged.hold_reason, staged.counts.rejected) == (
+            0,
+            1,
+            "REJECTED_LINES",
+            1,
+        )
+        assert bench.stage(device("a", 10)).counts.changes == 0
+        assert bench.stage(device("a", 9), rejected=1).counts.held == 1
+        assert bench.stage(device("a", 9)).counts.removed == 1
 
 
 def test_a_version_that_may_stand_on_a_rejected_line_is_not_taken_for_an_earlier_one(tmp_path: Path) -> None:
@@ -302,7 +307,7 @@ def test_a_version_that_may_stand_on_a_rejected_line_is_not_taken_for_an_earlier
         bench.stage([record("a", "p", "1"), *device("a", 4)])
         staged = bench.stage([record("a", "p", "2"), *device("a", 4)], rejected=1)
         assert brief(bench.changes(staged)) == [("ADDED", "INSTALLED", "a", "p", "2")]
-        assert bench.stage([record("a", "p", "1"), record("a", "p", "2"), *device("a", 4)]).changes == 0
+        assert bench.stage([record("a", "p", "1"), record("a", "p", "2"), *device("a", 4)]).counts.changes == 0
         bench.stage([record("a", "p", "2"), *device("a", 4)])
         assert bench.log == bench.model.inventory
 
@@ -311,7 +316,7 @@ def test_a_snapshot_with_rejected_lines_does_not_count_as_one_without_a_device(t
     """The device's lines may be those: two snapshots in a row means two that could be read."""
     with Bench(tmp_path, rules=STRICT) as bench:
         bench.stage(device("a") + device("b", 1))
-        found = [bench.stage(device("a"), rejected=rejected).removed for rejected in (0, 1, 1, 0)]
+        found = [bench.stage(device("a"), rejected=rejected).counts.removed for rejected in (0, 1, 1, 0)]
         assert found == [0, 0, 0, 1]
 
 
@@ -322,7 +327,7 @@ def test_lines_that_were_rejected_while_fetching_hold_removals_too(tmp_path: Pat
         snapshot = bench.snapshot(device("a", 9))
         parts = (replace(snapshot.parts[0], rejected=1), *snapshot.parts[1:])
         staged = bench.take(replace(snapshot, parts=parts))
-        assert (staged.removed, staged.held, staged.rejected) == (0, 1, 1)
+        assert (staged.counts.removed, staged.counts.held, staged.counts.rejected) == (0, 1, 1)
 
 
 # ---- what a person decides
@@ -340,8 +345,8 @@ def test_approved_removals_are_published_as_a_snapshot_of_their_own(tmp_path: Pa
         assert approval is not None
         assert approval.snapshot_id == f"{held.snapshot_id}-approved-3"
         assert (approval.previous_snapshot_id, approval.generated_at) == (held.snapshot_id, held.generated_at)
-        assert bench.stage(device("a", 2)).changes == 0
-        assert bench.stage(device("a", 3)).added == 1
+        assert bench.stage(device("a", 2)).counts.changes == 0
+        assert bench.stage(device("a", 3)).counts.added == 1
         assert derived.approve_held(bench.state, staging_rules(bench.rules), now=START) == []
 
 
@@ -354,7 +359,7 @@ def test_discarded_removals_stay_in_the_inventory_and_are_judged_anew(tmp_path: 
         assert bench.state.journal.held_count() == 5
         assert discard(bench) == 5
         assert missing_devices(bench.state) == 0
-        assert [bench.stage(device("a", 10)).held for _ in range(2)] == [0, 5]
+        assert [bench.stage(device("a", 10)).counts.held for _ in range(2)] == [0, 5]
 
 
 def test_an_approval_after_some_records_came_back_removes_only_the_others(tmp_path: Path) -> None:

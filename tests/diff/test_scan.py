@@ -110,7 +110,7 @@ def test_any_path_names_its_file(tmp_path: Path) -> None:
     folder.mkdir()
     with Bench(folder) as bench:
         bench.stage([record("d", "a")])
-        assert bench.stage([record("d", "a")]).records == 1
+        assert bench.stage([record("d", "a")]).counts.records == 1
 
 
 # ---- normal forms
@@ -215,4 +215,4 @@ def test_a_snapshot_of_no_lines_at_all_is_read_as_no_records(tmp_path: Path) -> 
     """An empty first snapshot is an empty baseline."""
     with Bench(tmp_path) as bench:
         staged = bench.take(snapshot_of([], 1, inventory=Inventory.CPE))
-        assert (staged.baseline, staged.records) == (True, 0)
+        assert (staged.baseline, staged.counts.records) == (True, 0)

@@ -91,7 +91,7 @@ class Both:
         )
         changes = self.changes(staged)
         assert changes == stamped(outcome.changes, staged)
-        assert (staged.held, staged.hold_reason) == (outcome.held, outcome.hold_reason)
+        assert (staged.counts.held, staged.hold_reason) == (outcome.held, outcome.hold_reason)
         assert {key_of(one): one for one in stored_records(self.state, inventory)} == model.inventory
         assert self.state.journal.held_count() == sum(len(one.held) for one in self.models.values())
         self.logs[inventory] = dict(model.inventory) if staged.baseline else fold(self.logs[inventory], changes)
@@ -155,7 +155,12 @@ def test_everything_that_moves_in_one_poll_is_neither_removed_nor_installed_nor_
         first, second = both.poll(software(range(border)), software(range(border, 20)))
         moved = {("REMOVED", "MOVED")}, {("ADDED", "MOVED")}
         assert (both.reasons(first), both.reasons(second)) == (moved if to_non_cpe else moved[::-1])
-        assert (first.held, second.held, first.removed + second.removed, first.added + second.added) == (0, 0, 6, 6)
+        assert (
+            first.counts.held,
+            second.counts.held,
+            first.counts.removed + second.counts.removed,
+            first.counts.added + second.counts.added,
+        ) == (0, 0, 6, 6)
 
 
 def test_what_moves_without_the_guards_leave_is_held_until_it_is_seen_on_the_other_side(tmp_path: Path) -> None:
@@ -165,7 +170,7 @@ def test_what_moves_without_the_guards_leave_is_held_until_it_is_seen_on_the_oth
         assert both.stage(CPE, software(range(4))).hold_reason == "MASS_REMOVAL"
         assert both.reasons(both.stage(NON_CPE, software([*range(4, 10), 10, 11]))) == {("ADDED", "MOVED")}
         last = both.stage(CPE, software(range(4)))
-        assert (both.reasons(last), last.held, both.state.journal.held_count()) == ({("REMOVED", "MOVED")}, 0, 0)
+        assert (both.reasons(last), last.counts.held, both.state.journal.held_count()) == ({("REMOVED", "MOVED")}, 0, 0)
 
 
 def test_what_left_one_inventory_hours_ago_is_not_installed_in_the_other(tmp_path: Path) -> None:
@@ -173,7 +178,7 @@ def test_what_left_one_inventory_hours_ago_is_not_installed_in_the_other(tmp_pat
     with Both(tmp_path, Random(1)) as both:
         both.poll(software(range(10)), software([10]))
         assert both.reasons(both.stage(CPE, software(range(9)))) == {("REMOVED", "UNINSTALLED")}
-        assert both.stage(CPE, software(range(9))).changes == 0
+        assert both.stage(CPE, software(range(9))).counts.changes == 0
         assert both.reasons(both.stage(NON_CPE, software([9, 10]))) == {("ADDED", "MOVED")}
 
 

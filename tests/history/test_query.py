@@ -278,7 +278,7 @@ def test_millions_are_let_go_of_in_bounded_steps_while_polls_go_on(tmp_path: Pat
             deleted.append(maintenance.retire(bench.state, older_than=second.observed_at))
             staged = bench.take(bench.snapshot([record("d", name)]))
             bench.state.journal.confirm(bench.checkpoint(staged))
-            assert staged.added + staged.removed + staged.changed > 0
+            assert staged.counts.added + staged.counts.removed + staged.counts.changed > 0
         assert deleted == [journal.RETIRED_CHANGES_MAX, journal.RETIRED_CHANGES_MAX, 300_000]
         assert bench.state.database.number("SELECT count(*) FROM changes WHERE event_id = 'x'") == 0
         assert History(bench.state).scope(Selection()).beginning == second

@@ -80,9 +80,9 @@ def test_a_batch_holds_no_more_changes_than_it_may(tenant: Tenant) -> None:
     """Whatever the batch size, the same changes are published once each, between one STARTED and one COMPLETE."""
     (result,) = tenant.poll(kafka={**tenant.tables["kafka"], "batch_changes_max": 7}, diff={"baseline": "emit"})
     changes, reports = tenant.published(Topic.CHANGES), tenant.published(Topic.SNAPSHOTS)
-    assert [change["sequence"] for change in changes] == list(range(1, result.records + 1))
+    assert [change["sequence"] for change in changes] == list(range(1, result.counts.records + 1))
     assert sorted(report["status"] for report in reports) == ["COMPLETE", "STARTED"]
-    assert result.published == result.records
+    assert result.published == result.counts.records
 
 
 def test_a_poll_without_kafka_is_staged_and_published_later_with_the_same_ids(tenant: Tenant) -> None:
@@ -134,8 +134,8 @@ def test_lines_that_cannot_be_read_hold_the_removals(tenant: Tenant, tmp_path: P
     tenant.simulator.advance()
     (result,) = tenant.poll(source={"method": "files"})
     rejected = [line for path in (tmp_path / "rejected").iterdir() for line in path.read_text("utf-8").splitlines()]
-    assert result.rejected == len(rejected) > 0
-    assert result.removed == 0
+    assert result.counts.rejected == len(rejected) > 0
+    assert result.counts.removed == 0
     assert [change for change in tenant.published(Topic.CHANGES) if change["changeType"] == "REMOVED"] == []
 
 
@@ -149,8 +149,8 @@ def test_a_mass_removal_is_held_and_then_approved(tenant: Tenant) -> None:
         approved = assembly.pipeline.approve_held()
     reasons = Counter(change["reason"] for change in tenant.published(Topic.CHANGES))
     statuses = Counter(report["status"] for report in tenant.published(Topic.SNAPSHOTS))
-    assert (held.outcome, held.exit_code, held.removed) == ("held", 3, 0)
-    assert held.held == approved == reasons["APPROVED"] > baseline.records // 4
+    assert (held.outcome, held.exit_code, held.counts.removed) == ("held", 3, 0)
+    assert held.counts.held == approved == reasons["APPROVED"] > baseline.counts.records // 4
     assert statuses["HELD"] == 1
 
 
@@ -194,9 +194,13 @@ def test_software_that_was_seen_again_and_is_the_same_has_not_changed(tenant: Te
         with PlainClient(tenant.simulator) as client:
             seen.append({line["softwareLastSeenTimestamp"] for line in client.page_records(Inventory.NON_CPE)})
     kinds = Counter(change["changeType"] for change in outcomes[1].changes)
-    assert (result.added, result.changed, result.removed) == (kinds["ADDED"], kinds["CHANGED"], kinds["REMOVED"])
+    assert (result.counts.added, result.counts.changed, result.counts.removed) == (
+        kinds["ADDED"],
+        kinds["CHANGED"],
+        kinds["REMOVED"],
+    )
     assert seen[0].isdisjoint(seen[1])
-    assert result.changed < result.records // 2
+    assert result.counts.changed < result.counts.records // 2
 
 
 def test_a_stopped_poll_leaves_between_two_batches(tenant: Tenant) -> None:
@@ -237,11 +241,16 @@ def test_a_dry_run_hands_out_every_change(tenant: Tenant) -> None:
         (dry,) = assembly.pipeline.dry_run(lambda change: shown.append(dict(change)))
     (real,) = tenant.poll()
     published = tenant.published(Topic.CHANGES)
-    assert (dry.outcome, dry.added, dry.removed, dry.changed) == ("dry_run", real.added, real.removed, real.changed)
+    assert (dry.outcome, dry.counts.added, dry.counts.removed, dry.counts.changed) == (
+        "dry_run",
+        real.counts.added,
+        real.counts.removed,
+        real.counts.changed,
+    )
     alerts = [event for event in shown if "alertId" in event]
     assert [change["eventId"] for change in shown[: -len(alerts)]] == [change["eventId"] for change in published]
     assert {alert["alertId"] for alert in alerts} == {alert["alertId"] for alert in tenant.published(Topic.ALERTS)}
-    assert len(alerts) == dry.alerts == real.alerts == sum(real.alert_types.values()) > 0
+    assert len(alerts) == dry.counts.alerts == real.counts.alerts == sum(real.alert_types.values()) > 0
 
 
 def test_the_seconds_of_all_steps_are_told(tenant: Tenant) -> None:

@@ -85,7 +85,7 @@ def shelf(tmp_path: Path) -> Iterator[Shelf]:
         bench.take(bench.snapshot([*dated, *later]))
         bench.number += 4 * 7
         staged = bench.take(bench.snapshot([*dated, *later, *new]))
-        assert staged.alerts == 7
+        assert staged.counts.alerts == 7
         assert bench.due(25)
         yield Shelf(bench)
 

@@ -24,7 +24,7 @@ from connector.errors import (
     SourceUnavailable,
     Stopped,
 )
-from connector.model import Inventory
+from connector.model import Counts, Inventory
 from connector.poll.result import PollResult
 from connector.service.metrics import METRICS_CONTENT_TYPE, Metrics
 from connector.service.polls import Pace, Polled
@@ -42,7 +42,8 @@ Step = ConnectorError | BaseException | list[PollResult]
 
 
 def result(outcome: str = "published", **values: Any) -> PollResult:
-    """A poll's result; the values that a test does not care about are those of a small snapshot."""
+    """A poll's result, counts among its values; what a test does not care about is that of a small snapshot."""
+    counts = Counts(**{name: values.pop(name) for name in Counts.__dataclass_fields__ if name in values})
     small: dict[str, Any] = {
         "inventory": Inventory.CPE,
         "snapshot_id": "cpe-20261123T080000Z",
@@ -50,7 +51,8 @@ def result(outcome: str = "published", **values: Any) -> PollResult:
         "generated_at": NOW,
         "stages": {"recover": 0.1, "fetch": 2.0, "stage": 1.0, "publish": 0.2},
     }
-    return PollResult(outcome=outcome, **{**small, **values})  # type: ignore[arg-type]  # the outcome is a literal there
+    # The outcome is a literal there.
+    return PollResult(outcome=outcome, counts=counts, **{**small, **values})  # type: ignore[arg-type]
 
 
 ALIVE = {"alive": True, "reasons": [], "tenants": {TENANT: {"alive": True}}}
@@ -259,13 +261,13 @@ def test_a_generation_that_did_not_advance_counts_no_records() -> None:
     assert samples['snapshots_total{outcome="unchanged"}'] == 2
 
 
-@pytest.mark.parametrize(("first_sequence", "counted"), [(None, 0), (1, 900)], ids=["silent", "emitted"])
-def test_a_baseline_is_counted_where_it_is_published(first_sequence: int | None, counted: int) -> None:
+@pytest.mark.parametrize("baselined", [0, 900], ids=["silent", "emitted"])
+def test_a_baseline_is_counted_where_it_is_published(baselined: int) -> None:
     """A silent baseline makes no changes; one that is emitted makes as many as it has records."""
-    baseline = result(records=900, baseline=900, first_sequence=first_sequence)
+    baseline = result(records=900, baseline=900, baselined=baselined)
     with run_script(Script([baseline])) as running:
         running.ready(has_polled)
-        assert running.samples().get('changes_total{type="BASELINE"}', 0) == counted
+        assert running.samples().get('changes_total{type="BASELINE"}', 0) == baselined
 
 
 # ---- errors

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from connector import __version__, telemetry
 from connector.kafka.mock import MockCluster
-from connector.model import AlertType, Inventory, StagedSnapshot, Topic
+from connector.model import AlertType, Counts, Inventory, StagedSnapshot, Topic
 from connector.simulator import Fleet
 from connector.staging import audit, derived, maintenance
 from connector.staging.alerts import AlertRules
@@ -44,7 +44,7 @@ class Desk(Bench):
         given = replace(staging_rules(self.rules), alerts=replace(self.wanted, **rules))
         self.last = stage_snapshot(self.state, self.snapshot(lines), given, started_at=now, now=now)
         found = self.alerts(self.last)
-        assert self.last.alerts == len(found)
+        assert self.last.counts.alerts == len(found)
         assert audit.verify(self.state) == []
         return found
 
@@ -181,7 +181,7 @@ def test_held_removals_clear_nothing_until_they_are_approved(desk: Desk) -> None
     lines = [KEPT, record("d", "a", **ENDED), record("d", "b", **ENDED)]
     desk.poll(0, lines)
     assert desk.poll(0, [KEPT]) == []
-    assert desk.last.held == 2
+    assert desk.last.counts.held == 2
     assert said(desk.approve(0)) == [("CLEARED", "a", "1", "status"), ("CLEARED", "b", "1", "status")]
     assert desk.last.snapshot_id.endswith(f"-approved-{desk.last.snapshot_no}")
     desk.poll(0, lines)
@@ -243,10 +243,9 @@ def test_alerts_of_the_calendar_are_a_snapshot_of_their_own(desk: Desk) -> None:
     desk.idle(1)
     dated = desk.last
     assert dated.snapshot_id == f"{origin.snapshot_id}-dated-20261124"
-    assert (dated.snapshot_no, dated.previous_snapshot_id, dated.changes, dated.alerts, dated.alert_after) == (
-        2, origin.snapshot_id, 0, 1, 1,
-    )  # fmt: skip
-    assert (dated.records, dated.stored, dated.generated_at) == (2, 2, origin.generated_at)
+    assert (dated.snapshot_no, dated.previous_snapshot_id, dated.alert_after) == (2, origin.snapshot_id, 1)
+    assert dated.counts == Counts(records=2, devices=origin.counts.devices, stored=2, alerts=1)
+    assert dated.generated_at == origin.generated_at
     desk.idle(2)
     assert desk.last.snapshot_id == f"{origin.snapshot_id}-dated-20261125"
     desk.poll(2, lines)
@@ -505,7 +504,7 @@ def test_a_poll_that_finds_nothing_new_publishes_what_the_calendar_raises(tmp_pa
             }
             with Process(tables, script, [MIDNIGHT + timedelta(days=day)], batches=-1) as process:
                 (result,) = process.pipeline.poll()
-            found.append((result.outcome, result.alert_types, result.alerts))
+            found.append((result.outcome, result.alert_types, result.counts.alerts))
         alerts, reports = (
             [avro.read_value(message.value or b"", avro.load(schema))[1] for message in
              consume_all(cluster.bootstrap_servers, topic.name_under("calm"))]

@@ -160,10 +160,10 @@ def test_a_backfill_is_bounded_in_time_and_stops_when_told(tenant: Tenant) -> No
         process.stop.set()
         assert process.backfill is not None
         assert process.backfill.run(state) == 0
-        assert (Mirror(state.database).whole, Mirror(state.database).remaining()) == (False, staged.stored)
+        assert (Mirror(state.database).whole, Mirror(state.database).remaining()) == (False, staged.counts.stored)
     assert tenant.fill_up(seconds_max=-1) == 0
     assert messages(tenant) == 0
-    assert tenant.fill_up() == staged.stored
+    assert tenant.fill_up() == staged.counts.stored
 
 
 def test_what_is_looked_at_for_the_first_time_reaches_the_topic_without_a_change(tenant: Tenant) -> None:

@@ -47,14 +47,24 @@ def test_a_baseline_is_silent_or_one_event_a_record(tmp_path: Path) -> None:
     lines = [record("d", "a"), record("d", "b")]
     with Bench(tmp_path / "silent") as bench:
         staged = bench.stage(lines)
-        assert (staged.baseline, staged.records, staged.baselined, staged.changes) == (True, 2, 0, 0)
+        assert (staged.baseline, staged.counts.records, staged.counts.baselined, staged.counts.changes) == (
+            True,
+            2,
+            0,
+            0,
+        )
     with Bench(tmp_path / "emit", rules=EMIT) as bench:
         staged = bench.stage(lines)
-        assert (staged.baseline, staged.records, staged.baselined, staged.changes) == (True, 2, 2, 2)
+        assert (staged.baseline, staged.counts.records, staged.counts.baselined, staged.counts.changes) == (
+            True,
+            2,
+            2,
+            2,
+        )
         assert {(change["changeType"], change["reason"]) for change in bench.changes(staged)} == {
             ("BASELINE", "FIRST_SNAPSHOT")
         }
-        assert bench.stage(lines).changes == 0
+        assert bench.stage(lines).counts.changes == 0
 
 
 def test_everything_after_an_empty_baseline_is_news(tmp_path: Path) -> None:
@@ -62,14 +72,14 @@ def test_everything_after_an_empty_baseline_is_news(tmp_path: Path) -> None:
     with Bench(tmp_path) as bench:
         assert bench.stage([]).baseline
         staged = bench.stage([record("d", "a")])
-        assert (staged.baseline, staged.added) == (False, 1)
+        assert (staged.baseline, staged.counts.added) == (False, 1)
 
 
 def test_an_inventory_whose_last_record_went_goes_on(tmp_path: Path) -> None:
     """Removed to the last record, then something new."""
     with Bench(tmp_path) as bench:
         bench.stage([record("d", "a")])
-        assert bench.stage([record("e", "b")]).removed == 1
+        assert bench.stage([record("e", "b")]).counts.removed == 1
         assert bench.state.journal.inventory_count(Inventory.CPE) == 1
 
 

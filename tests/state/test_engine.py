@@ -119,7 +119,7 @@ def test_a_full_disk_leaves_the_state_as_it_was_and_works_again_with_room(
             assert audit.verify(bench.state) == []
         assert raised.value.retryable
         assert "Free space" in raised.value.hint
-        assert bench.take(snapshot).added == 6_000
+        assert bench.take(snapshot).counts.added == 6_000
         assert audit.verify(bench.state) == []
 
 

@@ -65,7 +65,7 @@ def test_more_changes_than_are_read_at_a_time_come_all_and_in_order(tmp_path: Pa
             if change["sequence"] in {1, 3_000}:
                 bench.state.journal.confirm(bench.checkpoint(staged, sequence=change["sequence"], sealed=False))
             sequences.append(change["sequence"])
-    assert sequences == list(range(1, staged.changes + 1))
+    assert sequences == list(range(1, staged.counts.changes + 1))
 
 
 def test_what_is_old_and_confirmed_is_let_go_of(tmp_path: Path) -> None:
@@ -78,7 +78,7 @@ def test_what_is_old_and_confirmed_is_let_go_of(tmp_path: Path) -> None:
         assert (numbers(bench), snapshots(bench)) == ([4, 5, 6], [4, 5, 6])
         assert maintenance.retire(bench.state, older_than=third.observed_at + timedelta(hours=1)) == 0
         assert audit.verify(bench.state) == []
-        assert bench.stage([record("d", "00")]).removed == 5
+        assert bench.stage([record("d", "00")]).counts.removed == 5
 
 
 def test_nothing_pending_is_let_go_of_however_old(tmp_path: Path) -> None:
@@ -138,4 +138,4 @@ def test_numbers_of_what_no_record_has_any_more_are_let_go_of(tmp_path: Path) ->
         maintenance.retire(bench.state, older_than=EVER)
         assert bench.state.database.rows("SELECT device_id FROM devices") == [("d",)]
         assert bench.state.database.rows("SELECT software_name FROM software") == [("a",)]
-        assert bench.stage([record("d", "a"), record("e", "b"), record("f", "c")]).added == 2
+        assert bench.stage([record("d", "a"), record("e", "b"), record("f", "c")]).counts.added == 2

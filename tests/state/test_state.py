@@ -144,7 +144,7 @@ def test_a_flipped_byte_is_told_or_harmless_and_never_a_wrong_change(
     def changes() -> int:
         with open_state(bench.path) as state:
             assert audit.verify(state) == []
-            return stage_snapshot(state, snapshot, staging_rules(EASY), started_at=START, now=START).changes
+            return stage_snapshot(state, snapshot, staging_rules(EASY), started_at=START, now=START).counts.changes
 
     error, found = attempt(changes)
     assert found == 0 or (error is not None and str(bench.path) in str(error))
@@ -221,8 +221,8 @@ def test_a_process_that_is_killed_while_staging_leaves_all_of_it_or_nothing(mome
             bench.take(snapshot)
         staged = bench.state.journal.latest_snapshot(Inventory.CPE)
         assert staged is not None
-        assert (staged.snapshot_no, staged.added, staged.removed, staged.first_sequence) == (2, 30, 25, 1)
-        assert bench.take(bench.snapshot(after)).changes == 0
+        assert (staged.snapshot_no, staged.counts.added, staged.counts.removed, staged.first_sequence) == (2, 30, 25, 1)
+        assert bench.take(bench.snapshot(after)).counts.changes == 0
 
 
 def _die_at(moment: str, path: Path, snapshot: Snapshot) -> None:
@@ -286,7 +286,7 @@ def test_a_dry_run_knows_what_is_held_missing_and_pending(tmp_path: Path) -> Non
                 plain_snapshot(tmp_path / "parts", [record("d", "b", rbacGroupId=1)], 9),
                 staging_rules(EASY), started_at=START, now=START,
             )  # fmt: skip
-            assert (staged.added, staged.removed, staged.held) == (1, 1, 0)
+            assert (staged.counts.added, staged.counts.removed, staged.counts.held) == (1, 1, 0)
             assert scratch.journal.inventory_count(Inventory.CPE) == 2
         bench.state = open_state(bench.path)
 
@@ -296,7 +296,7 @@ def test_staging_without_keeping_leaves_the_file_as_it_was(tmp_path: Path) -> No
     with Bench(tmp_path) as bench:
         bench.stage([record("d", "a")])
         before = bench.state.journal.position(), stored_records(bench.state, Inventory.CPE)
-        assert bench.take(bench.snapshot([record("d", "b")]), keep=False).added == 1
+        assert bench.take(bench.snapshot([record("d", "b")]), keep=False).counts.added == 1
         assert (bench.state.journal.position(), stored_records(bench.state, Inventory.CPE)) == before
         assert audit.verify(bench.state) == []
 
@@ -319,7 +319,7 @@ def test_nothing_is_taken_in_while_too_much_is_pending(tmp_path: Path) -> None:
                 refused()
         bench.state.journal.confirm(bench.checkpoint(staged))
         check_room(bench.state.journal.position(), rules)
-        assert stage_snapshot(bench.state, snapshot, rules, started_at=START, now=START).removed == 2
+        assert stage_snapshot(bench.state, snapshot, rules, started_at=START, now=START).counts.removed == 2
 
 
 def test_a_snapshot_that_the_disk_has_no_room_for_is_not_begun(tmp_path: Path) -> None:
@@ -367,12 +367,12 @@ def test_the_two_inventories_have_nothing_to_do_with_each_other(tmp_path: Path) 
         other = [plain_snapshot(tmp_path / "parts", lines, number, Inventory.NON_CPE) for number, lines in
                  enumerate((both, both[:1], [*both, record("d", "c")]))]  # fmt: skip
         first = bench.take(other[0])
-        assert (first.baseline, first.previous_snapshot_id, first.records) == (True, None, 2)
+        assert (first.baseline, first.previous_snapshot_id, first.counts.records) == (True, None, 2)
         second, third = bench.take(other[1]), bench.take(other[2])
-        assert (second.removed, second.previous_snapshot_id) == (1, first.snapshot_id)
+        assert (second.counts.removed, second.previous_snapshot_id) == (1, first.snapshot_id)
         assert [change["inventory"] for change in bench.changes(third)] == ["NON_CPE", "NON_CPE"]
         assert [change["sequence"] for change in bench.changes(third)] == [2, 3]
-        assert bench.take(bench.snapshot(both)).changes == 0
+        assert bench.take(bench.snapshot(both)).counts.changes == 0
         assert bench.state.journal.inventory_count(Inventory.CPE) == 2
         assert bench.state.journal.inventory_count(Inventory.NON_CPE) == 3
         assert audit.verify(bench.state) == []
@@ -394,7 +394,7 @@ def test_a_rebaseline_forgets_the_inventory_and_keeps_the_journal(tmp_path: Path
         assert bench.state.journal.latest_snapshot(Inventory.CPE) is None
         assert len(bench.changes(old)) == 2
         new = bench.take(bench.snapshot([record("d", "c"), record("f", "a")]))
-        assert (new.baseline, new.epoch, new.snapshot_no, new.added) == (True, 2, 3, 0)
+        assert (new.baseline, new.epoch, new.snapshot_no, new.counts.added) == (True, 2, 3, 0)
         later = bench.take(bench.snapshot([record("d", "c")]))
         assert later.epoch == 2
         assert bench.take(bench.snapshot([record("d", "c"), record("d", "d")])).first_sequence == (
@@ -429,7 +429,7 @@ def test_an_export_that_cannot_be_is_told(tmp_path: Path) -> None:
                 maintenance.export(bench.state, tmp_path / name)
         with pytest.raises(StateError):
             maintenance.export(bench.state, tmp_path / "nowhere" / "dump.ndjson")
-        assert bench.stage([record("d", "a")]).records == 1
+        assert bench.stage([record("d", "a")]).counts.records == 1
 
 
 def test_many_snapshots_do_not_let_the_file_grow_without_end(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from copy import deepcopy
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
@@ -211,7 +211,8 @@ def counts(staged: StagedSnapshot) -> dict[str, Any]:
         "records", "devices", "stored", "added", "removed", "changed", "baselined", "held", "hold_reason", "duplicates",
         "rejected", "first_sequence", "last_sequence",
     )  # fmt: skip
-    return {name: getattr(staged, name) for name in names}
+    values = {name: getattr(staged, name) for name in staged.__dataclass_fields__} | asdict(staged.counts)
+    return {name: values[name] for name in names}
 
 
 def expected_counts(outcome: Outcome, stored: int, rejected: int) -> dict[str, Any]:

@@ -22,7 +22,7 @@ def make(path: Path) -> int:
 def stage(path: Path, snapshot: Snapshot) -> int:
     """Stage a snapshot. Returns the number of changes."""
     with StateFile.open(path, memory_limit_mib=256, threads=1) as state:
-        return stage_snapshot(state, snapshot, staging_rules(EASY), started_at=START, now=START).changes
+        return stage_snapshot(state, snapshot, staging_rules(EASY), started_at=START, now=START).counts.changes
 
 
 def confirm(path: Path, checkpoint: Checkpoint) -> None:

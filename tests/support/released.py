@@ -26,6 +26,7 @@ from connector.kafka.client import Deadline
 from connector.model import Checkpoint, Inventory, StagedSnapshot, Topic
 from connector.staging import audit
 from connector.staging.stage import stage_snapshot
+from connector.state.journal import SNAPSHOT_COLUMNS, as_row
 from connector.state.schema import MIGRATIONS
 from connector.state.state import StateFile
 from tests.support.bench import TENANT, plain_snapshot, staging_rules
@@ -113,7 +114,9 @@ def picture(state: StateFile) -> dict[str, Any]:
     return {
         "position": asdict(state.journal.position()),
         "records": {inventory.value: stored_records(state, inventory) for inventory in Inventory},
-        "snapshots": [asdict(staged) for staged in state.journal.recent_snapshots(100)],
+        "snapshots": [
+            dict(zip(SNAPSHOT_COLUMNS, as_row(staged), strict=True)) for staged in state.journal.recent_snapshots(100)
+        ],
         "changes": [
             change
             for staged in reversed(state.journal.recent_snapshots(100))

@@ -371,8 +371,8 @@ class Game:
             self.simulator.faults.add(Fault(where, FaultKind.EXTRA_LINES, lines=UNREADABLE_LINES[2:4], times=None))
         result = self.poll_well(unreadable=True)
         if result.outcome != "unchanged":
-            assert result.rejected > 0
-            assert result.removed == 0
+            assert result.counts.rejected > 0
+            assert result.counts.removed == 0
 
     def let_rows_conflict(self) -> None:
         """A device that moves is in the export twice."""
@@ -713,7 +713,7 @@ def test_a_dry_run_between_a_failed_first_poll_and_the_baseline_shows_the_baseli
         game.simulator.faults.clear()
         shown: list[Any] = []
         (result,) = game.assembly.pipeline.dry_run(shown.append)
-        assert (result.outcome, result.records, len(shown)) == ("dry_run", len(game.fleet()), len(game.fleet()))
+        assert (result.outcome, result.counts.records, len(shown)) == ("dry_run", len(game.fleet()), len(game.fleet()))
         with game.state() as state:
             assert state.records(Inventory.CPE) == []
         game.poll_well()

@@ -257,7 +257,7 @@ def test_a_file_that_may_not_be_written_is_told_with_its_cause_and_works_once_it
             return
         target.chmod(former)
         with open_state(bench.path) as state:
-            assert stage_snapshot(state, snapshot, staging_rules(EASY), started_at=START, now=START).changes == 2
+            assert stage_snapshot(state, snapshot, staging_rules(EASY), started_at=START, now=START).counts.changes == 2
             assert audit.verify(state) == []
 
 
@@ -271,7 +271,7 @@ def test_a_dry_run_without_a_folder_for_temporary_files_says_so(
         open_state(bench.path, scratch=True)
     assert "TMPDIR" in raised.value.hint
     bench.reopen()
-    assert bench.take(bench.snapshot([record("d", "0")])).removed == 30
+    assert bench.take(bench.snapshot([record("d", "0")])).counts.removed == 30
 
 
 def test_a_file_where_the_spill_folder_should_be_stops_staging_until_it_is_gone(tmp_path: Path) -> None:
@@ -291,5 +291,5 @@ def test_a_file_where_the_spill_folder_should_be_stops_staging_until_it_is_gone(
         bench.state.close()
         bench.state = StateFile.open(bench.path, memory_limit_mib=60, threads=1)
         assert bench.state.journal.position().last_snapshot == 1
-        assert bench.take(snapshot).added == 6000
+        assert bench.take(snapshot).counts.added == 6000
         assert audit.verify(bench.state) == []

@@ -159,8 +159,8 @@ def test_an_unchanged_generation_publishes_nothing(world: World) -> None:
     assert world.values("snapshots") == reports
     assert world.values("changes") == []
     assert [(report["status"], report["records"]) for report in reports] == [
-        ("STARTED", first.records),
-        ("COMPLETE", first.records),
+        ("STARTED", first.counts.records),
+        ("COMPLETE", first.counts.records),
     ]
 
 

@@ -81,7 +81,7 @@ def test_odd_names_come_through_byte_for_byte(simulator: Simulator, tmp_path: Pa
         }
         changes = {change["deviceId"]: change for change in state.journal.changes(staged, after=0, limit=10**9)}
     expected = {f"odd-{number}": (text, text, [text]) for number, text in enumerate(ODD_NAMES)}
-    assert (staged.rejected, len(stored)) == (0, len(ODD_NAMES))
+    assert (staged.counts.rejected, len(stored)) == (0, len(ODD_NAMES))
     for place in (stored, changes):
         texts = {
             name: tuple(place[name][of] for of in ("deviceName", "softwareName", "diskPaths")) for name in expected
@@ -117,8 +117,8 @@ def test_a_hostile_line_is_set_aside_and_its_neighbours_are_kept(
         simulator.faults.add(fault)
         staged = stage_next(found, state)
         stored = {tuple(one[part] for part in KEY): one for one in stored_records(state, Inventory.CPE)}
-    assert staged.rejected == (0 if name == UNREAD else 1)
-    assert staged.removed == 0 or name == UNREAD
+    assert staged.counts.rejected == (0 if name == UNREAD else 1)
+    assert staged.counts.removed == 0 or name == UNREAD
     served = {tuple(one[part] or "" for part in KEY): one for one in simulator.records()}
     assert {key: stored.get(key) for key in served} == {
         key: record | dict(zip(KEY, key, strict=True)) for key, record in served.items()
@@ -132,7 +132,7 @@ def test_a_million_elements_in_an_array_are_a_value_like_any_other(simulator: Si
     with bench(simulator, tmp_path) as found, StateFile.open(tmp_path / "state.duckdb") as state:
         staged = stage_next(found, state)
         (stored,) = (one for one in stored_records(state, Inventory.CPE) if one["deviceId"] == "many")
-    assert (staged.rejected, len(stored["diskPaths"]), stored["diskPaths"][-1]) == (0, 10**6, "p0999999")
+    assert (staged.counts.rejected, len(stored["diskPaths"]), stored["diskPaths"][-1]) == (0, 10**6, "p0999999")
 
 
 @pytest.mark.parametrize("method", ["files", "json"])

@@ -108,10 +108,10 @@ def test_a_fleet_of_odd_records_is_published_as_it_is_defined(tenant: Tenant, tm
     } == expected
     (file,) = (tmp_path / "rejected").iterdir()
     rejected = [json.loads(text)["reason"] for text in file.read_text("utf-8").splitlines()]
-    assert result.rejected == len(rejected) == len(REJECTED) + len(NAMELESS)
+    assert result.counts.rejected == len(rejected) == len(REJECTED) + len(NAMELESS)
     reasons = [reason for _, reason in REJECTED.values()] + ["no DeviceId"] * 3 + ["not a JSON object"] * 3
     assert [found.startswith(reason) for found, reason in zip(rejected, reasons, strict=True)] == [True] * len(reasons)
-    assert result.records == len(tenant.simulator.records()) + len(expected)
+    assert result.counts.records == len(tenant.simulator.records()) + len(expected)
 
 
 def test_a_value_of_a_megabyte_is_shortened_for_the_broker_and_whole_in_the_state_file(tenant: Tenant) -> None:
@@ -120,7 +120,7 @@ def test_a_value_of_a_megabyte_is_shortened_for_the_broker_and_whole_in_the_stat
     (result,) = tenant.poll(source={"method": "files"}, diff={"baseline": "emit"})
     changes = tenant.published(Topic.CHANGES)
     (change,) = (one for one in changes if one["deviceId"] == "odd megabyte")
-    assert len(changes) == result.records == len(tenant.simulator.records()) + 1
+    assert len(changes) == result.counts.records == len(tenant.simulator.records()) + 1
     assert (change["shortenedFields"], change["softwareVendor"]) == (["deviceName"], "v")
     assert change["deviceName"].endswith("é…")
     with tenant.assembly().read_state() as state:

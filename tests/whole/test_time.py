@@ -96,7 +96,10 @@ def test_the_local_zone_and_its_summer_time_have_no_part_in_what_is_published(
         polls = Polls(simulator, cluster, tmp_path, zone.lower().replace("/", "-"))
         results = [polls.poll(AUTUMN + timedelta(minutes=10))]
         results.append(polls.poll(polls.advance() + timedelta(minutes=10)))
-    found = [polls.published, [(result.snapshot_id, result.records, result.changed) for result in results]]
+    found = [
+        polls.published,
+        [(result.snapshot_id, result.counts.records, result.counts.changed) for result in results],
+    ]
     first = SEEN.setdefault("found", found)
     assert len(polls.published) > 5
     assert found == first

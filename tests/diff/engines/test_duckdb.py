@@ -57,7 +57,7 @@ def test_of_several_lines_with_one_key_the_same_one_is_kept_in_any_order(tmp_pat
     for number, order in enumerate(permutations(twins)):
         with Bench(tmp_path / str(number), random=Random(number)) as bench:
             staged = bench.stage(order)
-            found.append((staged.records, staged.duplicates, stored_records(bench.state, Inventory.CPE)))
+            found.append((staged.counts.records, staged.counts.duplicates, stored_records(bench.state, Inventory.CPE)))
     assert all(each == found[0] for each in found)
     assert found[0][:2] == (1, 2)
 
@@ -73,7 +73,7 @@ def test_twins_that_stay_make_no_change_in_any_order(seed: int, tmp_path_factory
         for _ in range(4):
             random.shuffle(lines)
             staged = bench.stage(lines)
-            assert (staged.changes, staged.duplicates) == (0, len(lines) - staged.records)
+            assert (staged.counts.changes, staged.counts.duplicates) == (0, len(lines) - staged.counts.records)
 
 
 @pytest.mark.parametrize("again", [1, 2])
@@ -82,11 +82,11 @@ def test_twins_of_a_stored_record_are_resolved_whichever_equals_it(again: int, t
     stored, earlier, later = (record("d", "a", osPlatform=name) for name in ("Linux", "Android", "macOS"))
     with Bench(tmp_path) as bench:
         bench.stage([stored, record("d", "b")])
-        assert bench.stage([stored, later, record("d", "b")]).changed == 0
+        assert bench.stage([stored, later, record("d", "b")]).counts.changed == 0
         for _ in range(again):
             staged = bench.stage([later, stored, earlier, record("d", "b")])
-        assert (staged.changed, staged.duplicates) == (again == 1, 2)
-        assert bench.stage([stored, record("d", "b")]).changed == 1
+        assert (staged.counts.changed, staged.counts.duplicates) == (again == 1, 2)
+        assert bench.stage([stored, record("d", "b")]).counts.changed == 1
 
 
 def test_twins_that_are_equal_and_as_stored_are_counted(tmp_path: Path) -> None:
@@ -94,8 +94,8 @@ def test_twins_that_are_equal_and_as_stored_are_counted(tmp_path: Path) -> None:
     lines = [record("d", "a"), record("d", "b")]
     with Bench(tmp_path) as bench:
         bench.stage(lines)
-        assert [bench.stage(lines * 3).duplicates for _ in range(2)] == [4, 4]
-        assert bench.stage(lines).duplicates == 0
+        assert [bench.stage(lines * 3).counts.duplicates for _ in range(2)] == [4, 4]
+        assert bench.stage(lines).counts.duplicates == 0
 
 
 # ---- digests
@@ -141,7 +141,7 @@ def test_digests_that_are_worth_nothing_make_no_change_and_are_mended(worth: str
         bench.stage(lines)
         before = digests(bench)
         bench.state.database.rows(f"UPDATE inventory SET digest = {worth}")
-        assert bench.stage(lines).changes == 0
+        assert bench.stage(lines).counts.changes == 0
         assert digests(bench) == before
 
 
@@ -155,7 +155,7 @@ def test_another_engine_works_the_digests_out_anew(tmp_path: Path) -> None:
         bench.state.database.rows("UPDATE meta SET value = 'another engine' WHERE name = 'digest'")
         bench.state.database.rows("UPDATE contents SET engine = 'another engine', total = 0")
         assert audit.verify(bench.state) == []
-        assert bench.stage([lines[0], record("d", "b", osPlatform="Linux")]).changed == 1
+        assert bench.stage([lines[0], record("d", "b", osPlatform="Linux")]).counts.changed == 1
         assert digests(bench)["a"] == before["a"]
 
 
@@ -203,7 +203,7 @@ def test_a_line_that_the_reader_refuses_is_malformed_and_nothing_is_staged(line:
         with pytest.raises(SourceMalformed, match="line"):
             bench.take(broken(bench, b'{"deviceId":"d","softwareName":"a"}\n' + line + b"\n", lines=2))
         assert everything(bench) == before
-        assert bench.stage([record("d", "a")]).changes == 0
+        assert bench.stage([record("d", "a")]).counts.changes == 0
 
 
 def test_two_spellings_of_a_property_in_one_part_are_refused(tmp_path: Path) -> None:
@@ -260,7 +260,7 @@ def test_parts_without_a_line_are_nothing(tmp_path: Path) -> None:
     with Bench(tmp_path) as bench:
         parts = [write_part(tmp_path / f"{number}.json", lines, Random(1)) for number, lines in
                  enumerate(([], [record("d", "a")], []))]  # fmt: skip
-        assert bench.take(snapshot_of(parts, 1)).records == 1
+        assert bench.take(snapshot_of(parts, 1)).counts.records == 1
 
 
 def test_a_value_of_a_megabyte_and_a_set_of_ten_thousand_paths_are_stored_whole(tmp_path: Path) -> None:
@@ -269,8 +269,8 @@ def test_a_value_of_a_megabyte_and_a_set_of_ten_thousand_paths_are_stored_whole(
     lines = [record("d", "a", deviceName="n" * 2**20), record("d", "b", diskPaths=paths)]
     with Bench(tmp_path) as bench:
         bench.stage(lines)
-        assert bench.stage([record("d", "b", diskPaths=paths[::-1]), lines[0]]).changes == 0
-        assert bench.stage([lines[0] | {"deviceName": "n" * 2**20 + "."}, lines[1]]).changed == 1
+        assert bench.stage([record("d", "b", diskPaths=paths[::-1]), lines[0]]).counts.changes == 0
+        assert bench.stage([lines[0] | {"deviceName": "n" * 2**20 + "."}, lines[1]]).counts.changed == 1
 
 
 def test_the_estate_of_these_tests_has_all_documented_attributes() -> None:
@@ -306,7 +306,7 @@ def test_a_part_of_a_key_under_another_name_on_one_line_is_no_removal(tmp_path: 
         with pytest.raises(SourceMalformed, match="differently"):
             bench.take(odd)
         mended = replace(odd, parts=tuple(repair(part, tmp_path / "rejected").part for part in odd.parts))
-        assert bench.take(mended).changes == 0
+        assert bench.take(mended).counts.changes == 0
 
 
 def test_an_attribute_under_another_name_on_one_line_is_never_a_removal(tmp_path: Path) -> None:
@@ -314,5 +314,5 @@ def test_an_attribute_under_another_name_on_one_line_is_never_a_removal(tmp_path
     with Bench(tmp_path) as bench:
         bench.take(one_odd_line(bench, b"OSPlatform", b"OSPlatform"))
         staged = bench.take(one_odd_line(bench, b"OSPlatform", b"osPlatform"))
-        assert (staged.changed, staged.added, staged.removed) == (1, 0, 0)
-        assert bench.take(one_odd_line(bench, b"OSPlatform", b"OSPlatform")).changed == 1
+        assert (staged.counts.changed, staged.counts.added, staged.counts.removed) == (1, 0, 0)
+        assert bench.take(one_odd_line(bench, b"OSPlatform", b"OSPlatform")).counts.changed == 1
