@@ -23,10 +23,9 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from connector.errors import ConfigError, ConnectorError, SinkFenced, Stopped
-from connector.model import ChangeType
 from connector.poll.result import PollResult
 from connector.service.health import POLL_SECONDS_MAX, READY_INTERVALS, TICK_SECONDS, Health, stage_of
-from connector.service.metrics import TenantMetrics
+from connector.service.metrics import Metrics
 from connector.service.schedule import Schedule, elapsed_seconds
 from connector.service.state_watch import Watch
 from connector.telemetry import logger, tenant_named
@@ -80,7 +79,7 @@ class Polls:
 
     Args:
         polled: the tenant.
-        metrics: what is counted of it.
+        metrics: where its polls are counted.
         stop: ends the polls, set by whoever supervises them.
         pace: clocks and limits.
         first_after_seconds: how long the first poll waits, so that tenants do not begin all at once.
@@ -90,7 +89,7 @@ class Polls:
         self,
         polled: Polled,
         *,
-        metrics: TenantMetrics,
+        metrics: Metrics,
         stop: threading.Event,
         pace: Pace,
         first_after_seconds: float = 0.0,
@@ -100,6 +99,7 @@ class Polls:
         self._poll = polled.poll
         self._watch = polled.watch
         self._metrics = metrics
+        metrics.begin(self.tenant)
         self._stop = stop
         self._pace = pace
         self._schedule = Schedule(polled.interval_seconds)
@@ -121,7 +121,7 @@ class Polls:
                     self._wait_until(due)
             except BaseException as error:
                 log.exception("a fault of the program ends the polls", exc_info=error)
-                self._metrics.count_error("poll")
+                self._metrics.note_error(self.tenant, "poll")
                 self.exit_code = 1
                 self._health = replace(self._health, ended=f"a fault of the program: {type(error).__name__}")
 
@@ -140,7 +140,7 @@ class Polls:
         failure: ConnectorError | None = None
         try:
             for result in self._poll():
-                self._count(result)
+                self._note_result(result)
                 failure = failure or result.outage
         except ENDING as error:
             self._end(error)
@@ -156,7 +156,7 @@ class Polls:
             succeeded_at = self._health.succeeded_at
         else:
             due = self._schedule.after_success(began=began, ended=ended)
-            self._metrics.set_success()
+            self._metrics.note_success(self.tenant)
             succeeded_at = ended
         self._health = replace(
             self._health, ticked_at=ended, poll_began_at=None, due_at=due, succeeded_at=succeeded_at, error=failure
@@ -172,12 +172,11 @@ class Polls:
 
     def _look(self) -> None:
         """What is pending and held is as it is now, also where a person approved or discarded in the meantime."""
-        found = self._watch.look() if self._watch else None
-        if found is not None:
-            self._metrics.set_pending(found.pending)
-            for inventory, records in found.held.items():
-                self._metrics.set_held(inventory, records)
-            self._health = replace(self._health, pending=found.pending, held=found.held)
+        backlog = self._watch.look() if self._watch else None
+        if backlog is not None:
+            self._metrics.put(self.tenant, "pending_changes", backlog.pending)
+            self._metrics.put(self.tenant, "held_records", backlog.held)
+            self._health = replace(self._health, pending=backlog.pending, held=backlog.held)
 
     def _end(self, error: ConnectorError) -> None:
         """The poll said that there is to be no other."""
@@ -186,32 +185,20 @@ class Polls:
             log.info("the poll was stopped", error=error)
             self._health = replace(self._health, poll_began_at=None, ended="stopped")
             return
-        self._metrics.count_error(stage_of(error))
+        self._metrics.note_error(self.tenant, stage_of(error))
         log.error("polling ends", error=error, exit_code=error.exit_code)
         self._health = replace(self._health, poll_began_at=None, error=error, ended=str(error))
 
     def _note_failure(self, error: ConnectorError, delay_seconds: float) -> None:
         stage = stage_of(error)
-        self._metrics.count_error(stage)
+        self._metrics.note_error(self.tenant, stage)
         write = log.warning if error.retryable else log.error
         write("poll failed", stage=stage, error=error, next_poll_seconds=round(delay_seconds))
 
-    def _count(self, result: PollResult) -> None:
-        """Put what a poll came to into metrics and log."""
-        metrics, inventory = self._metrics, str(result.inventory)
-        metrics.count_snapshot(result.outcome)
-        metrics.count_published(result.published)
-        metrics.count_backfilled(result.backfilled)
-        metrics.set_pending(result.pending)
-        metrics.set_held(inventory, result.holding)
-        if result.generated_at is not None:
-            metrics.set_generation(inventory, result.generated_at)
-        for step, seconds in result.stages.items():
-            metrics.observe_step(step, seconds)
-        for alert_type, alerts in result.alert_types.items():
-            metrics.count_alerts(alert_type, alerts)
-        if "stage" in result.stages:
-            self._count_staged(result)
+    def _note_result(self, result: PollResult) -> None:
+        """Put what the poll of an inventory came to into metrics, health and log."""
+        self._metrics.observe(self.tenant, result)
+        inventory, counts = str(result.inventory), result.counts
         self._health = replace(
             self._health,
             pending=result.pending,
@@ -223,23 +210,13 @@ class Polls:
             outcome=result.outcome,
             inventory=inventory,
             snapshot_id=result.snapshot_id,
-            added=result.counts.added,
-            removed=result.counts.removed,
-            changed=result.counts.changed,
-            alerts=result.counts.alerts,
-            held=result.counts.held,
-            rejected=result.counts.rejected,
+            added=counts.added,
+            removed=counts.removed,
+            changed=counts.changed,
+            alerts=counts.alerts,
+            held=counts.held,
+            rejected=counts.rejected,
             published=result.published,
             pending=result.pending,
             duration_seconds=round(result.duration_seconds, 3),
         )
-
-    def _count_staged(self, result: PollResult) -> None:
-        """The counts of a snapshot that this poll staged; a result without one repeats those of an earlier."""
-        metrics = self._metrics
-        metrics.count_received(size_bytes=result.fetched_bytes, records=result.counts.records)
-        metrics.count_lines(duplicates=result.counts.duplicates, rejected=result.counts.rejected)
-        metrics.count_changes(ChangeType.BASELINE, result.counts.baselined)
-        metrics.count_changes(ChangeType.ADDED, result.counts.added)
-        metrics.count_changes(ChangeType.REMOVED, result.counts.removed)
-        metrics.count_changes(ChangeType.CHANGED, result.counts.changed)

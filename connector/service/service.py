@@ -65,7 +65,7 @@ class Service:
         self._polls = [
             Polls(
                 polled,
-                metrics=metrics.of(polled.tenant),
+                metrics=metrics,
                 stop=self._stop,
                 pace=self._pace,
                 first_after_seconds=number

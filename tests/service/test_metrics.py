@@ -7,9 +7,8 @@ import re
 from datetime import UTC, datetime
 from pathlib import Path
 
-from connector.model import AlertType
-from connector.poll.result import OUTCOMES
-from connector.service import metrics
+from connector.model import Counts, Inventory
+from connector.poll.result import OUTCOMES, PollResult
 from connector.service.metrics import METRICS, Metrics
 
 ROOT = Path(__file__).parents[2]
@@ -69,7 +68,7 @@ def test_known_label_values_begin_at_zero() -> None:
     """A rate can see the first failure only where there was a 0 before it: in every tenant's own series."""
     counted = Metrics()
     for tenant in ("contoso", "fabrikam"):
-        counted.of(tenant)
+        counted.begin(tenant)
     text = counted.render().decode()
     missing = [
         series
@@ -87,36 +86,60 @@ def test_metrics_use_the_words_of_pipeline_and_schemas() -> None:
     """Outcomes are those of a poll, alert types those of the Avro schema."""
     alerts = json.loads((SCHEMAS / "end-of-support-alert.avsc").read_text(encoding="utf-8"))
     symbols = next(field["type"]["symbols"] for field in alerts["fields"] if field["name"] == "alertType")
-    assert (metrics.OUTCOMES, ("UNKNOWN", *AlertType)) == (OUTCOMES, tuple(symbols))
+    labels = {metric.name.removeprefix("mde_inventory_"): metric.labels for metric in METRICS}
+    assert (labels["snapshots_total"], labels["alerts_total"]) == ({"outcome": OUTCOMES}, {"type": tuple(symbols[1:])})
+    assert symbols[0] == "UNKNOWN"
 
 
-def test_what_is_counted_and_measured_is_rendered() -> None:
-    """Each method reaches its own metric."""
+def test_what_a_poll_came_to_reaches_its_metrics() -> None:
+    """Each number of a result has its metric, and so have an error, a success and what waits between polls."""
     counted = Metrics(clock=lambda: 1_700_000_000.0)
-    metrics = counted.of(TENANT)
-    metrics.count_received(size_bytes=1000, records=10)
-    metrics.count_changes("ADDED", 3)
-    metrics.count_published(2)
-    metrics.count_alerts("REACHED", 4)
-    metrics.count_error("fetch")
-    metrics.count_lines(duplicates=5, rejected=6)
-    metrics.count_snapshot("held")
-    metrics.set_pending(7)
-    metrics.set_held("CPE", 8)
-    metrics.observe_step("publish", 2000.0)
-    metrics.set_success()
+    counted.observe(
+        TENANT,
+        PollResult(
+            "held",
+            Inventory.CPE,
+            "cpe-20261123T080000Z",
+            1,
+            Counts(records=10, baselined=1, added=3, removed=2, changed=4, alerts=9, duplicates=5, rejected=6),
+            published=12,
+            backfilled=13,
+            fetched_bytes=1000,
+            generated_at=datetime.fromtimestamp(1_700_000_000 - 60, UTC),
+            pending=14,
+            holding=15,
+            stages={"stage": 0.5, "publish": 2000.0},
+            alert_types={"REACHED": 4, "CLEARED": 5},
+        ),
+    )
+    counted.note_error(TENANT, "fetch")
+    counted.put(TENANT, "pending_changes", 7)
+    counted.put(TENANT, "held_records", {"CPE": 8})
+    counted.note_success(TENANT)
     assert samples(counted) == {
         'received_bytes_total{tenant="contoso"}': 1000,
         'received_records_total{tenant="contoso"}': 10,
+        'changes_total{tenant="contoso",type="BASELINE"}': 1,
         'changes_total{tenant="contoso",type="ADDED"}': 3,
-        'published_changes_total{tenant="contoso"}': 2,
+        'changes_total{tenant="contoso",type="REMOVED"}': 2,
+        'changes_total{tenant="contoso",type="CHANGED"}': 4,
+        'published_changes_total{tenant="contoso"}': 12,
+        'backfilled_records_total{tenant="contoso"}': 13,
         'alerts_total{tenant="contoso",type="REACHED"}': 4,
+        'alerts_total{tenant="contoso",type="CLEARED"}': 5,
         'errors_total{stage="fetch",tenant="contoso"}': 1,
         'duplicates_total{tenant="contoso"}': 5,
         'rejected_lines_total{tenant="contoso"}': 6,
         'snapshots_total{outcome="held",tenant="contoso"}': 1,
         'pending_changes{tenant="contoso"}': 7,
         'held_records{inventory="CPE",tenant="contoso"}': 8,
+        'generation_age_seconds{inventory="CPE",tenant="contoso"}': 60,
+        **{
+            f'poll_duration_seconds_bucket{{le="{bound}",stage="stage",tenant="contoso"}}': 1
+            for bound in ("0.5", "1.0", "5.0", "15.0", "60.0", "300.0", "900.0", "3600.0", "+Inf")
+        },
+        'poll_duration_seconds_count{stage="stage",tenant="contoso"}': 1,
+        'poll_duration_seconds_sum{stage="stage",tenant="contoso"}': 0.5,
         'poll_duration_seconds_bucket{le="3600.0",stage="publish",tenant="contoso"}': 1,
         'poll_duration_seconds_bucket{le="+Inf",stage="publish",tenant="contoso"}': 1,
         'poll_duration_seconds_count{stage="publish",tenant="contoso"}': 1,
@@ -129,7 +152,7 @@ def test_the_age_of_the_generation_is_worked_out_when_it_is_asked_for() -> None:
     """Between polls the age grows; a number set by the last poll would hide a poll that hangs."""
     now = 1_700_000_000.0
     metrics = Metrics(clock=lambda: now)
-    metrics.of(TENANT).set_generation("CPE", datetime.fromtimestamp(now - 60, UTC))
+    metrics.put(TENANT, "generation_age_seconds", {"CPE": now - 60})
     before = samples(metrics)
     now += 3600
     assert (before, samples(metrics)) == (
@@ -141,8 +164,8 @@ def test_the_age_of_the_generation_is_worked_out_when_it_is_asked_for() -> None:
 def test_metrics_share_nothing() -> None:
     """Two services in one process count for themselves, and two tenants of one service too."""
     one, other = Metrics(), Metrics()
-    one.of(TENANT).count_published(1)
-    one.of("fabrikam").count_published(2)
+    one.put(TENANT, "published_changes_total", 1)
+    one.put("fabrikam", "published_changes_total", 2)
     counted = {
         'published_changes_total{tenant="contoso"}': 1,
         'published_changes_total{tenant="fabrikam"}': 2,
