@@ -30,7 +30,7 @@ from connector.poll.backfill import Backfill
 from connector.poll.pipeline import Pipeline
 from connector.poll.publisher import Publisher
 from connector.poll.rebuild import Rebuild
-from connector.poll.reports import Reporter
+from connector.poll.reports import PollReports
 from connector.service.state_watch import Watch
 from connector.source.http.tokens import Tokens
 from connector.source.http.transport import Transport
@@ -324,7 +324,7 @@ class Assembly:
             rules=self.rules,
             inventories=self.inventories,
             journal_retention=timedelta(days=self.config.state.journal_retention_days),
-            reporter=Reporter(self.publisher.publish_reports, stale_after=self.stale_after, clock=self.clock),
+            reports=PollReports(self.publisher.publish_reports, stale_after=self.stale_after, clock=self.clock),
             clock=self.clock,
         )
 

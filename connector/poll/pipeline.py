@@ -1,4 +1,4 @@
-"""The order of one poll, in numbered steps. Knows no library: source, state, codec and sink do the work.
+"""One poll, in numbered steps.
 
     0. recover   fence an older instance, read Kafka's checkpoint, reconcile it with the state file
     1. drain     publish what was staged earlier and not yet confirmed
@@ -6,10 +6,12 @@
     3. stage     one transaction of the state file: diff, guard, inventory, changes, alerts
     4. publish   the staged changes in bounded batches; the checkpoint rides in the same Kafka transaction
     5. seal      the last batch of a snapshot carries its report
+    6. backfill  once the last inventory is done: the inventory topic is filled up, where it is not whole
+    7. retire    old changes are deleted from the journal
 
-Owns that order and what a poll answers. An outage of Kafka stops steps 0, 1, 4 and 5 only: what is fetched is staged
-all the same, for the export keeps no history, and the backlog is drained in order once Kafka is back. What stops step 2
-or 3 is reported, once, beside what is published.
+An outage of Kafka stops steps 0, 1 and 4 to 6 only: what is fetched is staged all the same, for the export keeps no
+history, and the backlog is drained in order once Kafka is back. What stops step 2 or 3 is reported, once, beside what
+is published.
 
 Where both inventories are polled, both are fetched before the first of them is staged, so that a product that moved to
 the other is seen there. One that fails does not stop the other: the poll goes on, and fails at its end.
@@ -18,8 +20,8 @@ the other is seen there. One that fails does not stop the other: the poll goes o
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -28,8 +30,8 @@ from connector.errors import OUTAGES, ConnectorError, SnapshotError, SourceError
 from connector.model import Inventory, Snapshot, StagedSnapshot
 from connector.poll.backfill import Backfill
 from connector.poll.publisher import Publisher
-from connector.poll.reports import FAILURES, Reporter
-from connector.poll.result import Outcome, PollResult, result, unchanged
+from connector.poll.reports import FAILURES, PollReports
+from connector.poll.result import Outcome, PollResult, staged_result, unchanged_result
 from connector.source.source import Source
 from connector.staging import derived, maintenance
 from connector.staging.stage import StagingRules, check_room, stage_snapshot
@@ -42,14 +44,77 @@ ISOLATED: Final = (SourceError, SnapshotError, *OUTAGES)
 """What stops the poll of one inventory, and not that of the other."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Fetched:
-    """What step 2 came to for one inventory; no `snapshot` where the generation has not advanced."""
+@dataclass(slots=True)
+class _Turn:
+    """One inventory's turn in a poll.
+
+    Attributes:
+        stopwatch: seconds of its steps; the first inventory's has steps 0 and 1 too.
+        snapshot: what step 2 fetched; None where the generation has not advanced.
+        beside: the snapshot of the other inventory, where that is staged next.
+        staged: what step 3 staged; None where that was nothing.
+        published: changes that Kafka confirmed in step 4.
+        result: what the poll says of the inventory; None until its steps are done, or where one of them failed.
+    """
 
     inventory: Inventory
     started_at: datetime
-    watch: Stopwatch
+    stopwatch: Stopwatch
     snapshot: Snapshot | None = None
+    beside: Snapshot | None = None
+    staged: StagedSnapshot | None = None
+    published: int = 0
+    result: PollResult | None = None
+
+    @property
+    def fetched_bytes(self) -> int:
+        """Bytes that came over the network for the snapshot."""
+        return self.snapshot.fetched_bytes if self.snapshot else 0
+
+
+@dataclass(slots=True)
+class _Run:
+    """One poll: its open state file, its turns, and what went wrong so far.
+
+    Attributes:
+        dry: whether it is a dry run, of which nothing is reported.
+        stopwatch: that of the next turn.
+        turns: of the inventories that could be fetched, in order.
+        outage: what keeps the poll from Kafka, if anything does.
+        drained: changes published in step 1 that no result has counted yet.
+        failures: what stopped the poll of one inventory only.
+    """
+
+    state: StateFile
+    dry: bool = False
+    stopwatch: Stopwatch = field(default_factory=Stopwatch)
+    turns: list[_Turn] = field(default_factory=list)
+    outage: ConnectorError | None = None
+    drained: int = 0
+    failures: list[ConnectorError] = field(default_factory=list)
+
+    @contextmanager
+    def isolated(self) -> Iterator[None]:
+        """What stops one inventory inside the block is kept until the other is done."""
+        try:
+            yield
+        except ISOLATED as error:
+            if error not in self.failures:
+                self.failures.append(error)
+
+    def in_turn(self) -> Iterator[_Turn]:
+        """The turns in order; the stopwatch of each goes on."""
+        for turn, following in zip(self.turns, [*self.turns[1:], None], strict=False):
+            turn.beside = following.snapshot if following else None
+            turn.stopwatch.resume()
+            yield turn
+
+    def raise_first_failure(self) -> None:
+        """Raise what stopped one inventory, now that the other is done."""
+        for further in self.failures[1:]:
+            log.error("another inventory failed too", error=str(further), hint=further.hint)
+        if self.failures:
+            raise self.failures[0]
 
 
 class Pipeline:
@@ -64,7 +129,7 @@ class Pipeline:
         rules: `[diff]`, `[guard]` and `state.max_pending`.
         inventories: which exports to poll, in order.
         journal_retention: how long past changes are kept.
-        reporter: tells of failed polls and stale exports.
+        reports: notes and reports failed polls and stale exports.
         clock: now, in UTC.
     """
 
@@ -79,7 +144,7 @@ class Pipeline:
         rules: StagingRules,
         inventories: Sequence[Inventory],
         journal_retention: timedelta,
-        reporter: Reporter,
+        reports: PollReports,
         clock: Callable[[], datetime],
     ) -> None:
         self._open_state = open_state
@@ -88,33 +153,35 @@ class Pipeline:
         self._rules = rules
         self._inventories = tuple(inventories)
         self._journal_retention = journal_retention
-        self._reporter = reporter
+        self._reports = reports
         self._clock = clock
         self._publisher = publisher
         self._backfill = backfill
 
     def poll(self) -> Iterator[PollResult]:
-        """One poll: a result for each inventory, as soon as it is there.
+        """Take the steps of a poll. Yields the result of each inventory as soon as it is there.
 
         Raises:
             ConnectorError: whatever stopped the poll, or that of one inventory, once the other is done; what was staged
                 stays staged.
         """
-        failures: list[ConnectorError] = []
         with self._open_state() as state:
-            watch = Stopwatch()
-            outage, drained = self._drain(state, watch)
-            fetched = self._fetch_all(state, watch, failures, reach=outage is None)
-            for one, beside in _in_turn(fetched):
-                try:
-                    found = self._poll(state, one, beside, outage, drained)
-                except ISOLATED as error:
-                    failures += [error] * (error not in failures)
-                    continue
-                outage, drained = found.outage, 0
-                yield self._filled_up(state, found, one.watch) if one is fetched[-1] else found
+            run = _Run(state)
+            self._recover_and_drain(run)
+            for inventory in self._inventories:
+                with run.isolated():
+                    self._fetch(run, inventory)
+            for turn in run.in_turn():
+                with run.isolated():
+                    self._stage(run, turn)
+                    self._publish_and_seal(run, turn)
+                    self._conclude(run, turn)
+                if turn is run.turns[-1]:
+                    self._fill_up(run, turn)
+                if turn.result is not None:
+                    yield turn.result
             self._retire(state)
-        _raise_first(failures)
+        run.raise_first_failure()
 
     def approve_held(self) -> int:
         """Publish what the guard holds as REMOVED, reason APPROVED. Returns the number of removals.
@@ -143,124 +210,62 @@ class Pipeline:
         Args:
             show: given every change, and then every alert, in order, before the result.
         """
-        failures: list[ConnectorError] = []
         with self._open_scratch() as state:
-            fetched = self._fetch_all(state, Stopwatch(), failures, reach=None)
-        for one, beside in _in_turn(fetched):
+            run = _Run(state, dry=True)
+            for inventory in self._inventories:
+                with run.isolated():
+                    self._fetch(run, inventory)
+        for turn in run.in_turn():
             with self._open_scratch() as state:
-                if one.snapshot is None:
-                    dated = derived.stage_due_alerts(state, one.inventory, self._rules, now=self._clock())
-                    if dated is None:
-                        yield unchanged(state, one.inventory, one.watch)
-                        continue
-                    staged = dated
-                else:
-                    staged = self._stage(state, one.snapshot, one, beside, keep=False)
-                    self._source.discard(one.snapshot)
+                staged = self._staged(state, turn, keep=False)
+                if turn.snapshot is not None:
+                    self._source.discard(turn.snapshot)
+                if staged is None:
+                    yield unchanged_result(state, "unchanged", turn.inventory, turn.stopwatch)
+                    continue
                 if show:
                     for event in _events(state, staged):
                         show(event)
-                yield result(state, "dry_run", staged, one.watch, snapshot=one.snapshot)
-        _raise_first(failures)
+                result = staged_result(state, "dry_run", staged, turn.stopwatch)
+                yield replace(result, fetched_bytes=turn.fetched_bytes)
+        run.raise_first_failure()
 
-    def _retire(self, state: StateFile) -> None:
-        """Let go of what is old by both clocks, ours and the export's: one that jumps ahead takes no history along."""
-        now = min([self._clock(), *(latest.observed_at for latest in state.journal.recent_snapshots(1))])
-        maintenance.retire(state, older_than=now - self._journal_retention)
+    # ---- the steps
 
-    def _drain(self, state: StateFile, watch: Stopwatch) -> tuple[ConnectorError | None, int]:
-        """Steps 0 and 1. Returns what stopped them, if anything did, and the number of changes published."""
+    def _recover_and_drain(self, run: _Run) -> None:
+        """Steps 0 and 1; then the reports that wait."""
         try:
-            self._publisher.recover(state)
-            watch.lap("recover")
-            drained = self._publisher.drain(state)
-            self._publisher.publish_reports(state)
+            self._publisher.recover(run.state)
+            run.stopwatch.lap("recover")
+            drained = self._publisher.drain(run.state)
+            self._publisher.publish_reports(run.state)
         except OUTAGES as error:
             log.warning("Kafka is not available, the poll goes on without it", error=str(error), hint=error.hint)
-            watch.lap("recover")
-            return error, 0
-        watch.lap("drain")
-        return None, drained
+            run.stopwatch.lap("recover")
+            run.outage = error
+        else:
+            run.stopwatch.lap("drain")
+            run.drained = drained
 
-    def _fetch_all(
-        self, state: StateFile, watch: Stopwatch, failures: list[ConnectorError], *, reach: bool | None
-    ) -> list[_Fetched]:
-        """Step 2 for every inventory.
-
-        `watch` is the first one's; `failures` gets what could not be fetched; `reach` says whether Kafka can be told of
-        that, None for a dry run, of which nothing is told.
-        """
-        fetched = []
-        for inventory in self._inventories:
-            one = _Fetched(inventory, self._clock(), watch)
-            try:
-                fetched.append(replace(one, snapshot=self._fetch(state, inventory, watch)))
-            except FAILURES as error:
-                if reach is not None:
-                    self._failed(state, one, error, reach=reach)
-                if not isinstance(error, ISOLATED):
-                    raise
-                failures.append(error)
-            watch = Stopwatch()
-        return fetched
-
-    def _failed(self, state: StateFile, one: _Fetched, error: ConnectorError, *, reach: bool) -> None:
-        self._reporter.failed(state, one.inventory, error, snapshot=one.snapshot, begun_at=one.started_at, reach=reach)
-
-    def _poll(
-        self, state: StateFile, one: _Fetched, beside: Snapshot | None, outage: ConnectorError | None, drained: int
-    ) -> PollResult:
-        """Steps 3 to 5 for one inventory; `beside` is a snapshot of the other one that is staged next."""
-        inventory, snapshot, watch, staged = one.inventory, one.snapshot, one.watch, None
+    def _fetch(self, run: _Run, inventory: Inventory) -> None:
+        """Step 2. Adds the turn of the inventory, or reports why there is none."""
+        turn = _Turn(inventory, self._clock(), run.stopwatch)
         try:
-            if snapshot is None:
-                staged = derived.stage_due_alerts(state, inventory, self._rules, now=self._clock())
-            else:
-                staged = self._stage(state, snapshot, one, beside, keep=True)
+            turn.snapshot = self._newer_snapshot(run.state, turn)
+            run.turns.append(turn)
         except FAILURES as error:
-            self._failed(state, one, error, reach=outage is None)
+            self._report_failure(run, turn, error)
             raise
-        self._reporter.succeeded(state, inventory, advanced=snapshot is not None)
-        if snapshot is not None:
-            self._source.discard(snapshot)
-        before = state.journal.position().published_sequence
-        if staged is not None and outage is None:
-            try:
-                self._publisher.drain(state)
-            except OUTAGES as error:
-                log.warning("staged, but not published", error=str(error), hint=error.hint)
-                outage = error
-            watch.lap("publish")
-        stale = snapshot is None and self._reporter.unchanged(
-            state, inventory, begun_at=one.started_at, reach=outage is None
-        )
-        if staged is None:
-            return _nothing_new(state, inventory, watch, outage, published=drained, stale=stale)
-        published = drained + state.journal.position().published_sequence - before
-        outcome: Outcome = "staged" if outage else "held" if staged.counts.held else "published"
-        found = result(state, outcome, staged, watch, snapshot=snapshot, published=published, outage=outage)
-        return replace(found, stale=stale)
+        finally:
+            run.stopwatch = Stopwatch()
 
-    def _filled_up(self, state: StateFile, found: PollResult, watch: Stopwatch) -> PollResult:
-        """The result of the last inventory, once the inventory topic is filled up; an outage leaves it as it is."""
-        if self._backfill is None or found.outage is not None:
-            return found
-        outage, backfilled = None, 0
-        try:
-            backfilled = self._backfill.run(state)
-        except OUTAGES as error:
-            log.warning("the inventory topic is not filled up", error=str(error), hint=error.hint)
-            outage = error
-        watch.lap("backfill")
-        return replace(found, backfilled=backfilled, outage=outage, stages=watch.seconds, duration_seconds=watch.total)
-
-    def _fetch(self, state: StateFile, inventory: Inventory, watch: Stopwatch) -> Snapshot | None:
-        """Step 2. A repeat of the previous snapshot, where the generation is unknown, counts as unchanged."""
+    def _newer_snapshot(self, state: StateFile, turn: _Turn) -> Snapshot | None:
+        """A newer generation. A repeat of the previous snapshot, where the generation is unknown, is none."""
         check_room(state.journal.position(), self._rules)
-        previous = state.journal.latest_snapshot(inventory)
+        previous = state.journal.latest_snapshot(turn.inventory)
         newer_than = previous.observed_at if previous and previous.generation_known else None
-        snapshot = self._source.fetch(inventory, newer_than=newer_than)
-        watch.lap("fetch")
+        snapshot = self._source.fetch(turn.inventory, newer_than=newer_than)
+        turn.stopwatch.lap("fetch")
         if snapshot is None or previous is None or snapshot.generation_known:
             return snapshot
         if snapshot.content_digest != previous.content_digest:
@@ -268,52 +273,109 @@ class Pipeline:
         self._source.discard(snapshot)
         return None
 
-    def _stage(
-        self, state: StateFile, snapshot: Snapshot, one: _Fetched, beside: Snapshot | None, *, keep: bool
-    ) -> StagedSnapshot:
-        """Step 3. Where a line cannot be read, the bad lines are set aside first, and removals are held."""
-        times: Any = {"started_at": one.started_at, "now": self._clock()}
+    def _stage(self, run: _Run, turn: _Turn) -> None:
+        """Step 3; once it is done, the snapshot's files are not needed any more."""
         try:
-            staged = stage_snapshot(state, snapshot, self._rules, beside=beside, keep=keep, **times)
+            turn.staged = self._staged(run.state, turn, keep=True)
+        except FAILURES as error:
+            self._report_failure(run, turn, error)
+            raise
+        self._reports.note_success(run.state, turn.inventory, advanced=turn.snapshot is not None)
+        if turn.snapshot is not None:
+            self._source.discard(turn.snapshot)
+
+    def _staged(self, state: StateFile, turn: _Turn, *, keep: bool) -> StagedSnapshot | None:
+        """What there is to stage: a snapshot, or the alerts that a new day brings without one.
+
+        Where a line cannot be read, the bad lines are set aside first, and removals are held.
+        """
+        snapshot = turn.snapshot
+        if snapshot is None:
+            return derived.stage_due_alerts(state, turn.inventory, self._rules, now=self._clock())
+        common: Any = {"started_at": turn.started_at, "now": self._clock(), "beside": turn.beside, "keep": keep}
+        try:
+            staged = stage_snapshot(state, snapshot, self._rules, **common)
         except SourceMalformed as error:
             repaired, rejected = self._source.repair(snapshot)
             log.warning("lines that cannot be read were set aside", rejected=rejected, first=str(error))
-            staged = stage_snapshot(state, repaired, self._rules, rejected=rejected, beside=beside, keep=keep, **times)
-        one.watch.lap("stage")
+            staged = stage_snapshot(state, repaired, self._rules, rejected=rejected, **common)
+        turn.stopwatch.lap("stage")
         return staged
 
+    def _publish_and_seal(self, run: _Run, turn: _Turn) -> None:
+        """Steps 4 and 5; what an outage stops is published by the next poll."""
+        if turn.staged is None or run.outage is not None:
+            return
+        before = run.state.journal.position().published_sequence
+        try:
+            self._publisher.drain(run.state)
+        except OUTAGES as error:
+            log.warning("staged, but not published", error=str(error), hint=error.hint)
+            run.outage = error
+        turn.stopwatch.lap("publish")
+        turn.published = run.state.journal.position().published_sequence - before
 
-def _in_turn(fetched: Sequence[_Fetched]) -> Iterator[tuple[_Fetched, Snapshot | None]]:
-    """Each inventory, with the snapshot of the one that is staged after it."""
-    for place, one in enumerate(fetched):
-        one.watch.resume()
-        yield one, next((other.snapshot for other in fetched[place + 1 :]), None)
+    def _conclude(self, run: _Run, turn: _Turn) -> None:
+        """Make the result. Where the generation has not advanced for long, that is reported.
+
+        Raises:
+            SinkError, EncodingError: the outage, where there was nothing to stage and nothing is pending either.
+        """
+        state, staged, outage = run.state, turn.staged, run.outage
+        stale = turn.snapshot is None and self._reports.note_unchanged(
+            state, turn.inventory, begun_at=turn.started_at, reachable=outage is None
+        )
+        if staged is not None:
+            outcome: Outcome = "staged" if outage else "held" if staged.counts.held else "published"
+            result = staged_result(state, outcome, staged, turn.stopwatch)
+        elif outage is None or _is_pending(state):
+            outcome = "staged" if outage else "unchanged"
+            result = unchanged_result(state, outcome, turn.inventory, turn.stopwatch)
+        else:
+            raise outage
+        published, run.drained = run.drained + turn.published, 0
+        turn.result = replace(result, published=published, fetched_bytes=turn.fetched_bytes, outage=outage, stale=stale)
+
+    def _fill_up(self, run: _Run, turn: _Turn) -> None:
+        """Step 6, with the last inventory, of whose result it becomes a part."""
+        if self._backfill is None or turn.result is None or run.outage is not None:
+            return
+        outage, backfilled = None, 0
+        try:
+            backfilled = self._backfill.run(run.state)
+        except OUTAGES as error:
+            log.warning("the inventory topic is not filled up", error=str(error), hint=error.hint)
+            outage = error
+        turn.stopwatch.lap("backfill")
+        turn.result = replace(
+            turn.result,
+            backfilled=backfilled,
+            outage=outage,
+            stages=turn.stopwatch.seconds,
+            duration_seconds=turn.stopwatch.total,
+        )
+
+    def _retire(self, state: StateFile) -> None:
+        """Step 7, by the older of both clocks, ours and the export's: one that jumps ahead deletes no history."""
+        now = min([self._clock(), *(latest.observed_at for latest in state.journal.recent_snapshots(1))])
+        maintenance.retire(state, older_than=now - self._journal_retention)
+
+    def _report_failure(self, run: _Run, turn: _Turn, error: ConnectorError) -> None:
+        if not run.dry:
+            self._reports.note_failure(
+                run.state,
+                turn.inventory,
+                error,
+                snapshot_id=turn.snapshot.snapshot_id if turn.snapshot else None,
+                begun_at=turn.started_at,
+                reachable=run.outage is None,
+            )
 
 
-def _raise_first(failures: Sequence[ConnectorError]) -> None:
-    """Raise the first of them, now that the other inventory is done."""
-    for further in failures[1:]:
-        log.error("another inventory failed too", error=str(further), hint=further.hint)
-    if failures:
-        raise failures[0]
-
-
-def _nothing_new(
-    state: StateFile,
-    inventory: Inventory,
-    watch: Stopwatch,
-    outage: ConnectorError | None,
-    *,
-    published: int,
-    stale: bool,
-) -> PollResult:
-    """Neither a new snapshot nor a due alert. Without Kafka that is a failure, but where something is pending."""
-    if outage is None:
-        return unchanged(state, inventory, watch, published=published, stale=stale)
+def _is_pending(state: StateFile) -> bool:
+    """Whether changes or alerts wait for Kafka."""
     position = state.journal.position()
-    if not position.pending and position.published_alert == position.last_alert:
-        raise outage
-    return unchanged(state, inventory, watch, outcome="staged", outage=outage, stale=stale)
+    return position.pending > 0 or position.published_alert != position.last_alert
 
 
 def _events(state: StateFile, staged: StagedSnapshot) -> Iterator[Mapping[str, Any]]:

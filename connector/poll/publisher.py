@@ -19,7 +19,7 @@ from connector.errors import SinkUnavailable, Stopped
 from connector.kafka.messages import Messages
 from connector.kafka.sink import Sink
 from connector.model import Checkpoint, Message, SnapshotStatus, StagedSnapshot
-from connector.poll import reports as failures
+from connector.poll import reports
 from connector.poll.backfill import encode_change_records
 from connector.staging.inventory_topic import Mirror
 from connector.state.reconcile import standing_checkpoint
@@ -84,7 +84,7 @@ class Publisher:
         """
         checkpoint = self.checkpoint()
         state.journal.reconcile(checkpoint)
-        failures.settle(state, checkpoint)
+        reports.settle(state, checkpoint)
 
     def drain(self, state: StateFile) -> int:
         """Publish every staged snapshot to its seal, oldest first. Returns the number of changes published.
@@ -119,9 +119,9 @@ class Publisher:
         Raises:
             SinkError, EncodingError: Kafka, or the schema registry, does not take them; they go on waiting.
         """
-        reports = failures.waiting(state, self._tenant_id)
+        waiting = reports.waiting(state, self._tenant_id)
         position, newest = state.journal.position(), state.journal.recent_snapshots(1)
-        if not reports or not position.drained:
+        if not waiting or not position.drained:
             return
         standing = standing_checkpoint(
             position,
@@ -131,10 +131,10 @@ class Publisher:
             written_at=max(self._now(), (position.published_at or 0) + 1),
         )
         checkpoint = replace(standing, inventory_whole=self._is_whole(state))
-        failures.begin_attempt(state, checkpoint)
-        self._sink.publish((self._messages.encode_report(report) for report in reports), checkpoint)
+        reports.begin_attempt(state, checkpoint)
+        self._sink.publish((self._messages.encode_report(report) for report in waiting), checkpoint)
         state.journal.confirm(checkpoint)
-        failures.confirm(state)
+        reports.confirm(state)
 
     def _publish(self, state: StateFile, snapshot: StagedSnapshot) -> None:
         """One snapshot, batch by batch, from wherever Kafka has it."""

@@ -1,8 +1,8 @@
-"""Failed polls and stale exports, as reports: what is told, what was told already, and what still waits for Kafka.
+"""Failed polls and stale exports, as reports.
 
-Owns their words, and the note of them in the state file, one for each inventory. A failure is told once until a poll
-ends well, however often it repeats; a stale export once for each generation. What Kafka was not there for waits in the
-note. Must not make messages: that is `publisher`, which asks for what waits and says when Kafka has it.
+The state file has a note for each inventory: what was reported already, and what still waits for Kafka. A failure is
+reported once until a poll ends well, however often it repeats; a stale export once for each generation. `publisher`
+asks for what waits, and says when Kafka has it.
 
 The snapshot of a report is the one that failed, where the fetch came as far as to know its generation, and else
 `cpe-unknown`. It is never one that was staged: COMPLETE stays the last message of its snapshot.
@@ -20,7 +20,7 @@ from typing import Any, Final
 from connector import __version__
 from connector.clock import milliseconds_of
 from connector.errors import OUTAGES, ConnectorError, SnapshotError, SourceError, StateError, StateFull
-from connector.model import Checkpoint, Counts, Inventory, Snapshot, SnapshotStatus, StagedSnapshot, snapshot_id_of
+from connector.model import Checkpoint, Counts, Inventory, SnapshotStatus, StagedSnapshot, snapshot_id_of
 from connector.state.state import StateFile
 from connector.telemetry import logger, without_secrets
 
@@ -29,17 +29,17 @@ Times = tuple[datetime, datetime]
 log = logger(__name__)
 
 FAILURES: Final = (SourceError, SnapshotError, StateError)
-"""What a poll fails with whole, as it fetches or stages. Trouble with Kafka is none, nor is another instance."""
+"""What stops a poll as it fetches or stages. Trouble with Kafka is not among them, nor is another instance."""
 
 UNREPORTED: Final = (StateFull,)
-"""Of those, what is Kafka's trouble after all (its backlog has grown too large), or leaves no room for a note."""
+"""Those of them that are not reported: a backlog too large is Kafka's trouble, a full disk leaves no room for notes."""
 
 REASON_CHARACTERS_MAX: Final = 500
-TOLD_MAX: Final = 20
-"""Different failures told between two polls that end well."""
+FAILURES_MAX: Final = 20
+"""Different failures reported between two polls that end well."""
 
 WAITING_MAX: Final = 50
-"""Reports that wait for Kafka, for each inventory; beyond it the oldest is given up."""
+"""Reports that wait for Kafka, for each inventory; beyond it the oldest is dropped."""
 
 _VARIES: Final = re.compile(r"\w*\d[\w.:+-]*")
 """Words with a digit in them: ids, times, counts. The same failure has others the next time."""
@@ -52,8 +52,8 @@ class _Note:
     """What the state file remembers for one inventory.
 
     Attributes:
-        told: failures told since a poll last ended well, without what varies.
-        stale: generation that was told as stale, milliseconds since 1970.
+        told: failures reported since a poll last ended well, without what varies.
+        stale: the generation that was reported as stale, milliseconds since 1970.
         waiting: reports that Kafka has not confirmed.
     """
 
@@ -62,11 +62,11 @@ class _Note:
     waiting: list[dict[str, Any]] = field(default_factory=list)
 
 
-class Reporter:
-    """Tells of one tenant's failed polls and stale exports.
+class PollReports:
+    """Notes one tenant's failed polls and stale exports, and publishes the reports of those that are news.
 
     Args:
-        publish: publishes what waits in a state file.
+        publish: publishes the reports that wait in a state file.
         stale_after: how old the newest generation may be.
         clock: now, in UTC.
     """
@@ -78,107 +78,98 @@ class Reporter:
         self._stale_after = stale_after
         self._clock = clock
 
-    def failed(
+    def note_failure(
         self,
         state: StateFile,
         inventory: Inventory,
         error: ConnectorError,
         *,
-        snapshot: Snapshot | None,
+        snapshot_id: str | None,
         begun_at: datetime,
-        reach: bool,
+        reachable: bool,
     ) -> None:
-        """A poll failed whole. Never hides the failure by another, but for a fence.
+        """The poll of an inventory failed. Only a fence hides that failure by another.
 
         Args:
             state: open for writing.
             inventory: which export.
-            error: what it failed with.
-            snapshot: what was fetched, where the fetch was not what failed.
+            error: what the poll failed with.
+            snapshot_id: what was fetched, where it was not the fetch that failed.
             begun_at: begin of the poll.
-            reach: whether Kafka was there when the poll began.
+            reachable: whether Kafka was there when the poll began.
         """
         if isinstance(error, UNREPORTED):
             return
-        snapshot_id = snapshot.snapshot_id if snapshot else None
         if snapshot_id is None and error.generated_at is not None:
             snapshot_id = snapshot_id_of(inventory, error.generated_at)
         try:
-            news = note_failure(state, inventory, error, snapshot_id=snapshot_id, times=(begun_at, self._clock()))
-            if news and reach:
+            if self._add_failure(state, inventory, error, snapshot_id, begun_at) and reachable:
                 self._publish(state)
         except (*OUTAGES, StateError) as trouble:
             log.warning("the failure is not reported yet", error=str(trouble), hint=trouble.hint)
 
     @staticmethod
-    def succeeded(state: StateFile, inventory: Inventory, *, advanced: bool) -> None:
-        """A poll fetched and staged well, or found nothing new: the next failure is news again."""
-        note_success(state, inventory, advanced=advanced)
+    def note_success(state: StateFile, inventory: Inventory, *, advanced: bool) -> None:
+        """The poll of an inventory ended well; `advanced`: with a new generation. The next failure is news again."""
+        note = _recall(state, inventory)
+        if note.told or (advanced and note.stale is not None):
+            note.told = []
+            note.stale = None if advanced else note.stale
+            _remember(state, inventory, note)
 
-    def unchanged(self, state: StateFile, inventory: Inventory, *, begun_at: datetime, reach: bool) -> bool:
-        """The generation has not advanced. Returns whether the export is stale. Arguments as in `failed`."""
-        latest = state.journal.latest_snapshot(inventory)
-        if latest is None:
+    def note_unchanged(self, state: StateFile, inventory: Inventory, *, begun_at: datetime, reachable: bool) -> bool:
+        """The generation has not advanced. Returns whether the export is stale. Arguments as in `note_failure`.
+
+        The first time that a generation turns out to be stale there is a report and a line in the log.
+        """
+        latest, now = state.journal.latest_snapshot(inventory), self._clock()
+        if latest is None or not is_stale(latest, stale_after=self._stale_after, at=now):
             return False
-        stale = note_stale(state, latest, stale_after=self._stale_after, times=(begun_at, self._clock()))
-        if stale and reach:
+        self._add_stale(state, latest, begun_at, now)
+        if reachable:
             try:
                 self._publish(state)
             except OUTAGES as trouble:
                 log.warning("the stale export is not reported yet", error=str(trouble), hint=trouble.hint)
-        return stale
+        return True
 
-
-def note_failure(
-    state: StateFile, inventory: Inventory, error: ConnectorError, *, snapshot_id: str | None, times: Times
-) -> bool:
-    """A poll of an inventory failed whole. Returns whether that is news, for which a report waits now.
-
-    Args:
-        state: open for writing.
-        inventory: which export.
-        error: what it failed with.
-        snapshot_id: what was fetched, where the fetch came so far.
-        times: begin of the poll, and now.
-    """
-    note = _recall(state, inventory)
-    reason = _reason(f"{type(error).__name__}: {error}")
-    failure = f"{snapshot_id} {_VARIES.sub('#', reason)}"
-    if failure in note.told or len(note.told) >= TOLD_MAX:
-        return False
-    note.told.append(failure)
-    report = {"snapshotId": snapshot_id or unknown(inventory), "status": SnapshotStatus.FAILED.value, "reason": reason}
-    _wait(note, state, inventory, report, times)
-    _remember(state, inventory, note)
-    return True
-
-
-def note_success(state: StateFile, inventory: Inventory, *, advanced: bool) -> None:
-    """A poll of an inventory ended well; `advanced`: with a new generation. The next failure is news again."""
-    note = _recall(state, inventory)
-    if note.told or (advanced and note.stale is not None):
-        note.told = []
-        note.stale = None if advanced else note.stale
+    def _add_failure(
+        self,
+        state: StateFile,
+        inventory: Inventory,
+        error: ConnectorError,
+        snapshot_id: str | None,
+        begun_at: datetime,
+    ) -> bool:
+        """Let a report of a failure wait. Returns false where it is no news."""
+        note = _recall(state, inventory)
+        reason = _reason(f"{type(error).__name__}: {error}")
+        failure = f"{snapshot_id} {_VARIES.sub('#', reason)}"
+        if failure in note.told or len(note.told) >= FAILURES_MAX:
+            return False
+        note.told.append(failure)
+        report = {
+            "snapshotId": snapshot_id or unknown_id(inventory),
+            "status": SnapshotStatus.FAILED.value,
+            "reason": reason,
+        }
+        _wait(note, state, inventory, report, (begun_at, self._clock()))
         _remember(state, inventory, note)
+        return True
 
-
-def note_stale(state: StateFile, latest: StagedSnapshot, *, stale_after: timedelta, times: Times) -> bool:
-    """The export still is of the generation that is known. Returns whether it is stale.
-
-    The first time that a generation is found stale a report waits, and the log has a line.
-    """
-    if not is_stale(latest, stale_after=stale_after, at=times[1]):
-        return False
-    note = _recall(state, latest.inventory)
-    if note.stale != latest.generated_at:
-        hours = stale_after.total_seconds() / 3600
+    def _add_stale(self, state: StateFile, latest: StagedSnapshot, begun_at: datetime, now: datetime) -> None:
+        """Let a report of a stale generation wait, unless there was one."""
+        inventory = latest.inventory
+        note = _recall(state, inventory)
+        if note.stale == latest.generated_at:
+            return
+        hours = self._stale_after.total_seconds() / 3600
         reason = f"STALE: no generation after {latest.observed_at:%Y-%m-%dT%H:%M:%SZ} for more than {hours:g} hours"
-        log.warning("the export is stale: no newer generation came", inventory=latest.inventory.value, reason=reason)
+        log.warning("the export is stale: no newer generation came", inventory=inventory.value, reason=reason)
         note.stale = latest.generated_at
-        report = {"snapshotId": unknown(latest.inventory), "status": SnapshotStatus.STALE.value, "reason": reason}
-        _wait(note, state, latest.inventory, report, times)
-        _remember(state, latest.inventory, note)
-    return True
+        report = {"snapshotId": unknown_id(inventory), "status": SnapshotStatus.STALE.value, "reason": reason}
+        _wait(note, state, inventory, report, (begun_at, now))
+        _remember(state, inventory, note)
 
 
 def is_stale(latest: StagedSnapshot, *, stale_after: timedelta, at: datetime) -> bool:
@@ -187,26 +178,26 @@ def is_stale(latest: StagedSnapshot, *, stale_after: timedelta, at: datetime) ->
 
 
 def waiting(state: StateFile, tenant_id: str) -> list[dict[str, Any]]:
-    """The reports that wait for Kafka, oldest first, whole.
+    """The reports that wait for Kafka, oldest first, with all their fields.
 
-    Left out is a failure of a snapshot that was staged after all, before Kafka could be told of the failure.
+    Left out is a failure of a snapshot that was staged after all, before Kafka could learn of the failure.
     """
-    found = [kept for inventory in Inventory for kept in _recall(state, inventory).waiting]
-    found.sort(key=lambda kept: kept["finishedAt"])
+    reports = [report for inventory in Inventory for report in _recall(state, inventory).waiting]
+    reports.sort(key=lambda report: report["finishedAt"])
     return [
-        _whole(kept, tenant_id)
-        for kept in found
-        if not state.journal.is_staged(kept["snapshotId"], epoch=kept["epoch"])
+        _whole(report, tenant_id)
+        for report in reports
+        if not state.journal.is_staged(report["snapshotId"], epoch=report["epoch"])
     ]
 
 
 def begin_attempt(state: StateFile, checkpoint: Checkpoint) -> None:
-    """What waits is about to be published with this checkpoint; whether it was is for the next recovery to see."""
+    """What waits is about to be published with this checkpoint; the next recovery sees whether it was."""
     state.remember(_ATTEMPT, str(checkpoint.written_at))
 
 
 def settle(state: StateFile, checkpoint: Checkpoint | None) -> None:
-    """Kafka's last checkpoint: where it is that of an attempt, what waited was published then."""
+    """Where Kafka's last checkpoint is that of an attempt, what waited was published with it."""
     if checkpoint is not None and state.recall(_ATTEMPT) == str(checkpoint.written_at):
         confirm(state)
 
@@ -221,8 +212,8 @@ def confirm(state: StateFile) -> None:
     state.remember(_ATTEMPT, None)
 
 
-def unknown(inventory: Inventory) -> str:
-    """What the snapshot of a report is called where no generation is known: `cpe-unknown`."""
+def unknown_id(inventory: Inventory) -> str:
+    """The snapshot id of a report where no generation is known: `cpe-unknown`."""
     return f"{inventory.label}-unknown"
 
 
@@ -241,20 +232,20 @@ def _wait(note: _Note, state: StateFile, inventory: Inventory, report: Mapping[s
         log.warning("too many reports wait for Kafka; the oldest is given up", report=note.waiting.pop(0))
 
 
-def _whole(kept: Mapping[str, Any], tenant_id: str) -> dict[str, Any]:
-    """A `SnapshotReport`: what was kept, and nothing counted."""
+def _whole(report: Mapping[str, Any], tenant_id: str) -> dict[str, Any]:
+    """A `SnapshotReport` with nothing counted."""
     unknown = ("stored", "firstSequence", "lastSequence", "generatedAt", "method")
-    return {"entraTenantId": tenant_id, **Counts().as_report(), **dict.fromkeys(unknown), **kept}
+    return {"entraTenantId": tenant_id, **Counts().as_report(), **dict.fromkeys(unknown), **report}
 
 
 def _reason(text: str) -> str:
-    shown = str(without_secrets(text))
-    return shown if len(shown) <= REASON_CHARACTERS_MAX else shown[: REASON_CHARACTERS_MAX - 1] + "…"
+    reason = str(without_secrets(text))
+    return reason if len(reason) <= REASON_CHARACTERS_MAX else reason[: REASON_CHARACTERS_MAX - 1] + "…"
 
 
 def _recall(state: StateFile, inventory: Inventory) -> _Note:
-    kept = state.recall(f"reports {inventory}")
-    return _Note(**json.loads(kept)) if kept else _Note()
+    note = state.recall(f"reports {inventory}")
+    return _Note(**json.loads(note)) if note else _Note()
 
 
 def _remember(state: StateFile, inventory: Inventory, note: _Note) -> None:

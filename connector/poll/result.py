@@ -1,6 +1,6 @@
 """What a poll answers: its outcome, counts and times, and the exit code that they ask for.
 
-Owns the contract of `poll --json`. Must not decide anything: `pipeline` does.
+`PollResult.as_json` is the contract of `poll --json`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any, Final, Literal
 
 from connector.clock import Stopwatch
 from connector.errors import ConnectorError
-from connector.model import Counts, Inventory, Snapshot, StagedSnapshot
+from connector.model import Counts, Inventory, StagedSnapshot
 from connector.state.state import StateFile
 
 Outcome = Literal["published", "staged", "unchanged", "held", "dry_run"]
@@ -34,7 +34,8 @@ class PollResult:
         alert_types: alerts staged in this poll, by type.
         backfilled: records and tombstones published to fill up the inventory topic.
         duration_seconds: of the whole poll of this inventory.
-        stages: seconds a step: recover, drain, fetch, stage, publish.
+        stages: seconds a step: recover, drain, fetch, stage, publish, backfill.
+        outage: what kept the poll from Kafka, if anything did.
     """
 
     outcome: Outcome
@@ -81,62 +82,41 @@ class PollResult:
         }
 
 
-def result(
-    state: StateFile,
-    outcome: Outcome,
-    staged: StagedSnapshot,
-    watch: Stopwatch,
-    *,
-    snapshot: Snapshot | None,
-    published: int = 0,
-    outage: ConnectorError | None = None,
-) -> PollResult:
-    """The result of an inventory of which something was staged: a snapshot, or alerts that were due."""
+def staged_result(state: StateFile, outcome: Outcome, staged: StagedSnapshot, stopwatch: Stopwatch) -> PollResult:
+    """The result of an inventory of which something was staged, so far as the state file knows it."""
     return PollResult(
-        outcome=outcome,
-        inventory=staged.inventory,
-        snapshot_id=staged.snapshot_id,
-        epoch=staged.epoch,
-        counts=staged.counts,
+        outcome,
+        staged.inventory,
+        staged.snapshot_id,
+        staged.epoch,
+        staged.counts,
         baseline=staged.counts.records if staged.baseline else 0,
-        published=published,
         first_sequence=staged.first_sequence,
         last_sequence=staged.last_sequence,
-        fetched_bytes=snapshot.fetched_bytes if snapshot else 0,
         generated_at=staged.observed_at,
-        pending=state.journal.position().pending,
-        holding=state.journal.held_count(staged.inventory),
         alert_types=state.journal.alert_types(staged),
-        duration_seconds=watch.total,
-        stages=watch.seconds,
-        outage=outage,
+        **_circumstances(state, staged.inventory, stopwatch),
     )
 
 
-def unchanged(
-    state: StateFile,
-    inventory: Inventory,
-    watch: Stopwatch,
-    *,
-    outcome: Outcome = "unchanged",
-    published: int = 0,
-    outage: ConnectorError | None = None,
-    stale: bool = False,
-) -> PollResult:
-    """The result of an inventory of which nothing was staged."""
-    latest, position = state.journal.latest_snapshot(inventory), state.journal.position()
+def unchanged_result(state: StateFile, outcome: Outcome, inventory: Inventory, stopwatch: Stopwatch) -> PollResult:
+    """The result of an inventory of which nothing was staged, so far as the state file knows it."""
+    latest = state.journal.latest_snapshot(inventory)
     return PollResult(
-        outcome=outcome,
-        inventory=inventory,
-        snapshot_id=latest.snapshot_id if latest else None,
-        epoch=position.epoch,
-        counts=Counts(records=latest.counts.records, devices=latest.counts.devices) if latest else Counts(),
-        published=published,
+        outcome,
+        inventory,
+        latest.snapshot_id if latest else None,
+        state.journal.position().epoch,
+        Counts(records=latest.counts.records, devices=latest.counts.devices) if latest else Counts(),
         generated_at=latest.observed_at if latest else None,
-        pending=position.pending,
-        holding=state.journal.held_count(inventory),
-        stale=stale,
-        duration_seconds=watch.total,
-        stages=watch.seconds,
-        outage=outage,
+        **_circumstances(state, inventory, stopwatch),
     )
+
+
+def _circumstances(state: StateFile, inventory: Inventory, stopwatch: Stopwatch) -> dict[str, Any]:
+    return {
+        "pending": state.journal.position().pending,
+        "holding": state.journal.held_count(inventory),
+        "duration_seconds": stopwatch.total,
+        "stages": stopwatch.seconds,
+    }

@@ -27,8 +27,9 @@ from connector.kafka.mock import MockCluster
 from connector.kafka.sink import Sink
 from connector.model import Checkpoint, Inventory, Message, Topic
 from connector.operations.checks import status
-from connector.poll import reports as failures
+from connector.poll import reports
 from connector.poll.publisher import Publisher
+from connector.poll.reports import PollReports
 from connector.poll.result import PollResult
 from connector.simulator import Endpoint, Fault, FaultKind, Fleet, Simulator
 from connector.state.state import StateFile
@@ -122,11 +123,11 @@ def test_a_failure_is_reported_once_until_a_poll_ends_well(world: World) -> None
     assert [type(world.fail(DENIED)) for _ in range(2)] == [type(error)] * 2
     world.poll()
     world.fail(DENIED)
-    reports = world.values(Topic.SNAPSHOTS)
-    assert [(report["status"], report["snapshotId"]) for report in reports] == [
+    published = world.values(Topic.SNAPSHOTS)
+    assert [(report["status"], report["snapshotId"]) for report in published] == [
         ("STARTED", first), ("COMPLETE", first), ("FAILED", "cpe-unknown"), ("FAILED", "cpe-unknown"),
     ]  # fmt: skip
-    assert reports[2] == dict.fromkeys(reports[2], 0) | {
+    assert published[2] == dict.fromkeys(published[2], 0) | {
         "snapshotId": "cpe-unknown",
         "previousSnapshotId": first,
         "entraTenantId": world.simulator.tenant_id,
@@ -207,7 +208,7 @@ def test_a_report_whose_commit_was_in_doubt_is_not_told_twice(world: World) -> N
         publisher.recover(state)
         with pytest.raises(SinkUnavailable, match="the answer was lost"):
             publisher.publish_reports(state)
-        assert len(failures.waiting(state, world.simulator.tenant_id)) == 1
+        assert len(reports.waiting(state, world.simulator.tenant_id)) == 1
     world.poll()
     assert [status for status, _ in world.told()].count("FAILED") == 1
 
@@ -226,13 +227,13 @@ def test_a_stale_export_is_reported_once_for_each_generation(world: World) -> No
     world.poll()
     world.now = second + 30 * HOUR
     world.poll()
-    reports = [report for report in world.values(Topic.SNAPSHOTS) if report["status"] == "STALE"]
+    published = [report for report in world.values(Topic.SNAPSHOTS) if report["status"] == "STALE"]
     assert [getattr(result, "stale", None) for result in (fresh, *stale)] == [False, True, True, True]
     assert told == ["CPE"]
-    assert [(report["snapshotId"], report["previousSnapshotId"]) for report in reports] == [
+    assert [(report["snapshotId"], report["previousSnapshotId"]) for report in published] == [
         ("cpe-unknown", first), ("cpe-unknown", snapshot_id(world)),
     ]  # fmt: skip
-    assert reports[0]["reason"] == "STALE: no generation after 2026-01-01T00:00:00Z for more than 24 hours"
+    assert published[0]["reason"] == "STALE: no generation after 2026-01-01T00:00:00Z for more than 24 hours"
 
 
 def test_complete_is_the_last_word_on_a_snapshot_and_counts_what_a_consumer_counts(world: World) -> None:
@@ -275,14 +276,23 @@ def state(tmp_path: Path) -> Iterator[StateFile]:
         yield opened
 
 
-def fail(state: StateFile, error: ConnectorError, *, of: str | None = None) -> bool:
+def poll_reports(published: list[StateFile]) -> PollReports:
+    """Reports that Kafka never confirms: the list has the state file once for each time that there was news."""
+    return PollReports(published.append, stale_after=HOUR, clock=lambda: NOW)
+
+
+def fail(
+    state: StateFile, error: ConnectorError, *, of: str | None = None, inventory: Inventory = Inventory.CPE
+) -> bool:
     """A poll failed; whether that is news."""
-    return failures.note_failure(state, Inventory.CPE, error, snapshot_id=of, times=(NOW, NOW))
+    published: list[StateFile] = []
+    poll_reports(published).note_failure(state, inventory, error, snapshot_id=of, begun_at=NOW, reachable=True)
+    return published == [state]
 
 
 def waiting(state: StateFile) -> list[str]:
     """The reasons of the reports that wait."""
-    return [report["reason"] for report in failures.waiting(state, "contoso")]
+    return [report["reason"] for report in reports.waiting(state, "contoso")]
 
 
 @pytest.mark.parametrize(
@@ -303,23 +313,23 @@ def test_another_class_another_snapshot_and_another_inventory_are_other_failures
     cases = [SourceError("x"), SourceMalformed("x"), SourceError("x")]
     assert [fail(state, error) for error in cases] == [True, True, False]
     assert (fail(state, SourceError("x"), of="cpe-1"), fail(state, SourceError("x"), of="cpe-2")) == (True, True)
-    assert failures.note_failure(state, Inventory.NON_CPE, cases[0], snapshot_id=None, times=(NOW, NOW))
+    assert fail(state, cases[0], inventory=Inventory.NON_CPE)
 
 
 def test_failures_without_end_are_told_up_to_a_limit(state: StateFile) -> None:
     """A different message each time does not fill topic and state file."""
     words = [chr(ord("a") + first) + chr(ord("a") + second) for first in range(6) for second in range(6)]
-    assert sum(fail(state, SourceError(word)) for word in words) == failures.TOLD_MAX
-    assert len(waiting(state)) == failures.TOLD_MAX
+    assert sum(fail(state, SourceError(word)) for word in words) == reports.FAILURES_MAX
+    assert len(waiting(state)) == reports.FAILURES_MAX
 
 
 def test_reports_that_wait_too_long_are_given_up_oldest_first(state: StateFile) -> None:
     """Kafka away for months, failures and good polls in turn: only the newest are kept."""
-    for number in range(failures.WAITING_MAX + 3):
+    for number in range(reports.WAITING_MAX + 3):
         fail(state, SourceError(f"number {number}"))
-        failures.note_success(state, Inventory.CPE, advanced=False)
+        PollReports.note_success(state, Inventory.CPE, advanced=False)
     kept = waiting(state)
-    assert (len(kept), kept[0]) == (failures.WAITING_MAX, "SourceError: number 3")
+    assert (len(kept), kept[0]) == (reports.WAITING_MAX, "SourceError: number 3")
 
 
 def test_a_reason_is_short_and_has_no_secret(state: StateFile) -> None:
@@ -327,13 +337,10 @@ def test_a_reason_is_short_and_has_no_secret(state: StateFile) -> None:
     text = "GET https://x.example/part?sv=1&sig=c4narySignature failed: " + "long " * 500
     fail(state, SourceError(text))
     (reason,) = waiting(state)
-    assert (len(reason), "c4nary" in reason, reason[-1]) == (failures.REASON_CHARACTERS_MAX, False, "…")
+    assert (len(reason), "c4nary" in reason, reason[-1]) == (reports.REASON_CHARACTERS_MAX, False, "…")
 
 
 def test_a_full_backlog_is_no_failure_to_report(state: StateFile) -> None:
     """It is Kafka's trouble; a disk without room takes no note either."""
-    published: list[StateFile] = []
-    reporter = failures.Reporter(published.append, stale_after=HOUR, clock=lambda: NOW)
-    for error in (StateFull("x"), StateError("x")):
-        reporter.failed(state, Inventory.CPE, error, snapshot=None, begun_at=NOW, reach=True)
-    assert (waiting(state), published) == (["StateError: x"], [state])
+    assert [fail(state, error) for error in (StateFull("x"), StateError("x"))] == [False, True]
+    assert waiting(state) == ["StateError: x"]
