@@ -1,1 +1,1 @@
-"""One poll, and what brings state file and Kafka into line."""
+"""One poll, and what brings the state file and Kafka into line."""

@@ -1,14 +1,12 @@
-"""Brings the compacted inventory topic in line with the inventory: publishes what it lacks, and ends what is stale.
+"""Brings the compacted inventory topic in line with the inventory, in numbered steps.
 
-Owns which messages of the inventory topic belong to a change, and the order of a backfill:
-
-    1. records   the whole inventory in bounded batches; where it is, is noted after each
+    1. records   the whole inventory is published in bounded batches; the place is noted after each batch
     2. stale     the keys of the topic are read; those that the inventory does not have get a tombstone
     3. whole     a checkpoint says that the topic is the inventory from here on
 
-Runs while nothing is pending, so that the inventory is what consumers know, and ends between two batches after
-`BACKFILL_SECONDS_MAX`, or when it is told to stop; the next poll goes on. A batch that is published again, after a kill
-in between, changes nothing: the topic keeps the last value of a key. Must not know how far it is: that is `mirror`.
+A backfill runs while nothing is pending, so that the inventory is what consumers know. It ends between two batches,
+after `BACKFILL_SECONDS_MAX` or at a stop, and the next poll goes on. A batch that is published again, after a kill in
+between, changes nothing: the topic keeps the last value of a key.
 """
 
 from __future__ import annotations
@@ -45,7 +43,7 @@ from connector.telemetry import logger
 log = logger(__name__)
 
 BACKFILL_SECONDS_MAX: Final = 900.0
-"""How long one poll fills up the topic, so that snapshots are not waited for: some ten million records."""
+"""How long one poll may fill up the topic before the next snapshot is due: enough for some ten million records."""
 
 KEYS_AT_ONCE: Final = 5_000
 KEY_PARTS: Final = 5
@@ -59,11 +57,11 @@ class Backfill:
         sink: publishes them, a batch a Kafka transaction; recovered, with nothing pending.
         open_reader: a reader of topics, to be closed.
         topic: the full name of the inventory topic.
-        tenant_id: whose keys on the topic may be ended: another tenant may share it.
+        tenant_id: the tenant whose keys get tombstones; others may share the topic.
         batch_records_max: records, or tombstones, in one batch.
         clock: now, in UTC.
-        stop: set by whoever wants it to end between two batches.
-        seconds_max: how long one call may take, the reading of the keys apart.
+        stop: once set, ends the backfill between two batches.
+        seconds_max: how long one call may take, not counting the reading of the keys.
     """
 
     def __init__(  # noqa: PLR0913 - the seams of a backfill, each named at the one place that wires them
@@ -90,9 +88,9 @@ class Backfill:
         self._seconds_max = seconds_max
 
     def run(self, state: StateFile) -> int:
-        """Go on where the last call left off. Returns the messages published: records and tombstones.
+        """Go on where the last call left off. Returns the number of records and tombstones published.
 
-        Nothing is done where the topic is whole, something is pending, or the epoch has no sealed snapshot yet.
+        Does nothing where the topic is whole, something is pending, or the epoch has no sealed snapshot yet.
 
         Raises:
             SinkError, EncodingError: Kafka, or the schema registry, does not take it; what was published is noted.
@@ -131,7 +129,7 @@ class Backfill:
         return published
 
     def _read_keys(self, mirror: Mirror) -> None:
-        """Note every key of this tenant that the topic has."""
+        """Note every key that this tenant has on the topic."""
         mirror.begin_topic_keys()
         source = self._messages.source
         block: list[TopicKey] = []
@@ -150,7 +148,7 @@ class Backfill:
         return self._stop.is_set() or time.monotonic() > ends
 
     def _checkpoint(self, state: StateFile) -> Checkpoint | None:
-        """Kafka's checkpoint as it is, to ride along again; None where there is none yet, or something is pending."""
+        """Kafka's checkpoint, to be published again as it is; None before the first, or while something is pending."""
         position, sealed = state.journal.position(), state.journal.sealed_snapshot()
         if not position.drained or sealed is None:
             return None
@@ -164,13 +162,13 @@ class Backfill:
 
 
 def encode_change_records(messages: Messages, change: Mapping[str, Any]) -> Iterator[Message]:
-    """What a change means for the inventory topic: a record, or the tombstone of one that is gone, or both."""
+    """Encode what a change means for the inventory topic: a record, the tombstone of one that is gone, or both."""
     for key, record in steps_of(change):
         yield messages.encode_record(key, record)
 
 
 def key_of(incoming: Incoming) -> RecordKey | None:
-    """The key of a message of the inventory topic; None where it is none of ours."""
+    """Parse the key of a message on the inventory topic; None where the connector did not write it."""
     try:
         parts = json.loads(incoming.key or b"")
     except ValueError:

@@ -41,7 +41,7 @@ from connector.telemetry import logger
 log = logger(__name__)
 
 ISOLATED: Final = (SourceError, SnapshotError, *OUTAGES)
-"""What stops the poll of one inventory, and not that of the other."""
+"""Errors that stop the poll of one inventory, and not that of the other."""
 
 
 @dataclass(slots=True)

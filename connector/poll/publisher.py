@@ -1,8 +1,8 @@
-"""From the state file to Kafka: which messages make up a batch, and the checkpoint that rides with it.
+"""Publishes what is staged in the state file: steps 0, 1, 4 and 5 of a poll.
 
-Owns steps 0, 1, 4 and 5 of a poll: recover, drain, publish, seal. Every batch is one Kafka transaction and is noted in
-the state file after Kafka has committed it, never before; whatever is in doubt is asked of Kafka's own checkpoint. Must
-not know a library, nor make a difference between publishing at once and publishing later: the same bytes go out.
+A batch is one Kafka transaction, with the checkpoint in it. The state file notes a batch after Kafka has committed it,
+never before; where a commit is in doubt, Kafka's own checkpoint decides. Publishing later, or again, sends the same
+bytes.
 """
 
 from __future__ import annotations
@@ -26,11 +26,17 @@ from connector.state.reconcile import standing_checkpoint
 from connector.state.state import StateFile
 
 PUBLISH_ATTEMPTS_MAX: Final = 3
-"""How often one poll recovers and goes on publishing before it leaves the rest to the next poll."""
+"""Attempts in one poll, each from Kafka's own checkpoint, before the rest is left to the next poll."""
 
 
 class Batch(NamedTuple):
-    """What one transaction carries of a snapshot: changes and alerts beyond the first number, up to the second."""
+    """The part of a snapshot that one transaction carries.
+
+    Attributes:
+        changes, alerts: the numbers to begin after, and to end with.
+        begins: whether it is the first of its snapshot, with the report STARTED.
+        seals: whether it is the last, with the report COMPLETE.
+    """
 
     changes: tuple[int, int]
     alerts: tuple[int, int]
@@ -39,17 +45,17 @@ class Batch(NamedTuple):
 
 
 class Publisher:
-    """Publishes one tenant's staged changes. One per process: its sink is the instance that Kafka knows.
+    """Publishes what is staged for one tenant. A process has one: its sink is the instance that Kafka knows.
 
     Args:
         messages: encodes what is published.
-        sink: publishes it, a batch a Kafka transaction.
-        tenant_id: of the checkpoints and reports.
+        sink: publishes each batch in a Kafka transaction.
+        tenant_id: the tenant in checkpoints and reports.
         batch_changes_max: changes in one batch; a batch also carries the alerts that they raised, and may be filled up
             with alerts that no change raised.
-        inventory_topic: whether what a change means for the inventory topic is published with it.
+        inventory_topic: whether the inventory topic is kept, in the same transactions as the changes.
         clock: now, in UTC.
-        stop: set by whoever wants publishing to end between two batches.
+        stop: once set, ends publishing between two batches.
     """
 
     def __init__(
@@ -72,11 +78,11 @@ class Publisher:
         self._stop = stop
 
     def checkpoint(self) -> Checkpoint | None:
-        """Take over, and return what Kafka has. Raises SinkError."""
+        """Fence an older instance, and return Kafka's checkpoint. Raises SinkError."""
         return self._sink.recover()
 
     def recover(self, state: StateFile) -> None:
-        """Abort what an earlier instance left open, fence it, and tell the state file what Kafka has.
+        """Fence an older instance, abort what it left open, and bring the state file in line with Kafka's checkpoint.
 
         Raises:
             SinkError: Kafka is away, refuses, or another instance took over.
@@ -90,7 +96,7 @@ class Publisher:
         """Publish every staged snapshot to its seal, oldest first. Returns the number of changes published.
 
         Raises:
-            SinkUnavailable: after some attempts, each begun from Kafka's own checkpoint.
+            SinkUnavailable: after `PUBLISH_ATTEMPTS_MAX` attempts.
             SinkError, EncodingError: Kafka, or the schema registry, does not take it.
             Stopped: between two batches.
         """
@@ -104,17 +110,17 @@ class Publisher:
             except SinkUnavailable:
                 if attempt == PUBLISH_ATTEMPTS_MAX:
                     raise
-                # Whether the last batch was committed is Kafka's to say.
+                # Only Kafka knows whether the last batch was committed.
                 self.recover(state)
             else:
                 break
         return state.journal.position().published_sequence - before
 
     def publish_reports(self, state: StateFile) -> None:
-        """Publish the reports of failed polls and stale exports that wait; Kafka's position stays as it is.
+        """Publish the reports of failed polls and stale exports that wait. Kafka's position does not move.
 
-        Nothing is done before everything staged is drained. The checkpoint that rides along is the last one, written
-        anew: by its time the next recovery sees whether an attempt in doubt was committed.
+        Does nothing before everything staged is drained. The checkpoint is the last one with a new time, by which the
+        next recovery sees whether an attempt in doubt was committed.
 
         Raises:
             SinkError, EncodingError: Kafka, or the schema registry, does not take them; they go on waiting.
@@ -137,21 +143,21 @@ class Publisher:
         reports.confirm(state)
 
     def _publish(self, state: StateFile, snapshot: StagedSnapshot) -> None:
-        """One snapshot, batch by batch, from wherever Kafka has it."""
+        """Publish one snapshot, batch by batch, from where Kafka's checkpoint is."""
         sealed = False
         while not sealed:
             if self._stop.is_set():
                 raise Stopped("stopped between two batches; the rest is published by the next poll")
             batch = self._next_batch(state, snapshot)
             checkpoint = replace(self._checkpoint(snapshot, batch), inventory_whole=self._is_whole(state))
-            # Whatever ends the batch, the state file is not left in the middle of being read.
+            # However the batch ends, the read from the state file is closed.
             with closing(self._messages_of(state, snapshot, batch)) as messages:
                 self._sink.publish(messages, checkpoint)
             state.journal.confirm(checkpoint)
             sealed = batch.seals
 
     def _next_batch(self, state: StateFile, snapshot: StagedSnapshot) -> Batch:
-        """What the next transaction carries: changes with their alerts, then, so far as there is room, the others."""
+        """The next transaction: changes with their alerts, then, where there is room, alerts that no change raised."""
         position = state.journal.position()
         after, alert_after = position.published_sequence, position.published_alert
         last = snapshot.last_sequence or after
@@ -167,7 +173,7 @@ class Publisher:
         )
 
     def _messages_of(self, state: StateFile, snapshot: StagedSnapshot, batch: Batch) -> Generator[Message]:
-        """The messages of one transaction: the begin, changes, alerts, and the seal, where they belong to it."""
+        """The messages of one transaction: the begin, the changes, the alerts and the seal, as far as it has them."""
         if batch.begins:
             yield self._messages.encode_report(self._report(snapshot, SnapshotStatus.STARTED))
         after, upto = batch.changes
@@ -197,14 +203,14 @@ class Publisher:
         )
 
     def _is_whole(self, state: StateFile) -> bool:
-        """Whether the inventory topic is the inventory, and stays it with this batch."""
+        """Whether the inventory topic equals the inventory, before and after this batch."""
         return self._inventory_topic and Mirror(state.database).whole
 
     def _now(self) -> int:
         return milliseconds_of(self._clock())
 
     def _report(self, snapshot: StagedSnapshot, status: SnapshotStatus) -> dict[str, Any]:
-        """A `SnapshotReport`; the counts of STARTED are those that the seal will have."""
+        """A `SnapshotReport`; STARTED has the same counts as the seal that follows."""
         return {
             "snapshotId": snapshot.snapshot_id,
             "previousSnapshotId": snapshot.previous_snapshot_id,

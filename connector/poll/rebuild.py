@@ -1,6 +1,4 @@
-"""Rebuilds a lost state file from Kafka, so that the next poll publishes only the true difference.
-
-Owns the order of it, and the judgement whether Kafka has the whole:
+"""Rebuilds a lost state file from Kafka, so that the next poll publishes only the true difference, in numbered steps.
 
     1. recover   fence an older instance, and read the checkpoint: it becomes the position
     2. reports   the last sealed snapshot of each inventory, from the snapshots topic
@@ -10,8 +8,8 @@ Owns the order of it, and the judgement whether Kafka has the whole:
     5. check     no sequence missing, every key whole, as many records as the seals counted
     6. write     a draft, which becomes the state file once it is whole
 
-Whatever cannot give the whole inventory is refused: half of it would make a storm of false changes. Steps 1 and 3 may
-be repeated, and nothing is written before step 6 ends. Must not know a table: that is `restoration`.
+Anything less than the whole inventory is refused: half of it would make a storm of false changes. Steps 1 and 3 may be
+repeated, and nothing is written before step 6 ends.
 """
 
 from __future__ import annotations
@@ -54,18 +52,18 @@ HINT: Final = (
 )
 NOTICE: Final = (
     "The inventory and the position are restored from Kafka. What only the lost file knew is gone: the journal of past"
-    " changes, holds (held removals are judged anew by the next poll), how often a device was missing, and when a"
+    " changes, holds (held removals are judged again by the next poll), how often a device was missing, and when a"
     " product was first seen. An instance that still runs under this transactional id is fenced."
 )
 
-_KEYS: Final = frozenset(each.name for each in SOFTWARE.keys)
+_KEYS: Final = frozenset(field.name for field in SOFTWARE.keys)
 _TYPES: Final = {"baseline": ChangeType.BASELINE, "added": ChangeType.ADDED, "removed": ChangeType.REMOVED,
                  "changed": ChangeType.CHANGED}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Rebuilt:
-    """What came of it: from which topic, how many records of each inventory, and the position."""
+    """A rebuilt file: the topic that it came from, the records of each inventory, and the position."""
 
     topic: str
     records: dict[str, int]
@@ -80,7 +78,7 @@ class _Reports:
     begun: dict[str, Any] | None = None
 
     def last_of(self, inventory: Inventory, before: int = 0) -> dict[str, Any] | None:
-        """The last seal of an inventory, or that so many before it; the first where there are not so many."""
+        """The last seal of an inventory, or the one `before` seals earlier, but never earlier than the first."""
         own = [seal for seal in self.seals if seal["inventory"] == inventory.value]
         return own[max(len(own) - 1 - before, 0)] if own else None
 
@@ -98,7 +96,7 @@ class Rebuild:
         options: memory and threads.
         transactions: whether a batch and its checkpoint were one: else the inventory topic may be ahead of it.
         clock: now, in UTC.
-        progress: told how the reading goes on.
+        progress: shows how far the reading is.
     """
 
     def __init__(  # noqa: PLR0913 - the seams of a rebuild, each named at the one place that wires them
@@ -147,7 +145,7 @@ class Rebuild:
         if checkpoint.entra_tenant_id != self._rules.tenant_id:
             raise StateError(
                 f"Kafka's checkpoint is that of tenant {checkpoint.entra_tenant_id}, not of {self._rules.tenant_id}",
-                hint="Give every tenant a transactional_id of its own.",
+                hint="Give every tenant its own transactional_id.",
             )
         reports = self._read_reports(checkpoint)
         if reports.begun is not None:
@@ -162,7 +160,9 @@ class Rebuild:
                 _check_sequences(restoration, checkpoint)
             restoration.settle()
             counts = _checked_counts(restoration, reports, silent=not from_inventory)
-            looked = {each: _looked_at(reports, each) for each in Inventory if reports.last_of(each)}
+            looked = {
+                inventory: _looked_at(reports, inventory) for inventory in Inventory if reports.last_of(inventory)
+            }
             restoration.write(
                 self._rules, checkpoint, _rows(checkpoint, reports), self._crossings(min(looked.values())), looked
             )
@@ -171,28 +171,28 @@ class Rebuild:
     # ---- steps 2 and 3
 
     def _read_reports(self, checkpoint: Checkpoint) -> _Reports:
-        """The reports of the checkpoint's epoch, as far as the checkpoint is."""
-        found = _Reports()
+        """Step 2: the reports of the checkpoint's epoch, up to the checkpoint."""
+        reports = _Reports()
         for _, report in self._values(Topic.SNAPSHOTS, checkpoint.epoch):
             if report["status"] == SnapshotStatus.STARTED:
-                found.begun = report if report["snapshotId"] == checkpoint.snapshot_id else None
+                reports.begun = report if report["snapshotId"] == checkpoint.snapshot_id else None
             elif report["status"] == SnapshotStatus.COMPLETE and (report["lastSequence"] or 0) <= checkpoint.sequence:
-                if self._transactions or not found.seals or found.seals[-1] != report:
-                    found.seals.append(report)
-                found.begun = None
-        if not found.seals or (found.begun is not None and found.begun["previousSnapshotId"] is None):
+                if self._transactions or not reports.seals or reports.seals[-1] != report:
+                    reports.seals.append(report)
+                reports.begun = None
+        if not reports.seals or (reports.begun is not None and reports.begun["previousSnapshotId"] is None):
             raise StateError(
                 f"the baseline of epoch {checkpoint.epoch} was not published to its end, or its reports are gone from"
                 f" {self._name_of(Topic.SNAPSHOTS)}",
                 hint=HINT,
             )
-        if found.begun is None and found.seals[-1]["snapshotId"] != checkpoint.snapshot_id:
+        if reports.begun is None and reports.seals[-1]["snapshotId"] != checkpoint.snapshot_id:
             raise StateError(
-                f"the last seal on {self._name_of(Topic.SNAPSHOTS)} is that of {found.seals[-1]['snapshotId']}, the"
+                f"the last seal on {self._name_of(Topic.SNAPSHOTS)} is that of {reports.seals[-1]['snapshotId']}, the"
                 f" checkpoint is at {checkpoint.snapshot_id}",
                 hint=HINT,
             )
-        return found
+        return reports
 
     def _seal(self, checkpoint: Checkpoint, reports: _Reports, begun: dict[str, Any]) -> Checkpoint:
         """Step 3: the seal of the part that was published. Its generation counts as unknown: it is fetched again."""
@@ -223,13 +223,13 @@ class Rebuild:
         }  # fmt: skip
         sealed = replace(checkpoint, sealed=checkpoint.sealed + 1, written_at=max(now, checkpoint.written_at + 1))
         self._sink.publish([self._messages.encode_report(report)], sealed)
-        # Read back as whoever comes next would: the seal is visible once a recovery has come after it.
+        # Read it back as the next instance would: the seal is visible once a recovery has come after it.
         return self._sink.recover() or sealed
 
     # ---- step 4
 
     def _load(self, restoration: Restoration, topic: Topic, events: Iterable[Event]) -> None:
-        """Give the events of a topic to the draft, some at a time."""
+        """Hand the events of a topic to the draft, `EVENTS_AT_ONCE` at a time."""
         self._progress.begin(f"reading {self._name_of(topic)}", parts=None)
         try:
             block: list[Event] = []
@@ -245,7 +245,7 @@ class Rebuild:
             self._progress.end()
 
     def _records(self) -> Iterator[Event]:
-        """The inventory topic."""
+        """The records and tombstones on the inventory topic."""
         for incoming in self._incoming(Topic.INVENTORY):
             key = key_of(incoming)
             if key is None or incoming.key is None:
@@ -261,7 +261,7 @@ class Rebuild:
             )
 
     def _folded(self, checkpoint: Checkpoint) -> Iterator[Event]:
-        """The changes of the epoch: what each says of its key, and of an earlier key where the version changed."""
+        """The changes of the epoch, as events of their key, and of the earlier key where the version changed."""
         for _, change in self._values(Topic.CHANGES, checkpoint.epoch):
             sequence, inventory = change["sequence"], change["inventory"]
             if sequence > checkpoint.sequence:
@@ -271,7 +271,7 @@ class Rebuild:
                 yield Event(json.dumps(key), 0, sequence, inventory, cut, record)
 
     def _crossings(self, since: int) -> dict[str, str]:
-        """Ids and dates of the alerts that were raised for a date that came near, and is not long past."""
+        """Ids and dates of the alerts that were raised for a date that came near, and was not past at `since`."""
         day = f"{moment_of(since):%Y-%m-%d}"
         return {
             alert["alertId"]: alert["endOfSupportDate"]
@@ -280,7 +280,7 @@ class Rebuild:
         }
 
     def _values(self, topic: Topic, epoch: int | None) -> Iterator[tuple[Incoming, dict[str, Any]]]:
-        """This tenant's values on a topic, decoded: those of an epoch, where one is given; none that is a replay."""
+        """This tenant's values on a topic, decoded, without replays; only those of `epoch` where that is not None."""
         for incoming in self._incoming(topic):
             if incoming.value is not None:
                 value = self._messages.decode(incoming.value)
@@ -312,31 +312,31 @@ def _checked_counts(restoration: Restoration, reports: _Reports, *, silent: bool
         raise StateError(f"{cut:,} records have a key that was shortened for the broker", hint=HINT)
     counts = restoration.counts()
     for inventory in Inventory:
-        seal, found = reports.last_of(inventory), counts.get(inventory.value, 0)
+        seal, records = reports.last_of(inventory), counts.get(inventory.value, 0)
         stored = 0 if seal is None else seal["stored"]
         if stored is None:
             raise StateError(
                 f"the last seal of {inventory} is that of an earlier connector, and does not count the inventory",
                 hint=HINT,
             )
-        if found != stored:
+        if records != stored:
             baseline = ": its baseline was not published, and the inventory topic is not whole" if silent else ""
-            raise StateError(f"{inventory}: {found:,} of {stored:,} records are in Kafka{baseline}", hint=HINT)
+            raise StateError(f"{inventory}: {records:,} of {stored:,} records are in Kafka{baseline}", hint=HINT)
     return counts
 
 
 def _looked_at(reports: _Reports, inventory: Inventory) -> int:
-    """When the dates of an inventory were looked at for certain: with the seal before the last.
+    """When the dates of an inventory were certainly looked at: with the seal before the last.
 
-    Its last one may be that of step 3, of a snapshot whose alerts are not all published; those that are, are known.
+    The last one may be that of step 3, for a snapshot whose alerts were published only in part.
     """
     seal = reports.last_of(inventory, before=1)
-    assert seal is not None  # noqa: S101 - asked only for those that have one
+    assert seal is not None  # noqa: S101 - asked only for inventories that have a seal
     return int(_milliseconds(seal["finishedAt"]) or 0)
 
 
 def _rows(checkpoint: Checkpoint, reports: _Reports) -> list[StagedSnapshot]:
-    """The last sealed snapshot of each inventory, as `snapshots` had it; what a report does not say is left empty."""
+    """The last sealed snapshot of each inventory as a row of `snapshots`; what a report does not say is left empty."""
     rows: dict[str, StagedSnapshot] = {}
     number, sequence, alert = checkpoint.sealed, checkpoint.sequence, checkpoint.alert_sequence
     for seal in reversed(reports.seals):
@@ -373,10 +373,10 @@ def _row(seal: Mapping[str, Any], epoch: int, number: int, sequence: int, alert:
 
 
 def _whole_report(report: Mapping[str, Any]) -> dict[str, Any]:
-    """A report that was read as one to publish: times in milliseconds, and every field of this version."""
+    """Turn a report that was read into one to publish: times in milliseconds, and every field of this version."""
     fields: Sequence[Mapping[str, Any]] = json.loads(schemas.schema_of(Topic.SNAPSHOTS))["fields"]
-    return {each["name"]: _milliseconds(report.get(each["name"], each.get("default"))) for each in fields}
+    return {field["name"]: _milliseconds(report.get(field["name"], field.get("default"))) for field in fields}
 
 
-def _milliseconds(value: Any) -> Any:  # noqa: ANN401 - what a field has, times only are changed
+def _milliseconds(value: Any) -> Any:  # noqa: ANN401 - any value of a field; only times are changed
     return milliseconds_of(value) if hasattr(value, "tzinfo") else value

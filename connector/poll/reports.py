@@ -4,8 +4,8 @@ The state file has a note for each inventory: what was reported already, and wha
 reported once until a poll ends well, however often it repeats; a stale export once for each generation. `publisher`
 asks for what waits, and says when Kafka has it.
 
-The snapshot of a report is the one that failed, where the fetch came as far as to know its generation, and else
-`cpe-unknown`. It is never one that was staged: COMPLETE stays the last message of its snapshot.
+A report names the snapshot that failed, where the fetch got far enough to know its generation, else `cpe-unknown`. It
+never names one that was staged: COMPLETE stays the last message of its snapshot.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ WAITING_MAX: Final = 50
 """Reports that wait for Kafka, for each inventory; beyond it the oldest is dropped."""
 
 _VARIES: Final = re.compile(r"\w*\d[\w.:+-]*")
-"""Words with a digit in them: ids, times, counts. The same failure has others the next time."""
+"""Words with a digit in them: ids, times, counts. They differ when the same failure happens again."""
 
 _ATTEMPT: Final = "reports attempted"
 
 
 @dataclass(slots=True)
 class _Note:
-    """What the state file remembers for one inventory.
+    """The note of one inventory in the state file, whose JSON has these names.
 
     Attributes:
         told: failures reported since a poll last ended well, without what varies.
@@ -88,14 +88,14 @@ class PollReports:
         begun_at: datetime,
         reachable: bool,
     ) -> None:
-        """The poll of an inventory failed. Only a fence hides that failure by another.
+        """The poll of an inventory failed. Trouble with the report never hides that failure, unless it is a fence.
 
         Args:
             state: open for writing.
             inventory: which export.
             error: what the poll failed with.
-            snapshot_id: what was fetched, where it was not the fetch that failed.
-            begun_at: begin of the poll.
+            snapshot_id: of what was fetched; None where the fetch failed.
+            begun_at: when the poll began.
             reachable: whether Kafka was there when the poll began.
         """
         if isinstance(error, UNREPORTED):

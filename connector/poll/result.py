@@ -21,18 +21,18 @@ EXIT_CODES: Final[dict[Outcome, int]] = {"published": 0, "staged": 1, "unchanged
 
 @dataclass(frozen=True, slots=True)
 class PollResult:
-    """What one poll of one inventory came to: the object that `poll --json` prints.
+    """The result of polling one inventory: the object that `poll --json` prints.
 
     Attributes:
         outcome: `published`; `staged` (safe in the state file, Kafka not available); `unchanged` (the generation has
             not advanced); `held` (published, but removals wait for a person); `dry_run`.
-        counts: of the snapshot that was staged; of an unchanged one only its records and devices.
+        counts: those of the snapshot that was staged; where none was, only the records and devices of the latest one.
         baseline: records taken as the baseline; published only with `diff.baseline = "emit"`.
         holding: removals that the guard holds now, whichever snapshot they are held since.
         stale: whether the generation has not advanced for `poll.stale_after_hours`.
         published: changes confirmed by Kafka in this poll, a drained backlog included.
         alert_types: alerts staged in this poll, by type.
-        backfilled: records and tombstones published to fill up the inventory topic.
+        backfilled: records and tombstones published to fill up the inventory topic, with the last inventory.
         duration_seconds: of the whole poll of this inventory.
         stages: seconds a step: recover, drain, fetch, stage, publish, backfill.
         outage: what kept the poll from Kafka, if anything did.

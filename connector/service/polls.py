@@ -1,6 +1,6 @@
-"""One tenant's polls, one after the other, for ever: when, what became of each, and what an error means for the next.
+"""One tenant's polls, one after the other, until stopped: their schedule, health and metrics.
 
-Owns a tenant's schedule, health and counts, and is the one place that catches errors. What an error means:
+This is the one place that catches errors. What an error means:
 
     ConfigError              ends this tenant's polls, exit code 2: only an edit helps
     SinkFenced               ends them, exit code 4: another instance took over, and would be fenced in turn
@@ -8,10 +8,9 @@ Owns a tenant's schedule, health and counts, and is the one place that catches e
     other, retryable         polls again after a back-off
     SourceDenied and others  polls again at the interval, and is not ready: a consent that is granted, a topic that is
                              made or a file that is put back counts without a restart, and metrics go on meanwhile
-    what is none of ours     ends them, exit code 1: a fault of the program; a new process begins anew
+    any other exception      ends them, exit code 1: a fault of the program; a new process starts clean
 
-Whatever it is, it is this tenant's: nothing here is shared with another but the stop, the log and the registry of
-metrics. Must not know what a poll does, nor how the process ends.
+An error concerns this tenant only: tenants share nothing but the stop, the log and the registry of metrics.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ ENDING: Final = (ConfigError, SinkFenced, Stopped)
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How time is measured, and how the process takes its leave.
+    """How time is measured, and how the process exits.
 
     Attributes:
         grace_seconds: for running polls to end after a stop was asked for.
@@ -63,7 +62,7 @@ class Polled:
 
     Attributes:
         tenant: its name in logs, metrics and answers.
-        poll: one poll of everything: a result for each inventory, as soon as it is there.
+        poll: polls all inventories, and yields the result of each as soon as it is there.
         interval_seconds: from the begin of a poll to the begin of the next.
         watch: notices between polls what another process did to the state file.
     """
@@ -75,7 +74,7 @@ class Polled:
 
 
 class Polls:
-    """A tenant's polls. `run` takes a thread of its own; all else may be asked from any.
+    """A tenant's polls. `run` occupies its own thread; everything else may be called from any thread.
 
     Args:
         polled: the tenant.
@@ -113,7 +112,7 @@ class Polls:
         )
 
     def run(self) -> None:
-        """Poll until told to stop, or until an error says that there is to be no other poll."""
+        """Poll until stopped, or until an error ends the polls."""
         with tenant_named(self.tenant):
             try:
                 self._wait_until(self._first_due)
@@ -126,7 +125,7 @@ class Polls:
                 self._health = replace(self._health, ended=f"a fault of the program: {type(error).__name__}")
 
     def stuck(self) -> str | None:
-        """What is wrong with the polling thread, if anything is."""
+        """What is wrong with the polling thread; None where nothing is."""
         return self._health.stuck(self._pace.monotonic())
 
     def readiness(self) -> dict[str, Any]:
@@ -134,7 +133,7 @@ class Polls:
         return self._health.readiness(self._pace.monotonic())
 
     def _poll_once(self) -> float | None:
-        """One poll. Returns when the next is due, or None where there is to be none."""
+        """Poll once. Returns when the next poll is due, or None where there is to be none."""
         began = self._pace.monotonic()
         self._health = replace(self._health, poll_began_at=began, due_at=None)
         failure: ConnectorError | None = None
@@ -164,14 +163,14 @@ class Polls:
         return due
 
     def _wait_until(self, due: float) -> None:
-        """Wait in short steps: each shows that the thread lives, and notices at once that the machine has slept."""
+        """Wait in short steps, which show that the thread lives and notice at once that the machine has slept."""
         while not self._stop.is_set() and (now := self._pace.monotonic()) < due:
             self._health = replace(self._health, ticked_at=now)
             self._look()
             self._stop.wait(min(due - now, self._pace.tick_seconds))
 
     def _look(self) -> None:
-        """What is pending and held is as it is now, also where a person approved or discarded in the meantime."""
+        """Update what is pending and held, where a person approved or discarded in the meantime."""
         backlog = self._watch.look() if self._watch else None
         if backlog is not None:
             self._metrics.put(self.tenant, "pending_changes", backlog.pending)
@@ -179,7 +178,7 @@ class Polls:
             self._health = replace(self._health, pending=backlog.pending, held=backlog.held)
 
     def _end(self, error: ConnectorError) -> None:
-        """The poll said that there is to be no other."""
+        """Note an error that ends the polls."""
         self.exit_code = error.exit_code
         if isinstance(error, Stopped):
             log.info("the poll was stopped", error=error)
