@@ -59,13 +59,13 @@ class Tenant:
         with self.assembly() as assembly:
             reader, name = assembly.reader(), assembly.topic(topic)
             partitions = reader.partitions(name, Deadline(30))
-            found = [
+            values = [
                 assembly.messages.decode(message.value)
                 for partition in partitions
                 for message in reader.read(name, Deadline(30), partition=partition)
                 if message.value is not None
             ]
-        return sorted(found, key=lambda value: value.get("sequence", 0))
+        return sorted(values, key=lambda value: value.get("sequence", 0))
 
 
 @pytest.fixture
@@ -166,7 +166,7 @@ def test_both_inventories_are_polled_in_turn(tenant: Tenant) -> None:
 
 @pytest.mark.parametrize("broken", list(Inventory))
 def test_one_export_that_fails_does_not_stop_the_other(tenant: Tenant, broken: Inventory) -> None:
-    """The other is fetched, staged, published and told; then the poll fails, and the next one works."""
+    """The other is fetched, staged, published and has its result; then the poll fails, and the next one works."""
     both = {"include_non_cpe": True}
     tenant.poll(source=both)
     tenant.simulator.advance()
@@ -253,7 +253,7 @@ def test_a_dry_run_hands_out_every_change(tenant: Tenant) -> None:
     assert len(alerts) == dry.counts.alerts == real.counts.alerts == sum(real.alert_types.values()) > 0
 
 
-def test_the_seconds_of_all_steps_are_told(tenant: Tenant) -> None:
+def test_the_seconds_of_all_steps_are_in_the_result(tenant: Tenant) -> None:
     """`stages` names the steps that were taken; their sum is not more than the whole."""
     (result,) = tenant.poll()
     assert list(result.stages) == ["recover", "drain", "fetch", "stage", "publish"]

@@ -100,12 +100,12 @@ def test_an_alert_rides_with_its_change_and_the_seal_is_last(size: int, shelf: S
     """Whatever the size of batches: the same messages, and after each batch as many alerts as its changes raised."""
     shelf.drain(size)
     batches = shelf.read()
-    found = everything(batches)
-    assert [value for topic, value in found if topic == "changes"] == [1, 2, 3]
-    assert [value for topic, value in found if topic == "alerts"] == [*"acvwxyz", *"vwxyz"]
-    statuses = [(place, value) for place, (topic, value) in enumerate(found) if topic == "snapshots"]
+    published = everything(batches)
+    assert [value for topic, value in published if topic == "changes"] == [1, 2, 3]
+    assert [value for topic, value in published if topic == "alerts"] == [*"acvwxyz", *"vwxyz"]
+    statuses = [(place, value) for place, (topic, value) in enumerate(published) if topic == "snapshots"]
     assert [value for _, value in statuses] == ["STARTED", "COMPLETE"] * 3
-    assert [found[place - 1] for place, value in statuses if value == "COMPLETE"] == [
+    assert [published[place - 1] for place, value in statuses if value == "COMPLETE"] == [
         ("snapshots", "STARTED"), ("alerts", "z"), ("alerts", "z"),
     ]  # fmt: skip
     for batch in batches:

@@ -35,9 +35,9 @@ def tenant(tmp_path: Path, broker: Broker, create_topic: Callable[..., str], top
         settings = {"cleanup.policy": "compact", "segment.ms": "200"} if topic is Topic.INVENTORY else {}
         partitions = {Topic.CHANGES: 3, Topic.INVENTORY: 3}.get(topic, 1)
         create_topic(topic.name_under(topic_prefix), partitions=partitions, settings=settings)
-    found = Tenant(tmp_path, broker.bootstrap_servers, topic_prefix, random.Random(7))
-    found.tables["guard"] = {"max_removed_share": 1.0, "missing_device_snapshots": 1}
-    return found
+    tenant = Tenant(tmp_path, broker.bootstrap_servers, topic_prefix, random.Random(7))
+    tenant.tables["guard"] = {"max_removed_share": 1.0, "missing_device_snapshots": 1}
+    return tenant
 
 
 def changes_after(tenant: Tenant, sequence: int) -> list[Record]:
@@ -50,12 +50,12 @@ def changes_after(tenant: Tenant, sequence: int) -> list[Record]:
 
 def as_diff(changes: Sequence[Record]) -> dict[Any, Any]:
     """Changes as the oracle has them; each place once."""
-    found = {
+    differences = {
         (change["changeType"], key_of(change)): ({name: change[name] for name in NAMES}, change["before"])
         for change in changes
     }
-    assert len(found) == len(changes)
-    return found
+    assert len(differences) == len(changes)
+    return differences
 
 
 def records_of(lines: Sequence[Record]) -> dict[Key, Record]:
@@ -71,15 +71,15 @@ def position(tenant: Tenant) -> Any:
 
 def held_removals(tenant: Tenant) -> dict[str, set[tuple[str, Key]]]:
     """What the guard holds, of each inventory, as places of the oracle."""
-    found: dict[str, set[tuple[str, Key]]] = {inventory: set() for inventory in Inventory}
+    held: dict[str, set[tuple[str, Key]]] = {inventory: set() for inventory in Inventory}
     with tenant.process() as process, process.read_state() as state:
         rows = state.database.rows(
             "SELECT inventory, device_id, software_vendor, software_name, software_version FROM held"
             " JOIN devices USING (device_no) JOIN software USING (software_no)"
         )
     for inventory, *key in rows:
-        found[inventory].add(("REMOVED", tuple(key)))
-    return found
+        held[inventory].add(("REMOVED", tuple(key)))
+    return held
 
 
 @pytest.mark.parametrize("topic_on", [True, False])
@@ -121,13 +121,13 @@ def test_after_a_rebuild_the_next_poll_publishes_exactly_the_difference(topic_on
     lines = {inventory: estate.lines() for inventory, estate in tenant.estates.items()}
     filled = tenant.poll(lines=lines)
     assert filled == 0
-    found, held = changes_after(tenant, was.last_sequence), held_removals(tenant)
+    changes, held = changes_after(tenant, was.last_sequence), held_removals(tenant)
     for inventory in Inventory:
-        own = [change for change in found if change["epoch"] == was.epoch and change["inventory"] == inventory]
+        own = [change for change in changes if change["epoch"] == was.epoch and change["inventory"] == inventory]
         expected = plain_diff(before[inventory], records_of(lines[inventory]))
         # A device group that vanished whole is held, in whatever file.
         assert as_diff(own) == {place: change for place, change in expected.items() if place not in held[inventory]}
-    assert len(found) > 3
+    assert len(changes) > 3
 
 
 @pytest.mark.parametrize("topic_on", [True, False])
@@ -150,13 +150,13 @@ def test_a_snapshot_that_was_published_in_part_is_sealed_as_that_part_and_the_re
     assert (rebuilt.checkpoint.sequence, rebuilt.checkpoint.sealed) == (10 + 2 * BATCH, 2)
     tenant.number -= 1  # the same generation again: it was not staged to its end
     tenant.poll(lines={CPE: after})
-    found = changes_after(tenant, 10)
-    assert as_diff(found) == plain_diff(records_of(lines), records_of(after))
-    assert [change["sequence"] for change in found] == list(range(11, 41))
+    changes = changes_after(tenant, 10)
+    assert as_diff(changes) == plain_diff(records_of(lines), records_of(after))
+    assert [change["sequence"] for change in changes] == list(range(11, 41))
     seals = [report for report in tenant.values(Topic.SNAPSHOTS) if report["status"] == "COMPLETE"]
     assert [(seal["baseline"], seal["added"] + seal["changed"], seal["stored"]) for seal in seals] == [
         (10, 0, 10),
-        (0, 2 * BATCH, 10 + sum(change["changeType"] == "ADDED" for change in found[: 2 * BATCH])),
+        (0, 2 * BATCH, 10 + sum(change["changeType"] == "ADDED" for change in changes[: 2 * BATCH])),
         (0, 6, 30),
     ]
     assert tenant.fold() == tenant.stored() == {"CPE": records_of(after)}
@@ -182,7 +182,7 @@ def test_what_was_shortened_for_the_broker_is_changed_at_most(tenant: Tenant) ->
 
 
 def test_an_alert_of_a_date_is_neither_raised_twice_nor_lost(tenant: Tenant) -> None:
-    """Thresholds crossed before the loss are not crossed again; one that was crossed meanwhile is told of."""
+    """Thresholds crossed before the loss are not crossed again; one that was crossed meanwhile raises an alert."""
     tenant.inventories, tenant.topic_on = [CPE], False
     days = {"near": 6, "nearer": 8, "far": 100}
     lines = [record("d", name, endOfSupportDate=f"{START + timedelta(days=number):%Y-%m-%d}")

@@ -96,7 +96,7 @@ class World:
                 if message.value is not None
             ]
 
-    def told(self) -> list[tuple[str, str]]:
+    def reported(self) -> list[tuple[str, str]]:
         """Status and snapshot of every report, in order."""
         return [(report["status"], report["snapshotId"]) for report in self.values(Topic.SNAPSHOTS)]
 
@@ -152,27 +152,27 @@ def test_a_failure_names_the_snapshot_where_its_generation_is_known(world: World
     world.poll()
     name = snapshot_id(world)
     assert isinstance(error, SnapshotIncomplete)
-    assert world.told() == [("FAILED", name), ("STARTED", name), ("COMPLETE", name)]
+    assert world.reported() == [("FAILED", name), ("STARTED", name), ("COMPLETE", name)]
 
 
 def test_a_failure_while_kafka_is_away_is_reported_when_it_is_back(world: World) -> None:
     """It waits in the state file over restarts; Kafka's own trouble is not reported."""
     world.poll()
-    done = world.told()
+    done = world.reported()
     error = world.fail(DENIED, away=True)
     away = world.poll(away=True)
-    assert (isinstance(error, SourceError), isinstance(away, SinkUnavailable), world.told()) == (True, True, done)
+    assert (isinstance(error, SourceError), isinstance(away, SinkUnavailable), world.reported()) == (True, True, done)
     world.poll()
-    assert world.told() == [*done, ("FAILED", "cpe-unknown")]
+    assert world.reported() == [*done, ("FAILED", "cpe-unknown")]
 
 
-def test_a_failure_that_was_overcome_before_kafka_came_back_is_not_told_of_its_snapshot(world: World) -> None:
+def test_a_failure_that_was_overcome_before_kafka_came_back_is_not_reported(world: World) -> None:
     """The snapshot failed, was staged, and then Kafka came: it is complete, and nothing says otherwise afterwards."""
     world.fail(LOOPING, away=True)
     world.poll(away=True)
     world.poll()
     name = snapshot_id(world)
-    assert world.told() == [("STARTED", name), ("COMPLETE", name)]
+    assert world.reported() == [("STARTED", name), ("COMPLETE", name)]
 
 
 class Doubtful:
@@ -192,7 +192,7 @@ class Doubtful:
         raise SinkUnavailable("the answer was lost")
 
 
-def test_a_report_whose_commit_was_in_doubt_is_not_told_twice(world: World) -> None:
+def test_a_report_whose_commit_was_in_doubt_is_not_published_twice(world: World) -> None:
     """Committed, the answer lost, the process gone: the next recovery sees by the checkpoint that Kafka has it."""
     world.fail(DENIED, away=True)
     with world.assembly() as assembly, assembly.open_state() as state:
@@ -210,7 +210,7 @@ def test_a_report_whose_commit_was_in_doubt_is_not_told_twice(world: World) -> N
             publisher.publish_reports(state)
         assert len(reports.waiting(state, world.simulator.tenant_id)) == 1
     world.poll()
-    assert [status for status, _ in world.told()].count("FAILED") == 1
+    assert [status for status, _ in world.reported()].count("FAILED") == 1
 
 
 def test_a_stale_export_is_reported_once_for_each_generation(world: World) -> None:
@@ -221,7 +221,7 @@ def test_a_stale_export_is_reported_once_for_each_generation(world: World) -> No
     world.now = world.simulator.generated_at + 24 * HOUR
     stale = [world.poll() for _ in range(3)]
     with world.assembly() as assembly, assembly.read_state() as state:
-        told = status(assembly, state, at=world.now)["stale"]
+        stale_inventories = status(assembly, state, at=world.now)["stale"]
     second = world.simulator.advance()
     world.now = second
     world.poll()
@@ -229,7 +229,7 @@ def test_a_stale_export_is_reported_once_for_each_generation(world: World) -> No
     world.poll()
     published = [report for report in world.values(Topic.SNAPSHOTS) if report["status"] == "STALE"]
     assert [getattr(result, "stale", None) for result in (fresh, *stale)] == [False, True, True, True]
-    assert told == ["CPE"]
+    assert stale_inventories == ["CPE"]
     assert [(report["snapshotId"], report["previousSnapshotId"]) for report in published] == [
         ("cpe-unknown", first), ("cpe-unknown", snapshot_id(world)),
     ]  # fmt: skip
@@ -252,9 +252,9 @@ def test_complete_is_the_last_word_on_a_snapshot_and_counts_what_a_consumer_coun
         world.now += draw.choice([0, 0, 30]) * HOUR
         world.poll(away=away)
     last: dict[str, str] = {}
-    for status_told, name in world.told():
-        assert last.get(name) != "COMPLETE", f"{status_told} of {name} after it was complete"
-        last[name] = status_told
+    for word, name in world.reported():
+        assert last.get(name) != "COMPLETE", f"{word} of {name} after it was complete"
+        last[name] = word
     changes = Counter((change["snapshotId"], change["changeType"]) for change in world.values(Topic.CHANGES))
     alerts = Counter(alert["snapshotId"] for alert in world.values(Topic.ALERTS))
     for report in world.values(Topic.SNAPSHOTS):
@@ -263,7 +263,7 @@ def test_complete_is_the_last_word_on_a_snapshot_and_counts_what_a_consumer_coun
             counted = {kind: changes[name, kind] for kind in ("BASELINE", "ADDED", "REMOVED", "CHANGED")}
             assert {kind: report[kind.lower()] for kind in counted} == counted
             assert report["alerts"] == alerts[name]
-    assert {"COMPLETE", "FAILED"} <= {told for told, _ in world.told()}
+    assert {"COMPLETE", "FAILED"} <= {word for word, _ in world.reported()}
 
 
 # ---- what the state file notes
@@ -309,14 +309,14 @@ def test_what_varies_in_a_message_does_not_make_it_another_failure(state: StateF
 
 
 def test_another_class_another_snapshot_and_another_inventory_are_other_failures(state: StateFile) -> None:
-    """Each is told once."""
+    """Each is reported once."""
     cases = [SourceError("x"), SourceMalformed("x"), SourceError("x")]
     assert [fail(state, error) for error in cases] == [True, True, False]
     assert (fail(state, SourceError("x"), of="cpe-1"), fail(state, SourceError("x"), of="cpe-2")) == (True, True)
     assert fail(state, cases[0], inventory=Inventory.NON_CPE)
 
 
-def test_failures_without_end_are_told_up_to_a_limit(state: StateFile) -> None:
+def test_failures_without_end_are_reported_up_to_a_limit(state: StateFile) -> None:
     """A different message each time does not fill topic and state file."""
     words = [chr(ord("a") + first) + chr(ord("a") + second) for first in range(6) for second in range(6)]
     assert sum(fail(state, SourceError(word)) for word in words) == reports.FAILURES_MAX

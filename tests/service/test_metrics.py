@@ -24,8 +24,8 @@ def sorted_labels(labels: str) -> str:
 def samples(metrics: Metrics) -> dict[str, float]:
     """The samples of our metrics, by name and labels, without those that are 0."""
     lines = [line for line in metrics.render().decode().splitlines() if line.startswith("mde_inventory_")]
-    found = {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
-    return {name.removeprefix("mde_inventory_"): value for name, value in found.items() if value}
+    values = {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
+    return {name.removeprefix("mde_inventory_"): value for name, value in values.items() if value}
 
 
 def test_every_metric_of_the_table_is_rendered_with_its_type_and_help() -> None:

@@ -1,6 +1,6 @@
 """A tenant whose connector is killed again and again, and what a consumer must have seen of it in the end.
 
-The fleet is served here, over HTTPS; each poll is a process of its own (tests/support/killing.py) with a real state
+The fleet is served here, over HTTPS; each poll is its own process (tests/support/killing.py) with a real state
 file, a real broker and a real registry. What it published is read by a consumer that shares nothing with it, and held
 against a plain dict diff of the simulator's successive records (tests/support/judging.py).
 """

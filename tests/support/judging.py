@@ -66,7 +66,7 @@ def plain_diff(before: dict[Key, Record] | None, after: dict[Key, Record]) -> Ch
     if before is None:
         return {("BASELINE", key): (record, None) for key, record in after.items()}
     come, gone = after.keys() - before.keys(), before.keys() - after.keys()
-    found: Changes = {
+    changes: Changes = {
         ("CHANGED", key): (after[key], before[key]) for key in after.keys() & before.keys() if after[key] != before[key]
     }
     products: dict[Key, tuple[list[Key], list[Key]]] = defaultdict(lambda: ([], []))
@@ -75,35 +75,35 @@ def plain_diff(before: dict[Key, Record] | None, after: dict[Key, Record]) -> Ch
             products[key[:3]][side].append(key)
     for new, old in products.values():
         if len(new) == len(old) == 1:
-            found["CHANGED", new[0]] = (after[new[0]], before[old[0]])
+            changes["CHANGED", new[0]] = (after[new[0]], before[old[0]])
         else:
-            found |= {("ADDED", key): (after[key], None) for key in new}
-            found |= {("REMOVED", key): (before[key], None) for key in old}
-    return found
+            changes |= {("ADDED", key): (after[key], None) for key in new}
+            changes |= {("REMOVED", key): (before[key], None) for key in old}
+    return changes
 
 
 def expected(staged: Iterable[Staged]) -> Expected:
     """Every change of every snapshot."""
-    found: Expected = {}
+    due: Expected = {}
     before: dict[Key, Record] | None = None
     for snapshot_id, records in staged:
-        found |= {(snapshot_id, *place): change for place, change in plain_diff(before, records).items()}
+        due |= {(snapshot_id, *place): change for place, change in plain_diff(before, records).items()}
         before = records
-    return found
+    return due
 
 
 def fold(changes: Iterable[Mapping[str, Any]]) -> dict[Key, Record]:
     """The inventory that follows from changes in their order, by whoever applies them strictly."""
-    found: dict[Key, Record] = {}
+    records: dict[Key, Record] = {}
     for change in changes:
         record = {name: change[name] for name in RECORD_FIELDS}
         if change["before"] is not None:
-            found.pop(key_of(change["before"]))
+            records.pop(key_of(change["before"]))
         if change["changeType"] == "REMOVED":
-            found.pop(key_of(record))
+            records.pop(key_of(record))
         else:
-            found[key_of(record)] = record
-    return found
+            records[key_of(record)] = record
+    return records
 
 
 @dataclass(frozen=True)
@@ -222,15 +222,15 @@ def _wrong_alerts(
     What a date raises depends on when polls looked: of that only the number is judged.
     """
     counted = Counter(alert["snapshotId"] for alert in alerts)
-    told = {
+    reported = {
         report.value["snapshotId"]: report.value["alerts"]
         for report in reports
         if report.value and report.value["status"] not in UNSEALED
     }
     wrong = [
-        f"{counted[name]} alerts of {name}, not {told.get(name, 0)}"
-        for name in told.keys() | counted.keys()
-        if counted[name] != told.get(name, 0)
+        f"{counted[name]} alerts of {name}, not {reported.get(name, 0)}"
+        for name in reported.keys() | counted.keys()
+        if counted[name] != reported.get(name, 0)
     ]
     raised: dict[tuple[str, str], list[tuple[str, str]]] = defaultdict(list)
     for alert in alerts:
@@ -239,19 +239,19 @@ def _wrong_alerts(
     for change in changes:
         day = datetime.fromtimestamp(change["emittedAt"] / 1000, UTC).date()
         due = alert_oracle.of_change(change, day)
-        found = raised.pop((change["snapshotId"], change["eventId"]), [])
-        if found != ([due] if due else []) and (due or [kind for kind, _ in found] != ["DATE_THRESHOLD"]):
-            wrong.append(f"{change['eventId']} raised {found}, expected {due}")
+        seen = raised.pop((change["snapshotId"], change["eventId"]), [])
+        if seen != ([due] if due else []) and (due or [kind for kind, _ in seen] != ["DATE_THRESHOLD"]):
+            wrong.append(f"{change['eventId']} raised {seen}, expected {due}")
     return wrong + [f"alerts without their change: {event}" for _, event in raised]
 
 
 def _wrong_inventory(seen: Sequence[Message], last: dict[Key, Record]) -> list[str]:
     """The newest message of each key is the record that the inventory has; a tombstone, where it has none."""
-    found: dict[Key, Record] = {}
+    records: dict[Key, Record] = {}
     for key, value in seen:
         _, *parts = json.loads(key or "[]")
         if value is None:
-            found.pop(tuple(parts), None)
+            records.pop(tuple(parts), None)
         else:
-            found[tuple(parts)] = value
-    return [] if found == last else ["the inventory topic is not the inventory"]
+            records[tuple(parts)] = value
+    return [] if records == last else ["the inventory topic is not the inventory"]

@@ -1,7 +1,7 @@
 """A process that polls, and dies or waits at a named point of a poll.
 
 It polls as often as its `Order` says, with the watched parts of tests/support/watching.py. At the point of a kill the
-process gets SIGKILL, which nothing in it can see; at a point to wait it says so and goes on when it is told to. The
+process gets SIGKILL, which nothing in it can see; at a point to wait it says so, and goes on at a word. The
 processes are forked from one that has read all modules, and does nothing else.
 """
 
@@ -56,12 +56,12 @@ class Child:
 
     def until_reached(self) -> None:
         """Wait until it waits."""
-        said = self.told()
+        said = self.next_message()
         assert "reached" in said, said
 
-    def told(self) -> dict[str, Any]:
-        """The next thing it tells."""
-        assert self._connection.poll(SECONDS_MAX), "nothing is told"
+    def next_message(self) -> dict[str, Any]:
+        """The next message that it sends."""
+        assert self._connection.poll(SECONDS_MAX), "the process sends nothing"
         return cast("dict[str, Any]", self._connection.recv())
 
     def go_on(self) -> None:
@@ -81,7 +81,7 @@ class Child:
         lines = []
         with suppress(EOFError, ConnectionResetError):
             while True:
-                lines.append(self.told())
+                lines.append(self.next_message())
         self._process.join(SECONDS_MAX)
         code = self._process.exitcode
         assert code is not None, "the process does not end"
@@ -92,7 +92,7 @@ class Child:
 
 @dataclass(frozen=True)
 class Ended:
-    """How a process ended: its exit code (-9: killed), and what it told."""
+    """How a process ended: its exit code (-9: killed), and what it sent."""
 
     code: int
     lines: tuple[dict[str, Any], ...]

@@ -208,15 +208,17 @@ class Tenant:
     def values(self, topic: Topic) -> list[Record]:
         """Everything that a read_committed consumer sees, decoded."""
         schema = load(SCHEMAS[topic])
-        found = consume_all(self.bootstrap_servers, self.topic(topic))
-        return [read_value(message.value or b"", schema)[1] for message in found]
+        messages = consume_all(self.bootstrap_servers, self.topic(topic))
+        return [read_value(message.value or b"", schema)[1] for message in messages]
 
     def fold(self) -> dict[str, dict[Key, Record]]:
         """The changes of the newest epoch, applied in their order."""
         changes = self.values(Topic.CHANGES)
         epoch = max((change["epoch"] for change in changes), default=0)
         folded: dict[str, dict[Key, Record]] = defaultdict(dict)
-        for change in sorted((each for each in changes if each["epoch"] == epoch), key=lambda each: each["sequence"]):
+        for change in sorted(changes, key=lambda change: change["sequence"]):
+            if change["epoch"] != epoch:
+                continue
             records = folded[change["inventory"]]
             if change["before"] is not None:
                 records.pop(key_of(change["before"]))
@@ -231,28 +233,28 @@ class Tenant:
         last: dict[bytes, bytes | None] = {}
         for message in consume_all(self.bootstrap_servers, self.topic(Topic.INVENTORY)):
             last[message.key or b""] = message.value
-        found: dict[str, dict[Key, Record]] = defaultdict(dict)
+        records: dict[str, dict[Key, Record]] = defaultdict(dict)
         for key, value in last.items():
             if value is not None:
                 record = read_value(value, load("software-record"))[1]
-                found[json.loads(key)[0]][key_of(record)] = record
-        assert sum(map(len, found.values())) == sum(value is not None for value in last.values())
-        return dict(found)
+                records[json.loads(key)[0]][key_of(record)] = record
+        assert sum(map(len, records.values())) == sum(value is not None for value in last.values())
+        return dict(records)
 
     def stored(self) -> dict[str, dict[Key, Record]]:
         """The state file, which adds up."""
         with self.process() as process, process.open_state() as state:
             assert audit.verify(state) == []
-            found = {each: stored_records(state, each) for each in Inventory}
-        return {str(each): {key_of(record): record for record in records} for each, records in found.items() if records}
+            stored = {str(inventory): stored_records(state, inventory) for inventory in Inventory}
+        return {name: {key_of(record): record for record in records} for name, records in stored.items() if records}
 
 
 def backfill_of(process: Assembly, seconds_max: float) -> Backfill:
     """The process's backfill, with less time."""
-    found = process.backfill
-    assert found is not None
-    found._seconds_max = seconds_max
-    return found
+    backfill = process.backfill
+    assert backfill is not None
+    backfill._seconds_max = seconds_max
+    return backfill
 
 
 def key_of(record: Record) -> Key:

@@ -80,7 +80,7 @@ class Mishaps:
         run: the tenant.
         draw: what is drawn.
         broker: its broker.
-        folder: for copies; a folder of its own.
+        folder: only for copies.
     """
 
     def __init__(self, run: Run, draw: random.Random, broker: Broker, folder: Path) -> None:
@@ -320,7 +320,7 @@ def fill(path: Path, *, room_bytes: int) -> None:
 
 @contextmanager
 def small_disk(folder: Path) -> Iterator[bool]:
-    """A folder that is a small file system of its own, where this user may mount one. Yields whether it is."""
+    """Make a folder its own small file system, where this user may mount one. Yields whether it is."""
     folder.mkdir(parents=True)
     size = f"size={DISK_MIB}m,mode=0700"
     mount = ["mount", "-t", "tmpfs", "-o", size, "tmpfs", str(folder)]

@@ -38,7 +38,7 @@ MISHAP_SHARE: Final = 0.4
 """How often a mishap stands between two generations."""
 
 AT_LEAST_ONCE_SHARE: Final = 5
-"""One kill of an `at_least_once` tenant for so many of others."""
+"""Kills of other tenants for one of an `at_least_once` tenant."""
 
 CONTROLS: Final[tuple[Control, ...]] = ("checkpoint apart", "confirmed first")
 CONTROL_KILLS: Final = 5
@@ -177,7 +177,7 @@ class Soak:
 
     @contextmanager
     def _begun(self, delivery: Delivery) -> Iterator[Run]:
-        """The next tenant, its state on a small disk of its own where one can be had."""
+        """The next tenant, its state on its own small disk where one can be had."""
         self._tenants += 1
         folder = self._folder / f"tenant-{self._tenants}"
         client = EVENT_HUBS if delivery == "at_least_once" else {}

@@ -71,7 +71,7 @@ POINTS: Final = (
 """In the order of a poll. The `seal` points are those of a snapshot's last batch."""
 
 DELAYED: Final = {"committing what is staged": 0.004, "checkpointing the file": 0.008, "commit under way": 0.008}
-"""Points inside a library: the kill comes from a thread, up to so many seconds later."""
+"""Points inside a library: the kill comes from a thread, up to this many seconds later."""
 
 FULL_BYTES: Final = 8192
 """How large a file may be on a disk that is full."""
@@ -108,7 +108,7 @@ class Order:
 
 
 class Points:
-    """Counts how often each point was reached, and dies or waits where told.
+    """Counts how often each point was reached, and dies or waits where it should.
 
     Attributes:
         batch: which kind of batch is under way: one like any other, or the last of its snapshot.
@@ -174,10 +174,10 @@ class WatchedSource(Delegate):
     def fetch(self, inventory: Inventory, *, newer_than: datetime | None) -> Snapshot | None:
         """As `Source.fetch`."""
         self._points.reach("fetching")
-        found: Snapshot | None = self._inner.fetch(inventory, newer_than=newer_than)
-        if found is not None:
+        snapshot: Snapshot | None = self._inner.fetch(inventory, newer_than=newer_than)
+        if snapshot is not None:
             self._points.reach("fetched")
-        return found
+        return snapshot
 
     def discard(self, snapshot: Snapshot) -> None:
         """As `Source.discard`."""
@@ -192,10 +192,10 @@ class WatchedEngine(Delegate):
 
     def rows(self, statement: str, parameters: Any = ()) -> list[tuple[Any, ...]]:
         """As `Engine.rows`."""
-        found: list[tuple[Any, ...]] = self._inner.rows(statement, parameters)
+        rows: list[tuple[Any, ...]] = self._inner.rows(statement, parameters)
         if self.staging:
             self._points.reach("staging")
-        return found
+        return rows
 
     @contextmanager
     def transaction(self, **given: Any) -> Iterator[None]:
