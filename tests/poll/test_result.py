@@ -1,0 +1,54 @@
+"""The result of a poll as it is printed, and its counts as they are published."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from connector.kafka import schemas
+from connector.model import Counts, Inventory, Topic
+from connector.poll.result import PollResult
+
+COUNTS = Counts(
+    records=1, devices=2, stored=3, baselined=4, added=5, removed=6, changed=7, alerts=8, held=9, duplicates=10,
+    rejected=11,
+)  # fmt: skip
+
+
+def test_the_printed_object_has_its_keys_in_their_order() -> None:
+    """The contract of `poll --json`: `baseline` counts silent baselines too, and `stored` is not printed."""
+    result = PollResult(
+        "held",
+        Inventory.CPE,
+        "cpe-20261123T080000Z",
+        2,
+        COUNTS,
+        baseline=12,
+        published=13,
+        backfilled=14,
+        first_sequence=15,
+        last_sequence=16,
+        duration_seconds=1.23456,
+        stages={"fetch": 0.12345},
+    )
+    assert json.dumps(result.as_json()) == (
+        '{"outcome": "held", "inventory": "CPE", "snapshot_id": "cpe-20261123T080000Z", "epoch": 2, "records": 1,'
+        ' "devices": 2, "baseline": 12, "added": 5, "removed": 6, "changed": 7, "alerts": 8, "held": 9,'
+        ' "duplicates": 10, "rejected": 11, "published": 13, "first_sequence": 15, "last_sequence": 16,'
+        ' "duration_seconds": 1.235, "stages": {"fetch": 0.123}, "backfilled": 14}'
+    )
+
+
+def test_every_count_is_a_field_of_the_report_and_comes_back_from_it() -> None:
+    """What a report says is what a rebuild reads."""
+    report = COUNTS.as_report()
+    fields = {field["name"] for field in json.loads(schemas.schema_of(Topic.SNAPSHOTS))["fields"]}
+    assert report.keys() <= fields
+    assert (Counts.of_report(report), report["baseline"]) == (COUNTS, 4)
+
+
+@pytest.mark.parametrize(("baselined", "changes"), [(0, 18), (4, 22)])
+def test_changes_are_those_of_all_types(baselined: int, changes: int) -> None:
+    """A baseline counts where it is published."""
+    assert Counts(baselined=baselined, added=5, removed=6, changed=7, held=9).changes == changes
