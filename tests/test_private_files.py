@@ -94,7 +94,7 @@ def test_a_folder_is_removed_with_all_in_it_and_a_link_is_only_unlinked(tmp_path
 )
 def test_an_error_of_the_system_is_told_with_the_path(tmp_path: Path, code: int, kind: type[StateError]) -> None:
     """A full disk is told apart from everything else."""
-    with pytest.raises(kind, match=tmp_path.name) as caught, private_files.translated(tmp_path):
+    with pytest.raises(kind, match=tmp_path.name) as caught, private_files.translate_errors(tmp_path):
         raise OSError(code, os.strerror(code))
     assert caught.value.hint
     assert isinstance(caught.value.__cause__, OSError)

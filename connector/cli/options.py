@@ -20,7 +20,8 @@ from connector.config import tenants
 from connector.config.tables import Config
 from connector.config.tenants import Tenant
 from connector.errors import ConnectorError
-from connector.model import Check, Progress
+from connector.model import Check
+from connector.source.progress import Progress
 
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 Json = Annotated[bool, typer.Option("--json", help="JSON instead of text for people.")]

@@ -38,7 +38,7 @@ def write(
     gathered: int = 1,
 ) -> Part:
     """Write a part that arrives cut at these places."""
-    with PartWriter(folder, "part-x", "remote.json.gz", encoded=encoded, gathered_bytes=gathered) as writer:
+    with PartWriter(folder, "part-x", "remote.json.gz", encoded=encoded, chunk_bytes_min=gathered) as writer:
         places = sorted({0, len(content), *(cut % (len(content) + 1) for cut in cuts)})
         for begin, end in itertools.pairwise(places):
             writer.feed(content[begin:end])

@@ -31,7 +31,7 @@ from connector.simulator import Fleet, Simulator
 from connector.source.files import FUTURE_MAX, Files
 from connector.source.http.hosts import Hosts, Link
 from connector.source.http.tokens import claims_of, explain_denial
-from connector.source.lines import Census, Page
+from connector.source.lines import LineCounter, Page
 from connector.source.pages import generation_of
 from connector.source.parts import BYTE_ORDER_MARK, MAGIC, PartWriter
 from connector.source.repair import repair
@@ -98,7 +98,7 @@ def part(content: bytes) -> None:
         body += gzip.compress(content[1:9], mtime=0)
     step = max(1, how >> 3)
     try:
-        with PartWriter(FOLDER, "part-x", "remote", encoded=bool(how & 4), gathered_bytes=1) as writer:
+        with PartWriter(FOLDER, "part-x", "remote", encoded=bool(how & 4), chunk_bytes_min=1) as writer:
             for begin in range(0, len(body), step):
                 writer.feed(body[begin : begin + step])
             found = writer.finish()
@@ -116,7 +116,7 @@ def census(content: bytes) -> None:
     """However a text is cut, its lines are counted the same."""
     counted = []
     for step in (len(content) + 1, 1, 7):
-        one = Census()
+        one = LineCounter()
         for begin in range(0, len(content), step):
             one.feed(content[begin : begin + step])
         whole = one.finish()

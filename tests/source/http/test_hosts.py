@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from connector.errors import SourceMalformed
-from connector.source.http.hosts import Hosts, matches, shown_host
+from connector.source.http.hosts import Hosts, describe_host, matches
 
 HOSTS = Hosts(
     api_url="https://api.security.microsoft.com",
@@ -169,4 +169,4 @@ def test_whatever_the_text_a_link_names_a_host_on_which_the_standard_library_agr
 @given(st.text(max_size=300))
 def test_showing_the_host_of_any_text_never_fails_and_stays_short(text: str) -> None:
     """Whatever came as a URL can be named in an error."""
-    assert len(shown_host(text)) <= 1100
+    assert len(describe_host(text)) <= 1100

@@ -23,7 +23,7 @@ from connector.config.tables import Config
 from connector.errors import ConnectorError, SourceMalformed, SourceUnavailable, SourceUnreachable, Stopped
 from connector.simulator import Certificate, Fleet, Simulator
 from connector.source.http.hosts import Hosts, Link
-from connector.source.http.transport import HEADER_BYTES_MAX, USER_AGENT, Answer, Transport
+from connector.source.http.transport import HEADER_BYTES_MAX, USER_AGENT, Response, Transport
 from tests.support.raw_server import OK, RawServer, Serve, answer
 
 SECRET = "c2lnbmF0dXJlLXRoYXQtaXMtc2VjcmV0"
@@ -306,7 +306,7 @@ def test_a_body_beyond_its_limit_is_refused_also_where_it_is_packed(tmp_path: Pa
 
     with met(serve, tmp_path) as (server, transport):
         for _ in range(2):
-            with pytest.raises(SourceMalformed, match="more than 1048576 bytes"):
+            with pytest.raises(SourceMalformed, match="longer than 1048576 bytes"):
                 fetch(transport, server.url)
 
 
@@ -502,7 +502,7 @@ def test_no_failure_and_no_log_shows_a_query_or_a_token(
     assert TOKEN not in logged + caplog.text
 
 
-def body_of(found: Answer) -> bytes:
+def body_of(found: Response) -> bytes:
     """The body, piece by piece."""
     return b"".join(found.chunks())
 
