@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 
 from connector.errors import ConfigError, SourceDenied, SourceUnavailable
 from connector.service.endpoint import Answer, Endpoint
-from connector.telemetry import Level, LogFormat, configure, logger, tenant_named, without_secrets
+from connector.telemetry import Level, LogFormat, bind_tenant, configure, logger, remove_secrets
 from tests.support.logs import restored
 
 CANARY = "c4nary-s3cret-value"
@@ -125,7 +125,7 @@ def test_what_a_tenants_thread_writes_is_named_after_it(written: Callable[[], st
     both_named = threading.Barrier(2, timeout=10)
 
     def work(tenant: str) -> None:
-        with tenant_named(tenant):
+        with bind_tenant(tenant):
             both_named.wait()
             log.info("ours")
             logging.getLogger("library").warning("a library's")
@@ -253,8 +253,8 @@ def test_a_secret_in_an_uncaught_error_is_not_shown() -> None:
     )
     assert (ran.returncode, ran.stdout, CANARY in ran.stderr) == (1, "", False)
     assert [(event["event"], event["error"]) for event in events(ran.stderr)] == [
-        ("an error was not caught in a thread", "ValueError: [removed]"),
-        ("an error was not caught", "ValueError: [removed]"),
+        ("uncaught exception in a thread", "ValueError: [removed]"),
+        ("uncaught exception", "ValueError: [removed]"),
     ]
 
 
@@ -269,9 +269,9 @@ def test_warnings_take_the_same_way(written: Callable[[], str]) -> None:
 
 
 def test_what_is_shown_elsewhere_loses_the_same_secrets() -> None:
-    """Answers over HTTP go through `without_secrets`, which knows what was configured."""
+    """Answers over HTTP go through `remove_secrets`, which knows what was configured."""
     configure("json", "info", [CANARY])
-    assert without_secrets({"message": f"x {CANARY}"}) == {"message": "x [removed]"}
+    assert remove_secrets({"message": f"x {CANARY}"}) == {"message": "x [removed]"}
 
 
 # ---- forging

@@ -76,7 +76,7 @@ def stopped_by_signals(stop: threading.Event) -> Iterator[None]:
 
 def show_error(error: ConnectorError) -> None:
     """The error and its hint, on stderr, without secrets."""
-    message = "\n".join(str(telemetry.without_secrets(line)) for line in str(error).splitlines())
+    message = "\n".join(str(telemetry.remove_secrets(line)) for line in str(error).splitlines())
     output.print_failure(message, error.hint)
 
 

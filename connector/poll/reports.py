@@ -22,7 +22,7 @@ from connector.clock import milliseconds_of
 from connector.errors import OUTAGES, ConnectorError, SnapshotError, SourceError, StateError, StateFull
 from connector.model import Checkpoint, Inventory, Snapshot, SnapshotStatus, StagedSnapshot, snapshot_id_of
 from connector.state.state import StateFile
-from connector.telemetry import logger, without_secrets
+from connector.telemetry import logger, remove_secrets
 
 Times = tuple[datetime, datetime]
 
@@ -251,7 +251,7 @@ def _whole(kept: Mapping[str, Any], tenant_id: str) -> dict[str, Any]:
 
 
 def _reason(text: str) -> str:
-    shown = str(without_secrets(text))
+    shown = str(remove_secrets(text))
     return shown if len(shown) <= REASON_CHARACTERS_MAX else shown[: REASON_CHARACTERS_MAX - 1] + "…"
 
 
