@@ -18,7 +18,7 @@ import requests
 from connector.errors import ConfigError
 from connector.model import Inventory
 from connector.simulator import Endpoint, Fault, FaultKind, Faults, Fleet, Simulator
-from connector.simulator.faults import FAULTS_MAX, read_faults, written_faults
+from connector.simulator.faults import FAULTS_MAX, dump_faults, read_faults
 from tests.support.plain_client import LISTINGS, PAGES, PlainClient, in_order, normal, records_of
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -556,7 +556,7 @@ def test_faults_read_back_as_they_are_written() -> None:
         Fault(Endpoint.BLOB, FaultKind.EXTRA_LINES, inventory=Inventory.NON_CPE, part=1, lines=("x", "y")),
         Fault(Endpoint.PAGES, FaultKind.NEXT_LINK_ELSEWHERE, url="http://localhost", headers={"A": "b"}),
     ]
-    assert read_faults(json.loads(json.dumps(written_faults(faults)))) == faults
+    assert read_faults(json.loads(json.dumps(dump_faults(faults)))) == faults
 
 
 @pytest.mark.parametrize("values", [{}, [1], [{"endpoint": "blob"}], [{"endpoint": "x", "kind": "hang"}]])

@@ -129,7 +129,7 @@ def test_some_devices_come_back_and_others_are_new() -> None:
     present: set[str] = set()
     returned, new = set(), set()
     for generation in range(120):
-        now = {device.device_id for device in fleet.present(generation)}
+        now = {device.device_id for device in fleet.devices_at(generation)}
         returned |= (now - present) & seen
         new |= now - seen if generation else set()
         seen |= now
