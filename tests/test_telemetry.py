@@ -59,7 +59,7 @@ def events(text: str) -> list[dict[str, Any]]:
 
 
 def run_python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run a program of its own, as the interpreter's hooks and the first import can only be seen there."""
+    """Run a separate program, since the interpreter's hooks and the first import can only be seen there."""
     return subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True,
@@ -151,18 +151,18 @@ def test_what_is_less_important_than_the_level_is_not_written(written: Callable[
     assert [event["level"] for event in events(written())] == ["warning", "error"]
 
 
-def test_libraries_are_heard_from_warning_on_and_at_debug_in_full(written: Callable[[], str]) -> None:
+def test_libraries_are_logged_from_warning_on_and_at_debug_in_full(written: Callable[[], str]) -> None:
     """At info a library's chatter stays away; at debug it is there, through the same chain."""
-    found = {}
+    lines = {}
     levels: tuple[Level, ...] = ("info", "debug")
     for level in levels:
         configure("json", level)
         for name in ("urllib3.connectionpool", "msal.application", "librdkafka"):
             logging.getLogger(name).debug("secret is %s", "x")
             logging.getLogger(name).warning("secret is %s", "x")
-        found[level] = [(event["logger"], event["level"]) for event in events(written())]
-    assert found["info"] == [(name, "warning") for name in ("urllib3.connectionpool", "msal.application", "librdkafka")]
-    assert found["debug"] == [
+        lines[level] = [(event["logger"], event["level"]) for event in events(written())]
+    assert lines["info"] == [(name, "warning") for name in ("urllib3.connectionpool", "msal.application", "librdkafka")]
+    assert lines["debug"] == [
         (name, level)
         for name in ("urllib3.connectionpool", "msal.application", "librdkafka")
         for level in ("debug", "warning")
@@ -190,7 +190,7 @@ def test_an_unknown_format_or_level_is_refused(log_format: str, level: str) -> N
     ("environment", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)]
 )
 def test_colours_are_for_terminals_only(environment: dict[str, str], *, coloured: bool) -> None:
-    """On a terminal the level is coloured, unless told not to."""
+    """On a terminal the level is coloured, unless NO_COLOR is set or the terminal is dumb."""
     main, terminal = pty.openpty()
     code = "from connector.telemetry import *; configure('console'); logger('connector.x').info('event')"
     try:

@@ -91,7 +91,7 @@ def test_names_of_parts_change_with_every_generation_and_only_then(client: Plain
         paths.append({urlsplit(url).path for url in client.urls()})
         assert {urlsplit(url).path for url in client.urls()} == paths[-1]
         client.simulator.advance()
-    names = [{path.rsplit("/", 1)[1] for path in found} for found in paths]
+    names = [{path.rsplit("/", 1)[1] for path in generation} for generation in paths]
     assert names[0].isdisjoint(names[1])
 
 

@@ -15,7 +15,7 @@ from connector.source.lines import SAMPLE_EVERY_BYTES, LineCounter, Page, is_obj
 
 
 def census_of(text: bytes, cuts: list[int] | None = None) -> tuple[LineCounter, bool]:
-    """A census of a text that arrives cut at these places, and whether it ends whole."""
+    """The counter of a text that arrives cut at these places, and whether its end is complete."""
     census = LineCounter()
     places = sorted({0, len(text), *(cut % (len(text) + 1) for cut in cuts or [])})
     for begin, end in itertools.pairwise(places):
@@ -108,7 +108,7 @@ def test_a_line_longer_than_any_that_is_read_makes_a_part_odd_and_is_not_kept() 
 
 
 def test_a_last_line_too_long_and_without_its_end_is_not_whole() -> None:
-    """It may have been cut: nobody can tell."""
+    """It may have been cut off: nobody can know."""
     census = LineCounter()
     for _ in range(LINE_BYTES_MAX // 2**20 + 1):
         census.feed(b"{" * 2**20)

@@ -298,6 +298,6 @@ def _check(devices: int, start: datetime, interval: timedelta, churn: float) -> 
     if present:
         raise ConfigError(
             f"a simulated fleet cannot be created: {', '.join(present)}",
-            hint=f"Allowed: 1 to {DEVICES_MAX:,} devices, a start with a time zone, whole minutes between generations, churn"
-            " 0.01 to 100.",
+            hint=f"Allowed: 1 to {DEVICES_MAX:,} devices, a start with a time zone, whole minutes between generations,"
+            " churn 0.01 to 100.",
         )

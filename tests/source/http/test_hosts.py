@@ -139,10 +139,10 @@ def test_a_link_does_not_show_its_query() -> None:
 
 def test_a_file_is_known_by_its_last_piece_and_by_its_place_without_the_signature() -> None:
     """Two signatures of one file have the same place."""
-    one = HOSTS.file("https://a.blob.core.windows.net/x/y=1/part-1.json.gz?sig=1")
-    two = HOSTS.file("https://a.blob.core.windows.net/x/y=1/part-1.json.gz?sig=2")
-    assert one.name == two.name == "part-1.json.gz"
-    assert one.place == two.place == "a.blob.core.windows.net:443/x/y=1/part-1.json.gz"
+    first = HOSTS.file("https://a.blob.core.windows.net/x/y=1/part-1.json.gz?sig=1")
+    second = HOSTS.file("https://a.blob.core.windows.net/x/y=1/part-1.json.gz?sig=2")
+    assert first.name == second.name == "part-1.json.gz"
+    assert first.place == second.place == "a.blob.core.windows.net:443/x/y=1/part-1.json.gz"
 
 
 def test_a_suffix_pattern_matches_no_address() -> None:

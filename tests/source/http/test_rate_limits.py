@@ -20,7 +20,7 @@ PAGES = ApiEndpoint("SoftwareInventoryByMachine", 30, 1000)
 
 
 def acquire_times(limiter: Limiter, timer: QuickTimer, endpoint: ApiEndpoint, count: int) -> list[float]:
-    """When each of so many calls was let through, in seconds of the timer."""
+    """When each of `count` calls was let through, in seconds of the timer."""
     times = []
     for _ in range(count):
         limiter.acquire(endpoint, wait_seconds_max=1e6)
@@ -66,10 +66,10 @@ def test_calls_are_remembered_over_a_restart(tmp_path: Path) -> None:
 def test_two_processes_share_the_windows(tmp_path: Path) -> None:
     """Calls that another process wrote meanwhile are seen."""
     timer = QuickTimer()
-    one, two = Limiter(tmp_path / "limits", timer), Limiter(tmp_path / "limits", timer)
-    for limiter in (one, two, one, two, one):
+    first, second = Limiter(tmp_path / "limits", timer), Limiter(tmp_path / "limits", timer)
+    for limiter in (first, second, first, second, first):
         limiter.acquire(EXPORT, wait_seconds_max=0)
-    for limiter in (one, two):
+    for limiter in (first, second):
         with pytest.raises(SourceThrottled):
             limiter.acquire(EXPORT, wait_seconds_max=10)
 
@@ -92,7 +92,7 @@ def test_a_wait_that_is_too_long_is_refused_without_waiting(tmp_path: Path) -> N
 
 
 def test_an_asked_rest_is_kept_over_a_restart_and_never_longer_than_an_hour(tmp_path: Path) -> None:
-    """A poll that was throttled does not make the next one hammer; a rest of thirty years is an hour."""
+    """A poll that was throttled does not make the next one hammer; a pause of thirty years counts as an hour."""
     timer = QuickTimer()
     Limiter(tmp_path / "limits", timer).block(EXPORT, 1e9)
     limiter = Limiter(tmp_path / "limits", timer)
@@ -128,7 +128,7 @@ def test_a_clock_set_back_between_two_runs_costs_one_window_at_most(tmp_path: Pa
      b'{"endpoints": {"x": {"made": [NaN], "blocked_until": 0}}}', b"\xff\x00", b"[" * 100_000],
 )  # fmt: skip
 def test_a_file_that_cannot_be_read_begins_anew(tmp_path: Path, content: bytes) -> None:
-    """Rubbish in the file stops no poll."""
+    """Garbage in the file stops no poll."""
     (tmp_path / "limits").write_bytes(content)
     timer = QuickTimer()
     Limiter(tmp_path / "limits", timer).acquire(EXPORT, wait_seconds_max=0)
