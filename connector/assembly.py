@@ -25,7 +25,7 @@ from connector.kafka.registry import Registry
 from connector.kafka.sink import TRANSACTION_SECONDS_MAX, Sink
 from connector.kafka.topics import Topics
 from connector.kafka.values.avro import AvroValues
-from connector.model import Inventory, NoProgress, Progress, Topic
+from connector.model import Inventory, Topic
 from connector.poll.backfill import Backfill
 from connector.poll.pipeline import Pipeline
 from connector.poll.publisher import Publisher
@@ -34,6 +34,7 @@ from connector.poll.reports import PollReports
 from connector.service.state_watch import Watch
 from connector.source.http.tokens import Tokens
 from connector.source.http.transport import Transport
+from connector.source.progress import NoProgress, Progress
 from connector.source.source import Source
 from connector.staging.alerts import AlertRules
 from connector.staging.stage import StagingRules

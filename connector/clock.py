@@ -1,4 +1,4 @@
-"""Time: the clock, moments as milliseconds since 1970, waits that a stop ends at once, and back-off."""
+"""Time: the clock, milliseconds since 1970, waits that a stop ends at once, and back-off."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 MILLISECOND: Final = timedelta(milliseconds=1)
 
 DELAY_SECONDS_MAX: Final = 10**9
-"""What an absurdly long `Retry-After` counts as: beyond every limit, and still a number to reckon with."""
+"""An absurdly long `Retry-After` counts as this: beyond every limit, but safe to calculate with."""
 
 
 def utc_now() -> datetime:
-    """The time, in UTC."""
+    """The current time in UTC."""
     return datetime.now(UTC)
 
 
 def milliseconds_of(moment: datetime) -> int:
-    """A moment, in whatever zone, as whole milliseconds since 1970, the nearest."""
+    """A moment in any time zone as milliseconds since 1970, rounded to the nearest."""
     return round((moment - EPOCH) / MILLISECOND)
 
 
@@ -36,12 +36,12 @@ def moment_of(milliseconds: int) -> datetime:
 
 
 class Timer:
-    """Tells the time and waits.
+    """Reads clocks, and waits until a time has passed or a stop is requested.
 
     Args:
-        stop: ends every wait when it is set.
-        clock: now, in UTC.
-        monotonic: seconds that only grow, whatever the clock does.
+        stop: when set, ends every wait.
+        clock: returns the current time in UTC.
+        monotonic: returns seconds of a clock that never goes back.
     """
 
     def __init__(
@@ -56,47 +56,47 @@ class Timer:
         self.monotonic = monotonic
 
     def check(self) -> None:
-        """Go on.
+        """Raise if a stop was requested.
 
         Raises:
             Stopped: the process was asked to stop.
         """
         if self.stop.is_set():
-            raise stopped()
+            raise stop_error()
 
     def wait(self, seconds: float) -> None:
-        """Wait that long.
+        """Wait for a number of seconds.
 
         Raises:
-            Stopped: the process was asked to stop, at once.
+            Stopped: the process was asked to stop; raised at once.
         """
         if self.stop.wait(seconds):
-            raise stopped()
+            raise stop_error()
 
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """How often something is tried, and how long the waits between grow."""
+    """How often something is tried, and how long the growing waits in between are."""
 
     attempts_max: int = 5
     first_seconds: float = 1.0
     seconds_max: float = 30.0
 
     def seconds(self, failures: int) -> float:
-        """The wait after that many failures, half of it by chance, so that many clients do not come back together."""
+        """The wait after a number of failures, up to half of it random, so that clients do not return all at once."""
         longest = min(self.seconds_max, self.first_seconds * 2.0 ** min(failures - 1, 32))
         return random.uniform(longest / 2, longest)  # noqa: S311 - spreads load, guards nothing
 
 
-def stopped() -> Stopped:
-    """The error that says so."""
+def stop_error() -> Stopped:
+    """The error of a fetch that was asked to stop."""
     return Stopped("stopped while fetching; what is complete is kept for the next poll")
 
 
 def retry_after(value: str | None, now: datetime) -> float | None:
-    """Seconds that a `Retry-After` header asks for: a number of seconds or an HTTP date (RFC 9110, 10.2.3).
+    """Seconds that a `Retry-After` header asks for, given as a number or as an HTTP date (RFC 9110, 10.2.3).
 
-    None where it is missing, negative or unreadable; a date in the past is 0; never more than `DELAY_SECONDS_MAX`.
+    None if it is missing, negative or unreadable; a date in the past gives 0; never more than `DELAY_SECONDS_MAX`.
     """
     text = (value or "").strip()
     if text.isascii() and text.isdigit():
@@ -110,23 +110,23 @@ def retry_after(value: str | None, now: datetime) -> float | None:
 
 
 class Stopwatch:
-    """Seconds a step, added up where a step is taken twice."""
+    """Measures the seconds of each step; those of a repeated step are added up."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
         self._last = time.perf_counter()
 
     def resume(self) -> None:
-        """What has passed since the last lap was no step."""
+        """Start the next lap now; the time since the last one belongs to no step."""
         self._last = time.perf_counter()
 
     def lap(self, step: str) -> None:
-        """What has passed since the last lap was `step`."""
+        """Add the time since the last lap to `step`."""
         now = time.perf_counter()
         self.seconds[step] = self.seconds.get(step, 0.0) + now - self._last
         self._last = now
 
     @property
     def total(self) -> float:
-        """Seconds of all steps."""
+        """Seconds of all steps together."""
         return sum(self.seconds.values())

@@ -1,25 +1,25 @@
-"""The errors a user can meet. Every seam turns its library's exceptions into one of these, `raise … from`.
+"""The errors a user can see. Every seam turns its library's exceptions into one of these, with `raise … from`.
 
     ConnectorError
     ├── ConfigError               exit 2   the configuration, all problems at once
     ├── SourceError               exit 1   the export API
     │   ├── SourceUnavailable     exit 1   network, time-outs, 5xx after all retries
     │   │   └── SourceUnreachable exit 1   no connection at all: name, network, proxy or TLS
-    │   ├── SourceThrottled       exit 1   429, or the published limit would be broken
+    │   ├── SourceThrottled       exit 1   429, or a published limit would be exceeded
     │   ├── SourceDenied          exit 5   no token, wrong audience, missing permission
-    │   └── SourceMalformed       exit 1   an answer that is not what the API documents
-    ├── SnapshotError             exit 1   the snapshot cannot be believed
+    │   └── SourceMalformed       exit 1   an undocumented response
+    ├── SnapshotError             exit 1   the snapshot cannot be trusted
     │   └── SnapshotIncomplete    exit 1   a part is missing, short, empty or corrupt; the generation changed
     ├── StateError                exit 1   the state file
     │   ├── StateLocked           exit 1   another process has it open
     │   ├── StateCorrupt          exit 1   not a state file of ours, or damaged
     │   ├── StateVersionUnknown   exit 1   written by a newer version
     │   ├── StateFull             exit 1   `state.max_pending` reached, or the disk is full
-    │   ├── StateBehindCheckpoint exit 1   Kafka knows more than the file: an old copy, or the file is gone
-    │   └── CheckpointLost        exit 1   the file knows more than Kafka: topic deleted, or another transactional id
-    ├── EncodingError             exit 1   a value the Avro schema cannot carry, or the schema registry
+    │   ├── StateBehindCheckpoint exit 1   Kafka is ahead of the file: an old copy, or the file is missing
+    │   └── CheckpointLost        exit 1   the file is ahead of Kafka: topic deleted, or another transactional id
+    ├── EncodingError             exit 1   a value that the schema cannot hold, or the schema registry
     ├── SinkError                 exit 1   Kafka
-    │   ├── SinkUnavailable       exit 1   brokers away or too slow; what is staged stays staged
+    │   ├── SinkUnavailable       exit 1   brokers unavailable or too slow; staged changes are kept
     │   ├── SinkFenced            exit 4   another instance with the same transactional id took over
     │   └── SinkRejected          exit 1   Kafka refuses: authorisation, missing topic, too large, no transactions
     └── Stopped                   exit 0   the process was asked to stop, and left a poll between two steps
@@ -34,9 +34,9 @@ from typing import ClassVar, Final
 
 
 class ConnectorError(Exception):
-    """Root of all errors. `hint` says what to do; `retryable` whether doing nothing and trying again may help.
+    """Root of all errors. `hint` says what to do; `retryable` whether simply trying again may help.
 
-    `generated_at` is the generation that a fetch was of, where it came so far as to know it.
+    `generated_at` is the generation that was being fetched, if it was known by then.
     """
 
     exit_code: ClassVar[int] = 1
@@ -55,11 +55,11 @@ class ConfigError(ConnectorError):
 
 
 class SourceError(ConnectorError):
-    """The export API did not give what was asked."""
+    """The export API did not return what was requested."""
 
 
 class SourceUnavailable(SourceError):
-    """The network or the service failed after all retries."""
+    """The network or the service failed, after all retries."""
 
     retryable = True
 
@@ -69,7 +69,7 @@ class SourceUnreachable(SourceUnavailable):
 
 
 class SourceThrottled(SourceError):
-    """The published rate limits leave no call within the time a poll may wait."""
+    """The rate limits allow no call within the time that a poll may wait."""
 
     retryable = True
 
@@ -81,19 +81,19 @@ class SourceDenied(SourceError):
 
 
 class SourceMalformed(SourceError):
-    """The API answered something it does not document."""
+    """The API returned an undocumented response."""
 
     retryable = True
 
 
 class SnapshotError(ConnectorError):
-    """A snapshot cannot be believed; nothing of it was staged."""
+    """A snapshot cannot be trusted; nothing of it was staged."""
 
     retryable = True
 
 
 class SnapshotIncomplete(SnapshotError):
-    """A part is missing, short, empty or corrupt, or the generation changed in mid-walk."""
+    """A part is missing, short, empty or corrupt, or the generation changed during the fetch."""
 
 
 class StateError(ConnectorError):
@@ -121,11 +121,11 @@ class StateFull(StateError):
 
 
 class StateBehindCheckpoint(StateError):
-    """Kafka's checkpoint is ahead of the state file: an old copy of it, or the file is gone."""
+    """Kafka's checkpoint is ahead of the state file, which is an old copy, or missing."""
 
 
 class CheckpointLost(StateError):
-    """The state file knows more as published than Kafka's checkpoint does."""
+    """The state file is ahead of Kafka's checkpoint: more is published according to the file."""
 
 
 class EncodingError(ConnectorError):
@@ -137,7 +137,7 @@ class SinkError(ConnectorError):
 
 
 class SinkUnavailable(SinkError):
-    """Brokers are away or too slow; what is staged stays staged."""
+    """Brokers are unavailable or too slow; staged changes are kept."""
 
     retryable = True
 
@@ -153,10 +153,10 @@ class SinkRejected(SinkError):
 
 
 class Stopped(ConnectorError):
-    """The stop event was set; a poll left between two calls or batches. Nothing is wrong."""
+    """The process was asked to stop, and a poll ended between two calls or batches. Nothing is wrong."""
 
     exit_code = 0
 
 
 OUTAGES: Final = (SinkUnavailable, SinkRejected, EncodingError)
-"""What stops publishing, but neither fetching nor staging."""
+"""Errors that stop publishing, but neither fetching nor staging."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from connector.clock import moment_of
 
@@ -392,29 +392,3 @@ class Check:
     text: str
     hint: str = ""
     exit_code: int = 1
-
-
-class Progress(Protocol):
-    """Told by `source` how a fetch goes on; drawn as bars on a terminal, or not at all."""
-
-    def begin(self, label: str, *, parts: int | None) -> None:
-        """A fetch of `parts` parts (None: not known, as with JSON pages) has begun."""
-
-    def advance(self, *, parts: int = 0, size_bytes: int = 0, records: int = 0) -> None:
-        """This much more is verified on disk (parts, records) or fetched over the network (size_bytes)."""
-
-    def end(self) -> None:
-        """The fetch is over, well or not."""
-
-
-class NoProgress:
-    """A `Progress` that shows nothing."""
-
-    def begin(self, label: str, *, parts: int | None) -> None:
-        """Shows nothing."""
-
-    def advance(self, *, parts: int = 0, size_bytes: int = 0, records: int = 0) -> None:
-        """Shows nothing."""
-
-    def end(self) -> None:
-        """Shows nothing."""

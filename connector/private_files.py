@@ -1,7 +1,7 @@
-"""Files and folders that only their owner may read. Owns modes, and the refusal of symbolic links.
+"""Files and folders that only their owner may read.
 
-Must not know what is in them. Every file is made anew and never followed through a link, so that nobody who can write
-to a folder can turn a write of ours into a write elsewhere.
+No symbolic link is ever followed, and a file that is replaced is created again, so that nobody who can write to a
+folder can redirect our writes elsewhere.
 """
 
 from __future__ import annotations
@@ -23,44 +23,44 @@ _NO_LINKS: Final = os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder with mode 0700 where it is missing, and its parents with the usual mode.
+    """Create a folder with mode 0700 if it is missing, and its parents with the default mode.
 
     Raises:
-        StateError: it is a symbolic link, no folder, another user's, or cannot be made.
+        StateError: it is a symbolic link, not a folder, another user's, or cannot be created.
     """
-    with translated(path):
+    with translate_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with suppress(FileExistsError):
             path.mkdir(mode=FOLDER_MODE)
-        found = path.lstat()
-        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+        status = path.lstat()
+        if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
             raise StateError(
                 f"{path} is not a folder of this user", hint="It must be a real folder, not a symbolic link."
             )
-        if stat.S_IMODE(found.st_mode) & 0o077:
+        if stat.S_IMODE(status.st_mode) & 0o077:
             path.chmod(FOLDER_MODE)
 
 
 def create(path: Path) -> BinaryIO:
-    """A new file for writing, mode 0600; whatever had the name before is gone. Raises OSError."""
+    """Create a file for writing, mode 0600, in place of any file of that name. Raises OSError."""
     with suppress(FileNotFoundError):
         path.unlink()
     return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | _NO_LINKS, FILE_MODE), "r+b")
 
 
 def append(path: Path) -> BinaryIO:
-    """A file for writing at its end, made with mode 0600 where it is missing. Raises OSError."""
+    """Open a file for appending; created with mode 0600 if it is missing. Raises OSError."""
     return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | _NO_LINKS, FILE_MODE), "ab")
 
 
 def read(path: Path, bytes_max: int) -> bytes:
-    """The first bytes of a file that is no link. Raises OSError."""
+    """Read at most `bytes_max` bytes of a file, which must not be a link. Raises OSError."""
     with os.fdopen(os.open(path, os.O_RDONLY | _NO_LINKS), "rb") as file:
         return file.read(bytes_max)
 
 
 def replace(path: Path, content: bytes, *, durable: bool = False) -> None:
-    """Put a whole new content in a file's place, mode 0600, or leave it as it was. Raises OSError."""
+    """Replace a file's whole content, mode 0600, or leave it unchanged. Raises OSError."""
     draft = path.with_name(f"{path.name}.{os.getpid()}.new")
     with create(draft) as file:
         file.write(content)
@@ -71,8 +71,8 @@ def replace(path: Path, content: bytes, *, durable: bool = False) -> None:
 
 
 def remove_folder(path: Path) -> None:
-    """Remove a folder and all in it; a link is unlinked, never followed. A missing one is fine."""
-    with translated(path):
+    """Remove a folder and its contents, if it exists. A link is removed itself, never followed."""
+    with translate_errors(path):
         if path.is_symlink() or path.is_file():
             path.unlink()
         elif path.exists():
@@ -80,8 +80,8 @@ def remove_folder(path: Path) -> None:
 
 
 @contextmanager
-def translated(path: Path) -> Iterator[None]:
-    """Turn an OSError on one of these files into ours."""
+def translate_errors(path: Path) -> Iterator[None]:
+    """Turn an OSError into one of our errors, which names the path."""
     try:
         yield
     except OSError as error:

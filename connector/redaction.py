@@ -1,8 +1,7 @@
-"""What may be shown of a value: secrets removed, control characters made visible, sizes limited.
+"""Makes values safe to show: removes secrets, makes control characters visible, limits sizes.
 
-Owns the patterns of tokens, signatures and passwords, and the characters that can drive a terminal or forge a line of
-a log. Must not write anything itself, nor know a library: `telemetry` applies it to every line, `console` to what it
-prints.
+Knows the patterns of tokens, signatures and passwords, and the characters that can control a terminal or forge a log
+line. `telemetry` applies it to every log line, the command line to what it prints.
 """
 
 from __future__ import annotations
@@ -25,11 +24,11 @@ TRACEBACK_CHARACTERS_MAX: Final = 32_000
 ITEMS_MAX: Final = 100
 DEPTH_MAX: Final = 6
 
-Shown = str | int | float | bool | None | list["Shown"] | dict[str, "Shown"]
-"""What is left of a value: what JSON can carry."""
+JsonValue = str | int | float | bool | None | list["JsonValue"] | dict[str, "JsonValue"]
+"""A redacted value, in types that JSON can carry."""
 
-QUERY_NAMES_SHOWN: Final = frozenset({"pagesize", "$top", "sasvalidhours"})
-"""Query parameters that are no secret; one other name, and the whole query is removed."""
+QUERY_NAMES_KEPT: Final = frozenset({"pagesize", "$top", "sasvalidhours"})
+"""Query parameters that are not secret. If a query has any other, the whole query is removed."""
 
 SECRET_NAMES: Final = frozenset(
     {
@@ -51,7 +50,7 @@ SECRET_NAMES: Final = frozenset(
         "token",
     }
 )
-"""Names whose value is never shown, as key of a mapping or before `=` in text."""
+"""Names whose values are never shown, as a key of a mapping or before `=` in text."""
 
 _UNSAFE: Final = re.compile(
     "[\x00-\x1f\x7f-\x9f"  # C0, DEL, C1
@@ -75,22 +74,22 @@ _PRIVATE_KEY: Final = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----[^-]*(?:---
 
 
 def escape(text: str) -> str:
-    r"""Show control, invisible and bidirectional characters as `\x1b` or `\u202e`, so that they drive no terminal."""
+    r"""Show control, invisible and bidirectional characters as `\x1b` or `\u202e`, so that they cannot act."""
     if text.isascii() and text.isprintable():
-        return text  # nearly always, and soon told
-    return _UNSAFE.sub(lambda match: _visible(match.group()), text)
+        return text  # nearly always, and quick to check
+    return _UNSAFE.sub(lambda match: _escape_character(match.group()), text)
 
 
-def _visible(character: str) -> str:
+def _escape_character(character: str) -> str:
     code = ord(character)
     return f"\\x{code:02x}" if code <= 0xFF else f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"  # noqa: PLR2004 - the widths of the three escapes
 
 
 class Redactor:
-    """Makes values fit to be shown.
+    """Makes values safe to show.
 
     Args:
-        secrets: values to remove wherever they turn up, as they are or in the ways that libraries quote them.
+        secrets: values to remove wherever they appear, literally or as libraries quote them.
     """
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
@@ -98,27 +97,27 @@ class Redactor:
         self._secrets = re.compile("|".join(map(re.escape, forms))) if forms else None
 
     def redact(self, text: str) -> str:
-        """The text without secrets, tokens, signatures and passwords; line breaks and all else as they were."""
+        """Remove secrets, tokens, signatures and passwords from a text; line breaks and all else are kept."""
         if self._secrets:
             text = self._secrets.sub(REMOVED, text)
         text = _PRIVATE_KEY.sub(REMOVED, text)
         text = _JWT.sub(REMOVED, text)
         text = _SCHEME.sub(rf"\1\2{REMOVED}", text)
-        text = _QUERY.sub(_without_query, text)
+        text = _QUERY.sub(_remove_query, text)
         text = _ASSIGNED.sub(rf"\1{REMOVED}", text)
         text = _QUOTED.sub(rf"\1\3{REMOVED}\4", text)
         return _USER.sub(f"{REMOVED}@", text)
 
     def line(self, text: str) -> str:
-        """The text as one line: redacted, escaped, of limited length."""
+        """Render a text as one line: redacted, escaped and of limited length."""
         return _cut(escape(self.redact(text)), TEXT_CHARACTERS_MAX)
 
     def lines(self, text: str) -> list[str]:
-        """A text of several lines, such as a traceback: redacted as a whole, then each line escaped."""
+        """Render a text of several lines, such as a traceback: redacted as a whole, then escaped line by line."""
         return [escape(line) for line in _cut(self.redact(text), TRACEBACK_CHARACTERS_MAX).split("\n")]
 
-    def value(self, value: object, *, depth: int = 0) -> Shown:
-        """Any value as what JSON can carry, every text in it redacted and escaped."""
+    def value(self, value: object, *, depth: int = 0) -> JsonValue:
+        """Convert any value to JSON types, with every text in it redacted and escaped."""
         if value is None or isinstance(value, bool):
             return value
         if isinstance(value, Enum):
@@ -129,40 +128,40 @@ class Redactor:
             return self._container(value, depth)
         return self.line(_text(value))
 
-    def _number(self, value: float) -> Shown:
+    def _number(self, value: float) -> JsonValue:
         text = _text(value)
         fits = math.isfinite(value) if isinstance(value, float) else -(2**63) <= value < 2**63
         return value if fits and self.redact(text) == text else self.line(text)
 
     def _container(
         self, value: Mapping[object, object] | list[object] | tuple[object, ...] | AbstractSet[object], depth: int
-    ) -> Shown:
+    ) -> JsonValue:
         if depth >= DEPTH_MAX:
             return f"({len(value)} items)"
-        more = len(value) - ITEMS_MAX
+        omitted = len(value) - ITEMS_MAX
         if isinstance(value, Mapping):
             pairs = list(value.items())[:ITEMS_MAX]
-            shown = {self.line(_text(key)): self.item(key, item, depth) for key, item in pairs}
-            return shown | ({"...": f"{more} more"} if more > 0 else {})
-        items: list[Shown] = [self.value(item, depth=depth + 1) for item in list(value)[:ITEMS_MAX]]
-        return items + ([f"{more} more"] if more > 0 else [])
+            redacted = {self.line(_text(key)): self.item(key, item, depth) for key, item in pairs}
+            return redacted | ({"...": f"{omitted} more"} if omitted > 0 else {})
+        items: list[JsonValue] = [self.value(item, depth=depth + 1) for item in list(value)[:ITEMS_MAX]]
+        return items + ([f"{omitted} more"] if omitted > 0 else [])
 
-    def item(self, key: object, item: object, depth: int = 0) -> Shown:
-        """A value under a name: not at all where the name is that of a secret."""
+    def item(self, key: object, item: object, depth: int = 0) -> JsonValue:
+        """Convert a value stored under a key; it is removed if the key is the name of a secret."""
         if isinstance(key, str) and key.lower().replace("-", "_") in SECRET_NAMES:
             return REMOVED
         return self.value(item, depth=depth + 1)
 
 
 def _forms(secret: str) -> set[str]:
-    """A secret as it turns up: quoted in JSON, repr, a URL or a form; a line of it; the part after a colon."""
+    """The forms a secret may take: quoted in JSON, repr, a URL or a form; one of its lines; what follows a colon."""
     parts = {secret, secret.strip()}
     parts |= {line.strip() for line in secret.splitlines() if len(line.strip()) >= 16}  # noqa: PLR2004 - a line of a key, not a word
     user, colon, password = secret.partition(":")
-    if user and colon and len(password) >= 4 and not password.startswith("//"):  # noqa: PLR2004 - shorter ones are words of every text
+    if user and colon and len(password) >= 4 and not password.startswith("//"):  # noqa: PLR2004 - shorter ones occur in any text
         parts.add(password)
-    spoken = {form for part in parts for form in (part, escape(part), repr(part)[1:-1])}
-    spoken |= {json.dumps(part, ensure_ascii=ascii_only)[1:-1] for part in parts for ascii_only in (True, False)}
+    literal = {form for part in parts for form in (part, escape(part), repr(part)[1:-1])}
+    literal |= {json.dumps(part, ensure_ascii=ascii_only)[1:-1] for part in parts for ascii_only in (True, False)}
     quoted = {
         form
         for part in parts
@@ -173,19 +172,19 @@ def _forms(secret: str) -> set[str]:
         )
     }
     raw = {repr(part.encode("utf-8", "surrogatepass"))[2:-1] for part in parts}
-    return (spoken | quoted | raw) - {""}
+    return (literal | quoted | raw) - {""}
 
 
-def _without_query(match: re.Match[str]) -> str:
+def _remove_query(match: re.Match[str]) -> str:
     mark, query = match.groups()
     if "=" not in query and "%3d" not in query.lower():
         return match.group()
     names = [pair.partition("=")[0].lower() for pair in query.split("&")]
-    return match.group() if all(name in QUERY_NAMES_SHOWN for name in names) else f"{mark}{REMOVED}"
+    return match.group() if all(name in QUERY_NAMES_KEPT for name in names) else f"{mark}{REMOVED}"
 
 
 def _text(value: object) -> str:
-    """`str` of a value, which must not fail: a broken `__str__` or 5,000 digits are no reason to lose a line."""
+    """`str` of a value that never raises: a broken `__str__` or 5,000 digits must not lose a line."""
     try:
         if isinstance(value, datetime | date):
             return value.isoformat()

@@ -1,8 +1,8 @@
-"""Logs: what an operator reads of the connector.
+"""Logs, which operators read.
 
-Owns structlog and the set-up of the standard library's logging, through which requests, urllib3, msal and librdkafka
-speak. Every line, whoever wrote it, passes one chain: named after the tenant whose thread wrote it, secrets removed,
-control characters made visible, sizes limited. Must not decide what is worth a line.
+Sets up structlog and the standard library's logging, which requests, urllib3, msal and librdkafka use. Every line,
+whoever wrote it, passes through one chain: labelled with the tenant whose thread wrote it, secrets removed, control
+characters made visible, sizes limited.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from structlog.stdlib import ProcessorFormatter
 from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
 
 from connector.errors import ConfigError, ConnectorError
-from connector.redaction import Redactor, Shown
+from connector.redaction import JsonValue, Redactor
 
 LogFormat = Literal["console", "json"]
 Level = Literal["debug", "info", "warning", "error"]
@@ -40,9 +40,9 @@ logging.getLogger(_ROOT).addHandler(logging.NullHandler())
 
 
 def logger(name: str) -> FilteringBoundLogger:
-    """A logger: `log.info("event in plain words", key=value)`. Silent until `configure` is called.
+    """Create a logger: `log.info("event in plain words", key=value)`. It is silent until `configure` is called.
 
-    An exception goes in as `error=error` or `exc_info=error`; one of ours is shown as message and hint.
+    Pass an exception as `error=error` or `exc_info=error`; one of ours is shown as message and hint.
     """
     return cast(
         "FilteringBoundLogger",
@@ -58,29 +58,29 @@ def logger(name: str) -> FilteringBoundLogger:
 def configure(log_format: LogFormat, level: Level = "info", secrets: Iterable[str] = ()) -> None:
     """Write logs to stderr from now on. May be called again; the last call counts.
 
-    Libraries are heard from `warning` on; at `debug` in full. What escapes a thread, or the program, is logged too: the
-    interpreter's own report of it would show secrets.
+    Libraries are logged from `warning` on, and in full at `debug`. Uncaught exceptions of threads and of the program
+    are logged too, since the interpreter's own report would show secrets.
 
     Args:
-        log_format: `console` for people (colours on a terminal only), `json` for machines: one object a line.
-        level: what is less important is not written.
+        log_format: `console` for people (colours on a terminal only), `json` for machines: one object per line.
+        level: the minimum level to log.
         secrets: values to remove from everything that is written.
 
     Raises:
         ConfigError: an unknown format or level.
     """
-    for name, given, allowed in (("format", log_format, LogFormat), ("level", level, Level)):
-        if given not in get_args(allowed):
-            raise ConfigError(f"log {name} {given!r}", hint=f"Allowed are {', '.join(get_args(allowed))}.")
+    for name, value, allowed in (("format", log_format, LogFormat), ("level", level, Level)):
+        if value not in get_args(allowed):
+            raise ConfigError(f"log {name} {value!r}", hint=f"Allowed are {', '.join(get_args(allowed))}.")
     threshold = getattr(logging, level.upper())
     redactor = Redactor(secrets)
-    render: Processor = _render_json if log_format == "json" else _Console(colours=_has_colours())
+    render: Processor = _render_json if log_format == "json" else _Console(colours=_use_colours())
     chain: list[Processor] = [merge_contextvars, _Explain(redactor, debug=level == "debug"), _Clean(redactor), render]
     handler = _StderrHandler(redactor)
     handler.setFormatter(ProcessorFormatter(processors=chain, use_get_message=True))
     root = logging.getLogger()
-    for former in [former for former in root.handlers if isinstance(former, _StderrHandler)]:
-        root.removeHandler(former)
+    for previous in [handler for handler in root.handlers if isinstance(handler, _StderrHandler)]:
+        root.removeHandler(previous)
     root.addHandler(handler)
     root.setLevel(threshold if level == "debug" else max(threshold, logging.WARNING))
     logging.getLogger(_ROOT).setLevel(threshold)
@@ -89,30 +89,30 @@ def configure(log_format: LogFormat, level: Level = "info", secrets: Iterable[st
 
 
 @contextmanager
-def tenant_named(tenant: str) -> Iterator[None]:
-    """Every line that this thread writes in the block, a library's too, carries `tenant`.
+def bind_tenant(tenant: str) -> Iterator[None]:
+    """Label every line that this thread writes in the block, including those of libraries, with `tenant`.
 
-    A thread that it starts does so where it runs in a copy of this one's context.
+    This holds for a thread that it starts only if that runs in a copy of this thread's context.
     """
     with bound_contextvars(tenant=tenant):
         yield
 
 
-def without_secrets(value: object) -> Shown:
-    """A value as logs would show it, for what is shown elsewhere: the secrets given to `configure` are removed."""
+def remove_secrets(value: object) -> JsonValue:
+    """Redact a value as logs do, to show it elsewhere: the secrets given to `configure` are removed."""
     configured = [handler.redactor for handler in logging.getLogger().handlers if isinstance(handler, _StderrHandler)]
     return (configured[0] if configured else Redactor()).value(value)
 
 
 class _StderrHandler(logging.Handler):
-    """Writes to whatever `sys.stderr` is at the moment, so that a progress bar may stand in for it."""
+    """Writes to whatever `sys.stderr` is at that moment, since a progress bar may replace it."""
 
     def __init__(self, redactor: Redactor) -> None:
         super().__init__()
         self.redactor = redactor
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write one record. A line that cannot be made is named instead; a closed stderr leaves nobody to tell."""
+        """Write one record. If it cannot be formatted, a line that says so is written; a closed stderr is ignored."""
         try:
             text = self.format(record)
         except Exception as error:  # noqa: BLE001 - foreign arguments are formatted here; their values must not be shown raw
@@ -124,27 +124,28 @@ class _StderrHandler(logging.Handler):
 
 
 class _Explain:
-    """Exceptions in words: ours as message and hint, with a traceback at debug only; foreign ones always with one."""
+    """Renders exceptions: ours as message and hint, with a traceback at debug only; foreign ones always with one."""
 
     def __init__(self, redactor: Redactor, *, debug: bool) -> None:
         self._redactor = redactor
         self._debug = debug
 
     def __call__(self, _logger: WrappedLogger, _name: str, event: EventDict) -> EventDict:
-        raised = _exception(event.pop("exc_info", None))
+        raised = _find_exception(event.pop("exc_info", None))
         if raised is not None:
             event.setdefault("error", raised)
         error = event.get("error")
         if isinstance(error, ConnectorError) and error.hint:
             event.setdefault("hint", error.hint)
-        shown = raised if raised is not None else error
-        if isinstance(shown, BaseException) and (self._debug or not isinstance(shown, ConnectorError)):
-            event["traceback"] = self._redactor.lines("".join(traceback.format_exception(shown)).rstrip("\n"))
+        exception = raised if raised is not None else error
+        if isinstance(exception, BaseException) and (self._debug or not isinstance(exception, ConnectorError)):
+            text = "".join(traceback.format_exception(exception)).rstrip("\n")
+            event["traceback"] = self._redactor.lines(text)
         return event
 
 
 class _Clean:
-    """Puts time, level, logger and event first, and passes everything through the redactor."""
+    """Puts time, level, logger and event first, and redacts everything."""
 
     def __init__(self, redactor: Redactor) -> None:
         self._redactor = redactor
@@ -152,7 +153,7 @@ class _Clean:
     def __call__(self, _logger: WrappedLogger, _name: str, event: EventDict) -> EventDict:
         record: logging.LogRecord = event.pop("_record")
         event.pop("_from_structlog", None)
-        tracebacks = event.pop("traceback", None)
+        traceback_lines = event.pop("traceback", None)
         now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         head = {
             "timestamp": now,
@@ -163,30 +164,30 @@ class _Clean:
         rest = {key: value for key, value in event.items() if key not in _HEAD}
         cleaned = {key: self._redactor.value(value) for key, value in head.items()}
         cleaned |= {self._redactor.line(key): self._redactor.item(key, value) for key, value in rest.items()}
-        return {**cleaned, **({"traceback": tracebacks} if tracebacks else {})}
+        return {**cleaned, **({"traceback": traceback_lines} if traceback_lines else {})}
 
 
 class _Console:
-    """One line for people: time, level, logger, event, then `key=value`. A traceback follows, each line marked."""
+    """Renders one line for people: time, level, logger, event, then `key=value`; then any traceback, line by line."""
 
     def __init__(self, *, colours: bool) -> None:
         self._colours = colours
 
     def __call__(self, _logger: WrappedLogger, _name: str, event: EventDict) -> str:
-        tracebacks = event.pop("traceback", [])
-        timestamp, level, name, words = (str(event.pop(key)) for key in _HEAD)
-        pairs = [f"{self._coloured(f'{key}=', _DIM)}{_quoted(value)}" for key, value in event.items()]
-        start = [self._coloured(timestamp, _DIM), self._coloured(f"{level:<7}", _COLOURS.get(level, _COLOURS["error"]))]
-        first = " ".join([*start, self._coloured(name, _DIM), words, *pairs])
-        return "\n".join([first, *(f"    | {line}" for line in tracebacks)])
+        traceback_lines = event.pop("traceback", [])
+        timestamp, level, name, message = (str(event.pop(key)) for key in _HEAD)
+        pairs = [f"{self._colour(f'{key}=', _DIM)}{_quote(value)}" for key, value in event.items()]
+        start = [self._colour(timestamp, _DIM), self._colour(f"{level:<7}", _COLOURS.get(level, _COLOURS["error"]))]
+        first = " ".join([*start, self._colour(name, _DIM), message, *pairs])
+        return "\n".join([first, *(f"    | {line}" for line in traceback_lines)])
 
-    def _coloured(self, text: str, colour: str) -> str:
+    def _colour(self, text: str, colour: str) -> str:
         return f"{colour}{text}{_PLAIN}" if self._colours else text
 
 
-def _quoted(value: Shown) -> str:
-    """A value as it stands where it is one word, else quoted: a name with ` key=value` in it must stay one value."""
-    if isinstance(value, str) and value and not any(mark.isspace() or mark in "\"'=" for mark in value):
+def _quote(value: JsonValue) -> str:
+    """Quote a value unless it is a single word: a name that contains ` key=value` must remain one value."""
+    if isinstance(value, str) and value and not any(character.isspace() or character in "\"'=" for character in value):
         return value
     return json.dumps(value, ensure_ascii=False)
 
@@ -196,37 +197,37 @@ def _render_json(_logger: WrappedLogger, _name: str, event: EventDict) -> str:
     return json.dumps({**event, **({"traceback": "\n".join(lines)} if lines else {})}, ensure_ascii=False)
 
 
-def _exception(given: Any) -> BaseException | None:  # noqa: ANN401 - whatever a caller gave as `exc_info`
-    if isinstance(given, BaseException):
-        return given
-    raised = given if isinstance(given, tuple) else sys.exc_info() if given else (None, None, None)
-    return cast("BaseException | None", raised[1])
+def _find_exception(exc_info: Any) -> BaseException | None:  # noqa: ANN401 - whatever a caller passes as `exc_info`
+    if isinstance(exc_info, BaseException):
+        return exc_info
+    current = exc_info if isinstance(exc_info, tuple) else sys.exc_info() if exc_info else (None, None, None)
+    return cast("BaseException | None", current[1])
 
 
-def _has_colours() -> bool:
+def _use_colours() -> bool:
     return sys.stderr.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 class _Hooks:
-    """The interpreter's reports of uncaught exceptions, as log lines. Another's hook is asked as well."""
+    """Logs uncaught exceptions instead of the interpreter's report; hooks installed by others are still called."""
 
     def __init__(self) -> None:
         self.program = sys.excepthook
         self.thread = threading.excepthook
 
-    def report_program(self, kind: type[BaseException], error: BaseException, place: TracebackType | None) -> None:
-        """Stands in for `sys.excepthook`."""
+    def report_program(self, kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        """Replaces `sys.excepthook`."""
         if issubclass(kind, KeyboardInterrupt):
-            sys.__excepthook__(kind, error, place)
+            sys.__excepthook__(kind, error, trace)
             return
-        logger(_ROOT).error("an error was not caught", exc_info=error)
+        logger(_ROOT).error("uncaught exception", exc_info=error)
         if self.program is not sys.__excepthook__:
-            self.program(kind, error, place)
+            self.program(kind, error, trace)
 
     def report_thread(self, args: threading.ExceptHookArgs) -> None:
-        """Stands in for `threading.excepthook`."""
+        """Replaces `threading.excepthook`."""
         if args.exc_value is not None and not isinstance(args.exc_value, SystemExit):
-            logger(_ROOT).error("an error was not caught in a thread", exc_info=args.exc_value)
+            logger(_ROOT).error("uncaught exception in a thread", exc_info=args.exc_value)
         if self.thread is not threading.__excepthook__:
             self.thread(args)
 

@@ -85,7 +85,7 @@ def test_every_millisecond_that_a_moment_can_have_comes_back(milliseconds: int) 
 
 
 def test_a_moment_is_the_same_in_every_zone_and_goes_to_the_nearest_millisecond() -> None:
-    """2026-11-23T08:00:00.1236Z, as it is told an hour further east."""
+    """2026-11-23T08:00:00.1236Z, given in a time zone an hour further east."""
     moment = datetime(2026, 11, 23, 9, 0, 0, 123_600, tzinfo=timezone(timedelta(hours=1)))
     assert milliseconds_of(moment) == 1_795_420_800_124
     assert moment_of(1_795_420_800_124) == datetime(2026, 11, 23, 8, 0, 0, 124_000, tzinfo=UTC)

@@ -73,7 +73,7 @@ def test_a_content_is_replaced_as_a_whole(tmp_path: Path) -> None:
     path = tmp_path / "x"
     path.write_text("old")
     private_files.replace(path, b"new", durable=True)
-    assert (path.read_bytes(), mode(path), [one.name for one in tmp_path.iterdir()]) == (b"new", 0o600, ["x"])
+    assert (path.read_bytes(), mode(path), [entry.name for entry in tmp_path.iterdir()]) == (b"new", 0o600, ["x"])
 
 
 def test_a_folder_is_removed_with_all_in_it_and_a_link_is_only_unlinked(tmp_path: Path) -> None:
@@ -93,8 +93,8 @@ def test_a_folder_is_removed_with_all_in_it_and_a_link_is_only_unlinked(tmp_path
     [(errno.ENOSPC, StateFull), (errno.EDQUOT, StateFull), (errno.EACCES, StateError), (errno.EIO, StateError)],
 )
 def test_an_error_of_the_system_is_told_with_the_path(tmp_path: Path, code: int, kind: type[StateError]) -> None:
-    """A full disk is told apart from everything else."""
-    with pytest.raises(kind, match=tmp_path.name) as caught, private_files.translated(tmp_path):
+    """A full disk is distinguished from everything else."""
+    with pytest.raises(kind, match=tmp_path.name) as caught, private_files.translate_errors(tmp_path):
         raise OSError(code, os.strerror(code))
     assert caught.value.hint
     assert isinstance(caught.value.__cause__, OSError)

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 
 from connector.errors import ConfigError, SourceDenied, SourceUnavailable
 from connector.service.endpoint import Answer, Endpoint
-from connector.telemetry import Level, LogFormat, configure, logger, tenant_named, without_secrets
+from connector.telemetry import Level, LogFormat, bind_tenant, configure, logger, remove_secrets
 from tests.support.logs import restored
 
 CANARY = "c4nary-s3cret-value"
@@ -59,7 +59,7 @@ def events(text: str) -> list[dict[str, Any]]:
 
 
 def run_python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run a program of its own, as the interpreter's hooks and the first import can only be seen there."""
+    """Run a separate program, since the interpreter's hooks and the first import can only be seen there."""
     return subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True,
@@ -125,7 +125,7 @@ def test_what_a_tenants_thread_writes_is_named_after_it(written: Callable[[], st
     both_named = threading.Barrier(2, timeout=10)
 
     def work(tenant: str) -> None:
-        with tenant_named(tenant):
+        with bind_tenant(tenant):
             both_named.wait()
             log.info("ours")
             logging.getLogger("library").warning("a library's")
@@ -151,18 +151,18 @@ def test_what_is_less_important_than_the_level_is_not_written(written: Callable[
     assert [event["level"] for event in events(written())] == ["warning", "error"]
 
 
-def test_libraries_are_heard_from_warning_on_and_at_debug_in_full(written: Callable[[], str]) -> None:
+def test_libraries_are_logged_from_warning_on_and_at_debug_in_full(written: Callable[[], str]) -> None:
     """At info a library's chatter stays away; at debug it is there, through the same chain."""
-    found = {}
+    lines = {}
     levels: tuple[Level, ...] = ("info", "debug")
     for level in levels:
         configure("json", level)
         for name in ("urllib3.connectionpool", "msal.application", "librdkafka"):
             logging.getLogger(name).debug("secret is %s", "x")
             logging.getLogger(name).warning("secret is %s", "x")
-        found[level] = [(event["logger"], event["level"]) for event in events(written())]
-    assert found["info"] == [(name, "warning") for name in ("urllib3.connectionpool", "msal.application", "librdkafka")]
-    assert found["debug"] == [
+        lines[level] = [(event["logger"], event["level"]) for event in events(written())]
+    assert lines["info"] == [(name, "warning") for name in ("urllib3.connectionpool", "msal.application", "librdkafka")]
+    assert lines["debug"] == [
         (name, level)
         for name in ("urllib3.connectionpool", "msal.application", "librdkafka")
         for level in ("debug", "warning")
@@ -190,7 +190,7 @@ def test_an_unknown_format_or_level_is_refused(log_format: str, level: str) -> N
     ("environment", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)]
 )
 def test_colours_are_for_terminals_only(environment: dict[str, str], *, coloured: bool) -> None:
-    """On a terminal the level is coloured, unless told not to."""
+    """On a terminal the level is coloured, unless NO_COLOR is set or the terminal is dumb."""
     main, terminal = pty.openpty()
     code = "from connector.telemetry import *; configure('console'); logger('connector.x').info('event')"
     try:
@@ -253,8 +253,8 @@ def test_a_secret_in_an_uncaught_error_is_not_shown() -> None:
     )
     assert (ran.returncode, ran.stdout, CANARY in ran.stderr) == (1, "", False)
     assert [(event["event"], event["error"]) for event in events(ran.stderr)] == [
-        ("an error was not caught in a thread", "ValueError: [removed]"),
-        ("an error was not caught", "ValueError: [removed]"),
+        ("uncaught exception in a thread", "ValueError: [removed]"),
+        ("uncaught exception", "ValueError: [removed]"),
     ]
 
 
@@ -269,9 +269,9 @@ def test_warnings_take_the_same_way(written: Callable[[], str]) -> None:
 
 
 def test_what_is_shown_elsewhere_loses_the_same_secrets() -> None:
-    """Answers over HTTP go through `without_secrets`, which knows what was configured."""
+    """Answers over HTTP go through `remove_secrets`, which knows what was configured."""
     configure("json", "info", [CANARY])
-    assert without_secrets({"message": f"x {CANARY}"}) == {"message": "x [removed]"}
+    assert remove_secrets({"message": f"x {CANARY}"}) == {"message": "x [removed]"}
 
 
 # ---- forging

@@ -20,7 +20,8 @@ from connector.config import tenants
 from connector.config.tables import Config
 from connector.config.tenants import Tenant
 from connector.errors import ConnectorError
-from connector.model import Check, Progress
+from connector.model import Check
+from connector.source.progress import Progress
 
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 Json = Annotated[bool, typer.Option("--json", help="JSON instead of text for people.")]
@@ -75,7 +76,7 @@ def stopped_by_signals(stop: threading.Event) -> Iterator[None]:
 
 def show_error(error: ConnectorError) -> None:
     """The error and its hint, on stderr, without secrets."""
-    message = "\n".join(str(telemetry.without_secrets(line)) for line in str(error).splitlines())
+    message = "\n".join(str(telemetry.remove_secrets(line)) for line in str(error).splitlines())
     output.print_failure(message, error.hint)
 
 

@@ -260,7 +260,7 @@ def moment(milliseconds: int | None) -> str:
 
 
 class FetchProgress:
-    """A `model.Progress` drawn as one line on a terminal, and nothing elsewhere."""
+    """A `source.progress.Progress` drawn as one line on a terminal, and nothing elsewhere."""
 
     def __init__(self) -> None:
         self._progress: Progress | None = None

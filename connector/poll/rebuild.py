@@ -36,12 +36,12 @@ from connector.model import (
     Checkpoint,
     Counts,
     Inventory,
-    Progress,
     SnapshotStatus,
     StagedSnapshot,
     Topic,
 )
 from connector.poll.backfill import key_of
+from connector.source.progress import Progress
 from connector.staging.inventory_topic import steps_of
 from connector.staging.restore import Event, Restoration, check_absent, drafted
 from connector.staging.stage import StagingRules

@@ -22,7 +22,7 @@ from connector.clock import milliseconds_of
 from connector.errors import OUTAGES, ConnectorError, SnapshotError, SourceError, StateError, StateFull
 from connector.model import Checkpoint, Counts, Inventory, SnapshotStatus, StagedSnapshot, snapshot_id_of
 from connector.state.state import StateFile
-from connector.telemetry import logger, without_secrets
+from connector.telemetry import logger, remove_secrets
 
 Times = tuple[datetime, datetime]
 
@@ -239,7 +239,7 @@ def _whole(report: Mapping[str, Any], tenant_id: str) -> dict[str, Any]:
 
 
 def _reason(text: str) -> str:
-    reason = str(without_secrets(text))
+    reason = str(remove_secrets(text))
     return reason if len(reason) <= REASON_CHARACTERS_MAX else reason[: REASON_CHARACTERS_MAX - 1] + "…"
 
 

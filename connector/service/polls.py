@@ -27,7 +27,7 @@ from connector.service.health import POLL_SECONDS_MAX, READY_INTERVALS, TICK_SEC
 from connector.service.metrics import Metrics
 from connector.service.schedule import Schedule, elapsed_seconds
 from connector.service.state_watch import Watch
-from connector.telemetry import logger, tenant_named
+from connector.telemetry import bind_tenant, logger
 
 log = logger(__name__)
 
@@ -113,7 +113,7 @@ class Polls:
 
     def run(self) -> None:
         """Poll until stopped, or until an error ends the polls."""
-        with tenant_named(self.tenant):
+        with bind_tenant(self.tenant):
             try:
                 self._wait_until(self._first_due)
                 while not self._stop.is_set() and (due := self._poll_once()) is not None:

@@ -27,7 +27,7 @@ from connector.service.metrics import METRICS_CONTENT_TYPE, Metrics
 from connector.service.polls import Pace, Polled, Polls
 from connector.service.schedule import JITTER_SHARE
 from connector.service.systemd import notify
-from connector.telemetry import logger, without_secrets
+from connector.telemetry import logger, remove_secrets
 
 log = logger(__name__)
 
@@ -167,4 +167,4 @@ def _exit_code_of(number: int | None) -> int:
 
 def _json(*, fine: bool, body: dict[str, Any]) -> Answer:
     status = HTTPStatus.OK if fine else HTTPStatus.SERVICE_UNAVAILABLE
-    return Answer(status, (json.dumps(without_secrets(body), ensure_ascii=False) + "\n").encode())
+    return Answer(status, (json.dumps(remove_secrets(body), ensure_ascii=False) + "\n").encode())

@@ -1,14 +1,13 @@
 """An evolving fleet, and Defender's export API over HTTPS, for demos and tests. Needs the extra `simulator`.
 
 fleet      devices and their software: a pure function of seed, device and generation
-tracks     which versions come out when, of the products in `catalogue` and the folder `products`
+tracks     which versions are released when, for the products in `catalogue` and the folder `products`
 layouts    how a record is written: lines of the files, records of the pages, normal form
 export     a generation's parts on disk, and the pages as a cursor over them
 tokens     the authority       api  the export API       storage  pre-signed URLs
 faults     what goes wrong     distort  how that changes records, lines and bytes
-routes     which request is answered by what             server   HTTPS in a thread
-simulation puts it all together
-
+routes     dispatches requests                           server   HTTPS in a thread
+simulation assembles all of it
 """
 
 from __future__ import annotations

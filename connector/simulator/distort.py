@@ -1,7 +1,7 @@
-"""Carries faults out on records, lines and bytes. Pure functions; must not know HTTP or the fleet.
+"""Applies faults to records, lines and bytes. Pure functions.
 
-Records are distorted as JSON objects, one by one, and written again, which is slow and only done on request. What is
-drawn by chance is drawn from a fixed seed, so that the same fault gives the same bytes.
+Records are parsed, distorted and written again one by one, which is slow and only done on request. Random choices use a
+fixed seed, so that the same fault gives the same bytes.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ _RECORDS: Final = {
         *lines,
         *(line.encode("utf-8", "surrogatepass") for line in fault.lines),
     ],
-    FaultKind.DUPLICATE_ROWS: lambda lines, fault: lines + _drawn(lines, fault.share),
-    FaultKind.CONFLICTING_ROWS: lambda lines, fault: lines + _each(_drawn(lines, fault.share), _moved),
-    FaultKind.SHUFFLED_ROWS: lambda lines, _: _drawn(lines, 1.0),
-    FaultKind.FEWER_RECORDS: lambda lines, fault: _drawn(lines, 1.0 - fault.share),
+    FaultKind.DUPLICATE_ROWS: lambda lines, fault: lines + _draw(lines, fault.share),
+    FaultKind.CONFLICTING_ROWS: lambda lines, fault: lines + _change_each(_draw(lines, fault.share), _move_group),
+    FaultKind.SHUFFLED_ROWS: lambda lines, _: _draw(lines, 1.0),
+    FaultKind.FEWER_RECORDS: lambda lines, fault: _draw(lines, 1.0 - fault.share),
     FaultKind.ZERO_RECORDS: lambda _, __: [],
-    FaultKind.OTHER_CASE: lambda lines, _: _each(lines, _other_case),
+    FaultKind.OTHER_CASE: lambda lines, _: _change_each(lines, _swap_case),
     FaultKind.OS_PLATFORM_CASE: lambda lines, _: [line.replace(b'"OSPlatform"', b'"OsPlatform"') for line in lines],
-    FaultKind.ARRAYS_NULL: lambda lines, _: _each(lines, lambda record: _arrays(record, None)),
-    FaultKind.ARRAYS_EMPTY: lambda lines, _: _each(lines, lambda record: _arrays(record, [])),
-    FaultKind.ARRAYS_ABSENT: lambda lines, _: _each(lines, _without_arrays),
-    FaultKind.SHUFFLED_PATHS: lambda lines, _: _each(lines, _shuffled_paths),
+    FaultKind.ARRAYS_NULL: lambda lines, _: _change_each(lines, lambda record: _write_empty_arrays(record, None)),
+    FaultKind.ARRAYS_EMPTY: lambda lines, _: _change_each(lines, lambda record: _write_empty_arrays(record, [])),
+    FaultKind.ARRAYS_ABSENT: lambda lines, _: _change_each(lines, _drop_empty_arrays),
+    FaultKind.SHUFFLED_PATHS: lambda lines, _: _change_each(lines, _shuffle_paths),
 }
 _BYTES: Final = frozenset(
     {
@@ -56,29 +56,29 @@ _BYTES: Final = frozenset(
 )
 
 
-def distorts_records(due: Iterable[Fault]) -> bool:
+def distorts_records(faults: Iterable[Fault]) -> bool:
     """Whether one of the faults changes records."""
-    return any(fault.kind in _RECORDS for fault in due)
+    return any(fault.kind in _RECORDS for fault in faults)
 
 
-def distorts_files(due: Iterable[Fault]) -> bool:
+def distorts_files(faults: Iterable[Fault]) -> bool:
     """Whether one of the faults changes a file's lines or bytes."""
-    return any(fault.kind in _RECORDS or fault.kind in _BYTES for fault in due)
+    return any(fault.kind in _RECORDS or fault.kind in _BYTES for fault in faults)
 
 
-def distort_records(lines: list[bytes], due: Iterable[Fault]) -> list[bytes]:
-    """The lines, one record each and without newlines, after the faults."""
-    for fault in due:
-        change: Callable[[list[bytes], Fault], list[bytes]] | None = _RECORDS.get(fault.kind)
-        if change:
-            lines = change(lines, fault)
+def distort_records(lines: list[bytes], faults: Iterable[Fault]) -> list[bytes]:
+    """Apply faults to lines of one record each, without newlines."""
+    for fault in faults:
+        distort: Callable[[list[bytes], Fault], list[bytes]] | None = _RECORDS.get(fault.kind)
+        if distort:
+            lines = distort(lines, fault)
     return lines
 
 
-def file_body(lines: list[bytes], due: tuple[Fault, ...]) -> bytes:
-    """The bytes of a file of these lines after the faults."""
-    kinds = {fault.kind: fault for fault in due}
-    lines = distort_records(lines, due)
+def file_body(lines: list[bytes], faults: tuple[Fault, ...]) -> bytes:
+    """The bytes of a file of these lines, after applying the faults."""
+    kinds = {fault.kind: fault for fault in faults}
+    lines = distort_records(lines, faults)
     text = b"".join(line + b"\n" for line in lines)
     if FaultKind.MISSING_LAST_NEWLINE in kinds:
         text = text.removesuffix(b"\n")
@@ -89,8 +89,8 @@ def file_body(lines: list[bytes], due: tuple[Fault, ...]) -> bytes:
     if FaultKind.PLAIN_TEXT in kinds:
         return text
     if FaultKind.GZIP_BOMB in kinds:
-        return _bomb(text, kinds[FaultKind.GZIP_BOMB].size_bytes)
-    body = _members(text, _MEMBERS if FaultKind.SEVERAL_MEMBERS in kinds else 1)
+        return _make_bomb(text, kinds[FaultKind.GZIP_BOMB].size_bytes)
+    body = _compress_members(text, _MEMBERS if FaultKind.SEVERAL_MEMBERS in kinds else 1)
     if FaultKind.SHORT_GZIP in kinds:
         body = body[: len(body) * 2 // 3]
     if FaultKind.CRC_ERROR in kinds:
@@ -100,39 +100,39 @@ def file_body(lines: list[bytes], due: tuple[Fault, ...]) -> bytes:
     return body
 
 
-def _members(text: bytes, count: int) -> bytes:
-    """The text as so many gzip members, cut anywhere, as a writer that flushes does."""
+def _compress_members(text: bytes, count: int) -> bytes:
+    """Compress a text into `count` gzip members, cut anywhere, as a writer that flushes does."""
     size = len(text) // count + 1
-    return b"".join(_gzip(text[start : start + size]) for start in range(0, max(1, len(text)), size))
+    return b"".join(_compress(text[start : start + size]) for start in range(0, max(1, len(text)), size))
 
 
-def _gzip(text: bytes) -> bytes:
+def _compress(text: bytes) -> bytes:
     stream = zlib.compressobj(1, zlib.DEFLATED, _GZIP)
     return stream.compress(text) + stream.flush()
 
 
-def _bomb(text: bytes, size_bytes: int) -> bytes:
+def _make_bomb(text: bytes, size_bytes: int) -> bytes:
     stream = zlib.compressobj(9, zlib.DEFLATED, _GZIP)
     body = [stream.compress(text)]
     body += [stream.compress(_BLANKS) for _ in range(size_bytes // len(_BLANKS))]
     return b"".join([*body, stream.compress(b"\n"), stream.flush()])
 
 
-def _drawn(lines: list[bytes], share: float) -> list[bytes]:
+def _draw(lines: list[bytes], share: float) -> list[bytes]:
     draw = random.Random(len(lines))  # noqa: S311 - which records is no secret
     return draw.sample(lines, round(len(lines) * share))
 
 
-def _each(lines: list[bytes], change: Callable[[dict[str, Any]], dict[str, Any]]) -> list[bytes]:
+def _change_each(lines: list[bytes], change: Callable[[dict[str, Any]], dict[str, Any]]) -> list[bytes]:
     return [json.dumps(change(json.loads(line)), ensure_ascii=False, separators=(",", ":")).encode() for line in lines]
 
 
-def _moved(record: dict[str, Any]) -> dict[str, Any]:
+def _move_group(record: dict[str, Any]) -> dict[str, Any]:
     group = {"rbacGroupId": 77, "rbacGroupName": "Moved"}
     return {**record, **{pascal(name) if "DeviceId" in record else name: value for name, value in group.items()}}
 
 
-def _other_case(record: dict[str, Any]) -> dict[str, Any]:
+def _swap_case(record: dict[str, Any]) -> dict[str, Any]:
     to_camel = "DeviceId" in record
     return {_camel(name) if to_camel else pascal(name): value for name, value in record.items()}
 
@@ -145,8 +145,8 @@ def _is_paths(name: str) -> bool:
     return name.lower() in ("diskpaths", "registrypaths")
 
 
-def _arrays(record: dict[str, Any], empty: list[str] | None) -> dict[str, Any]:
-    """Every array that has nothing is written this way, whether it was there or not."""
+def _write_empty_arrays(record: dict[str, Any], empty: list[str] | None) -> dict[str, Any]:
+    """Write every empty array as `empty`, whether it was there or not."""
     names = ("DiskPaths", "RegistryPaths") if "DeviceId" in record else ("diskPaths", "registryPaths")
     return {**record, **{name: empty for name in names if not record.get(name) and _has_arrays(record)}}
 
@@ -156,11 +156,11 @@ def _has_arrays(record: dict[str, Any]) -> bool:
     return not any(name.lower() == "softwarelastseentimestamp" for name in record)
 
 
-def _without_arrays(record: dict[str, Any]) -> dict[str, Any]:
+def _drop_empty_arrays(record: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in record.items() if value or not _is_paths(name)}
 
 
-def _shuffled_paths(record: dict[str, Any]) -> dict[str, Any]:
+def _shuffle_paths(record: dict[str, Any]) -> dict[str, Any]:
     return {
         name: [*reversed(value), *value[:1]] if _is_paths(name) and value else value for name, value in record.items()
     }

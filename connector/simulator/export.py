@@ -1,7 +1,7 @@
 """The exports of a fleet on disk: each generation's files, and the JSON pages as a cursor over the same records.
 
-Owns the folder that generations are written to, which generations are kept, the split into parts by device group, and
-the page token. A generation is written once, streamed, and read from disk after that. Must not know HTTP.
+Manages the folder of generations, which of them are kept, the split into parts by device group, and the page token. A
+generation is written once, as a stream, and read from disk after that.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Final, Protocol, Self
 
 from connector.model import Inventory, Method
 from connector.simulator.fleet.fleet import Fleet
-from connector.simulator.fleet.layouts import Writing
+from connector.simulator.fleet.layouts import RecordWriter
 
 RECORDS_OF_PART_MAX: Final = 40_000
 GENERATIONS_KEPT: Final = 2
@@ -36,10 +36,10 @@ class ExportPart:
     """One part of an export on disk.
 
     Attributes:
-        path: where it is.
-        name: the part's file name on the wire, new in every generation.
+        path: its file.
+        name: the part's file name in URLs, new in every generation.
         group_id: the device group whose records it holds.
-        blocks: for the pages only: offset, size and number of lines of each separately compressed block.
+        blocks: for pages only: offset, size and number of lines of each separately compressed block.
     """
 
     path: Path
@@ -49,30 +49,30 @@ class ExportPart:
     blocks: tuple[tuple[int, int, int], ...] = ()
 
     def read_lines(self, start: int, count: int) -> list[bytes]:
-        """Lines `start` to `start + count` of a pages part, without newlines."""
-        found: list[bytes] = []
+        """Lines `start` to `start + count` of a part of the pages, without newlines."""
+        result: list[bytes] = []
         first = 0
         with self.path.open("rb") as file:
             for offset, size, lines in self.blocks:
-                if len(found) >= count:
+                if len(result) >= count:
                     break
                 if first + lines > start:
                     file.seek(offset)
                     block = zlib.decompress(file.read(size)).split(b"\n")
                     begin = max(0, start - first)
-                    found += block[begin : begin + count - len(found)]
+                    result += block[begin : begin + count - len(result)]
                 first += lines
-        return found
+        return result
 
 
 @dataclass(frozen=True, slots=True)
-class Position:
-    """Where a walk over the pages is: what the documented page token says.
+class PagePosition:
+    """Where a walk over the pages is: the content of the documented page token.
 
     Attributes:
         time_path: the generation, as `2021-01-25/0200/`.
         part: index of the part (`ExportFileIndex`).
-        line: the line within it that comes next (`LineStoppedAt`).
+        line: the next line of that part (`LineStoppedAt`).
     """
 
     time_path: str
@@ -89,11 +89,11 @@ class Position:
         return base64.b64encode(json.dumps(text, separators=(",", ":")).encode()).decode()
 
     @classmethod
-    def read(cls, token: str) -> Position:
-        """The position in a page token.
+    def read(cls, token: str) -> PagePosition:
+        """Read the position from a page token.
 
         Raises:
-            ValueError: the token is not one of ours.
+            ValueError: it is not one of our page tokens.
         """
         try:
             text = json.loads(base64.b64decode(token, validate=True))
@@ -119,25 +119,25 @@ class _PartFile(Protocol):
         """Finish the file. Returns its blocks, if it has any."""
 
     def abandon(self) -> None:
-        """Close the file as it is, after an error."""
+        """Close the file unfinished, after an error."""
 
 
 class _GzipFile:
-    """A part of the files: one gzip member, streamed."""
+    """A part of the files flavour: one gzip member, written as a stream."""
 
     def __init__(self, path: Path) -> None:
         self.lines = 0
         self._file = path.open("wb")
         self._gzip = zlib.compressobj(1, zlib.DEFLATED, _GZIP)
-        self._waiting: list[bytes] = []
-        self._waiting_bytes = 0
+        self._buffer: list[bytes] = []
+        self._buffer_bytes = 0
 
     def add(self, lines: list[bytes]) -> None:
         self.lines += len(lines)
         text = b"\n".join(lines) + b"\n"
-        self._waiting.append(text)
-        self._waiting_bytes += len(text)
-        if self._waiting_bytes >= _CHUNK_BYTES:
+        self._buffer.append(text)
+        self._buffer_bytes += len(text)
+        if self._buffer_bytes >= _CHUNK_BYTES:
             self._write()
 
     def close(self) -> tuple[tuple[int, int, int], ...]:
@@ -150,30 +150,30 @@ class _GzipFile:
         self._file.close()
 
     def _write(self) -> None:
-        self._file.write(self._gzip.compress(b"".join(self._waiting)))
-        self._waiting.clear()
-        self._waiting_bytes = 0
+        self._file.write(self._gzip.compress(b"".join(self._buffer)))
+        self._buffer.clear()
+        self._buffer_bytes = 0
 
 
 class _BlockFile:
-    """A part of the pages: blocks of lines, each compressed for itself, so that a page can start anywhere."""
+    """A part of the pages: blocks of lines, each compressed separately, so that a page can start anywhere."""
 
     def __init__(self, path: Path) -> None:
         self.lines = 0
         self._file = path.open("wb")
-        self._waiting: list[bytes] = []
+        self._buffer: list[bytes] = []
         self._blocks: list[tuple[int, int, int]] = []
 
     def add(self, lines: list[bytes]) -> None:
         self.lines += len(lines)
-        self._waiting += lines
-        while len(self._waiting) >= _BLOCK_LINES:
-            self._write(self._waiting[:_BLOCK_LINES])
-            del self._waiting[:_BLOCK_LINES]
+        self._buffer += lines
+        while len(self._buffer) >= _BLOCK_LINES:
+            self._write(self._buffer[:_BLOCK_LINES])
+            del self._buffer[:_BLOCK_LINES]
 
     def close(self) -> tuple[tuple[int, int, int], ...]:
-        if self._waiting:
-            self._write(self._waiting)
+        if self._buffer:
+            self._write(self._buffer)
         self._file.close()
         return tuple(self._blocks)
 
@@ -187,9 +187,9 @@ class _BlockFile:
 
 
 class _Splitter:
-    """Splits records into parts by device group; a group's next part begins when one is full.
+    """Splits records into parts by device group; when a part is full, the group's next one is started.
 
-    A context: a file that is still open when it is left was not finished, and is closed.
+    A context manager: it closes the files that are still open at its end, which were not finished.
     """
 
     def __init__(self, folder: Path, job: uuid.UUID, method: Method, *, records_of_part_max: int) -> None:
@@ -223,7 +223,7 @@ class _Splitter:
                 self._finish(group_id)
 
     def finish(self) -> tuple[ExportPart, ...]:
-        """The parts, by group, in the order of their records."""
+        """Finish all files. Returns the parts by group, in the order of their records."""
         for group_id in tuple(self._open):
             self._finish(group_id)
         return tuple(part for group_id in sorted(self._done) for part in self._done[group_id])
@@ -241,7 +241,7 @@ class _Splitter:
 
 
 class ExportGeneration:
-    """One generation's exports on disk, each written when it is first asked for."""
+    """One generation's exports on disk, each written when it is first needed."""
 
     def __init__(self, fleet: Fleet, number: int, folder: Path, *, records_of_part_max: int) -> None:
         self.number = number
@@ -254,14 +254,14 @@ class ExportGeneration:
         self._lock = threading.Lock()
 
     def parts(self, inventory: Inventory, method: Method) -> tuple[ExportPart, ...]:
-        """The parts of an inventory, in the form of the files or of the pages; both have the same order of records."""
+        """The parts of an inventory, for the files or the pages; both have the same order of records."""
         with self._lock:
             if (inventory, method) not in self._written:
                 self._written[inventory, method] = self._write(inventory, method)
             return self._written[inventory, method]
 
-    def written(self) -> tuple[tuple[Inventory, Method], ...]:
-        """What has been asked for so far."""
+    def written_exports(self) -> tuple[tuple[Inventory, Method], ...]:
+        """The exports written so far."""
         with self._lock:
             return tuple(self._written)
 
@@ -273,22 +273,22 @@ class ExportGeneration:
 
     def _write(self, inventory: Inventory, method: Method) -> tuple[ExportPart, ...]:
         self._folder.mkdir(mode=0o700, exist_ok=True)
-        writing = Writing(self._fleet, self.number, inventory, camel_case=method is Method.JSON)
-        # The id is in the names of the parts: the same generation always has the same names, the next has others.
+        writer = RecordWriter(self._fleet, self.number, inventory, camel_case=method is Method.JSON)
+        # The id is part of the file names: a generation always has the same names, the next one has others.
         job = uuid.uuid5(uuid.NAMESPACE_OID, f"{self._fleet.seed}/{self.number}/{inventory}")
         with _Splitter(self._folder, job, method, records_of_part_max=self._records_of_part_max) as splitter:
-            for device in self._fleet.present(self.number):
-                splitter.add(device.group_id, writing.lines(device))
+            for device in self._fleet.devices_at(self.number):
+                splitter.add(device.group_id, writer.lines(device))
             return splitter.finish()
 
 
 class Exports:
-    """The generations that can be fetched: the current one and the few before it.
+    """The generations that can be fetched: the current one and a few before it.
 
     Args:
-        fleet: what is exported.
-        folder: an existing folder of ours.
-        records_of_part_max: records of one part at most.
+        fleet: the fleet to export.
+        folder: an existing folder, for this object only.
+        records_of_part_max: maximum number of records of one part.
     """
 
     def __init__(self, fleet: Fleet, folder: Path, *, records_of_part_max: int = RECORDS_OF_PART_MAX) -> None:
@@ -306,21 +306,21 @@ class Exports:
             return self._kept[-1]
 
     def at(self, time_path: str) -> ExportGeneration | None:
-        """The kept generation that a page token or a file's path names."""
+        """The kept generation that a page token or a file's path names; None where there is none."""
         with self._lock:
-            return next((found for found in self._kept if found.time_path == time_path), None)
+            return next((kept for kept in self._kept if kept.time_path == time_path), None)
 
     def advance(self, generations: int = 1) -> ExportGeneration:
-        """Go on by some generations. What was in use of the current one is written before the switch."""
+        """Advance by some generations. The exports in use of the current one are written before the switch."""
         with self._advancing:
             current = self.current
             following = self._make(current.number + generations)
-            for inventory, method in current.written():
+            for inventory, method in current.written_exports():
                 following.parts(inventory, method)
             with self._lock:
                 self._kept.append(following)
-                gone, self._kept = self._kept[:-GENERATIONS_KEPT], self._kept[-GENERATIONS_KEPT:]
-        for generation in gone:
+                expired, self._kept = self._kept[:-GENERATIONS_KEPT], self._kept[-GENERATIONS_KEPT:]
+        for generation in expired:
             generation.remove()
         return following
 
@@ -330,26 +330,26 @@ class Exports:
 
 
 def read_page(
-    parts: Sequence[ExportPart], position: Position, *, records_max: int, cross_parts: bool, empty_after_part: bool
-) -> tuple[list[bytes], Position | None]:
-    """One page of the pages' parts from a position on: its records, and where the next begins (None: no next).
+    parts: Sequence[ExportPart], position: PagePosition, *, records_max: int, cross_parts: bool, empty_after_part: bool
+) -> tuple[list[bytes], PagePosition | None]:
+    """Read one page from a position on. Returns its records, and the position of the next page, if there is one.
 
     Args:
-        parts: in the form of the pages.
+        parts: the parts of the pages.
         position: where the page begins.
-        records_max: how many records it has at most.
-        cross_parts: fill the page over the end of a part; otherwise it stops there and may be short.
-        empty_after_part: stay at a part's end, so that the next page has no record.
+        records_max: maximum number of records.
+        cross_parts: continue the page in the next part; otherwise it ends with the part and may be short.
+        empty_after_part: stay at the end of a part, so that the next page is empty.
     """
-    found: list[bytes] = []
+    records: list[bytes] = []
     part, line = position.part, position.line
     while part < len(parts):
-        lines = parts[part].read_lines(line, records_max - len(found))
-        found += lines
+        lines = parts[part].read_lines(line, records_max - len(records))
+        records += lines
         line += len(lines)
         if line >= parts[part].lines and not (lines and empty_after_part):
             part, line = part + 1, 0
-        if not cross_parts or len(found) >= records_max:
+        if not cross_parts or len(records) >= records_max:
             break
-    following = Position(position.time_path, part, line) if part < len(parts) else None
-    return found, following
+    following = PagePosition(position.time_path, part, line) if part < len(parts) else None
+    return records, following

@@ -1,6 +1,6 @@
-"""Faults on request: which endpoint goes wrong, how, how often, and after how many good answers.
+"""Faults on request: which endpoint fails, how, how often, and after how many good responses.
 
-Owns the list of faults and their counters. Must not know HTTP: `distort` and the server carry a fault out.
+Keeps the list of faults and counts them; `distort` and the web modules apply them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from connector.model import Inventory
 
 
 class Endpoint(StrEnum):
-    """What a request asks for."""
+    """What a request is for."""
 
     TOKEN = "token"  # noqa: S105 - the name of an endpoint
     EXPORT = "export"
@@ -27,11 +27,11 @@ class Endpoint(StrEnum):
 
 
 class FaultKind(StrEnum):
-    """What goes wrong. Where a kind needs a value of a fault, it is named."""
+    """What goes wrong; each kind names the attributes of the fault that it uses."""
 
-    # Instead of an answer.
+    # Instead of a response.
     STATUS = "status"
-    """`status` and, where given, `retry_after`: any text, or `date` and seconds for an HTTP date that far ahead."""
+    """`status` and, if given, `retry_after`: any text, or `date` and seconds for an HTTP date that far ahead."""
     CONNECTION_RESET = "connection_reset"
     HANG = "hang"
     EMPTY_BODY = "empty_body"
@@ -46,11 +46,11 @@ class FaultKind(StrEnum):
     # While the body is written.
     RESET_IN_BODY = "reset_in_body"
     TRUNCATED_BODY = "truncated_body"
-    """Content-Length says more than what comes."""
+    """Content-Length promises more than is sent."""
     SLOW_BODY = "slow_body"
     """One byte every `seconds`."""
     ENDLESS_BODY = "endless_body"
-    """After the body come `size_bytes` of blanks; no length is told."""
+    """The body is followed by `size_bytes` of blanks; there is no Content-Length."""
 
     # The listing of the files.
     EMPTY_FILES = "empty_files"
@@ -60,7 +60,7 @@ class FaultKind(StrEnum):
     GENERATED_TIME = "generated_time"
     """`generatedTime` is `text`."""
     GROUP_MISSING = "group_missing"
-    """The parts of one device group (`group_id`, else the first) are left out; in the pages too."""
+    """The parts of one device group (`group_id`, or the first) are left out, also of the pages."""
     SHUFFLED_PARTS = "shuffled_parts"
 
     # The pages.
@@ -70,20 +70,20 @@ class FaultKind(StrEnum):
     NEXT_LINK_ELSEWHERE = "next_link_elsewhere"
     """The scheme and host of nextLink are replaced by `url`."""
     NEXT_LINK_OPAQUE = "next_link_opaque"
-    """The page token is in a form that no page documents."""
+    """The page token has an undocumented form."""
 
     # Both.
     GENERATION_CHANGED = "generation_changed"
-    """The fleet goes on by a generation before the answer, and the answer is of the new one."""
+    """The fleet advances by a generation before the response, which is of the new one."""
 
     # Records, in files and pages.
     MALFORMED_LINE = "malformed_line"
     EXTRA_LINES = "extra_lines"
     """`lines` are added as they are."""
     DUPLICATE_ROWS = "duplicate_rows"
-    """A `share` of the records come twice."""
+    """A `share` of the records appears twice."""
     CONFLICTING_ROWS = "conflicting_rows"
-    """A `share` of the records come again, as if their device had moved to another group."""
+    """A `share` of the records appears again, as if its devices had moved to another group."""
     SHUFFLED_ROWS = "shuffled_rows"
     FEWER_RECORDS = "fewer_records"
     """A `share` of the records is left out."""
@@ -129,7 +129,7 @@ ENDING_KINDS: Final = frozenset(
         FaultKind.ENDLESS_BODY,
     }
 )
-"""Kinds of which a request meets one at most."""
+"""A request meets at most one fault of these kinds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,14 +137,14 @@ class Fault:
     """One thing that goes wrong.
 
     Attributes:
-        endpoint: where.
-        kind: how.
-        inventory: for one inventory only; the token endpoint knows none.
+        endpoint: the endpoint that fails.
+        kind: how it fails.
+        inventory: for one inventory only; not for the token endpoint.
         part: for the n-th part only, counted from 0 in the order of the listing (blobs).
-        times: how often; None: for ever.
-        after: how many answers go well before.
-        headers: further headers of the answer.
-        status, retry_after, url, text, share, seconds, group_id, size_bytes, lines: what the kind says of them.
+        times: how often; None: without end.
+        after: how many good responses come first.
+        headers: additional headers of the response.
+        status, retry_after, url, text, share, seconds, group_id, size_bytes, lines: used as the kind says.
     """
 
     endpoint: Endpoint
@@ -166,17 +166,17 @@ class Fault:
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any]) -> Self:
-        """A fault from JSON: the same names, enumerations by value.
+        """Read a fault from JSON values, with the same names and enumerations by value.
 
         Raises:
             ConfigError: an unknown name or value.
         """
-        known = {one.name for one in fields(cls)}
-        unknown = sorted(set(values) - known)
+        names = {field.name for field in fields(cls)}
+        unknown = sorted(set(values) - names)
         if unknown or not {"endpoint", "kind"} <= set(values):
             raise ConfigError(
                 f"not a fault: {', '.join(unknown) or 'endpoint and kind are needed'}",
-                hint=f"A fault has endpoint and kind, and may have {', '.join(sorted(known - {'endpoint', 'kind'}))}.",
+                hint=f"A fault has endpoint and kind, and may have {', '.join(sorted(names - {'endpoint', 'kind'}))}.",
             )
         try:
             return cls(
@@ -196,40 +196,40 @@ class Fault:
 
 
 @dataclass(slots=True)
-class _Counted:
+class _CountedFault:
     fault: Fault
-    met: int = 0
-    done: int = 0
+    matched: int = 0
+    applied: int = 0
 
     @property
     def spent(self) -> bool:
-        return self.fault.times is not None and self.done >= self.fault.times
+        return self.fault.times is not None and self.applied >= self.fault.times
 
 
 FAULTS_MAX: Final = 1_000
 
 
 class Faults:
-    """The faults that are set; safe to use from any thread."""
+    """The faults that are set. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._counted: list[_Counted] = []
+        self._counted: list[_CountedFault] = []
 
     def add(self, *faults: Fault) -> None:
-        """Set further faults.
+        """Add faults.
 
         Raises:
-            ConfigError: there are too many.
+            ConfigError: there would be more than `FAULTS_MAX`.
         """
         with self._lock:
             self._counted = [counted for counted in self._counted if not counted.spent]
             if len(self._counted) + len(faults) > FAULTS_MAX:
                 raise ConfigError(f"more than {FAULTS_MAX} faults", hint="Clear them first.")
-            self._counted += [_Counted(fault) for fault in faults]
+            self._counted += [_CountedFault(fault) for fault in faults]
 
     def load(self, path: Path) -> None:
-        """Set the faults of a JSON file: a list of objects.
+        """Add the faults of a JSON file: a list of objects.
 
         Raises:
             ConfigError: the file cannot be read, or is not such a list.
@@ -243,33 +243,33 @@ class Faults:
         self.add(*read_faults(values))
 
     def clear(self) -> None:
-        """Forget all faults."""
+        """Remove all faults."""
         with self._lock:
             self._counted.clear()
 
     @property
     def pending(self) -> tuple[Fault, ...]:
-        """The faults that have not yet gone off as often as they should."""
+        """The faults that have not yet been applied as often as they should."""
         with self._lock:
             return tuple(counted.fault for counted in self._counted if not counted.spent)
 
     def take(self, endpoint: Endpoint, inventory: Inventory | None, part: int | None) -> tuple[Fault, ...]:
-        """The faults that a request meets now, each counted.
+        """The faults that a request meets now; each is counted.
 
-        Of those that leave no answer to distort only the first: the next request meets the second.
+        Of those that leave no response to distort only the first is returned: the next request meets the second.
         """
         taken: list[Fault] = []
         with self._lock:
             for counted in self._counted:
                 fault = counted.fault
-                ends = fault.kind in ENDING_KINDS
-                if _concerns(fault, endpoint, inventory, part) and not (ends and _has_ending(taken)) and _due(counted):
+                must_wait = fault.kind in ENDING_KINDS and any(other.kind in ENDING_KINDS for other in taken)
+                if _concerns(fault, endpoint, inventory, part) and not must_wait and _count(counted):
                     taken.append(fault)
         return tuple(taken)
 
 
 def read_faults(values: object) -> list[Fault]:
-    """The faults of a parsed JSON list.
+    """Read the faults of a parsed JSON list.
 
     Raises:
         ConfigError: it is not a list of faults.
@@ -281,12 +281,12 @@ def read_faults(values: object) -> list[Fault]:
     return [Fault.from_values(value) for value in values]
 
 
-def written_faults(faults: Iterable[Fault]) -> list[dict[str, Any]]:
-    """Faults as JSON values, with only what differs from the defaults."""
-    usual = asdict(Fault(Endpoint.TOKEN, FaultKind.STATUS))
-    named = {"endpoint", "kind"}
+def dump_faults(faults: Iterable[Fault]) -> list[dict[str, Any]]:
+    """Faults as JSON values, only with what differs from the defaults."""
+    defaults = asdict(Fault(Endpoint.TOKEN, FaultKind.STATUS))
+    required = {"endpoint", "kind"}
     return [
-        {name: value for name, value in asdict(fault).items() if name in named or value != usual[name]}
+        {name: value for name, value in asdict(fault).items() if name in required or value != defaults[name]}
         for fault in faults
     ]
 
@@ -295,13 +295,10 @@ def _concerns(fault: Fault, endpoint: Endpoint, inventory: Inventory | None, par
     return fault.endpoint is endpoint and fault.inventory in (None, inventory) and fault.part in (None, part)
 
 
-def _has_ending(taken: list[Fault]) -> bool:
-    return any(fault.kind in ENDING_KINDS for fault in taken)
-
-
-def _due(counted: _Counted) -> bool:
-    counted.met += 1
-    if counted.met <= counted.fault.after or counted.spent:
+def _count(counted: _CountedFault) -> bool:
+    """Count a request that a fault concerns. Returns whether the fault applies to it."""
+    counted.matched += 1
+    if counted.matched <= counted.fault.after or counted.spent:
         return False
-    counted.done += 1
+    counted.applied += 1
     return True

@@ -1,6 +1,6 @@
-"""The simulator: a fleet, served as Defender's export API with its authority and its storage, over HTTPS on loopback.
+"""The simulator: a fleet, served as Defender's export API with its authority and storage, over HTTPS on loopback.
 
-Owns the putting together and the temporary folder. For demos, for tests, and for trying the connector.
+Assembles the parts and manages the temporary folder. For demos, for tests, and for trying out the connector.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from connector.simulator.web.tokens import APPLICATION_ROLE, DEFENDER_AUDIENCE, 
 
 API_HOST: Final = "localhost"
 STORAGE_HOST: Final = LOOPBACK
-"""Another host than the API's. It is an address since no second name resolves to loopback everywhere."""
+"""A host other than the API's. It is an address, since no second name resolves to loopback everywhere."""
 
 TENANT_ID: Final = "5f8c2a4e-1b3d-4c6f-9a7e-0d2b4c6e8f10"
 CLIENT_ID: Final = "c0ffee00-1234-4abc-8def-5eedf1ee7000"
@@ -45,21 +45,21 @@ def _now() -> datetime:
 
 @dataclass(eq=False)
 class Simulator:
-    """Serves a fleet while it is entered as a context.
+    """Serves a fleet; a context manager.
 
     Attributes:
-        fleet: what is served; generation 0 first, `advance` goes on.
-        rate_limits: None: none are kept; `RateLimits()` are the published ones.
-        certificate, storage_certificate: what the two hosts show.
-        token_seconds, roles, audience: of the tokens; `audience` None: the one asked for.
-        certificate_thumbprint: hex SHA-256 of the client certificate to insist on.
-        device_code_polls: answers that tell a waiting device-code client to go on waiting.
+        fleet: the fleet to serve, from generation 0; `advance` goes to the next.
+        rate_limits: None: no limits; `RateLimits()`: the published ones.
+        certificate, storage_certificate: the kinds of certificate that the two hosts present.
+        token_seconds, roles, audience: properties of the tokens; an `audience` of None is the one asked for.
+        certificate_thumbprint: hex SHA-256 of the only client certificate to accept.
+        device_code_polls: how often a device-code client is asked to keep waiting.
         page_shape: where the JSON pages end.
-        port, storage_port: 0: a free one.
-        clock: the time of tokens and signatures; the fleet has a time of its own.
-        faults: what goes wrong; none at first.
-        admin_token: what the admin endpoint wants to see.
-        authority, api_url, storage_url: where it listens, once it is entered.
+        port, storage_port: 0: a free port.
+        clock: the time of tokens and signatures; the fleet has its own time.
+        faults: what goes wrong; empty at first.
+        admin_token: the token that the admin endpoint expects.
+        authority, api_url, storage_url: URLs of the running simulator.
     """
 
     fleet: Fleet
@@ -87,7 +87,7 @@ class Simulator:
     storage_url: str = field(default="", init=False)
 
     def __enter__(self) -> Self:
-        """Make certificates and listen.
+        """Create certificates and listen.
 
         Raises:
             ConfigError: a port is taken.
@@ -119,7 +119,7 @@ class Simulator:
 
     @property
     def admin_url(self) -> str:
-        """Where faults are set and generations advanced; wants `admin_token` in its header `ADMIN_HEADER`."""
+        """Where faults are set and generations advanced; expects `admin_token` in the header `ADMIN_HEADER`."""
         return f"{self.api_url}{ADMIN_PATH}"
 
     @property
@@ -129,12 +129,12 @@ class Simulator:
 
     @property
     def generation(self) -> int:
-        """The number of the generation that is served."""
+        """The number of the generation being served."""
         return self._exports.current.number
 
     @property
     def generated_at(self) -> datetime:
-        """The time of the generation that is served."""
+        """The time of the generation being served."""
         return self._exports.current.generated_at
 
     def settings(self, **others: object) -> dict[str, Any]:
@@ -152,23 +152,23 @@ class Simulator:
         }
 
     def managed_identity_environment(self) -> dict[str, str]:
-        """The environment variables that let MSAL find this simulator's managed identity, App Service's form."""
+        """The environment variables by which MSAL finds this simulator's managed identity, in App Service's form."""
         header = self.tokens.client.identity_header
         return {"IDENTITY_ENDPOINT": f"{self.authority}{APP_SERVICE_PATH}", "IDENTITY_HEADER": header}
 
     def advance(self, generations: int = 1) -> datetime:
-        """Let the fleet evolve; the generation it comes to is served from now on. Returns its time.
+        """Advance the fleet, and serve its new generation from now on. Returns that generation's time.
 
-        The page tokens and URLs of the generation before stay good, those of older ones do not.
+        Page tokens and URLs of the previous generation remain valid, those of older ones do not.
         """
         return self._exports.advance(generations).generated_at
 
     def prepare(self, inventory: Inventory = Inventory.CPE, method: Method = Method.FILES) -> int:
-        """Write the current generation now, not at the first request. Returns its number of records."""
+        """Write the current generation now instead of at the first request. Returns its number of records."""
         return sum(part.lines for part in self._exports.current.parts(inventory, method))
 
     def records(self, inventory: Inventory = Inventory.CPE) -> list[dict[str, Any]]:
-        """The current generation's records in the connector's normal forms: the oracle of tests."""
+        """The current generation's records in the connector's normal form: the oracle of tests."""
         return list(normal_records(self.fleet, self.generation, inventory))
 
     def _start(self, folder: Path) -> None:
@@ -224,21 +224,21 @@ def run_simulator(
     announce: Callable[[Simulator], None],
     stop: threading.Event,
 ) -> None:
-    """Serve a fleet until `stop` is set, with the published rate limits, and go on by a generation every interval.
+    """Serve a fleet until `stop` is set, with the published rate limits, advancing by a generation every interval.
 
-    The fleet's time is the time of day: generations are as far apart as the interval, in whole minutes.
+    The fleet's time begins now, and its generations are as far apart as the interval, rounded up to whole minutes.
 
     Args:
-        devices: of the fleet.
-        seed: the same seed is the same fleet.
-        port: of the API; 0: a free one. Storage has the port after it.
-        interval_seconds: between two generations.
-        faults_file: faults to play, as JSON.
-        announce: told once, when it listens.
-        stop: ends it; set from a signal or another thread.
+        devices: number of devices.
+        seed: the same seed gives the same fleet.
+        port: port of the API; 0: a free one. Storage uses the next port.
+        interval_seconds: time between two generations.
+        faults_file: faults to apply, as JSON.
+        announce: called once, when the simulator listens.
+        stop: ends the simulator; set by a signal or another thread.
 
     Raises:
-        ConfigError: a port is taken, the file of faults is wrong, or the fleet cannot be made so.
+        ConfigError: a port is taken, the file of faults is wrong, or the fleet's parameters are out of range.
     """
     minutes = max(1, -(-interval_seconds // 60))
     fleet = Fleet(seed=seed, devices=devices, start=_now(), interval=timedelta(minutes=minutes))

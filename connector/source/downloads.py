@@ -1,7 +1,6 @@
-"""Files of one listing, downloaded in parallel, each with as many attempts as it has.
+"""Downloads the files of one listing in parallel, with retries.
 
-Owns the threads, and what a status of the file storage means. Must not list, and must not decide whether a set of files
-is a snapshot: that is `files`.
+Also interprets the status codes of the file storage. Whether a set of files is a snapshot is decided by `files`.
 """
 
 from __future__ import annotations
@@ -15,75 +14,80 @@ from typing import Final
 
 from connector.clock import Timer, retry_after
 from connector.errors import ConnectorError, SnapshotIncomplete, SourceUnavailable, SourceUnreachable, Stopped
-from connector.private_files import translated
+from connector.private_files import translate_errors
 from connector.source.folder import Verified, VerifiedList, stem_of
 from connector.source.http.hosts import Link
-from connector.source.http.transport import Answer
+from connector.source.http.transport import Response
 from connector.source.parts import PartWriter
-from connector.source.session import Gear
+from connector.source.session import FetchSession
 from connector.telemetry import logger
 
 log = logger(__name__)
 
-GLANCE_SECONDS: Final = 0.2
+POLL_SECONDS: Final = 0.2
+"""How often running downloads are checked for a stop."""
+
 ERROR_BYTES_MAX: Final = 2**16
 OK, FORBIDDEN, GONE = 200, 403, 410
 _CODE: Final = re.compile(rb"<Code>([A-Za-z]{1,60})</Code>")
 
 
 class ExpiredError(Exception):
-    """The storage refuses a pre-signed URL; `files` asks for a new one. Not for users."""
+    """The storage refuses a pre-signed URL; `files` asks for a new one. Never shown to users."""
 
 
 class Downloads:
-    """One round of downloads. The first failure that only a new listing may cure lets no further file begin.
+    """One round of downloads. After the first failure that retries did not cure, no further file is started.
 
     Args:
-        gear: transport, clocks, counts.
-        folder: where files go, mode 0700.
-        verified: where whole files are noted.
-        deadline: when all of it must be over, on the timer's monotonic clock.
+        session: the collaborators of this fetch.
+        folder: where files are stored, mode 0700.
+        verified: the list that complete files are added to.
+        deadline: when everything must be done, on the timer's monotonic clock.
     """
 
-    def __init__(self, gear: Gear, folder: Path, verified: VerifiedList, deadline: float) -> None:
-        self._gear = gear
+    def __init__(self, session: FetchSession, folder: Path, verified: VerifiedList, deadline: float) -> None:
+        self._session = session
         self._folder = folder
         self._verified = verified
         self._deadline = deadline
         self._halt = threading.Event()
-        self._timer = Timer(self._halt, clock=gear.timer.now, monotonic=gear.timer.monotonic)
+        self._timer = Timer(self._halt, clock=session.timer.now, monotonic=session.timer.monotonic)
         self._failures: list[Exception] = []
 
     def run(self, links: list[Link]) -> list[Exception]:
-        """Download these files; whole ones are noted. Returns what failed, what no listing cures first.
+        """Download files and add complete ones to the list of verified files.
+
+        Returns:
+            What failed, with what a new listing cannot cure first.
 
         Raises:
-            Stopped: asked to stop; everything under way was cut.
+            Stopped: asked to stop; all running downloads were cancelled.
         """
-        with ThreadPoolExecutor(self._gear.config.download_parallelism, thread_name_prefix="download") as threads:
-            # In a copy of this thread's context: what these threads log is the same tenant's.
-            waiting = {threads.submit(contextvars.copy_context().run, self._persist, link) for link in links}
-            while waiting:
-                done, waiting = wait(waiting, timeout=GLANCE_SECONDS, return_when=FIRST_COMPLETED)
+        with ThreadPoolExecutor(self._session.config.download_parallelism, thread_name_prefix="download") as threads:
+            # In a copy of this thread's context, so that these threads log for the same tenant.
+            pending = {threads.submit(contextvars.copy_context().run, self._download, link) for link in links}
+            while pending:
+                done, pending = wait(pending, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
                 for future in done:
-                    self._take(future)
-                if self._gear.timer.stop.is_set() or any(map(is_grave, self._failures)):
+                    self._record(future)
+                if self._session.timer.stop.is_set() or any(map(is_incurable, self._failures)):
                     self._halt.set()
                 if self._failures or self._halt.is_set():
-                    for future in waiting:
+                    for future in pending:
                         future.cancel()
-        self._gear.timer.check()
-        return sorted(self._failures, key=lambda failure: not is_grave(failure))
+        self._session.timer.check()
+        return sorted(self._failures, key=lambda failure: not is_incurable(failure))
 
-    def _take(self, future: Future[Verified]) -> None:
+    def _record(self, future: Future[Verified]) -> None:
         if future.cancelled():
             return
         error = future.exception()
         if error is None:
             verified = future.result()
-            with translated(self._folder):
+            with translate_errors(self._folder):
                 self._verified.add(verified)
-            self._gear.tally.verified(verified.part)
+            self._session.counter.add_part(verified.part)
         elif isinstance(error, ConnectorError | ExpiredError):
             if not isinstance(error, Stopped):
                 self._failures.append(error)
@@ -91,8 +95,8 @@ class Downloads:
             self._halt.set()
             raise error
 
-    def _persist(self, link: Link) -> Verified:
-        """Download one file, with as many attempts as it has."""
+    def _download(self, link: Link) -> Verified:
+        """Download one file, with retries."""
         failures = 0
         while True:
             self._timer.check()
@@ -100,48 +104,49 @@ class Downloads:
                 return self._attempt(link)
             except (SnapshotIncomplete, SourceUnavailable) as error:
                 failures += 1
-                if failures >= self._gear.backoff.attempts_max:
+                if failures >= self._session.backoff.attempts_max:
                     raise
-                seconds = self._gear.backoff.seconds(failures)
-                log.info("a file is fetched again", file=link.name, error=str(error), seconds=round(seconds, 1))
+                seconds = self._session.backoff.seconds(failures)
+                log.info("retrying a download", file=link.name, error=str(error), seconds=round(seconds, 1))
                 self._timer.wait(seconds)
 
     def _attempt(self, link: Link) -> Verified:
         """Download one file, once.
 
         Raises:
-            SnapshotIncomplete, SourceUnavailable: another attempt may go better.
-            ExpiredError: another URL may go better.
+            SnapshotIncomplete, SourceUnavailable: another attempt may succeed.
+            ExpiredError: another URL may succeed.
         """
         headers = {"Accept-Encoding": "identity"}
         seconds_left = self._deadline - self._timer.monotonic()
-        with self._gear.transport.get(link, headers, seconds_max=seconds_left, stop=self._halt) as answer:
-            self._check_status(answer, link)
-            encoded = "gzip" in answer.headers.get("content-encoding", "").lower()
-            length = answer.headers.get("content-length", "")
+        with self._session.transport.get(link, headers, seconds_max=seconds_left, stop=self._halt) as response:
+            self._check_status(response, link)
+            encoded = "gzip" in response.headers.get("content-encoding", "").lower()
+            length = response.headers.get("content-length", "")
             with (
-                translated(self._folder),
+                translate_errors(self._folder),
                 PartWriter(self._folder, stem_of(link.place), link.name, encoded=encoded) as writer,
             ):
-                for chunk in answer.chunks(self._gear.tally.received):
+                for chunk in response.chunks(self._session.counter.add_bytes):
                     writer.feed(chunk)
                 part = writer.finish(int(length) if length.isdigit() else None)
                 return Verified(part, link.place, writer.digest, writer.odd)
 
-    def _check_status(self, answer: Answer, link: Link) -> None:
-        if answer.status == OK:
+    def _check_status(self, response: Response, link: Link) -> None:
+        if response.status == OK:
             return
-        code = _CODE.search(answer.body(ERROR_BYTES_MAX))
-        what = f"the storage answers {answer.status}{f' {code[1].decode()}' if code else ''} for {link.name}"
-        if answer.status in (FORBIDDEN, GONE):
-            raise ExpiredError(what)
-        rest = retry_after(answer.headers.get("retry-after"), self._timer.now())
-        self._timer.wait(min(rest or 0.0, self._gear.backoff.seconds_max))
-        raise SourceUnavailable(what, hint="The next poll tries again.")
+        code = _CODE.search(response.body(ERROR_BYTES_MAX))
+        reason = f" {code[1].decode()}" if code else ""
+        message = f"the storage responded with {response.status}{reason} for {link.name}"
+        if response.status in (FORBIDDEN, GONE):
+            raise ExpiredError(message)
+        asked_seconds = retry_after(response.headers.get("retry-after"), self._timer.now())
+        self._timer.wait(min(asked_seconds or 0.0, self._session.backoff.seconds_max))
+        raise SourceUnavailable(message, hint="The next poll tries again.")
 
 
-def is_grave(failure: Exception) -> bool:
-    """Whether no new listing will cure it."""
+def is_incurable(failure: Exception) -> bool:
+    """Whether a new listing cannot cure it."""
     return isinstance(failure, SourceUnreachable) or not isinstance(
         failure, ExpiredError | SnapshotIncomplete | SourceUnavailable
     )

@@ -1,12 +1,12 @@
 """The files flavour of the export: list, download, resume, list again.
 
-Owns what makes a set of files one complete snapshot: every file of one listing, each whole, and the same generation
-from the first listing to the last. Must not download (`downloads`), nor know what is in the lines.
+Decides when a set of files is one complete snapshot: every file of one listing, each complete, and the same generation
+from the first listing to the last. `downloads` fetches the files.
 
-    no files, or none listed      listed again, then SnapshotIncomplete
-    a file that is not whole      tried again, listed again, then SnapshotIncomplete
-    a signature that expired      listed again; the same generation goes on with the new URLs
-    another generation or list    begun anew, a few times
+    no files listed               listed again, then SnapshotIncomplete
+    a file that is not complete   retried, listed again, then SnapshotIncomplete
+    a signature that expired      listed again; the same generation continues with the new URLs
+    another generation or list    started over, a few times
     no connection to the storage  SourceUnreachable, if nothing could be downloaded at all
 """
 
@@ -24,70 +24,70 @@ from connector.errors import (
     SourceUnreachable,
 )
 from connector.model import Export, Inventory, Method
-from connector.source.downloads import Downloads, is_grave
+from connector.source.downloads import Downloads, is_incurable
 from connector.source.folder import Verified, VerifiedList
 from connector.source.http.api import Call
 from connector.source.http.hosts import Link
-from connector.source.http.rate_limits import Endpoint
+from connector.source.http.rate_limits import ApiEndpoint
 from connector.source.lines import UNREADABLE, read_value
-from connector.source.session import Gear
+from connector.source.session import FetchSession
 from connector.telemetry import logger
 
 log = logger(__name__)
 
 ENDPOINTS: Final = {
-    Inventory.CPE: Endpoint("SoftwareInventoryExport", 5, 20),
-    Inventory.NON_CPE: Endpoint("SoftwareInventoryNonCpeExport", 5, 20),
+    Inventory.CPE: ApiEndpoint("SoftwareInventoryExport", 5, 20),
+    Inventory.NON_CPE: ApiEndpoint("SoftwareInventoryNonCpeExport", 5, 20),
 }
 """Paths and limits. Source: Microsoft's page on the software inventory export (2025)."""
 
-BEGINNINGS_MAX: Final = 3
-"""How often a fetch begins anew because the generation changed under it."""
+STARTS_MAX: Final = 3
+"""How often a fetch is started, since the generation may change while it runs."""
 
 LISTINGS_MAX: Final = 4
-"""How often the files of one beginning are listed: 20 listings an hour are all there are."""
+"""How often the files are listed for each start: 20 listings an hour are all there are."""
 
 PARTS_MAX: Final = 10_000
 LISTING_BYTES_MAX: Final = 2**26
 LISTING_SECONDS_MAX: Final = 120.0
 DOWNLOAD_SECONDS_MAX: Final = 6 * 3600.0
-"""As long as a generation lives, and a pre-signed URL at most."""
+"""The life of a generation, and the longest of a pre-signed URL."""
 
 FUTURE_MAX: Final = timedelta(days=2)
-"""A generation this far ahead of the clock is rubbish, whichever of the two is wrong."""
+"""A generation this far ahead of the clock is not believed, whichever of the two is wrong."""
 
 
 class _ChangedError(Exception):
-    """The generation or its list of files is another than before; never leaves this module."""
+    """The generation or its list of files changed; never leaves this module."""
 
 
 class Files:
     """Fetches the files flavour.
 
     Args:
-        gear: what a fetch needs.
+        session: the collaborators of this fetch.
     """
 
-    def __init__(self, gear: Gear) -> None:
-        self._gear = gear
+    def __init__(self, session: FetchSession) -> None:
+        self._session = session
 
     def fetch(self, inventory: Inventory, *, newer_than: datetime | None) -> tuple[datetime, list[Verified]] | None:
-        """Bring every file of the newest generation to disk. None: it is not newer than `newer_than`.
+        """Download every file of the newest generation; None where it is not newer than `newer_than`.
 
         Raises:
-            SnapshotIncomplete: the files cannot be had whole.
+            SnapshotIncomplete: no complete set of files could be downloaded.
             SourceUnreachable: the file storage cannot be reached at all.
             SourceError: as `Api.ask`.
             StateError: the staging folder cannot be used.
-            Stopped: asked to stop; what is whole stays for the next fetch.
+            Stopped: asked to stop; complete files are kept for the next fetch.
         """
-        for _ in range(BEGINNINGS_MAX):
+        for _ in range(STARTS_MAX):
             export = self._list(inventory)
-            generated_at = _known(export)
+            generated_at = _generation_time(export)
             if newer_than is not None and generated_at <= newer_than:
                 if generated_at < newer_than:
                     log.warning(
-                        "the export is of an older generation than the inventory, and is left alone",
+                        "the export is older than the inventory and is ignored",
                         inventory=inventory.value,
                         generated_at=generated_at,
                         inventory_generated_at=newer_than,
@@ -96,75 +96,76 @@ class Files:
             try:
                 return generated_at, self._download(export)
             except _ChangedError as change:
-                log.warning("the fetch begins anew", inventory=inventory.value, reason=str(change))
+                log.warning("the fetch is started over", inventory=inventory.value, reason=str(change))
             except ConnectorError as error:
                 error.generated_at = generated_at
                 raise
         raise SnapshotIncomplete(
-            f"the export changed {BEGINNINGS_MAX} times while it was fetched",
+            f"the export changed {STARTS_MAX} times while it was fetched",
             hint="Nothing was staged. The next poll tries again.",
         )
 
     # ---- listing
 
     def _list(self, inventory: Inventory) -> Export:
-        """Ask for the files, again where there are none: they may not be ready."""
+        """List the files, again where there are none: they may not be ready yet."""
         endpoint = ENDPOINTS[inventory]
-        link = self._gear.hosts.api(f"/api/machines/{endpoint.path}?sasValidHours={self._gear.config.sas_valid_hours}")
+        hours = self._session.config.sas_valid_hours
+        link = self._session.hosts.api(f"/api/machines/{endpoint.path}?sasValidHours={hours}")
         call = Call(endpoint, link, LISTING_BYTES_MAX, LISTING_SECONDS_MAX)
         for listing in range(1, LISTINGS_MAX):
-            export = self._gear.api.ask(call, lambda body: self._read(inventory, body))
+            export = self._session.api.ask(call, lambda body: self._read(inventory, body))
             if export.urls:
                 return export
             log.warning("the export lists no files", inventory=inventory.value, listing=listing)
             if listing < LISTINGS_MAX - 1:
-                self._gear.timer.wait(self._gear.backoff.seconds(listing))
+                self._session.timer.wait(self._session.backoff.seconds(listing))
         raise SnapshotIncomplete(
             f"{endpoint.path} lists no files",
-            hint="Nothing was staged. They may not be ready yet: the next poll tries again. Does the application see"
+            hint="Nothing was staged. They may not be ready yet: the next poll tries again. Can the application see"
             " any device?",
         )
 
     def _read(self, inventory: Inventory, body: bytearray) -> Export:
         try:
-            found: Any = read_value(bytes(body))
-            urls = _urls(found.get("exportFiles") or [])
-            generated_at = read_generated_time(found.get("generatedTime"), self._gear.timer.now())
+            listing: Any = read_value(bytes(body))
+            urls = _read_urls(listing.get("exportFiles") or [])
+            generated_at = read_generated_time(listing.get("generatedTime"), self._session.timer.now())
         except (*UNREADABLE, TypeError, AttributeError) as error:
             raise SourceMalformed(
-                f"{ENDPOINTS[inventory].path} answers what it does not document: {str(error)[:200] or 'not JSON'}",
-                hint="The next poll tries again. Is this machine's clock right? Is a proxy between?",
+                f"{ENDPOINTS[inventory].path} returned an undocumented response: {str(error)[:200] or 'not JSON'}",
+                hint="The next poll tries again. Is this machine's clock right? Does a proxy change responses?",
             ) from error
         return Export(inventory, Method.FILES, generated_at, urls)
 
     # ---- downloading
 
     def _download(self, export: Export) -> list[Verified]:
-        """Every file of an export, in the order of its list; what was fetched before a restart is taken as it is."""
+        """Every file of an export, in the order of its list; files downloaded before a restart are kept."""
         links = self._links(export)
-        folder = self._gear.staging.open_folder(export.inventory, f"{_known(export):%Y%m%dT%H%M%S%fZ}")
+        folder = self._session.staging.open_folder(export.inventory, f"{_generation_time(export):%Y%m%dT%H%M%S%fZ}")
         verified = VerifiedList(folder)
-        self._gear.tally.begin(f"{export.inventory.label} files", parts=len(links))
+        self._session.counter.begin(f"{export.inventory.label} files", parts=len(links))
         for place in links:
-            if (known := verified.get(place)) is not None:
-                self._gear.tally.verified(known.part)
+            if (earlier := verified.get(place)) is not None:
+                self._session.counter.add_part(earlier.part)
         fetched = 0
-        deadline = self._gear.timer.monotonic() + DOWNLOAD_SECONDS_MAX
+        deadline = self._session.timer.monotonic() + DOWNLOAD_SECONDS_MAX
         for listing in range(1, LISTINGS_MAX + 1):
             missing = [link for place, link in links.items() if verified.get(place) is None]
-            failures = Downloads(self._gear, folder, verified, deadline).run(missing)
-            whole = [kept for place in links if (kept := verified.get(place)) is not None]
-            if len(whole) == len(links):
-                return whole
-            fetched += len(whole) - len(links) + len(missing)
+            failures = Downloads(self._session, folder, verified, deadline).run(missing)
+            complete = [file for place in links if (file := verified.get(place)) is not None]
+            if len(complete) == len(links):
+                return complete
+            fetched += len(complete) - len(links) + len(missing)
             _raise_incurable(failures, fetched=fetched)
-            log.warning("files are listed again", reason=str(failures[0]), missing=len(links) - len(whole))
+            log.warning("listing the files again", reason=str(failures[0]), missing=len(links) - len(complete))
             if listing < LISTINGS_MAX:
-                self._gear.timer.wait(self._gear.backoff.seconds(listing))
-                links = self._listed_again(export, links)
-        raise _incomplete(failures[0])
+                self._session.timer.wait(self._session.backoff.seconds(listing))
+                links = self._list_again(export, links)
+        raise _final_error(failures[0])
 
-    def _listed_again(self, export: Export, links: dict[str, Link]) -> dict[str, Link]:
+    def _list_again(self, export: Export, links: dict[str, Link]) -> dict[str, Link]:
         """New URLs of the same files.
 
         Raises:
@@ -179,21 +180,21 @@ class Files:
         return {place: fresh[place] for place in links}
 
     def _links(self, export: Export) -> dict[str, Link]:
-        links = [self._gear.hosts.file(url) for url in export.urls]
+        links = [self._session.hosts.file(url) for url in export.urls]
         return {link.place: link for link in links}
 
 
 def _raise_incurable(failures: list[Exception], *, fetched: int) -> None:
     first = failures[0]
-    if not is_grave(first):
+    if not is_incurable(first):
         return
     if isinstance(first, SourceUnreachable) and fetched:
-        # Some files came: the storage can be reached, only not now.
+        # Some files were downloaded: the storage can be reached, just not now.
         raise SourceUnavailable(str(first), hint=first.hint) from first
     raise first
 
 
-def _incomplete(failure: Exception) -> ConnectorError:
+def _final_error(failure: Exception) -> ConnectorError:
     if isinstance(failure, ConnectorError):
         return failure
     incomplete = SnapshotIncomplete(
@@ -203,13 +204,13 @@ def _incomplete(failure: Exception) -> ConnectorError:
     return incomplete
 
 
-def _urls(found: object) -> tuple[str, ...]:
-    if not isinstance(found, list) or not all(isinstance(url, str) for url in found) or len(found) > PARTS_MAX:
+def _read_urls(values: object) -> tuple[str, ...]:
+    if not isinstance(values, list) or not all(isinstance(url, str) for url in values) or len(values) > PARTS_MAX:
         raise TypeError(f"exportFiles is not a list of up to {PARTS_MAX} URLs")
-    return tuple(found)
+    return tuple(values)
 
 
-def _known(export: Export) -> datetime:
+def _generation_time(export: Export) -> datetime:
     assert export.generated_at is not None  # noqa: S101 - a listing without it is malformed
     return export.generated_at
 
@@ -218,10 +219,10 @@ def read_generated_time(text: object, now: datetime) -> datetime:
     """A generation's time, cut to milliseconds, which is what the state file keeps.
 
     Raises:
-        ValueError, TypeError: it is no time, or lies far in the future.
+        ValueError, TypeError: it is not a time, or lies far in the future.
     """
     if not isinstance(text, str):
-        raise TypeError("generatedTime is no text")
+        raise TypeError("generatedTime is not a string")
     moment = datetime.fromisoformat(text.strip())
     moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     if moment > now + FUTURE_MAX:
@@ -230,6 +231,6 @@ def read_generated_time(text: object, now: datetime) -> datetime:
 
 
 def digest_of(verified: list[Verified]) -> str:
-    """Hex SHA-256 over files as they came, in whatever order they are listed."""
-    text = "\n".join(sorted(f"{one.place} {one.digest}" for one in verified))
+    """Hex SHA-256 over files as received, independent of their order in the listing."""
+    text = "\n".join(sorted(f"{file.place} {file.digest}" for file in verified))
     return hashlib.sha256(text.encode()).hexdigest()

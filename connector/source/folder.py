@@ -1,7 +1,7 @@
-"""The staging folder: where a snapshot's files wait until they are staged, and what of them is already whole.
+"""The staging folder: where a snapshot's files are kept until they are staged, and which of them are complete.
 
-Owns the folder's layout, its lock, and the list of verified files by which a fetch resumes after a restart. Must not
-fetch. The folder is 0700 and its files are 0600, with names of our own: no remote name ever becomes a path.
+Defines the folder's layout, its lock, and the list of verified files from which a fetch resumes after a restart. The
+folder has mode 0700 and its files 0600, with names of our own: no remote name ever becomes a path.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ class Verified:
 
     Attributes:
         part: the file.
-        place: host and path it came from, without the query.
-        digest: hex SHA-256 of it as it came.
-        odd: it has lines that only `repair` can read.
+        place: host and path of its URL, without the query.
+        digest: hex SHA-256 of the file as received.
+        odd: whether it has lines that only `repair` can read.
     """
 
     part: Part
@@ -56,44 +56,44 @@ class StagingFolder:
     """The staging folder.
 
     Args:
-        folder: made with mode 0700 where it is missing.
+        folder: created with mode 0700 where it is missing.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
+    def lock(self) -> Iterator[None]:
         """Keep other processes from fetching into the folder.
 
         Raises:
-            StateLocked: one does already.
+            StateLocked: another process does already.
             StateError: the folder cannot be used.
         """
         private_files.make_folder(self._folder)
-        with private_files.translated(self._folder):
-            lock = private_files.append(self._folder / "lock")
-        with lock:
+        with private_files.translate_errors(self._folder):
+            file = private_files.append(self._folder / "lock")
+        with file:
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
                 raise StateLocked(
-                    f"another process fetches into {self._folder}",
+                    f"another process is fetching into {self._folder}",
                     hint="Give each connector its own state.path or state.staging_dir.",
                 ) from error
             yield
 
     def open_folder(self, inventory: Inventory, name: str, *, fresh: bool = False) -> Path:
-        """The folder of one snapshot of an inventory; every other one of that inventory is removed.
+        """Open the folder of one snapshot of an inventory, and remove that inventory's other folders.
 
         Args:
-            inventory: begins the folder's name.
-            name: the rest of it, of our own making.
-            fresh: whether it must be empty.
+            inventory: its label begins the folder's name.
+            name: the rest of the name; never a remote name.
+            fresh: whether the folder must be empty.
         """
         folder = self._folder / f"{inventory.label}-{name}"
         private_files.make_folder(self._folder)
-        with private_files.translated(self._folder):
+        with private_files.translate_errors(self._folder):
             for other in sorted(self._folder.glob(f"{inventory.label}-*")):
                 if fresh or other != folder:
                     private_files.remove_folder(other)
@@ -101,62 +101,69 @@ class StagingFolder:
         return folder
 
     def remove(self, parts: tuple[Part, ...]) -> None:
-        """Remove the folder that these files are in. One that is not in the staging folder is left alone."""
+        """Remove the folders of these parts, except folders outside the staging folder."""
         for folder in {part.path.parent for part in parts}:
             if folder.parent == self._folder:
                 private_files.remove_folder(folder)
 
 
 class VerifiedList:
-    """The verified files of one snapshot's folder: a line each, added once the file is whole and on disk.
+    """The verified files of one snapshot's folder: one line per file, added once the file is complete and on disk.
 
     Args:
-        folder: of the snapshot.
+        folder: the snapshot's folder.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._path = folder / LIST_NAME
-        self._known = {verified.place: verified for verified in self._read()}
+        self._by_place = {verified.place: verified for verified in self._read()}
 
     def get(self, place: str) -> Verified | None:
-        """The verified file that came from there, if its file is still as it was noted."""
-        return self._known.get(place)
+        """The verified file of that place; None where there is none, or its file changed since."""
+        return self._by_place.get(place)
 
     def add(self, verified: Verified) -> None:
-        """Note a file. It is on disk before the note is."""
+        """Add a file, which must be on disk already."""
         part = verified.part
         row = {
-            "version": LIST_VERSION, "place": verified.place, "digest": verified.digest, "odd": verified.odd,
-            "file": part.path.name, "stored_bytes": part.path.stat().st_size, "name": part.name, "lines": part.lines,
-            "size_bytes": part.size_bytes, "spellings": {name: list(seen) for name, seen in part.spellings.items()},
-        }  # fmt: skip
+            "version": LIST_VERSION,
+            "place": verified.place,
+            "digest": verified.digest,
+            "odd": verified.odd,
+            "file": part.path.name,
+            "stored_bytes": part.path.stat().st_size,
+            "name": part.name,
+            "lines": part.lines,
+            "size_bytes": part.size_bytes,
+            "spellings": {name: list(spelled) for name, spelled in part.spellings.items()},
+        }
         with private_files.append(self._path) as file:
             file.write(json.dumps(row).encode("ascii") + b"\n")
             file.flush()
             os.fsync(file.fileno())
-        self._known[verified.place] = verified
+        self._by_place[verified.place] = verified
 
     def _read(self) -> Iterator[Verified]:
-        """The notes whose files are there. A last line cut by a crash is no note."""
+        """The entries whose files are unchanged. A last line cut off by a crash is ignored."""
         try:
             lines = private_files.read(self._path, LIST_BYTES_MAX).split(b"\n")
         except FileNotFoundError:
             return
         for line in lines[:-1]:
             try:
-                verified = self._verified(json.loads(line))
+                verified = self._read_row(json.loads(line))
             except (ValueError, TypeError, KeyError, AttributeError, OSError, RecursionError) as error:
-                log.info("a file is fetched again", folder=str(self._folder), reason=type(error).__name__)
+                log.info("a file must be downloaded again", folder=str(self._folder), reason=type(error).__name__)
                 continue
             yield verified
 
-    def _verified(self, row: dict[str, Any]) -> Verified:
+    def _read_row(self, row: dict[str, Any]) -> Verified:
         if row["version"] != LIST_VERSION or not _FILE_NAME.fullmatch(row["file"]):
-            raise ValueError("not a note of this version")
+            raise ValueError("not an entry of this version")
         path = self._folder / row["file"]
         if path.is_symlink() or path.stat().st_size != row["stored_bytes"]:
-            raise ValueError("not the file that was noted")
-        spellings = {str(name): tuple(map(str, seen)) for name, seen in row["spellings"].items()}
+            raise ValueError("not the file that was verified")
+        spellings = {str(name): tuple(map(str, spelled)) for name, spelled in row["spellings"].items()}
         part = Part(path, str(row["name"]), int(row["lines"]), int(row["size_bytes"]), spellings)
         return Verified(part, str(row["place"]), str(row["digest"]), bool(row["odd"]))

@@ -1,7 +1,7 @@
-"""Lines of JSON: counting them, how they spell their properties, and splitting a page into them.
+"""Lines of JSON: counts them, notes how they spell their properties, and splits a page into them.
 
-Owns msgspec. Must not know where lines come from or go to. On the hot path no record becomes a Python object: lines are
-cut at line breaks, and only samples are looked into, for the names of their properties.
+On the hot path no record becomes a Python object: text is cut at line breaks, and only a sample of the lines is parsed,
+for the names of their properties.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SAMPLE_EVERY_BYTES: Final = 2**16
 """Beyond `SAMPLE_WHOLE_BYTES`, one line in this many bytes is inspected."""
 
 BLOCK_LINES: Final = 4096
-"""Lines of a page that are put together at a time."""
+"""Lines of a page that are joined at a time."""
 
 DOCUMENTED_NAMES: Final = frozenset(name for field in SOFTWARE.fields for name in field.wire_names)
 
@@ -34,7 +34,7 @@ _ANY: Final = msgspec.json.Decoder()
 
 
 def read_object(line: bytes | memoryview) -> dict[str, msgspec.Raw]:
-    """The properties of a JSON object, their values unread. Of a repeated name the last one counts.
+    """The properties of a JSON object, their values unparsed. Of a repeated name the last one counts.
 
     Raises:
         ValueError: it is not one JSON object.
@@ -44,7 +44,7 @@ def read_object(line: bytes | memoryview) -> dict[str, msgspec.Raw]:
 
 
 def read_items(array: bytes) -> list[bytes]:
-    """The items of a JSON array, unread. Raises as `read_object` does."""
+    """The items of a JSON array, unparsed. Raises as `read_object` does."""
     return [bytes(item) for item in _ITEMS.decode(array)]
 
 
@@ -54,7 +54,7 @@ def read_value(value: bytes) -> object:
 
 
 def is_object(line: bytes) -> bool:
-    """Whether a line is one whole JSON object."""
+    """Whether a line is one complete JSON object."""
     try:
         read_object(line)
     except UNREADABLE:
@@ -62,13 +62,13 @@ def is_object(line: bytes) -> bool:
     return True
 
 
-class Census:
-    """Counts the lines of a part as its text passes by, and notes how they spell the documented properties.
+class LineCounter:
+    """Counts the lines of a part while it is written, and notes how they spell the documented properties.
 
     Attributes:
-        lines: lines seen to their end that are not blank.
+        lines: complete lines that are not blank.
         size_bytes: of all text.
-        odd: a line does not begin with `{`, or is longer than any that is read: the part needs `repair`.
+        odd: whether a line does not begin with `{`, or is longer than `LINE_BYTES_MAX`: the part needs `repair`.
     """
 
     def __init__(self) -> None:
@@ -76,18 +76,18 @@ class Census:
         self.size_bytes = 0
         self.odd = False
         self._spellings: dict[str, dict[str, None]] = {}
-        self._known: dict[str, str | None] = {}
+        self._documented: dict[str, str | None] = {}
         self._rest: list[bytes] = []
         self._rest_bytes = 0
         self._next_sample = 0
 
     @property
     def spellings(self) -> Mapping[str, tuple[str, ...]]:
-        """Spellings seen of each documented name, by its lower-case form, in the order they were met."""
+        """Spellings seen of each documented name, by its lower-case form, in the order they appeared."""
         return {name: tuple(spelled) for name, spelled in self._spellings.items()}
 
     def feed(self, block: bytes) -> None:
-        """The next piece of the text, cut anywhere."""
+        """Count the next piece of the text, which may be cut anywhere."""
         begin = self.size_bytes
         self.size_bytes += len(block)
         lines = block.split(b"\n")
@@ -105,7 +105,7 @@ class Census:
         self._sample(lines, begin)
 
     def finish(self) -> bool:
-        """The text is over. Returns whether it ends whole: with a line break, or with a whole object."""
+        """End the text. Returns whether its end is complete: a line break, or a complete object."""
         last = b"".join(self._rest)
         self._rest = []
         if not last.strip():
@@ -115,7 +115,7 @@ class Census:
         return self._rest_bytes <= LINE_BYTES_MAX and is_object(last)
 
     def _keep(self, piece: bytes) -> None:
-        """Keep a piece of a line that is not over yet; of a line too long to be read, only its beginning."""
+        """Keep a piece of a line that continues; of a line that is too long to read, only its beginning."""
         self._rest_bytes += len(piece)
         if self._rest_bytes <= LINE_BYTES_MAX:
             self._rest.append(piece)
@@ -124,7 +124,7 @@ class Census:
             self._rest = [self._rest[0][:1] or b"{"] if self._rest else [piece[:1]]
 
     def _count(self, lines: list[bytes]) -> None:
-        # The least and the greatest of them tell at once, without a look at each, whether all begin with a brace.
+        # If the smallest and the largest of them begin with a brace, all do: no need to look at each.
         if min(lines).startswith(b"{") and max(lines).startswith(b"{"):
             self.lines += len(lines)
             return
@@ -133,7 +133,7 @@ class Census:
         self.odd = self.odd or not all(text.startswith(b"{") for text in stripped)
 
     def _sample(self, lines: list[bytes], begin: int) -> None:
-        """Look into all lines of the beginning, later into one of each `SAMPLE_EVERY_BYTES`."""
+        """Note all lines of the beginning, then one line every `SAMPLE_EVERY_BYTES`."""
         if begin < SAMPLE_WHOLE_BYTES:
             for line in lines:
                 self._note(line)
@@ -148,21 +148,21 @@ class Census:
         try:
             names = read_object(line)
         except UNREADABLE:
-            return  # `repair` or the reader will say what is wrong with it
+            return  # `repair` or the reader will report it
         for name in names:
-            if name not in self._known:
+            if name not in self._documented:
                 self._learn(name)
 
     def _learn(self, name: str) -> None:
-        known = name.lower() if name.isascii() and name.lower() in DOCUMENTED_NAMES else None
-        if known is not None:
-            self._spellings.setdefault(known, {})[name] = None
-        if known is not None or len(self._known) < len(DOCUMENTED_NAMES) * 64:
-            self._known[name] = known
+        documented = name.lower() if name.isascii() and name.lower() in DOCUMENTED_NAMES else None
+        if documented is not None:
+            self._spellings.setdefault(documented, {})[name] = None
+        if documented is not None or len(self._documented) < len(DOCUMENTED_NAMES) * 64:
+            self._documented[name] = documented
 
 
 class _Wire(msgspec.Struct):
-    """A page as it comes. `value` holds views into the page's text, one a record."""
+    """A page as received. `value` holds views into the page's text, one per record."""
 
     value: list[msgspec.Raw]
     next_link: str | None = msgspec.field(default=None, name="@odata.nextLink")
@@ -172,11 +172,11 @@ _PAGE: Final = msgspec.json.Decoder(_Wire)
 
 
 class Page:
-    """One JSON page, cut into lines.
+    """One JSON page, split into lines.
 
     Attributes:
         records: number of lines.
-        next_link: where the walk goes on, byte for byte; None on the last page.
+        next_link: URL of the next page, byte for byte; None on the last page.
     """
 
     def __init__(self, values: Sequence[msgspec.Raw | bytes], next_link: str | None) -> None:
@@ -188,32 +188,32 @@ class Page:
     def read(cls, text: bytes | bytearray) -> Self:
         """Read a page.
 
-        A page with a value that is no JSON (NaN, half a surrogate pair) is cut all the same, as long as its brackets
-        and strings close: the bad line is rejected later, by itself.
+        A page with a value that is not JSON (NaN, half a surrogate pair) is split nevertheless, as long as its brackets
+        and strings close: the bad line alone is rejected later.
 
         Raises:
-            SourceMalformed: it is not a page, or not whole.
+            SourceMalformed: it is not a page, or not complete.
         """
         try:
             wire = _PAGE.decode(text)
         except UNREADABLE as error:
-            found = _cut_loosely(bytes(text))
-            if found is None:
+            pieces = _split_loosely(bytes(text))
+            if pieces is None:
                 raise SourceMalformed(
-                    f"a page of {len(text)} bytes is not what the API documents: {_shown(error)}",
-                    hint="The next poll tries again. Is a proxy between that changes answers?",
+                    f"a page of {len(text)} bytes is not what the API documents: {_describe(error)}",
+                    hint="The next poll tries again. Does a proxy change responses?",
                 ) from error
-            return cls(*found)
+            return cls(*pieces)
         return cls(wire.value, wire.next_link)
 
     def blocks(self) -> Iterator[bytes]:
-        """The lines, some thousand at a time, each with its line break."""
+        """The lines, up to `BLOCK_LINES` at a time, each with its line break."""
         values = iter(self._values)
-        while some := list(islice(values, BLOCK_LINES)):
-            block = b"\n".join(some) + b"\n"
-            if block.count(b"\n") != len(some):
-                # A record that is spread over lines: inside strings JSON has no line breaks, elsewhere they are blanks.
-                block = b"\n".join(bytes(value).translate(_BLANKS) for value in some) + b"\n"
+        while chunk := list(islice(values, BLOCK_LINES)):
+            block = b"\n".join(chunk) + b"\n"
+            if block.count(b"\n") != len(chunk):
+                # A record spans several lines. JSON strings contain no line breaks; elsewhere they are blanks.
+                block = b"\n".join(bytes(value).translate(_BLANKS) for value in chunk) + b"\n"
             yield block
 
 
@@ -222,8 +222,8 @@ _TOKEN: Final = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\],]', re.DOTALL)
 _VALUE: Final = re.compile(rb'\s*\{(?:\s*(?:"[^"\\]*"\s*:\s*(?:"(?:[^"\\]|\\.)*"|null))\s*,)*?\s*"value"\s*:\s*\[')
 
 
-def _cut_loosely(text: bytes) -> tuple[list[bytes], str | None] | None:
-    """Cut a page by its brackets and strings alone; None where they do not close, or what is around is not JSON."""
+def _split_loosely(text: bytes) -> tuple[list[bytes], str | None] | None:
+    """Split a page by its brackets and strings alone; None where they do not close, or the rest of it is not JSON."""
     start = _VALUE.match(text)
     if start is None:
         return None
@@ -242,10 +242,10 @@ def _cut_loosely(text: bytes) -> tuple[list[bytes], str | None] | None:
             break
     else:
         return None
-    return _close(text[: start.end()] + b"]" + text[begin:], values)
+    return _read_envelope(text[: start.end()] + b"]" + text[begin:], values)
 
 
-def _close(envelope: bytes, values: list[bytes]) -> tuple[list[bytes], str | None] | None:
+def _read_envelope(envelope: bytes, values: list[bytes]) -> tuple[list[bytes], str | None] | None:
     try:
         page = _PAGE.decode(envelope)
     except UNREADABLE:
@@ -254,5 +254,5 @@ def _close(envelope: bytes, values: list[bytes]) -> tuple[list[bytes], str | Non
     return (lines, page.next_link) if all(lines) else None
 
 
-def _shown(error: Exception) -> str:
+def _describe(error: Exception) -> str:
     return "nested too deep" if isinstance(error, RecursionError) else str(error)[:200]

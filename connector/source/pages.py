@@ -1,11 +1,11 @@
 """The JSON flavour of the export: a walk from page to page.
 
-Owns what makes a walk one complete snapshot, and the page token. Must not know what is in the lines.
+Decides when a walk is one complete snapshot, and reads the page token.
 
-The pages are a cursor over the files of one generation, which the page token names where it can be read. Each nextLink
-is followed byte for byte. A page may be short or empty and still have one. The end is believed only when told twice: a
-nextLink that is missing by mistake would look like an end, and what is behind it like removed software. (One that is
-missing twice in a row cannot be told from the end; then the guard has to notice.)
+The pages are a cursor over the files of one generation, which the page token names if it can be read. Each nextLink is
+followed byte for byte. A page may be short or empty and still have one. The end is believed only if a second request
+confirms it: a nextLink that is missing by mistake would look like the end, and what follows it like removed software.
+(One that is missing twice in a row cannot be distinguished from the end; then the guard has to notice.)
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ from urllib.parse import unquote
 
 from connector.errors import ConnectorError, SnapshotIncomplete
 from connector.model import Inventory
-from connector.private_files import translated
+from connector.private_files import translate_errors
 from connector.source.files import FUTURE_MAX
 from connector.source.folder import Verified
 from connector.source.http.api import Call
 from connector.source.http.hosts import Link
-from connector.source.http.rate_limits import Endpoint
+from connector.source.http.rate_limits import ApiEndpoint
 from connector.source.lines import Page
 from connector.source.parts import PartWriter
-from connector.source.session import Gear
+from connector.source.session import FetchSession
 from connector.telemetry import logger
 
 log = logger(__name__)
 
 ENDPOINTS: Final = {
-    Inventory.CPE: Endpoint("SoftwareInventoryByMachine", 30, 1000),
-    Inventory.NON_CPE: Endpoint("SoftwareInventoryNoProductCodeByMachine", 30, 1000),
+    Inventory.CPE: ApiEndpoint("SoftwareInventoryByMachine", 30, 1000),
+    Inventory.NON_CPE: ApiEndpoint("SoftwareInventoryNoProductCodeByMachine", 30, 1000),
 }
 """Paths and limits. Source: Microsoft's page on the software inventory export (2025)."""
 
@@ -46,7 +46,7 @@ PAGES_MAX: Final = 100_000
 PAGE_BYTES_MAX: Final = 2**30
 PAGE_SECONDS_MAX: Final = 900.0
 WALK_SECONDS_MAX: Final = 6 * 3600.0
-"""A generation's life; a walk that is slower than that follows a cursor that is gone."""
+"""The life of a generation: a slower walk would follow a cursor that has expired."""
 
 TOKEN_CHARACTERS_MAX: Final = 8192
 _TOKEN: Final = re.compile(r"[?&](?:\$|%24)skiptoken=([^&#]*)", re.IGNORECASE)
@@ -61,32 +61,32 @@ class Pages:
     """Fetches the JSON flavour.
 
     Args:
-        gear: what a fetch needs.
+        session: the collaborators of this fetch.
     """
 
-    def __init__(self, gear: Gear) -> None:
-        self._gear = gear
+    def __init__(self, session: FetchSession) -> None:
+        self._session = session
 
     def fetch(self, inventory: Inventory, *, newer_than: datetime | None) -> Walk | None:
-        """Bring every page of the newest generation to disk. None: it is told, and not newer than `newer_than`.
+        """Fetch every page of the newest generation; None where it is known and not newer than `newer_than`.
 
         Raises:
-            SnapshotIncomplete: the pages contradict each other, or there are none.
+            SnapshotIncomplete: the pages contradict each other, or have no records.
             SourceError: as `Api.ask`.
             StateError: the staging folder cannot be used.
             Stopped: asked to stop.
         """
         for _ in range(WALKS_MAX):
-            walk = Walk(self._gear, inventory)
+            walk = Walk(self._session, inventory)
             try:
-                return walk if walk.go(newer_than) else None
+                return walk if walk.run(newer_than) else None
             except _ChangedError as change:
-                log.warning("the walk begins anew", inventory=inventory.value, reason=str(change))
+                log.warning("the walk is started over", inventory=inventory.value, reason=str(change))
             except ConnectorError as error:
                 error.generated_at = walk.generated_at
                 raise
         raise SnapshotIncomplete(
-            f"the generation changed in the middle of {WALKS_MAX} walks through the pages",
+            f"the generation changed during each of {WALKS_MAX} walks through the pages",
             hint="Nothing was staged. The next poll tries again.",
         )
 
@@ -95,68 +95,68 @@ class Walk:
     """One walk through the pages.
 
     Attributes:
-        begun_at: when it began.
-        generated_at: of the generation; None where the page tokens do not tell.
-        verified: a part for each page that has lines.
+        begun_at: when the walk began.
+        generated_at: time of the generation; None where no page token names it.
+        verified: one part for each page that has lines.
     """
 
-    def __init__(self, gear: Gear, inventory: Inventory) -> None:
-        self.begun_at = gear.timer.now()
+    def __init__(self, session: FetchSession, inventory: Inventory) -> None:
+        self.begun_at = session.timer.now()
         self.generated_at: datetime | None = None
         self.verified: list[Verified] = []
-        self._gear = gear
+        self._session = session
         self._inventory = inventory
-        self._deadline = gear.timer.monotonic() + WALK_SECONDS_MAX
+        self._deadline = session.timer.monotonic() + WALK_SECONDS_MAX
         self._digest = hashlib.sha256()
         self._seen: set[bytes] = set()
         self._is_pinned = False
 
     @property
     def content_digest(self) -> str:
-        """Hex SHA-256 over all lines, wherever pages begin."""
+        """Hex SHA-256 over all lines, independent of where pages begin."""
         return self._digest.hexdigest()
 
-    def go(self, newer_than: datetime | None) -> bool:
-        """Walk to the end. False: the generation is told, and not newer than `newer_than`.
+    def run(self, newer_than: datetime | None) -> bool:
+        """Walk to the end. Returns False where the generation is known and not newer than `newer_than`.
 
         Raises:
             _ChangedError: the pages are not of one generation.
         """
-        # A page of one record tells the generation by its nextLink, at the price of a small call.
+        # The nextLink of a page of one record names the generation, for the price of a small call.
         if not self._is_newer(self._ask(self._first_link(1)), newer_than):
             return False
         self._is_pinned = False
-        self._gear.tally.begin(f"{self._inventory.label} pages", parts=None)
-        folder = self._gear.staging.open_folder(self._inventory, "pages", fresh=True)
-        link = self._first_link(self._gear.config.page_size)
+        self._session.counter.begin(f"{self._inventory.label} pages", parts=None)
+        folder = self._session.staging.open_folder(self._inventory, "pages", fresh=True)
+        link = self._first_link(self._session.config.page_size)
         page = self._ask(link)
         for number in range(1, PAGES_MAX + 1):
             digest = self._store(page, folder, number)
             if page.next_link is None:
                 page = self._ask_again(link, digest)
                 if page.next_link is None:
-                    return self._whole()
+                    return self._finish()
             link = self._follow(page.next_link)
             page = self._ask(link)
-        raise _endless(f"{PAGES_MAX} pages")
+        raise _endless_walk_error(f"{PAGES_MAX} pages")
 
     def _first_link(self, page_size: int) -> Link:
-        return self._gear.hosts.api(f"/api/machines/{ENDPOINTS[self._inventory].path}?pageSize={page_size}")
+        return self._session.hosts.api(f"/api/machines/{ENDPOINTS[self._inventory].path}?pageSize={page_size}")
 
     def _ask(self, link: Link) -> Page:
-        if self._gear.timer.monotonic() > self._deadline:
-            raise _endless(f"{WALK_SECONDS_MAX / 3600:.0f} hours")
+        if self._session.timer.monotonic() > self._deadline:
+            raise _endless_walk_error(f"{WALK_SECONDS_MAX / 3600:.0f} hours")
         call = Call(ENDPOINTS[self._inventory], link, PAGE_BYTES_MAX, PAGE_SECONDS_MAX)
-        page = self._gear.api.ask(call, Page.read)
-        told = generation_of(page.next_link, self._gear.timer.now()) if page.next_link else None
-        if told is not None and self.generated_at not in (None, told):
+        page = self._session.api.ask(call, Page.read)
+        generation = generation_of(page.next_link, self._session.timer.now()) if page.next_link else None
+        if generation is not None and self.generated_at not in (None, generation):
             raise _ChangedError("the generation changed")
-        self.generated_at = told or self.generated_at
-        self._is_pinned = self._is_pinned or told is not None
+        self.generated_at = generation or self.generated_at
+        self._is_pinned = self._is_pinned or generation is not None
         return page
 
     def _ask_again(self, link: Link, digest: str) -> Page:
-        """Ask for the last page once more. What it says now counts, as long as its lines are the same."""
+        """Ask for the last page again. The second response counts, as long as its lines are the same."""
         page = self._ask(link)
         lines = hashlib.sha256()
         for block in page.blocks():
@@ -164,24 +164,24 @@ class Walk:
         if lines.hexdigest() != digest:
             raise _ChangedError("the last page changed")
         if page.next_link is not None:
-            log.warning("a page without nextLink has one after all", inventory=self._inventory.value)
+            log.warning("a page without nextLink had one when asked again", inventory=self._inventory.value)
         return page
 
     def _follow(self, url: str) -> Link:
-        seen = hashlib.sha256(url.encode("utf-8", "surrogatepass")).digest()
-        if seen in self._seen:
+        digest = hashlib.sha256(url.encode("utf-8", "surrogatepass")).digest()
+        if digest in self._seen:
             raise SnapshotIncomplete(
-                "a page links to a page that came before", hint="Nothing was staged. The next poll tries again."
+                "a page links back to an earlier page", hint="Nothing was staged. The next poll tries again."
             )
-        self._seen.add(seen)
-        return self._gear.hosts.next_link(url)
+        self._seen.add(digest)
+        return self._session.hosts.next_link(url)
 
     def _is_newer(self, page: Page, newer_than: datetime | None) -> bool:
         if self.generated_at is None or newer_than is None or self.generated_at > newer_than:
             return True
         if self.generated_at < newer_than:
             log.warning(
-                "the pages are of an older generation than the inventory, and are left alone",
+                "the pages are older than the inventory and are ignored",
                 inventory=self._inventory.value,
                 generated_at=self.generated_at,
                 inventory_generated_at=newer_than,
@@ -194,48 +194,48 @@ class Walk:
         lines = hashlib.sha256()
         if not page.records:
             return lines.hexdigest()
-        with translated(folder), PartWriter(folder, f"page-{number:06}", f"page-{number}") as writer:
+        with translate_errors(folder), PartWriter(folder, f"page-{number:06}", f"page-{number}") as writer:
             for block in page.blocks():
                 writer.feed(block)
                 self._digest.update(block)
             part = writer.finish()
             self.verified.append(Verified(part, part.name, writer.digest, writer.odd))
-        self._gear.tally.verified(part)
+        self._session.counter.add_part(part)
         return writer.digest
 
-    def _whole(self) -> bool:
+    def _finish(self) -> bool:
         if not self.verified:
             raise SnapshotIncomplete(
                 f"{ENDPOINTS[self._inventory].path} has no records",
-                hint="Nothing was staged. They may not be ready yet: the next poll tries again. Does the application"
+                hint="Nothing was staged. They may not be ready yet: the next poll tries again. Can the application"
                 " see any device?",
             )
         if self.generated_at is not None and not self._is_pinned:
-            # No page of the walk itself told its generation: it is still the one that was told before, or another.
+            # No page of the walk itself named its generation, which may have changed since the first call: check.
             self._ask(self._first_link(1))
         return True
 
 
-def _endless(measure: str) -> SnapshotIncomplete:
+def _endless_walk_error(measure: str) -> SnapshotIncomplete:
     return SnapshotIncomplete(
         f"the walk through the pages has not ended after {measure}",
-        hint='Nothing was staged. Larger pages (source.page_size), or source.method = "files", are quicker.',
+        hint='Nothing was staged. Larger pages (source.page_size) or source.method = "files" are faster.',
     )
 
 
 def generation_of(url: str, now: datetime) -> datetime | None:
-    """The generation that a nextLink's page token names, at best effort; None where it cannot be read.
+    """The generation named by a nextLink's page token, on a best-effort basis; None where it cannot be read.
 
     The token is base64 of `{"ExportDefinition": {"TimePath": "2021-01-25/0200/"}, …}`, as the documentation's example
-    decodes; no page documents it, so any other form is as good.
+    decodes; nothing documents it, so any other form is possible.
     """
     match = _TOKEN.search(url)
     if match is None or len(match[1]) > TOKEN_CHARACTERS_MAX:
         return None
     text = unquote(match[1]).replace("-", "+").replace("_", "/").rstrip("=")
     try:
-        found = json.loads(base64.b64decode(text + "=" * (-len(text) % 4), validate=True))
-        day, hours, minutes = _TIME_PATH.fullmatch(found["ExportDefinition"]["TimePath"]).groups()  # type: ignore[union-attr]  # None raises AttributeError
+        token = json.loads(base64.b64decode(text + "=" * (-len(text) % 4), validate=True))
+        day, hours, minutes = _TIME_PATH.fullmatch(token["ExportDefinition"]["TimePath"]).groups()  # type: ignore[union-attr]  # None raises AttributeError
         moment = datetime.fromisoformat(f"{day}T{hours}:{minutes}:00").replace(tzinfo=UTC)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError, binascii.Error):
         return None

@@ -1,9 +1,9 @@
-"""One part: verified while it is written, never by reading it again.
+"""Writes one part to disk and verifies it while it is written, without reading it a second time.
 
-Owns isal, and what makes a file of an export whole: its full length, every gzip member unpacked with a right checksum,
-nothing behind the last one, text that is not empty, not a web page, and ends with a whole line. Must not fetch.
+A file of an export is complete if it has its full length, every gzip member unpacks with the right checksum, nothing
+follows the last one, and its text is not empty, is not a web page, and ends with a complete line.
 
-A part that is plain gzip of one member is stored as it came (`.json.gz`). Anything else that is whole (several members,
+A part that is plain gzip of one member is stored as received (`.json.gz`). Any other complete file (several members,
 plain text under whatever name, a byte order mark) is stored as plain text (`.json`).
 """
 
@@ -20,40 +20,40 @@ from isal import isal_zlib
 from connector import private_files
 from connector.errors import SnapshotIncomplete
 from connector.model import Part
-from connector.source.lines import Census
+from connector.source.lines import LineCounter
 
 MAGIC: Final = b"\x1f\x8b"
 BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 GZIP_WINDOW: Final = 31
-"""zlib's way to say: a gzip header, a checksum and a length."""
+"""zlib's window bits for a gzip header, a checksum and a length."""
 
 CHUNK_BYTES_MIN: Final = 2**16
-"""Pieces from the network are gathered to this size: a TLS record has 16 KiB, and each call costs."""
+"""Pieces from the network are buffered to this size: a TLS record has 16 KiB, and each call costs."""
 
 BLOCK_BYTES_MAX: Final = 2**18
-"""So much is unpacked at a time: a bomb is noticed before it is in memory."""
+"""Unpacked at most at a time, so that a bomb is noticed before it is in memory."""
 
 RATIO_MAX: Final = 400
 """Real exports shrink by 10 to 40; beyond this factor a file is a bomb."""
 
 RATIO_FREE_BYTES: Final = 2**24
-"""Unpacked bytes below which the ratio is not looked at: a few equal lines shrink very well."""
+"""Unpacked bytes below which the ratio is not checked: a few equal lines shrink very well."""
 
 UNPACKED_BYTES_MAX: Final = 2**36
-"""64 GiB, more than a hundred million records in one part."""
+"""64 GiB: more than a hundred million records in one part."""
 
 HEAD_BYTES_MAX: Final = 2**16
-"""So many blanks at the beginning are passed over in search of the first character."""
+"""Leading blanks that are skipped at most to find the first character."""
 
 
 class Gunzip:
-    """Unpacks gzip members, one after the other, with limits.
+    """Unpacks gzip members one after the other, within limits.
 
     Args:
-        name: names the file in errors.
+        name: the file's name in errors.
 
     Attributes:
-        members: members begun so far.
+        members: members started so far.
     """
 
     def __init__(self, name: str) -> None:
@@ -65,10 +65,10 @@ class Gunzip:
         self._unpacked_bytes = 0
 
     def feed(self, chunk: bytes) -> Iterator[bytes]:
-        """The next piece of the file, cut anywhere; yields what it unpacks to.
+        """Unpack the next piece of the file, which may be cut anywhere.
 
         Raises:
-            SnapshotIncomplete: a wrong checksum, broken data, rubbish between or after members, or a bomb.
+            SnapshotIncomplete: a wrong checksum, broken data, garbage between or after members, or a bomb.
         """
         self._packed_bytes += len(chunk)
         while chunk or self._member is not None:
@@ -78,7 +78,7 @@ class Gunzip:
             try:
                 block = self._member.decompress(chunk, BLOCK_BYTES_MAX)
             except isal_zlib.IsalError as error:  # type: ignore[misc]  # its stub calls the class an instance
-                raise broken(self._name, f"its gzip data is broken: {error}") from error
+                raise part_error(self._name, f"its gzip data is broken: {error}") from error
             self._measure(len(block))
             if block:
                 yield block
@@ -90,21 +90,21 @@ class Gunzip:
                     return
 
     def finish(self) -> None:
-        """The file is over.
+        """End the file.
 
         Raises:
-            SnapshotIncomplete: a member is not.
+            SnapshotIncomplete: a member is not complete.
         """
         if self._member is not None or (self._between and self._between in MAGIC):
-            raise broken(self._name, "it ends in the middle of its gzip data")
+            raise part_error(self._name, "it ends in the middle of its gzip data")
         if self._between:
-            raise broken(self._name, "there is rubbish behind its gzip data")
+            raise part_error(self._name, "garbage follows its gzip data")
 
     def _begin(self, chunk: bytes) -> bytes:
         head = self._between + chunk
         if len(head) >= len(MAGIC):
             if not head.startswith(MAGIC):
-                raise broken(self._name, "there is rubbish behind its gzip data")
+                raise part_error(self._name, "garbage follows its gzip data")
             self._between = b""
             self._member = isal_zlib.decompressobj(wbits=GZIP_WINDOW)
             self.members += 1
@@ -118,27 +118,27 @@ class Gunzip:
             self._unpacked_bytes > RATIO_FREE_BYTES and self._unpacked_bytes > RATIO_MAX * self._packed_bytes
         )
         if ratio_exceeded or self._unpacked_bytes > UNPACKED_BYTES_MAX:
-            raise broken(
+            raise part_error(
                 self._name, f"{self._packed_bytes} bytes of it unpack to more than {self._unpacked_bytes}: a gzip bomb"
             )
 
 
 class PartWriter:
-    """Writes one part to disk and verifies it on the way. Use it as a context manager; unfinished, it leaves nothing.
+    """Writes one part to disk and verifies it. A context manager: if the part is not finished, nothing remains.
 
     Args:
-        folder: of mode 0700.
-        stem: the file's name here, without its ending; never made of a remote name.
+        folder: mode 0700.
+        stem: the local file name without its extension; never a remote name.
         name: the remote file's name, for people.
-        encoded: whether the HTTP answer says `Content-Encoding: gzip`: one packing that is not the file's own.
-        gathered_bytes: pieces are gathered to this size before they are looked at.
+        encoded: whether the response says `Content-Encoding: gzip`, a compression on top of the file's.
+        chunk_bytes_min: pieces are buffered to this size before they are unpacked.
 
     Attributes:
-        wire_bytes: fed so far.
+        wire_bytes: received so far.
     """
 
     def __init__(
-        self, folder: Path, stem: str, name: str, *, encoded: bool = False, gathered_bytes: int = CHUNK_BYTES_MIN
+        self, folder: Path, stem: str, name: str, *, encoded: bool = False, chunk_bytes_min: int = CHUNK_BYTES_MIN
     ) -> None:
         self.wire_bytes = 0
         self._path = folder / stem
@@ -146,14 +146,14 @@ class PartWriter:
         self._draft = folder / f"{stem}.draft"
         self._file = private_files.create(self._draft)
         self._digest = hashlib.sha256()
-        self._census = Census()
+        self._counter = LineCounter()
         self._outer = Gunzip(name) if encoded else None
         self._inner: Gunzip | None = None
-        self._waiting: list[bytes] = []
-        self._waiting_bytes = 0
-        self._gathered_bytes = gathered_bytes
+        self._buffer: list[bytes] = []
+        self._buffer_bytes = 0
+        self._chunk_bytes_min = chunk_bytes_min
         self._packed = b""
-        self._begun = False
+        self._decided = False
         self._head: bytes | None = b""
         self._is_text = False
 
@@ -163,75 +163,75 @@ class PartWriter:
     def __exit__(self, *_: object) -> None:
         try:
             self._file.close()
-        finally:  # what is still to be written may not fit
+        finally:  # closing writes the rest, which may not fit
             self._draft.unlink(missing_ok=True)
 
     @property
     def digest(self) -> str:
-        """Hex SHA-256 of what was fed."""
+        """Hex SHA-256 of everything received."""
         return self._digest.hexdigest()
 
     def feed(self, chunk: bytes) -> None:
-        """The next piece from the network, cut anywhere.
+        """Write the next piece from the network, which may be cut anywhere.
 
         Raises:
-            SnapshotIncomplete: it cannot be a whole part any more.
+            SnapshotIncomplete: it cannot become a complete part any more.
             OSError: it cannot be written.
         """
         self.wire_bytes += len(chunk)
         if self.wire_bytes > UNPACKED_BYTES_MAX:
-            raise broken(self._name, f"it is longer than {UNPACKED_BYTES_MAX} bytes")
+            raise part_error(self._name, f"it is longer than {UNPACKED_BYTES_MAX} bytes")
         self._digest.update(chunk)
-        self._waiting.append(chunk)
-        self._waiting_bytes += len(chunk)
-        if self._waiting_bytes >= self._gathered_bytes:
-            self._take_waiting()
+        self._buffer.append(chunk)
+        self._buffer_bytes += len(chunk)
+        if self._buffer_bytes >= self._chunk_bytes_min:
+            self._flush_buffer()
 
     def finish(self, expected_bytes: int | None = None) -> Part:
-        """The part is over: give it its final name.
+        """End the part and give its file the final name.
 
         Args:
-            expected_bytes: what `Content-Length` said.
+            expected_bytes: the response's `Content-Length`.
 
         Raises:
-            SnapshotIncomplete: it is not whole.
+            SnapshotIncomplete: it is not complete.
             OSError: it cannot be written.
         """
         if expected_bytes is not None and self.wire_bytes != expected_bytes:
-            raise broken(self._name, f"{self.wire_bytes} of its {expected_bytes} bytes came")
+            raise part_error(self._name, f"{self.wire_bytes} of its {expected_bytes} bytes were received")
         if not self.wire_bytes:
-            raise broken(self._name, "it is empty")
-        self._take_waiting()
+            raise part_error(self._name, "it is empty")
+        self._flush_buffer()
         if self._outer is not None:
             self._outer.finish()
         self._decide(final=True)
         if self._inner is not None:
             self._inner.finish()
         self._read(b"", final=True)
-        if not self._census.finish():
-            raise broken(self._name, "its last line is cut")
-        if not self._census.lines:
-            raise broken(self._name, "it has no lines")
+        if not self._counter.finish():
+            raise part_error(self._name, "its last line is cut off")
+        if not self._counter.lines:
+            raise part_error(self._name, "it has no lines")
         self._file.flush()
         os.fsync(self._file.fileno())
         path = self._path.with_name(self._path.name + (".json" if self._is_text else ".json.gz"))
         self._draft.replace(path)
-        return Part(path, self._name, self._census.lines, self._census.size_bytes, self._census.spellings)
+        return Part(path, self._name, self._counter.lines, self._counter.size_bytes, self._counter.spellings)
 
     @property
     def odd(self) -> bool:
         """Whether the part has lines that only `repair` can read."""
-        return self._census.odd
+        return self._counter.odd
 
-    def _take_waiting(self) -> None:
-        chunk = b"".join(self._waiting)
-        self._waiting, self._waiting_bytes = [], 0
+    def _flush_buffer(self) -> None:
+        chunk = b"".join(self._buffer)
+        self._buffer, self._buffer_bytes = [], 0
         for piece in (chunk,) if self._outer is None else self._outer.feed(chunk):
             self._take(piece)
 
     def _take(self, piece: bytes) -> None:
-        """A piece of the file itself. Its first bytes tell whether it is gzip."""
-        if not self._begun:
+        """Take a piece of the file itself, whose first bytes show whether it is gzip."""
+        if not self._decided:
             self._packed += piece
             self._decide(final=False)
         elif self._inner is None:
@@ -240,9 +240,9 @@ class PartWriter:
             self._unpack(piece)
 
     def _decide(self, *, final: bool) -> None:
-        if self._begun or (len(self._packed) < len(MAGIC) and not final):
+        if self._decided or (len(self._packed) < len(MAGIC) and not final):
             return
-        self._begun = True
+        self._decided = True
         piece, self._packed = self._packed, b""
         if piece.startswith(MAGIC):
             self._inner = Gunzip(self._name)
@@ -253,7 +253,7 @@ class PartWriter:
 
     def _unpack(self, piece: bytes) -> None:
         inner = self._inner
-        assert inner is not None  # noqa: S101 - `_decide` made it
+        assert inner is not None  # noqa: S101 - created by `_decide`
         if not self._is_text:
             self._file.write(piece)
         for block in inner.feed(piece):
@@ -264,7 +264,7 @@ class PartWriter:
             self._store_as_text()
 
     def _read(self, block: bytes, *, final: bool = False) -> None:
-        """A block of the text. What it begins with may be a byte order mark, or a web page."""
+        """Count and store a block of the text, which may begin with a byte order mark, or be a web page."""
         if self._head is not None:
             self._head += block
             if not (final or len(self._head) > HEAD_BYTES_MAX or self._head[len(BYTE_ORDER_MARK) :].strip()):
@@ -275,17 +275,17 @@ class PartWriter:
                 if not self._is_text:
                     self._store_as_text()
             if block.lstrip().startswith(b"<"):
-                raise broken(self._name, "it is a web page or an error in XML, not lines of JSON")
+                raise part_error(self._name, "it is a web page or an XML error, not lines of JSON")
         if block:
-            self._census.feed(block)
+            self._counter.feed(block)
             if self._is_text:
                 self._file.write(block)
 
     def _store_as_text(self) -> None:
-        """From here on plain text is stored: put what was read so far in place of the packed bytes stored so far."""
+        """Store plain text from now on: replace the packed bytes stored so far by what they unpack to."""
         packed, self._file = self._file, private_files.create(self._draft)
         self._is_text = True
-        missing = self._census.size_bytes
+        missing = self._counter.size_bytes
         gunzip = Gunzip(self._name)
         with packed:
             packed.seek(0)
@@ -295,8 +295,9 @@ class PartWriter:
                     missing -= min(len(block), missing)
 
 
-def broken(name: str, reason: str) -> SnapshotIncomplete:
-    """The error that says why a part cannot be believed."""
+def part_error(name: str, reason: str) -> SnapshotIncomplete:
+    """The error for a file that is not complete."""
     return SnapshotIncomplete(
-        f"the file {name} is not whole: {reason}", hint="Nothing was staged. The next poll fetches the snapshot anew."
+        f"the file {name} cannot be used: {reason}",
+        hint="Nothing was staged. The next poll fetches the snapshot again.",
     )

@@ -1,4 +1,4 @@
-"""What both flavours of the export work with, put together once by `source`. Owns nothing else."""
+"""The collaborators that one fetch shares, whichever flavour of the export it takes."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from connector.source.folder import StagingFolder
 from connector.source.http.api import Api
 from connector.source.http.hosts import Hosts
 from connector.source.http.transport import Transport
-from connector.source.progress import Tally
+from connector.source.progress import FetchCounter
 
 
 @dataclass(frozen=True, slots=True)
-class Gear:
-    """The parts a fetch needs.
+class FetchSession:
+    """What a fetch works with.
 
     Attributes:
         config: `[source]`.
-        api: makes calls.
-        hosts: which hosts URLs may name.
-        transport: downloads files; no token goes with them.
-        staging: where files go.
+        api: calls the export API.
+        hosts: decides which hosts URLs may name.
+        transport: downloads files, without a token.
+        staging: where files are stored.
         timer: clocks and waits.
-        tally: told what comes.
-        backoff: how often one thing is tried.
+        counter: counts what arrives.
+        backoff: how often a download or a listing is tried.
     """
 
     config: SourceConfig
@@ -34,5 +34,5 @@ class Gear:
     transport: Transport
     staging: StagingFolder
     timer: Timer
-    tally: Tally
+    counter: FetchCounter
     backoff: Backoff

@@ -1,7 +1,7 @@
-"""One complete, verified snapshot on disk, by whichever flavour of the export.
+"""Fetches one complete, verified snapshot to disk, by whichever flavour of the export.
 
-Owns which flavour is taken, what a snapshot is called, and that every part of it can be read in one spelling. Must not
-compare: that is `diff`. All parts or nothing: whatever is raised, nothing of a snapshot may be used.
+Chooses the flavour, names the snapshot, and ensures that every part of it can be read in one spelling. All parts or
+nothing: if anything is raised, no part of the snapshot may be used.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from connector import private_files
 from connector.clock import Timer, utc_now
 from connector.config.tables import SourceConfig
 from connector.errors import SourceUnreachable
-from connector.model import Inventory, Method, NoProgress, Part, Progress, Snapshot, snapshot_id_of
+from connector.model import Inventory, Method, Part, Snapshot, snapshot_id_of
 from connector.source.files import Files, digest_of
 from connector.source.folder import StagingFolder, Verified
 from connector.source.http.api import Api, Call, Patience
@@ -27,9 +27,9 @@ from connector.source.http.tokens import Tokens
 from connector.source.http.transport import Transport
 from connector.source.lines import Page
 from connector.source.pages import ENDPOINTS, Pages, generation_of
-from connector.source.progress import Tally
+from connector.source.progress import FetchCounter, NoProgress, Progress
 from connector.source.repair import repair
-from connector.source.session import Gear
+from connector.source.session import FetchSession
 from connector.telemetry import logger
 
 log = logger(__name__)
@@ -37,7 +37,7 @@ log = logger(__name__)
 PROBE_BYTES_MAX: Final = 2**20
 PROBE_SECONDS_MAX: Final = 60.0
 REJECTED_FILES_MAX: Final = 50
-"""Rejected files kept, the newest; older ones are removed."""
+"""The newest rejected files are kept; older ones are removed."""
 
 
 class Source:
@@ -47,17 +47,17 @@ class Source:
         config: `[source]`.
         tokens: for the API.
         transport: makes the requests.
-        staging: the folder that snapshots are fetched to; made 0700.
-        limits: the file that remembers the calls made.
-        progress: told how a fetch goes on.
+        staging: the folder that snapshots are fetched to, created with mode 0700.
+        limits: the file that records past calls.
+        progress: follows each fetch.
         clock: now, in UTC.
-        stop: ends a fetch within a second when it is set.
-        rejected: the folder of rejected lines; `rejected` beside `staging` where none is given.
+        stop: when set, ends a fetch within a second.
+        rejected: the folder of rejected lines; by default `rejected` beside `staging`.
         patience: how long and how often a call is tried.
-        timer: clocks and waits, in place of `clock` and `stop`.
+        timer: clocks and waits, instead of `clock` and `stop`.
     """
 
-    def __init__(  # noqa: PLR0913 - the seam to everything outside; `assembly` alone makes one
+    def __init__(  # noqa: PLR0913 - the seam to everything outside; only `assembly` creates one
         self,
         config: SourceConfig,
         *,
@@ -74,24 +74,24 @@ class Source:
     ) -> None:
         patience = patience or Patience()
         timer = timer or Timer(stop or threading.Event(), clock=clock)
-        tally = Tally(progress or NoProgress())
+        counter = FetchCounter(progress or NoProgress())
         api = Api(
             config.scope,
             tokens=tokens,
             transport=transport,
             limiter=Limiter(limits, timer),
             timer=timer,
-            tally=tally,
+            counter=counter,
             patience=patience,
         )
-        self._gear = Gear(
+        self._session = FetchSession(
             config=config,
             api=api,
             hosts=Hosts(api_url=config.api_url, storage_suffix=config.storage_suffix, allowed=config.allowed_hosts),
             transport=transport,
             staging=StagingFolder(staging),
             timer=timer,
-            tally=tally,
+            counter=counter,
             backoff=patience.backoff,
         )
         self._rejected = rejected or staging.with_name("rejected")
@@ -102,59 +102,59 @@ class Source:
 
         Args:
             inventory: which export.
-            newer_than: the generation that is known already; None: any.
+            newer_than: the generation that is known already; None: fetch any.
 
         Returns:
-            None where the export tells its generation and that has not advanced, be it equal or older.
+            The snapshot; None where its generation is known and is not newer.
 
         Raises:
             SnapshotIncomplete: a part is missing, short, empty or corrupt, or the generation keeps changing.
-            SourceUnavailable, SourceThrottled, SourceDenied, SourceMalformed: the API.
+            SourceUnavailable, SourceThrottled, SourceDenied, SourceMalformed: the API failed.
             StateError: the staging folder cannot be used; StateFull: no space.
-            Stopped: asked to stop; whole files are kept for the next fetch.
+            Stopped: asked to stop; complete files are kept for the next fetch.
         """
-        with self._gear.staging.locked(), self._gear.tally.fetch():
-            if self._gear.config.method == Method.JSON.value:
+        with self._session.staging.lock(), self._session.counter.count_fetch():
+            if self._session.config.method == Method.JSON.value:
                 return self._fetch_pages(inventory, newer_than)
             try:
                 return self._fetch_files(inventory, newer_than)
             except SourceUnreachable as error:
-                if self._gear.config.method == Method.FILES.value:
+                if self._session.config.method == Method.FILES.value:
                     raise
                 if not self._is_warned:
-                    log.warning("the file storage cannot be reached; JSON pages are fetched instead", error=error)
+                    log.warning("the file storage cannot be reached; fetching JSON pages instead", error=error)
                 self._is_warned = True
                 return self._fetch_pages(inventory, newer_than)
 
     def probe(self) -> str:
-        """One cheap call, for `check`. Returns a line for people. Raises as `fetch` does."""
+        """Make one cheap call, for `check`. Returns a line for people. Raises as `fetch` does."""
         endpoint = ENDPOINTS[Inventory.CPE]
-        link = self._gear.hosts.api(f"/api/machines/{endpoint.path}?pageSize=1")
-        page = self._gear.api.ask(Call(endpoint, link, PROBE_BYTES_MAX, PROBE_SECONDS_MAX), Page.read)
-        told = generation_of(page.next_link, self._gear.timer.now()) if page.next_link else None
-        generation = f"; newest generation {told:%Y-%m-%d %H:%M} UTC" if told else ""
-        return f"{self._gear.config.api_url} answers{generation}" + ("" if page.records else "; no records yet")
+        link = self._session.hosts.api(f"/api/machines/{endpoint.path}?pageSize=1")
+        page = self._session.api.ask(Call(endpoint, link, PROBE_BYTES_MAX, PROBE_SECONDS_MAX), Page.read)
+        generated_at = generation_of(page.next_link, self._session.timer.now()) if page.next_link else None
+        generation = f"; newest generation {generated_at:%Y-%m-%d %H:%M} UTC" if generated_at else ""
+        return f"{self._session.config.api_url} answers{generation}" + ("" if page.records else "; no records yet")
 
     def discard(self, snapshot: Snapshot) -> None:
-        """Delete a snapshot's files. Files that are not in the staging folder are left alone."""
-        self._gear.staging.remove(snapshot.parts)
+        """Delete a snapshot's files, except files outside the staging folder."""
+        self._session.staging.remove(snapshot.parts)
 
     def repair(self, snapshot: Snapshot) -> tuple[Snapshot, int]:
-        """Read every part line by line and set the bad lines aside, in the folder of rejected lines.
+        """Read every part line by line and move the bad lines to the folder of rejected lines.
 
         Returns:
-            The snapshot of the good lines, and how many lines were rejected in all.
+            The snapshot of the good lines, and the number of lines rejected in total.
         """
-        parts = tuple(self._repaired(snapshot.snapshot_id, part) for part in snapshot.parts)
+        parts = tuple(self._repair_part(snapshot.snapshot_id, part) for part in snapshot.parts)
         repaired = replace(snapshot, parts=parts)
         return repaired, repaired.rejected
 
     def _fetch_files(self, inventory: Inventory, newer_than: datetime | None) -> Snapshot | None:
-        fetched = Files(self._gear).fetch(inventory, newer_than=newer_than)
+        fetched = Files(self._session).fetch(inventory, newer_than=newer_than)
         if fetched is None:
             return None
         generated_at, verified = fetched
-        return self._snapshot(
+        return self._make_snapshot(
             inventory,
             Method.FILES,
             verified,
@@ -164,10 +164,10 @@ class Source:
         )
 
     def _fetch_pages(self, inventory: Inventory, newer_than: datetime | None) -> Snapshot | None:
-        walk = Pages(self._gear).fetch(inventory, newer_than=newer_than)
+        walk = Pages(self._session).fetch(inventory, newer_than=newer_than)
         if walk is None:
             return None
-        return self._snapshot(
+        return self._make_snapshot(
             inventory,
             Method.JSON,
             walk.verified,
@@ -176,7 +176,7 @@ class Source:
             digest=walk.content_digest,
         )
 
-    def _snapshot(
+    def _make_snapshot(
         self,
         inventory: Inventory,
         method: Method,
@@ -187,44 +187,44 @@ class Source:
         digest: str,
     ) -> Snapshot:
         name = snapshot_id_of(inventory, generated_at) + ("" if generation_known else f"-{digest[:8]}")
-        with private_files.translated(self._rejected):
-            self._rejected_file(name).unlink(missing_ok=True)  # of an earlier fetch of the same generation
+        with private_files.translate_errors(self._rejected):
+            self._rejected_path(name).unlink(missing_ok=True)  # of an earlier fetch of the same generation
         return Snapshot(
             inventory=inventory,
             method=method,
             snapshot_id=name,
             generated_at=generated_at,
             generation_known=generation_known,
-            parts=tuple(self._readable(name, one) for one in verified),
+            parts=tuple(self._make_readable(name, file) for file in verified),
             content_digest=digest,
-            fetched_bytes=self._gear.tally.fetched_bytes,
+            fetched_bytes=self._session.counter.fetched_bytes,
         )
 
-    def _readable(self, name: str, verified: Verified) -> Part:
-        """The part itself, or, where the reader could not read all of it in one spelling, the repaired one."""
+    def _make_readable(self, name: str, verified: Verified) -> Part:
+        """The part itself, or the repaired one where the reader could not read all of it in one spelling."""
         mixed = any(len(spelled) > 1 for spelled in verified.part.spellings.values())
-        return self._repaired(name, verified.part) if verified.odd or mixed else verified.part
+        return self._repair_part(name, verified.part) if verified.odd or mixed else verified.part
 
-    def _repaired(self, name: str, part: Part) -> Part:
+    def _repair_part(self, name: str, part: Part) -> Part:
         private_files.make_folder(self._rejected)
-        result = repair(part, self._rejected_file(name))
-        with private_files.translated(self._rejected):
-            if not self._rejected_file(name).stat().st_size:
-                self._rejected_file(name).unlink()
-            for old in sorted(self._rejected.glob("*.ndjson"), key=_age)[:-REJECTED_FILES_MAX]:
+        result = repair(part, self._rejected_path(name))
+        with private_files.translate_errors(self._rejected):
+            if not self._rejected_path(name).stat().st_size:
+                self._rejected_path(name).unlink()
+            for old in sorted(self._rejected.glob("*.ndjson"), key=_modified_at)[:-REJECTED_FILES_MAX]:
                 old.unlink(missing_ok=True)
         if result.rejected:
             log.warning(
-                "lines that cannot be read are set aside",
+                "lines that cannot be read were set aside",
                 part=part.name,
                 rejected=result.rejected,
-                file=str(self._rejected_file(name)),
+                file=str(self._rejected_path(name)),
             )
         return result.part
 
-    def _rejected_file(self, name: str) -> Path:
+    def _rejected_path(self, name: str) -> Path:
         return self._rejected / f"{name}.ndjson"
 
 
-def _age(path: Path) -> float:
+def _modified_at(path: Path) -> float:
     return path.lstat().st_mtime

@@ -43,7 +43,7 @@ def test_paths_of_all_platforms_occur() -> None:
 
 
 def test_versions_never_stop_and_each_is_an_upgrade_of_the_one_before() -> None:
-    """After the listed releases the number goes on; the order is the one that changes are told apart by."""
+    """After the listed releases the number keeps growing, in the order by which upgrades are recognised."""
     for product in products():
         for branch in product.branches:
             versions = [branch.version(release) for release in range(len(branch.versions) + 5)]

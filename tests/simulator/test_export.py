@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from connector.model import Inventory
 from connector.simulator import Fleet, PageShape, Simulator
-from connector.simulator.export import Position
+from connector.simulator.export import PagePosition
 from tests.support.plain_client import LISTINGS, PAGES, PlainClient, in_order, normal, records_of
 
 START = datetime(2026, 1, 1, 8, 0, tzinfo=UTC)
@@ -91,7 +91,7 @@ def test_names_of_parts_change_with_every_generation_and_only_then(client: Plain
         paths.append({urlsplit(url).path for url in client.urls()})
         assert {urlsplit(url).path for url in client.urls()} == paths[-1]
         client.simulator.advance()
-    names = [{path.rsplit("/", 1)[1] for path in found} for found in paths]
+    names = [{path.rsplit("/", 1)[1] for path in generation} for generation in paths]
     assert names[0].isdisjoint(names[1])
 
 
@@ -188,8 +188,8 @@ def test_urls_are_valid_for_one_to_six_hours(client: PlainClient, hours: str) ->
 @given(st.integers(0, 10**6), st.integers(0, 10**6), st.datetimes(datetime(2000, 1, 1), datetime(2099, 1, 1)))  # noqa: DTZ001 - only its digits count
 def test_a_page_token_reads_back(part: int, line: int, time: datetime) -> None:
     """Every position survives being written as a token."""
-    position = Position(time.strftime("%Y-%m-%d/%H%M/"), part, line)
-    assert Position.read(position.token()) == position
+    position = PagePosition(time.strftime("%Y-%m-%d/%H%M/"), part, line)
+    assert PagePosition.read(position.token()) == position
 
 
 def token_of(link: str) -> dict[str, Any]:

@@ -18,7 +18,7 @@ import requests
 from connector.errors import ConfigError
 from connector.model import Inventory
 from connector.simulator import Endpoint, Fault, FaultKind, Faults, Fleet, Simulator
-from connector.simulator.faults import FAULTS_MAX, read_faults, written_faults
+from connector.simulator.faults import FAULTS_MAX, dump_faults, read_faults
 from tests.support.plain_client import LISTINGS, PAGES, PlainClient, in_order, normal, records_of
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -39,7 +39,7 @@ def client() -> Iterator[PlainClient]:
 
 
 def play(client: PlainClient, endpoint: Endpoint, kind: FaultKind, **values: Any) -> None:
-    """Set one fault, for ever unless said otherwise."""
+    """Set one fault, without end unless `times` says otherwise."""
     client.simulator.faults.add(Fault(endpoint, kind, **({"times": None} | values)))
 
 
@@ -215,7 +215,7 @@ def test_files_can_be_said_to_be_elsewhere(client: PlainClient, root: str) -> No
 
 @pytest.mark.parametrize("text", ["2001-01-01T00:00:00Z", "2199-01-01T00:00:00Z", "yesterday", ""])
 def test_the_time_of_a_generation_can_be_anything(client: PlainClient, text: str) -> None:
-    """Older, in the future, or rubbish."""
+    """Older, in the future, or garbage."""
     play(client, Endpoint.EXPORT, FaultKind.GENERATED_TIME, text=text)
     assert client.listing()["generatedTime"] == text
 
@@ -358,8 +358,8 @@ def test_empty_arrays_have_three_forms(client: PlainClient, flavour: Endpoint, k
     """null, `[]`, or left out: one of them throughout."""
     play(client, flavour, kind)
     name = "RegistryPaths" if flavour is Endpoint.BLOB else "registryPaths"
-    found = [record.get(name, "absent") for record in read(client, flavour)]
-    assert {json.dumps(paths) for paths in found if not paths or paths == "absent"} == {json.dumps(value)}
+    values = [record.get(name, "absent") for record in read(client, flavour)]
+    assert {json.dumps(paths) for paths in values if not paths or paths == "absent"} == {json.dumps(value)}
 
 
 def test_pages_mix_two_forms_of_empty_arrays_and_files_two_others(client: PlainClient) -> None:
@@ -556,7 +556,7 @@ def test_faults_read_back_as_they_are_written() -> None:
         Fault(Endpoint.BLOB, FaultKind.EXTRA_LINES, inventory=Inventory.NON_CPE, part=1, lines=("x", "y")),
         Fault(Endpoint.PAGES, FaultKind.NEXT_LINK_ELSEWHERE, url="http://localhost", headers={"A": "b"}),
     ]
-    assert read_faults(json.loads(json.dumps(written_faults(faults)))) == faults
+    assert read_faults(json.loads(json.dumps(dump_faults(faults)))) == faults
 
 
 @pytest.mark.parametrize("values", [{}, [1], [{"endpoint": "blob"}], [{"endpoint": "x", "kind": "hang"}]])

@@ -30,11 +30,11 @@ def snapshot(fleet: Fleet, generation: int, inventory: Inventory = Inventory.CPE
 
 
 def happenings(before: dict[Key, dict[str, Any]], after: dict[Key, dict[str, Any]]) -> Counter[str]:
-    """What happened between two generations, by kind, worked out from the records alone."""
-    found: Counter[str] = Counter()
+    """What happened between two generations, by kind, derived from the records alone."""
+    counts: Counter[str] = Counter()
     devices_before, devices_after = {key[0] for key in before}, {key[0] for key in after}
-    found["device joined or came back"] = len(devices_after - devices_before)
-    found["device left"] = len(devices_before - devices_after)
+    counts["device joined or came back"] = len(devices_after - devices_before)
+    counts["device left"] = len(devices_before - devices_after)
     stayed = devices_before & devices_after
     added: dict[tuple[str, ...], list[str]] = {}
     removed: dict[tuple[str, ...], list[str]] = {}
@@ -47,23 +47,23 @@ def happenings(before: dict[Key, dict[str, Any]], after: dict[Key, dict[str, Any
         pairs = len(versions) == len(removed.get(product, ())) == 1
         reason = version_reason(removed[product][0], versions[0]) if pairs else None
         beside = "another version beside" if product in had else "installed"
-        found[{Reason.UPGRADED: "upgraded", Reason.DOWNGRADED: "downgraded", None: beside}[reason]] += 1
-    found["removed"] = len(removed.keys() - added.keys())
+        counts[{Reason.UPGRADED: "upgraded", Reason.DOWNGRADED: "downgraded", None: beside}[reason]] += 1
+    counts["removed"] = len(removed.keys() - added.keys())
     for key in before.keys() & after.keys():
         for name in after[key]:
             if before[key][name] != after[key][name]:
-                found[f"{name} changed"] += 1
-    return found
+                counts[f"{name} changed"] += 1
+    return counts
 
 
 def test_the_same_seed_is_the_same_fleet() -> None:
     """Two fleets of one seed give equal records in every generation; another seed gives others."""
-    one, same, other = (Fleet(seed=seed, devices=12, start=START) for seed in (7, 7, 8))
+    fleet, same, other = (Fleet(seed=seed, devices=12, start=START) for seed in (7, 7, 8))
     for generation in (0, 1, 9):
-        assert list(normal_records(one, generation, Inventory.CPE)) == list(
+        assert list(normal_records(fleet, generation, Inventory.CPE)) == list(
             normal_records(same, generation, Inventory.CPE)
         )
-    assert snapshot(one, 0).keys().isdisjoint(snapshot(other, 0).keys())
+    assert snapshot(fleet, 0).keys().isdisjoint(snapshot(other, 0).keys())
 
 
 def test_a_generation_does_not_depend_on_those_before_it() -> None:
@@ -77,10 +77,10 @@ def test_a_generation_does_not_depend_on_those_before_it() -> None:
 def test_a_device_does_not_depend_on_the_size_of_the_fleet() -> None:
     """The first devices of a large fleet are those of a small one."""
     small, large = (Fleet(seed=5, devices=devices, start=START) for devices in (4, 100_000))
-    found = []
+    installs = []
     for fleet in (small, large):
         devices = [device for number in range(4) if (device := fleet.device(number, 3))]
-        found.append(
+        installs.append(
             [
                 (
                     device.device_id,
@@ -94,8 +94,8 @@ def test_a_device_does_not_depend_on_the_size_of_the_fleet() -> None:
                 for track, release, arrived, _ in fleet.installs(device, 3, Inventory.CPE)
             ]
         )
-    assert found[0] == found[1]
-    assert len(found[0]) > 100
+    assert installs[0] == installs[1]
+    assert len(installs[0]) > 100
 
 
 def test_records_are_unique_by_key_and_about_a_hundred_for_each_device() -> None:
@@ -129,7 +129,7 @@ def test_some_devices_come_back_and_others_are_new() -> None:
     present: set[str] = set()
     returned, new = set(), set()
     for generation in range(120):
-        now = {device.device_id for device in fleet.present(generation)}
+        now = {device.device_id for device in fleet.devices_at(generation)}
         returned |= (now - present) & seen
         new |= now - seen if generation else set()
         seen |= now
@@ -166,12 +166,11 @@ def test_support_ends_by_the_date() -> None:
     statuses = {}
     for day in ("2025-02-01", "2025-06-01", "2025-10-13", "2025-10-14"):
         fleet = Fleet(seed=9, devices=60, start=datetime.fromisoformat(f"{day}T00:00:00+00:00"))
-        found = {
+        statuses[day] = {
             (record["endOfSupportStatus"], record["endOfSupportDate"])
             for record in normal_records(fleet, 0, Inventory.CPE)
             if record["softwareName"] == "windows_10" and record["softwareVersion"].startswith("10.0.19045.")
         }
-        statuses[day] = found
     ends = "2025-10-14"
     assert statuses == {
         "2025-02-01": {("None", None)},
@@ -184,7 +183,7 @@ def test_support_ends_by_the_date() -> None:
 def test_the_status_progresses_while_the_fleet_evolves() -> None:
     """Over the day that Node.js 20 ends, its records change from announced to ended."""
     fleet = Fleet(seed=6, devices=60, start=datetime(2026, 4, 29, 12, tzinfo=UTC))
-    found = [
+    statuses = [
         {
             record["endOfSupportStatus"]
             for record in normal_records(fleet, generation, Inventory.CPE)
@@ -193,7 +192,7 @@ def test_the_status_progresses_while_the_fleet_evolves() -> None:
         }
         for generation in (0, 1, 2, 3)
     ]
-    assert found == [{"Upcoming EOS Version"}, {"Upcoming EOS Version"}, {"EOS Version"}, {"EOS Version"}]
+    assert statuses == [{"Upcoming EOS Version"}, {"Upcoming EOS Version"}, {"EOS Version"}, {"EOS Version"}]
 
 
 def test_every_device_has_its_operating_system_as_a_row() -> None:
@@ -218,7 +217,7 @@ def test_every_device_has_its_operating_system_as_a_row() -> None:
     assert {len(names) for names in systems.values()} == {1}
     assert systems.keys() == platform.keys()
     known = {(name, platform[device]) for device, [name] in systems.items() if platform[device]}
-    assert all(platforms.get(str(found), name) == name and (found != "Linux" or name in linux) for name, found in known)
+    assert all(platforms.get(str(label), name) == name and (label != "Linux" or name in linux) for name, label in known)
     assert len(known) >= 9
 
 

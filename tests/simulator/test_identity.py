@@ -69,8 +69,8 @@ def test_msal_gets_a_token_with_a_client_secret(client: PlainClient) -> None:
 def test_msal_finds_the_token_endpoint_through_the_discovery_document(client: PlainClient) -> None:
     """Given an OpenID Connect authority, MSAL reads its discovery document and believes its issuer."""
     authority = f"{client.simulator.authority}/{client.simulator.tenant_id}/v2.0"
-    found = application(client, client.simulator.client_secret, oidc_authority=authority)
-    assert lets_in(client, found.acquire_token_for_client([SCOPE]))
+    msal_client = application(client, client.simulator.client_secret, oidc_authority=authority)
+    assert lets_in(client, msal_client.acquire_token_for_client([SCOPE]))
 
 
 def test_a_wrong_secret_client_or_tenant_is_refused_as_entra_does(client: PlainClient) -> None:
@@ -188,7 +188,7 @@ def test_a_managed_identity_needs_its_header(client: PlainClient) -> None:
 
 
 def test_msal_gets_a_delegated_token_with_a_device_code(client: PlainClient) -> None:
-    """After one answer that tells it to wait, MSAL has a token that says `scp` and no `roles`."""
+    """After one response that asks it to wait, MSAL has a token that says `scp` and no `roles`."""
     simulator = client.simulator
     public = msal.PublicClientApplication(
         simulator.client_id,

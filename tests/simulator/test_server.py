@@ -211,7 +211,7 @@ def test_advance_writes_what_was_in_use_before_the_switch(client: PlainClient) -
     """What clients asked for in the last generation is on disk in the next when it is first served."""
     client.file_records()
     client.simulator.advance()
-    assert client.simulator._exports.current.written() == ((Inventory.CPE, Method.FILES),)
+    assert client.simulator._exports.current.written_exports() == ((Inventory.CPE, Method.FILES),)
     assert in_order([normal(record) for record in client.file_records()]) == in_order(client.simulator.records())
     assert client.simulator.prepare(Inventory.CPE, Method.JSON) == len(client.simulator.records())
 

@@ -30,7 +30,7 @@ from connector.model import Inventory, Method
 from connector.simulator import Endpoint, Fault, FaultKind, Fleet, Simulator
 from connector.source.files import FUTURE_MAX, LISTINGS_MAX, read_generated_time
 from connector.source.folder import LIST_NAME
-from tests.support.fetching import QUICK, START, QuickTimer, bench, got, records_of
+from tests.support.fetching import QUICK, START, QuickTimer, got, open_bench, records_of
 from tests.support.plain_client import in_order
 
 ATTEMPTS = QUICK.backoff.attempts_max
@@ -68,8 +68,8 @@ def test_a_file_in_another_wrapping_is_as_good_as_the_usual_one(
 ) -> None:
     """Plain text under a .gz name, an HTTP encoding, a byte order mark, several members, no last line break."""
     simulator.faults.add(Fault(Endpoint.BLOB, kind, times=None))
-    with bench(simulator, tmp_path) as found:
-        assert records_of(found.source.fetch(Inventory.CPE, newer_than=None)) == in_order(simulator.records())
+    with open_bench(simulator, tmp_path) as bench:
+        assert records_of(bench.source.fetch(Inventory.CPE, newer_than=None)) == in_order(simulator.records())
         assert asked(simulator, Endpoint.EXPORT) == 1
 
 
@@ -100,8 +100,8 @@ def test_a_broken_file_is_fetched_again_until_it_is_whole(
     """Twice bad, then good: every record is there."""
     del error
     simulator.faults.add(Fault(Endpoint.BLOB, kind, part=1, times=2, **options))
-    with bench(simulator, tmp_path) as found:
-        assert records_of(found.source.fetch(Inventory.CPE, newer_than=None)) == in_order(simulator.records())
+    with open_bench(simulator, tmp_path) as bench:
+        assert records_of(bench.source.fetch(Inventory.CPE, newer_than=None)) == in_order(simulator.records())
     assert simulator.faults.pending == ()
 
 
@@ -111,16 +111,16 @@ def test_a_file_that_stays_broken_fails_the_fetch_whole_and_the_next_one_works(
 ) -> None:
     """Listed again a few times, then a clear error; whole files are kept, and the next fetch asks for the rest only."""
     simulator.faults.add(Fault(Endpoint.BLOB, kind, part=1, times=None, **options))
-    with bench(simulator, tmp_path) as found:
+    with open_bench(simulator, tmp_path) as bench:
         with pytest.raises(error) as caught:
-            found.source.fetch(Inventory.CPE, newer_than=None)
+            bench.source.fetch(Inventory.CPE, newer_than=None)
         assert caught.value.retryable
         assert asked(simulator, Endpoint.EXPORT) == LISTINGS_MAX
-        assert not [name for name in found.files() if name.endswith(".draft")]
-        kept = sum(name.endswith((".gz", ".json")) for name in found.files())
+        assert not [name for name in bench.files() if name.endswith(".draft")]
+        kept = sum(name.endswith((".gz", ".json")) for name in bench.files())
         simulator.faults.clear()
         before = len(blobs(simulator))
-        snapshot = found.source.fetch(Inventory.CPE, newer_than=None)
+        snapshot = bench.source.fetch(Inventory.CPE, newer_than=None)
         assert records_of(snapshot) == in_order(simulator.records())
         assert len(blobs(simulator)) - before == len(got(snapshot).parts) - kept
 
@@ -129,21 +129,21 @@ def test_a_file_that_stays_broken_fails_the_fetch_whole_and_the_next_one_works(
 def test_a_listing_without_files_is_asked_again_and_never_a_snapshot(
     simulator: Simulator, tmp_path: Path, kind: FaultKind
 ) -> None:
-    """Not ready yet: asked again; for ever: incomplete, never everything removed."""
+    """Not ready yet: asked again; if never ready: incomplete, never everything removed."""
     simulator.faults.add(Fault(Endpoint.EXPORT, kind, times=1))
-    with bench(simulator, tmp_path) as found:
-        assert records_of(found.source.fetch(Inventory.CPE, newer_than=None)) == in_order(simulator.records())
+    with open_bench(simulator, tmp_path) as bench:
+        assert records_of(bench.source.fetch(Inventory.CPE, newer_than=None)) == in_order(simulator.records())
         simulator.faults.add(Fault(Endpoint.EXPORT, kind, times=None))
         simulator.advance()
         with pytest.raises(SnapshotIncomplete, match="no files"):
-            found.source.fetch(Inventory.CPE, newer_than=START)
+            bench.source.fetch(Inventory.CPE, newer_than=START)
 
 
 def test_an_expired_signature_is_renewed_and_the_fetch_goes_on(simulator: Simulator, tmp_path: Path) -> None:
     """The same generation: files that came are not asked for again."""
     simulator.faults.add(Fault(Endpoint.BLOB, FaultKind.EXPIRED_URL, after=2, times=1))
-    with bench(simulator, tmp_path, download_parallelism=1) as found:
-        snapshot = found.source.fetch(Inventory.CPE, newer_than=None)
+    with open_bench(simulator, tmp_path, download_parallelism=1) as bench:
+        snapshot = bench.source.fetch(Inventory.CPE, newer_than=None)
         assert records_of(snapshot) == in_order(simulator.records())
         assert asked(simulator, Endpoint.EXPORT) == 2
         assert len(blobs(simulator)) == len(got(snapshot).parts) + 1
@@ -160,10 +160,10 @@ def test_signatures_that_really_expire_are_renewed(tmp_path: Path) -> None:
     fleet = Fleet(seed=3, devices=6, start=START)
     with (
         Simulator(fleet, clock=lambda: datetime.now(UTC) + late[0], token_seconds=86_400) as simulator,
-        bench(simulator, tmp_path) as found,
+        open_bench(simulator, tmp_path) as bench,
     ):
-        found.progress.on_begin = let_time_pass
-        assert records_of(found.source.fetch(Inventory.CPE, newer_than=None)) == in_order(simulator.records())
+        bench.progress.on_begin = let_time_pass
+        assert records_of(bench.source.fetch(Inventory.CPE, newer_than=None)) == in_order(simulator.records())
         assert {request.status for request in simulator.requests if request.endpoint is Endpoint.BLOB} == {403, 200}
 
 
@@ -171,11 +171,11 @@ def test_a_generation_that_changes_between_listings_is_begun_anew(simulator: Sim
     """Expired in the middle, and the new listing is of another generation: the snapshot is of that one alone."""
     simulator.faults.add(Fault(Endpoint.BLOB, FaultKind.EXPIRED_URL, after=1, times=1))
     simulator.faults.add(Fault(Endpoint.EXPORT, FaultKind.GENERATION_CHANGED, after=1, times=1))
-    with bench(simulator, tmp_path, download_parallelism=1) as found:
-        snapshot = got(found.source.fetch(Inventory.CPE, newer_than=None))
+    with open_bench(simulator, tmp_path, download_parallelism=1) as bench:
+        snapshot = got(bench.source.fetch(Inventory.CPE, newer_than=None))
         assert snapshot.generated_at == simulator.generated_at > START
         assert records_of(snapshot) == in_order(simulator.records())
-        assert sorted(path.name for path in found.staging.glob("cpe-*")) == [
+        assert sorted(path.name for path in bench.staging.glob("cpe-*")) == [
             f"cpe-{simulator.generated_at:%Y%m%dT%H%M%S%fZ}"
         ]
 
@@ -184,29 +184,29 @@ def test_a_list_of_files_that_changes_within_a_generation_is_begun_anew(simulato
     """A file that was not in the first listing: what is staged is one listing, whole."""
     simulator.faults.add(Fault(Endpoint.EXPORT, FaultKind.GROUP_MISSING, times=1))
     simulator.faults.add(Fault(Endpoint.BLOB, FaultKind.EXPIRED_URL, after=1, times=1))
-    with bench(simulator, tmp_path, download_parallelism=1) as found:
-        assert records_of(found.source.fetch(Inventory.CPE, newer_than=None)) == in_order(simulator.records())
+    with open_bench(simulator, tmp_path, download_parallelism=1) as bench:
+        assert records_of(bench.source.fetch(Inventory.CPE, newer_than=None)) == in_order(simulator.records())
 
 
 def test_a_generation_that_keeps_changing_is_no_snapshot(simulator: Simulator, tmp_path: Path) -> None:
-    """A few beginnings, then incomplete."""
+    """A few starts, then incomplete."""
     simulator.faults.add(Fault(Endpoint.BLOB, FaultKind.EXPIRED_URL, times=None))
     simulator.faults.add(Fault(Endpoint.EXPORT, FaultKind.GENERATION_CHANGED, times=None))
-    with bench(simulator, tmp_path) as found, pytest.raises(SnapshotIncomplete, match="changed"):
-        found.source.fetch(Inventory.CPE, newer_than=None)
+    with open_bench(simulator, tmp_path) as bench, pytest.raises(SnapshotIncomplete, match="changed"):
+        bench.source.fetch(Inventory.CPE, newer_than=None)
     assert asked(simulator, Endpoint.EXPORT) <= 8
 
 
 def test_the_order_of_a_listing_does_not_matter(simulator: Simulator, tmp_path: Path) -> None:
     """Shuffled parts of the same generation: the same digest, and nothing is fetched twice after a restart."""
-    with bench(simulator, tmp_path) as found:
-        one = got(found.source.fetch(Inventory.CPE, newer_than=None))
+    with open_bench(simulator, tmp_path) as bench:
+        first = got(bench.source.fetch(Inventory.CPE, newer_than=None))
         fetched = len(blobs(simulator))
         simulator.faults.add(Fault(Endpoint.EXPORT, FaultKind.SHUFFLED_PARTS, times=None))
-        two = got(found.source.fetch(Inventory.CPE, newer_than=None))
+        second = got(bench.source.fetch(Inventory.CPE, newer_than=None))
         assert len(blobs(simulator)) == fetched
-        assert one.content_digest == two.content_digest
-        assert sorted(part.path.name for part in one.parts) == sorted(part.path.name for part in two.parts)
+        assert first.content_digest == second.content_digest
+        assert sorted(part.path.name for part in first.parts) == sorted(part.path.name for part in second.parts)
 
 
 # ---- generatedTime
@@ -214,10 +214,10 @@ def test_the_order_of_a_listing_does_not_matter(simulator: Simulator, tmp_path: 
 
 @pytest.mark.parametrize("text", ["", "soon", "2026-13-01T00:00:00Z", "9999-12-31T23:59:59Z", "2027-01-01T00:00:00Z"])
 def test_a_generation_time_that_is_none_is_refused(simulator: Simulator, tmp_path: Path, text: str) -> None:
-    """Rubbish, or far in the future: a snapshot whose generation is not known is no snapshot of files."""
+    """Garbage, or far in the future: files without a known generation are not a snapshot."""
     simulator.faults.add(Fault(Endpoint.EXPORT, FaultKind.GENERATED_TIME, text=text, times=None))
-    with bench(simulator, tmp_path) as found, pytest.raises(SourceMalformed) as caught:
-        found.source.fetch(Inventory.CPE, newer_than=None)
+    with open_bench(simulator, tmp_path) as bench, pytest.raises(SourceMalformed) as caught:
+        bench.source.fetch(Inventory.CPE, newer_than=None)
     assert "clock" in caught.value.hint
 
 
@@ -225,8 +225,8 @@ def test_a_generation_a_day_ahead_of_the_clock_is_taken(simulator: Simulator, tm
     """A clock that is off by a day does not stop polls."""
     text = f"{START + timedelta(days=1):%Y-%m-%dT%H:%M:%SZ}"
     simulator.faults.add(Fault(Endpoint.EXPORT, FaultKind.GENERATED_TIME, text=text, times=None))
-    with bench(simulator, tmp_path) as found:
-        assert got(found.source.fetch(Inventory.CPE, newer_than=START)).generated_at == START + timedelta(days=1)
+    with open_bench(simulator, tmp_path) as bench:
+        assert got(bench.source.fetch(Inventory.CPE, newer_than=START)).generated_at == START + timedelta(days=1)
 
 
 @pytest.mark.parametrize(
@@ -275,16 +275,16 @@ def test_any_value_as_a_generation_time_is_a_time_or_refused(value: object) -> N
 def test_a_file_on_another_host_is_not_fetched(simulator: Simulator, tmp_path: Path, url: str) -> None:
     """No connection is made, and nothing is fetched at all, not even the files that are where they should be."""
     simulator.faults.add(Fault(Endpoint.EXPORT, FaultKind.FILES_ELSEWHERE, url=url, times=None))
-    with bench(simulator, tmp_path) as found, pytest.raises(SourceMalformed, match=r"host|URL"):
-        found.source.fetch(Inventory.CPE, newer_than=None)
+    with open_bench(simulator, tmp_path) as bench, pytest.raises(SourceMalformed, match=r"host|URL"):
+        bench.source.fetch(Inventory.CPE, newer_than=None)
     assert blobs(simulator) == []
 
 
 def test_a_redirect_of_the_storage_is_not_followed(simulator: Simulator, tmp_path: Path) -> None:
     """Wherever it points."""
     simulator.faults.add(Fault(Endpoint.BLOB, FaultKind.REDIRECT, url=f"{simulator.api_url}/simulator/x", times=None))
-    with bench(simulator, tmp_path) as found, pytest.raises(SourceMalformed, match="redirect"):
-        found.source.fetch(Inventory.CPE, newer_than=None)
+    with open_bench(simulator, tmp_path) as bench, pytest.raises(SourceMalformed, match="redirect"):
+        bench.source.fetch(Inventory.CPE, newer_than=None)
     assert not any(request.path == "/simulator/x" for request in simulator.requests)
 
 
@@ -296,45 +296,45 @@ def test_what_is_whole_is_not_fetched_again_after_a_restart(simulator: Simulator
     stop = threading.Event()
     timer = QuickTimer(stop=stop)
     simulator.faults.add(Fault(Endpoint.BLOB, FaultKind.HANG, after=2, times=None))
-    with bench(simulator, tmp_path, timer=timer, download_parallelism=1) as found:
+    with open_bench(simulator, tmp_path, timer=timer, download_parallelism=1) as bench:
         threading.Timer(1.0, stop.set).start()
         with pytest.raises(Stopped):
-            found.source.fetch(Inventory.CPE, newer_than=None)
-        kept = [name for name in found.files() if name.endswith(".gz")]
+            bench.source.fetch(Inventory.CPE, newer_than=None)
+        kept = [name for name in bench.files() if name.endswith(".gz")]
     assert len(kept) == 2
     simulator.faults.clear()
     before = len(blobs(simulator))
-    with bench(simulator, tmp_path) as found:
-        snapshot = got(found.source.fetch(Inventory.CPE, newer_than=None))
+    with open_bench(simulator, tmp_path) as bench:
+        snapshot = got(bench.source.fetch(Inventory.CPE, newer_than=None))
         assert records_of(snapshot) == in_order(simulator.records())
         assert len(blobs(simulator)) - before == len(snapshot.parts) - 2
-        assert (found.progress.parts, found.progress.records) == (len(snapshot.parts), snapshot.lines)
+        assert (bench.progress.parts, bench.progress.records) == (len(snapshot.parts), snapshot.lines)
 
 
 def test_a_complete_snapshot_on_disk_is_taken_as_it_is(simulator: Simulator, tmp_path: Path) -> None:
     """After a dry run, or a crash before staging, only the listing is asked for."""
-    with bench(simulator, tmp_path) as found:
-        one = got(found.source.fetch(Inventory.CPE, newer_than=None))
+    with open_bench(simulator, tmp_path) as bench:
+        first = got(bench.source.fetch(Inventory.CPE, newer_than=None))
     before = len(blobs(simulator))
-    with bench(simulator, tmp_path) as found:
-        two = got(found.source.fetch(Inventory.CPE, newer_than=None))
+    with open_bench(simulator, tmp_path) as bench:
+        second = got(bench.source.fetch(Inventory.CPE, newer_than=None))
     assert len(blobs(simulator)) == before
-    assert replace(two, fetched_bytes=one.fetched_bytes) == one
+    assert replace(second, fetched_bytes=first.fetched_bytes) == first
 
 
 def test_files_of_another_generation_are_not_taken(simulator: Simulator, tmp_path: Path) -> None:
     """They go, and every file of the new one is fetched."""
-    with bench(simulator, tmp_path) as found:
-        found.source.fetch(Inventory.CPE, newer_than=None)
+    with open_bench(simulator, tmp_path) as bench:
+        bench.source.fetch(Inventory.CPE, newer_than=None)
         simulator.advance()
         before = len(blobs(simulator))
-        snapshot = got(found.source.fetch(Inventory.CPE, newer_than=None))
+        snapshot = got(bench.source.fetch(Inventory.CPE, newer_than=None))
         assert len(blobs(simulator)) - before == len(snapshot.parts)
         assert records_of(snapshot) == in_order(simulator.records())
 
 
 def damage_file(path: Path, how: str, elsewhere: Path) -> None:
-    """Let a stored file be another one."""
+    """Damage a stored file."""
     if how == "shorter":
         path.write_bytes(path.read_bytes()[:-1])
     if how == "missing":
@@ -345,7 +345,7 @@ def damage_file(path: Path, how: str, elsewhere: Path) -> None:
 
 
 def damage_list(path: Path, how: str) -> None:
-    """Let the list of verified files be another one."""
+    """Damage the list of verified files."""
     rows = path.read_bytes().splitlines(keepends=True)
     outside = json.dumps(json.loads(rows[0]) | {"file": "../../../etc/passwd"}).encode() + b"\n"
     contents = {
@@ -365,13 +365,13 @@ DAMAGES = ["shorter", "missing", "link", "list cut", "list rubbish", "list gone"
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_file_that_is_not_as_it_was_noted_is_fetched_again(simulator: Simulator, tmp_path: Path, damage: str) -> None:
     """Whatever became of the folder between two runs, the snapshot is whole, and nothing outside is read."""
-    with bench(simulator, tmp_path) as found:
-        snapshot = got(found.source.fetch(Inventory.CPE, newer_than=None))
+    with open_bench(simulator, tmp_path) as bench:
+        snapshot = got(bench.source.fetch(Inventory.CPE, newer_than=None))
         folder = snapshot.parts[0].path.parent
         damage_file(snapshot.parts[0].path, damage, tmp_path / "moved.gz")
         damage_list(folder / LIST_NAME, damage)
         before = len(blobs(simulator))
-        again = got(found.source.fetch(Inventory.CPE, newer_than=None))
+        again = got(bench.source.fetch(Inventory.CPE, newer_than=None))
         assert len(blobs(simulator)) > before
         assert records_of(again) == in_order(simulator.records())
         assert {part.path.parent for part in again.parts} == {folder}
@@ -379,8 +379,8 @@ def test_a_file_that_is_not_as_it_was_noted_is_fetched_again(simulator: Simulato
 
 def test_remote_names_never_become_paths(simulator: Simulator, tmp_path: Path) -> None:
     """Local names are digests; the remote name is kept for people."""
-    with bench(simulator, tmp_path) as found:
-        snapshot = got(found.source.fetch(Inventory.CPE, newer_than=None))
+    with open_bench(simulator, tmp_path) as bench:
+        snapshot = got(bench.source.fetch(Inventory.CPE, newer_than=None))
     assert all(re.fullmatch(r"part-[0-9a-f]{24}\.json\.gz", part.path.name) for part in snapshot.parts)
     assert all(part.name.endswith(".json.gz") and part.name != part.path.name for part in snapshot.parts)
 
@@ -402,18 +402,18 @@ def small_files() -> Iterator[None]:
 def test_a_full_disk_is_said_and_leaves_no_draft(simulator: Simulator, tmp_path: Path, method: str) -> None:
     """The error is the one of a full disk; once there is space, the next fetch works."""
     simulator.prepare(Inventory.CPE, Method(method))
-    with bench(simulator, tmp_path, method=method) as found:
+    with open_bench(simulator, tmp_path, method=method) as bench:
         with small_files(), pytest.raises(StateFull):
-            found.source.fetch(Inventory.CPE, newer_than=None)
-        assert not [name for name in found.files() if name.endswith(".draft")]
-        assert records_of(found.source.fetch(Inventory.CPE, newer_than=None)) == in_order(simulator.records())
+            bench.source.fetch(Inventory.CPE, newer_than=None)
+        assert not [name for name in bench.files() if name.endswith(".draft")]
+        assert records_of(bench.source.fetch(Inventory.CPE, newer_than=None)) == in_order(simulator.records())
 
 
 @pytest.mark.parametrize("parallelism", [1, 3, 16])
 def test_downloads_in_parallel_bring_the_same(simulator: Simulator, tmp_path: Path, parallelism: int) -> None:
     """However many threads."""
-    with bench(simulator, tmp_path, download_parallelism=parallelism) as found:
-        assert records_of(found.source.fetch(Inventory.CPE, newer_than=None)) == in_order(simulator.records())
+    with open_bench(simulator, tmp_path, download_parallelism=parallelism) as bench:
+        assert records_of(bench.source.fetch(Inventory.CPE, newer_than=None)) == in_order(simulator.records())
 
 
 KINDS = [
@@ -443,16 +443,18 @@ def test_random_faults_never_give_a_snapshot_that_is_not_whole(tmp_path: Path) -
                 simulator.faults.add(Fault(Endpoint.EXPORT, draw.choice(LISTING_KINDS), times=draw.choice([1, 2, 5])))
             if draw.random() < 0.3:
                 simulator.advance()
-            with bench(simulator, tmp_path / str(number // 3), timer=QuickTimer(START + timedelta(days=2))) as found:
+            with open_bench(
+                simulator, tmp_path / str(number // 3), timer=QuickTimer(START + timedelta(days=2))
+            ) as bench:
                 try:
-                    snapshot = got(found.source.fetch(Inventory.CPE, newer_than=None))
+                    snapshot = got(bench.source.fetch(Inventory.CPE, newer_than=None))
                 except (SourceError, SnapshotIncomplete):
                     failed += 1
                 else:
                     whole += 1
                     records[simulator.generated_at] = in_order(simulator.records())
                     assert records_of(snapshot) == records[snapshot.generated_at]
-                found.limits.unlink(missing_ok=True)
+                bench.limits.unlink(missing_ok=True)
             simulator.faults.clear()
     assert whole > 7
     assert failed > 2

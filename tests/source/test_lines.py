@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from connector.errors import SourceMalformed
 from connector.model import LINE_BYTES_MAX, SAMPLE_WHOLE_BYTES
-from connector.source.lines import SAMPLE_EVERY_BYTES, Census, Page, is_object
+from connector.source.lines import SAMPLE_EVERY_BYTES, LineCounter, Page, is_object
 
 
-def census_of(text: bytes, cuts: list[int] | None = None) -> tuple[Census, bool]:
-    """A census of a text that arrives cut at these places, and whether it ends whole."""
-    census = Census()
+def census_of(text: bytes, cuts: list[int] | None = None) -> tuple[LineCounter, bool]:
+    """The counter of a text that arrives cut at these places, and whether its end is complete."""
+    census = LineCounter()
     places = sorted({0, len(text), *(cut % (len(text) + 1) for cut in cuts or [])})
     for begin, end in itertools.pairwise(places):
         census.feed(text[begin:end])
@@ -96,7 +96,7 @@ def test_a_text_of_few_huge_lines_has_its_spellings_noted() -> None:
 
 def test_a_line_longer_than_any_that_is_read_makes_a_part_odd_and_is_not_kept() -> None:
     """A gigabyte without a line break is counted as one line, in bounded memory."""
-    census = Census()
+    census = LineCounter()
     piece = b"x" * 2**20
     census.feed(b'{"DeviceId":"')
     for _ in range(LINE_BYTES_MAX // 2**20 + 4):
@@ -108,8 +108,8 @@ def test_a_line_longer_than_any_that_is_read_makes_a_part_odd_and_is_not_kept() 
 
 
 def test_a_last_line_too_long_and_without_its_end_is_not_whole() -> None:
-    """It may have been cut: nobody can tell."""
-    census = Census()
+    """It may have been cut off: nobody can know."""
+    census = LineCounter()
     for _ in range(LINE_BYTES_MAX // 2**20 + 1):
         census.feed(b"{" * 2**20)
     assert not census.finish()
@@ -120,7 +120,7 @@ def test_a_million_names_in_a_line_do_not_fill_the_memory() -> None:
     line = json.dumps({f"name{number}": number for number in range(100_000)}).encode()
     census, _ = census_of(line + b"\n")
     assert census.spellings == {}
-    assert len(census._known) < 2_000
+    assert len(census._documented) < 2_000
 
 
 VALUES = st.recursive(

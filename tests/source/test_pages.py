@@ -19,7 +19,7 @@ from connector.errors import ConnectorError, SnapshotIncomplete, SourceError, So
 from connector.model import Inventory
 from connector.simulator import Endpoint, Fault, FaultKind, Fleet, PageShape, Simulator
 from connector.source.pages import WALKS_MAX, generation_of
-from tests.support.fetching import START, QuickTimer, bench, got, records_of
+from tests.support.fetching import START, QuickTimer, got, open_bench, records_of
 from tests.support.plain_client import in_order
 from tests.support.raw_server import RawServer
 
@@ -39,21 +39,21 @@ def pages(simulator: Simulator) -> int:
 def test_a_nextlink_that_is_missing_by_mistake_is_not_taken_for_the_end(
     simulator: Simulator, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The end is asked for twice: what is behind a page that forgot its link is not lost, and the walk says so."""
+    """The end is asked for twice: what follows a page that lacked its link is not lost, and a warning says so."""
     simulator.faults.add(Fault(Endpoint.PAGES, FaultKind.NEXT_LINK_MISSING, after=3))
-    with bench(simulator, tmp_path, method="json") as found:
-        assert records_of(found.source.fetch(Inventory.CPE, newer_than=None)) == in_order(simulator.records())
-    assert "has one after all" in caplog.text
+    with open_bench(simulator, tmp_path, method="json") as bench:
+        assert records_of(bench.source.fetch(Inventory.CPE, newer_than=None)) == in_order(simulator.records())
+    assert "a page without nextLink had one when asked again" in caplog.text
 
 
 def test_an_end_that_changes_when_asked_again_begins_the_walk_anew(simulator: Simulator, tmp_path: Path) -> None:
     """Other lines on the last page the second time: whatever was walked belongs to nothing."""
-    with bench(simulator, tmp_path / "count", method="json") as found:
-        found.source.fetch(Inventory.CPE, newer_than=None)
+    with open_bench(simulator, tmp_path / "count", method="json") as bench:
+        bench.source.fetch(Inventory.CPE, newer_than=None)
     calls = pages(simulator)
     simulator.faults.add(Fault(Endpoint.PAGES, FaultKind.FEWER_RECORDS, after=calls - 1))
-    with bench(simulator, tmp_path, method="json") as found:
-        assert records_of(found.source.fetch(Inventory.CPE, newer_than=None)) == in_order(simulator.records())
+    with open_bench(simulator, tmp_path, method="json") as bench:
+        assert records_of(bench.source.fetch(Inventory.CPE, newer_than=None)) == in_order(simulator.records())
     assert pages(simulator) == 3 * calls
 
 
@@ -63,17 +63,17 @@ def test_a_generation_that_changes_on_the_way_begins_the_walk_anew(
 ) -> None:
     """The snapshot is of one generation, whole, and bears its time."""
     simulator.faults.add(Fault(Endpoint.PAGES, FaultKind.GENERATION_CHANGED, after=after))
-    with bench(simulator, tmp_path, method="json") as found:
-        snapshot = got(found.source.fetch(Inventory.CPE, newer_than=None))
+    with open_bench(simulator, tmp_path, method="json") as bench:
+        snapshot = got(bench.source.fetch(Inventory.CPE, newer_than=None))
         assert snapshot.generated_at == simulator.generated_at > START
         assert records_of(snapshot) == in_order(simulator.records())
 
 
 def test_a_generation_that_changes_under_a_single_page_is_noticed(simulator: Simulator, tmp_path: Path) -> None:
-    """A walk of one page has no token of its own: the generation is asked for before and after."""
+    """A walk of one page has no page token: the generation is asked for before and after."""
     simulator.faults.add(Fault(Endpoint.PAGES, FaultKind.GENERATION_CHANGED, after=1))
-    with bench(simulator, tmp_path, method="json", page_size=100_000) as found:
-        snapshot = got(found.source.fetch(Inventory.CPE, newer_than=None))
+    with open_bench(simulator, tmp_path, method="json", page_size=100_000) as bench:
+        snapshot = got(bench.source.fetch(Inventory.CPE, newer_than=None))
         assert snapshot.generated_at == simulator.generated_at > START
         assert records_of(snapshot) == in_order(simulator.records())
 
@@ -81,18 +81,18 @@ def test_a_generation_that_changes_under_a_single_page_is_noticed(simulator: Sim
 def test_a_generation_that_keeps_changing_is_no_snapshot(simulator: Simulator, tmp_path: Path) -> None:
     """A few walks, then incomplete."""
     simulator.faults.add(Fault(Endpoint.PAGES, FaultKind.GENERATION_CHANGED, times=None))
-    with bench(simulator, tmp_path, method="json") as found:
+    with open_bench(simulator, tmp_path, method="json") as bench:
         with pytest.raises(SnapshotIncomplete, match=f"{WALKS_MAX} walks"):
-            found.source.fetch(Inventory.CPE, newer_than=None)
-        assert found.files() == [] or not any(name.endswith(".draft") for name in found.files())
+            bench.source.fetch(Inventory.CPE, newer_than=None)
+        assert bench.files() == [] or not any(name.endswith(".draft") for name in bench.files())
 
 
 def test_a_link_back_is_refused(simulator: Simulator, tmp_path: Path) -> None:
     """A page that links to one that came before would be walked for ever."""
     simulator.faults.add(Fault(Endpoint.PAGES, FaultKind.NEXT_LINK_REPEATED, after=2, times=None))
-    with bench(simulator, tmp_path, method="json") as found:
-        with pytest.raises(SnapshotIncomplete, match="came before"):
-            found.source.fetch(Inventory.CPE, newer_than=None)
+    with open_bench(simulator, tmp_path, method="json") as bench:
+        with pytest.raises(SnapshotIncomplete, match="links back to an earlier page"):
+            bench.source.fetch(Inventory.CPE, newer_than=None)
         assert pages(simulator) < 10
 
 
@@ -103,8 +103,8 @@ def test_a_link_back_is_refused(simulator: Simulator, tmp_path: Path) -> None:
 def test_a_link_to_another_host_is_refused(simulator: Simulator, tmp_path: Path, url: str) -> None:
     """No connection is made there, and no token is shown."""
     simulator.faults.add(Fault(Endpoint.PAGES, FaultKind.NEXT_LINK_ELSEWHERE, url=url, after=2, times=None))
-    with bench(simulator, tmp_path, method="json") as found, pytest.raises(SourceMalformed) as caught:
-        found.source.fetch(Inventory.CPE, newer_than=None)
+    with open_bench(simulator, tmp_path, method="json") as bench, pytest.raises(SourceMalformed) as caught:
+        bench.source.fetch(Inventory.CPE, newer_than=None)
     assert "skiptoken" not in str(caught.value)
 
 
@@ -121,8 +121,8 @@ def test_a_link_to_an_allowed_host_is_followed_without_a_token(simulator: Simula
         bundle.write_bytes(simulator.ca_bundle.read_bytes() + other.ca_bundle.read_bytes())
         simulator.faults.add(Fault(Endpoint.PAGES, FaultKind.NEXT_LINK_ELSEWHERE, url=other.url, after=1, times=None))
         settings: dict[str, Any] = {"method": "json", "allowed_hosts": ["localhost"], "ca_bundle": str(bundle)}
-        with bench(simulator, tmp_path, **settings) as found, pytest.raises(SourceError):
-            found.source.fetch(Inventory.CPE, newer_than=None)
+        with open_bench(simulator, tmp_path, **settings) as bench, pytest.raises(SourceError):
+            bench.source.fetch(Inventory.CPE, newer_than=None)
     assert heads
     assert not any(b"authorization" in head.lower() for head in heads)
 
@@ -131,8 +131,8 @@ def test_a_link_to_an_allowed_host_is_followed_without_a_token(simulator: Simula
 def test_a_walk_without_records_is_no_snapshot(simulator: Simulator, tmp_path: Path, kind: FaultKind) -> None:
     """An export without a record is not a fleet without software."""
     simulator.faults.add(Fault(Endpoint.PAGES, kind, times=None))
-    with bench(simulator, tmp_path, method="json") as found, pytest.raises(SnapshotIncomplete, match="no records"):
-        found.source.fetch(Inventory.CPE, newer_than=None)
+    with open_bench(simulator, tmp_path, method="json") as bench, pytest.raises(SnapshotIncomplete, match="no records"):
+        bench.source.fetch(Inventory.CPE, newer_than=None)
 
 
 @pytest.mark.parametrize(
@@ -144,8 +144,8 @@ def test_a_page_that_cannot_be_read_is_asked_for_again(
 ) -> None:
     """Wherever it is in the walk, no page is skipped and none is taken twice."""
     simulator.faults.add(Fault(Endpoint.PAGES, kind, after=after, times=2))
-    with bench(simulator, tmp_path, method="json") as found:
-        assert records_of(found.source.fetch(Inventory.CPE, newer_than=None)) == in_order(simulator.records())
+    with open_bench(simulator, tmp_path, method="json") as bench:
+        assert records_of(bench.source.fetch(Inventory.CPE, newer_than=None)) == in_order(simulator.records())
 
 
 @pytest.mark.parametrize("page_size", [1, 7, 1074, 1075, 200_000])
@@ -154,38 +154,38 @@ def test_pages_of_any_size_give_the_same(tmp_path: Path, page_size: int) -> None
     fleet = Fleet(seed=3, devices=1, start=START)
     with (
         Simulator(fleet, page_shape=PageShape.SHORT) as simulator,
-        bench(simulator, tmp_path, method="json", page_size=page_size) as found,
+        open_bench(simulator, tmp_path, method="json", page_size=page_size) as bench,
     ):
-        assert records_of(found.source.fetch(Inventory.CPE, newer_than=None)) == in_order(simulator.records())
+        assert records_of(bench.source.fetch(Inventory.CPE, newer_than=None)) == in_order(simulator.records())
 
 
 def test_an_unknown_page_token_breaks_no_walk(simulator: Simulator, tmp_path: Path) -> None:
     """The form is documented nowhere: any other is followed just as well."""
     simulator.faults.add(Fault(Endpoint.PAGES, FaultKind.NEXT_LINK_OPAQUE, times=None))
-    with bench(simulator, tmp_path, method="json") as found:
-        snapshot = got(found.source.fetch(Inventory.CPE, newer_than=None))
+    with open_bench(simulator, tmp_path, method="json") as bench:
+        snapshot = got(bench.source.fetch(Inventory.CPE, newer_than=None))
         assert records_of(snapshot) == in_order(simulator.records())
         assert not snapshot.generation_known
 
 
 def test_a_second_fetch_leaves_nothing_of_the_first(simulator: Simulator, tmp_path: Path) -> None:
-    """Pages are walked anew each time: no page of an older walk stays among those of the new one."""
-    with bench(simulator, tmp_path, method="json", page_size=10) as found:
-        found.source.fetch(Inventory.CPE, newer_than=None)
-    with bench(simulator, tmp_path, method="json", page_size=1000) as found:
-        snapshot = got(found.source.fetch(Inventory.CPE, newer_than=None))
-        assert len(found.files()) == len(snapshot.parts)
+    """Each walk fetches all pages: no page of an older walk remains among those of the new one."""
+    with open_bench(simulator, tmp_path, method="json", page_size=10) as bench:
+        bench.source.fetch(Inventory.CPE, newer_than=None)
+    with open_bench(simulator, tmp_path, method="json", page_size=1000) as bench:
+        snapshot = got(bench.source.fetch(Inventory.CPE, newer_than=None))
+        assert len(bench.files()) == len(snapshot.parts)
 
 
 def test_one_page_at_a_time_is_in_memory(tmp_path: Path) -> None:
     """Twelve pages of a megabyte each pass; the memory holds about two copies of one."""
     with Simulator(Fleet(seed=3, devices=250, start=START)) as simulator:
         count = simulator.prepare(Inventory.CPE)
-        with bench(simulator, tmp_path, method="json", page_size=2_000) as found:
-            found.source.probe()
+        with open_bench(simulator, tmp_path, method="json", page_size=2_000) as bench:
+            bench.source.probe()
             tracemalloc.start()
             try:
-                snapshot = got(found.source.fetch(Inventory.CPE, newer_than=None))
+                snapshot = got(bench.source.fetch(Inventory.CPE, newer_than=None))
                 peak = tracemalloc.get_traced_memory()[1]
             finally:
                 tracemalloc.stop()
@@ -217,9 +217,9 @@ def test_random_faults_never_give_a_walk_that_is_not_whole(tmp_path: Path) -> No
                     times = 1
                 simulator.faults.add(Fault(Endpoint.PAGES, kind, times=times, after=after))
             timer = QuickTimer(START + timedelta(days=20))
-            with bench(simulator, tmp_path / str(number), timer=timer, method="json", page_size=17) as found:
+            with open_bench(simulator, tmp_path / str(number), timer=timer, method="json", page_size=17) as bench:
                 try:
-                    snapshot = got(found.source.fetch(Inventory.CPE, newer_than=None))
+                    snapshot = got(bench.source.fetch(Inventory.CPE, newer_than=None))
                 except ConnectorError:
                     failed += 1
                 else:
@@ -294,8 +294,8 @@ def test_a_page_token_of_another_form_tells_nothing(url: str) -> None:
 @given(st.text(max_size=200) | st.binary(max_size=200).map(lambda junk: link_with(base64.b64encode(junk).decode())))
 def test_any_text_as_a_nextlink_tells_a_time_or_nothing(url: str) -> None:
     """Foreign text never raises."""
-    told = generation_of(url, START)
-    assert told is None or told.tzinfo is UTC
+    generation = generation_of(url, START)
+    assert generation is None or generation.tzinfo is UTC
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -21,7 +21,7 @@ LINE = b'{"DeviceId":"aaaa","SoftwareName":"edge"}\n'
 
 
 def records(count: int) -> bytes:
-    """So many lines, none like another."""
+    """`count` lines, none like another."""
     return b"".join(
         json.dumps({"DeviceId": f"{number:040x}", "SoftwareName": f"n{number}"}).encode() + b"\n"
         for number in range(count)
@@ -38,7 +38,7 @@ def write(
     gathered: int = 1,
 ) -> Part:
     """Write a part that arrives cut at these places."""
-    with PartWriter(folder, "part-x", "remote.json.gz", encoded=encoded, gathered_bytes=gathered) as writer:
+    with PartWriter(folder, "part-x", "remote.json.gz", encoded=encoded, chunk_bytes_min=gathered) as writer:
         places = sorted({0, len(content), *(cut % (len(content) + 1) for cut in cuts)})
         for begin, end in itertools.pairwise(places):
             writer.feed(content[begin:end])
@@ -256,7 +256,7 @@ def test_equal_lines_that_pack_very_well_are_no_bomb(tmp_path: Path) -> None:
 
 
 def test_parts_are_for_their_owner_only(tmp_path: Path) -> None:
-    """Mode 0600, also for one that is stored anew as text."""
+    """Mode 0600, also for one that is stored as text instead."""
     for content in (gzip.compress(records(2)), gzip.compress(records(2)) * 2):
         assert stat.S_IMODE(write(tmp_path, content).path.stat().st_mode) == 0o600
 

@@ -167,7 +167,7 @@ def test_a_line_longer_than_any_that_is_read_is_rejected_and_the_next_one_is_not
 
 
 def test_rejected_lines_are_all_counted_and_kept_up_to_a_bound(tmp_path: Path) -> None:
-    """A part that is rubbish from end to end does not fill the disk with itself."""
+    """A part that is garbage from end to end does not fill the disk."""
     result = repair(part_of(tmp_path, *[b"x"] * (REJECTED_LINES_MAX + 5), GOOD), tmp_path / "rejected.ndjson")
     assert (result.rejected, result.part.lines) == (REJECTED_LINES_MAX + 5, 1)
     assert len((tmp_path / "rejected.ndjson").read_bytes().splitlines()) == REJECTED_LINES_MAX

@@ -1,4 +1,4 @@
-"""What the tests of the fetching side share: a timer that waits for nothing, and a source at a simulator."""
+"""Shared by the tests of fetching: a timer whose waits take no time, and a source at a simulator."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ QUICK = Patience(Backoff(attempts_max=4, first_seconds=0.01, seconds_max=0.02))
 
 
 class QuickTimer(Timer):
-    """A timer whose waits are over at once: its clocks go forward instead. It begins an hour after the fleet's start.
+    """A timer whose waits end at once: its clocks advance instead. It begins an hour after the fleet's start.
 
     Attributes:
         waits: seconds of each wait.
-        step: what the wall clock is off by; set it to let the clock jump.
+        step: offset of the wall clock; set it to make the clock jump.
     """
 
     def __init__(self, begin: datetime = START + timedelta(hours=1), stop: threading.Event | None = None) -> None:
@@ -44,7 +44,7 @@ class QuickTimer(Timer):
         super().__init__(stop or threading.Event(), clock=self._now, monotonic=self._elapsed)
 
     def wait(self, seconds: float) -> None:
-        """Nothing is waited for; the clocks go on."""
+        """Advance the clocks without waiting."""
         self.check()
         self.waits.append(seconds)
         self._skipped += seconds
@@ -57,8 +57,8 @@ class QuickTimer(Timer):
 
 
 @dataclass
-class Told:
-    """A `Progress` that remembers, and lets something happen when a download begins."""
+class RecordedProgress:
+    """A `Progress` that records its calls, and calls `on_begin` when a fetch begins."""
 
     label: str = ""
     parts_expected: int | None = None
@@ -71,39 +71,39 @@ class Told:
     on_begin: Callable[[], None] = lambda: None
 
     def begin(self, label: str, *, parts: int | None) -> None:
-        """A fetch has begun."""
+        """Record the begin of a fetch."""
         self.label, self.parts_expected = label, parts
         self.begun += 1
         self.parts = self.size_bytes = self.records = 0
         self.on_begin()
 
     def advance(self, *, parts: int = 0, size_bytes: int = 0, records: int = 0) -> None:
-        """This much more."""
-        assert self.lock.acquire(blocking=False), "told from two threads at a time"
+        """Record an advance; two threads at a time are an error."""
+        assert self.lock.acquire(blocking=False), "called by two threads at a time"
         self.parts += parts
         self.size_bytes += size_bytes
         self.records += records
         self.lock.release()
 
     def end(self) -> None:
-        """It is over."""
+        """Record the end of a fetch."""
         self.ended += 1
 
 
 @dataclass
-class Bench:
+class SourceBench:
     """A source at a simulator, and what it was given."""
 
     simulator: Simulator
     source: Source
     timer: Timer
-    progress: Told
+    progress: RecordedProgress
     staging: Path
     rejected: Path
     limits: Path
 
     def files(self) -> list[str]:
-        """What is in the staging folder, names relative to it."""
+        """The names of all files in the staging folder, relative to it."""
         return sorted(
             str(path.relative_to(self.staging))
             for path in self.staging.rglob("*")
@@ -112,13 +112,13 @@ class Bench:
 
 
 @contextmanager
-def bench(
+def open_bench(
     simulator: Simulator, folder: Path, *, timer: Timer | None = None, patience: Patience = QUICK, **settings: Any
-) -> Iterator[Bench]:
-    """A source of its own at a running simulator, with a private folder. Waits for the limits take no time."""
+) -> Iterator[SourceBench]:
+    """A source at a running simulator, with its own folder. Waits take no time."""
     config = SourceConfig(**simulator.settings(**{"page_size": 300, **settings}))
     timer = timer or QuickTimer()
-    progress = Told()
+    progress = RecordedProgress()
     staging, rejected, limits = folder / "staging", folder / "rejected", folder / "limits.json"
     with Transport(ca_bundle=config.ca_bundle, stop=timer.stop) as transport:
         tokens = Tokens(config, transport, backoff=Backoff(attempts_max=2, first_seconds=0.01))
@@ -133,11 +133,11 @@ def bench(
             patience=patience,
             timer=timer,
         )
-        yield Bench(simulator, source, timer, progress, staging, rejected, limits)
+        yield SourceBench(simulator, source, timer, progress, staging, rejected, limits)
 
 
 def records_of(snapshot: Snapshot | None) -> list[dict[str, Any]]:
-    """Every record of a snapshot in its normal form, by key, as a plain reader of its files finds them."""
+    """Every record of a snapshot in its normal form, by key, as a plain reader of its files sees them."""
     lines = [line for part in got(snapshot).parts for line in text_of(part).splitlines() if line.strip()]
     assert len(lines) == got(snapshot).lines
     return in_order([normal(json.loads(line)) for line in lines])

@@ -1,7 +1,7 @@
-"""The parsers of foreign input as functions of bytes, with what must hold whatever the bytes are; and seeds for them.
+"""The parsers of foreign input as functions of bytes, with what must hold for any bytes; and seeds for them.
 
-Each target takes any bytes, and raises only where something is wrong with the connector. `tests.support.fuzzing` feeds
-them for as long as one likes, `test_fuzzing.py` a little in every run.
+Each target takes any bytes, and raises only if something is wrong with the connector. `tests.support.fuzzing` feeds
+them for as long as desired, `test_fuzzing.py` for a little in every run.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from connector.simulator import Fleet, Simulator
 from connector.source.files import FUTURE_MAX, Files
 from connector.source.http.hosts import Hosts, Link
 from connector.source.http.tokens import claims_of, explain_denial
-from connector.source.lines import Census, Page
+from connector.source.lines import LineCounter, Page
 from connector.source.pages import generation_of
 from connector.source.parts import BYTE_ORDER_MARK, MAGIC, PartWriter
 from connector.source.repair import repair
@@ -46,7 +46,7 @@ HOSTS: Final = Hosts(
     allowed=("eu.api.security.microsoft.com", "*.files.example", "10.1.2.3", "fd00::1"),
 )
 FOLDER: Final = Path(tempfile.mkdtemp(prefix="fuzzed-"))
-"""Where the targets that need files have them; removed when the process ends."""
+"""The folder for targets that need files; removed when the process ends."""
 
 atexit.register(shutil.rmtree, FOLDER, ignore_errors=True)
 
@@ -54,41 +54,41 @@ READER: Final = duckdb.connect(config={"threads": 1})
 
 
 def page(content: bytes) -> None:
-    """A JSON page is cut into as many lines as it has records, or refused."""
+    """A JSON page is split into as many lines as it has records, or refused."""
     try:
-        found = Page.read(content)
+        split = Page.read(content)
     except SourceMalformed:
         return
-    text = b"".join(found.blocks())
+    text = b"".join(split.blocks())
     lines = text.split(b"\n")[:-1]
-    assert len(lines) == found.records
+    assert len(lines) == split.records
     assert all(line.strip() for line in lines)
     with contextlib.suppress(ValueError, RecursionError):
-        assert len(json.loads(content)["value"]) == found.records
+        assert len(json.loads(content)["value"]) == split.records
 
 
 def skiptoken(content: bytes) -> None:
-    """A nextLink tells a time that is not far in the future, or nothing; as it is, and with the bytes as its token."""
+    """A nextLink gives a time that is not far in the future, or None; as it is, and with the bytes as its token."""
     token = base64.b64encode(content).decode()
     for url in (content.decode("utf-8", "surrogateescape"), f"https://x/api?$skiptoken={token}"):
-        told = generation_of(url, NOW)
-        assert told is None or (told.tzinfo is UTC and told <= NOW + FUTURE_MAX)
+        generation = generation_of(url, NOW)
+        assert generation is None or (generation.tzinfo is UTC and generation <= NOW + FUTURE_MAX)
 
 
 def listing(content: bytes) -> None:
     """A listing of files gives texts and a time, or is refused."""
-    gear: Any = SimpleNamespace(timer=SimpleNamespace(now=lambda: NOW))
+    session: Any = SimpleNamespace(timer=SimpleNamespace(now=lambda: NOW))
     try:
-        found = Files(gear)._read(Inventory.CPE, bytearray(content))
+        export = Files(session)._read(Inventory.CPE, bytearray(content))
     except SourceMalformed:
         return
-    assert all(isinstance(url, str) for url in found.urls)
-    assert found.generated_at is not None
-    assert found.generated_at <= NOW + FUTURE_MAX
+    assert all(isinstance(url, str) for url in export.urls)
+    assert export.generated_at is not None
+    assert export.generated_at <= NOW + FUTURE_MAX
 
 
 def part(content: bytes) -> None:
-    """A file is stored with the text that unpacking it at once gives, or refused; the first byte says how it comes."""
+    """A file is stored with the text that unpacking it at once gives, or refused; the first byte chooses its form."""
     if not content:
         return
     how, body = content[0], content[1:]
@@ -98,29 +98,29 @@ def part(content: bytes) -> None:
         body += gzip.compress(content[1:9], mtime=0)
     step = max(1, how >> 3)
     try:
-        with PartWriter(FOLDER, "part-x", "remote", encoded=bool(how & 4), gathered_bytes=1) as writer:
+        with PartWriter(FOLDER, "part-x", "remote", encoded=bool(how & 4), chunk_bytes_min=1) as writer:
             for begin in range(0, len(body), step):
                 writer.feed(body[begin : begin + step])
-            found = writer.finish()
+            written = writer.finish()
     except SnapshotIncomplete:
         assert not list(FOLDER.glob("*.draft"))
         return
     outer = gzip.decompress(body) if how & 4 else body
     text = (gzip.decompress(outer) if outer.startswith(MAGIC) else outer).removeprefix(BYTE_ORDER_MARK)
-    stored = found.path.read_bytes()
-    assert (gzip.decompress(stored) if found.path.suffix == ".gz" else stored) == text
-    assert found.lines == sum(bool(line.strip()) for line in text.split(b"\n")) > 0
+    stored = written.path.read_bytes()
+    assert (gzip.decompress(stored) if written.path.suffix == ".gz" else stored) == text
+    assert written.lines == sum(bool(line.strip()) for line in text.split(b"\n")) > 0
 
 
 def census(content: bytes) -> None:
     """However a text is cut, its lines are counted the same."""
     counted = []
     for step in (len(content) + 1, 1, 7):
-        one = Census()
+        counter = LineCounter()
         for begin in range(0, len(content), step):
-            one.feed(content[begin : begin + step])
-        whole = one.finish()
-        counted.append((one.lines, one.size_bytes, one.odd, whole, dict(one.spellings)))
+            counter.feed(content[begin : begin + step])
+        complete = counter.finish()
+        counted.append((counter.lines, counter.size_bytes, counter.odd, complete, dict(counter.spellings)))
     assert counted[1:] == counted[:1] * 2
 
 
@@ -144,8 +144,10 @@ def claims(content: bytes) -> None:
     """A token gives claims of the right types and an explanation; as it is, and with the bytes as its middle."""
     middle = base64.urlsafe_b64encode(content).decode().rstrip("=")
     for token in (content.decode("utf-8", "surrogateescape"), f"e30.{middle}.x"):
-        found = claims_of(token)
-        assert all(isinstance(word, str) for word in (*found.roles, *found.scopes, found.audience, found.tenant_id))
+        claimed = claims_of(token)
+        assert all(
+            isinstance(word, str) for word in (*claimed.roles, *claimed.scopes, claimed.audience, claimed.tenant_id)
+        )
         assert explain_denial(token, SCOPE)
 
 
@@ -191,8 +193,8 @@ def seeds() -> dict[str, list[bytes]]:
     """What the simulator answers, and our own example, for each target to begin with."""
     fleet = Fleet(seed=3, devices=2, start=NOW)
     with Simulator(fleet, records_of_part_max=20) as simulator, PlainClient(simulator) as client:
-        told = client.listing()
-        file = client.get(told["exportFiles"][0]).content
+        files = client.listing()
+        file = client.get(files["exportFiles"][0]).content
         walk = client.get(f"{PAGES[Inventory.CPE]}?pageSize=3")
         next_link = walk.json()["@odata.nextLink"]
         token = client.token()
@@ -203,11 +205,11 @@ def seeds() -> dict[str, list[bytes]]:
     return {
         "page": [walk.content, b'{"value":[{"a":NaN}]}', b'{"@odata.nextLink":"x","value":[]}'],
         "skiptoken": [next_link.encode(), b'{"ExportDefinition":{"TimePath":"2021-01-25/0200/"},"ExportFileIndex":0}'],
-        "listing": [json.dumps(told).encode(), b'{"exportFiles":[],"generatedTime":"2021-01-11T11:01:00Z"}'],
+        "listing": [json.dumps(files).encode(), b'{"exportFiles":[],"generatedTime":"2021-01-11T11:01:00Z"}'],
         "part": [b"\0" + gzip.compress(some, mtime=0), b"\x39" + some, b"\x1f" + some, b"\4" + some],
         "census": [some, some.replace(b"DeviceId", b"deviceid", 1), b"\n[1]\n{"],
         "lines": [some, walk.content, b'{"DeviceId":"a","RbacGroupId":"7","DiskPaths":[null,"x"]}\n17\n'],
         "claims": [base64.urlsafe_b64decode(middle + "=" * (-len(middle) % 4)), token.encode()],
         "configuration": [example, b"[source]\ntenant_id = 1\n"],
-        "links": [next_link.encode(), told["exportFiles"][0].encode(), b"https://x.blob.core.windows.net/a?sig=b"],
+        "links": [next_link.encode(), files["exportFiles"][0].encode(), b"https://x.blob.core.windows.net/a?sig=b"],
     }

@@ -24,7 +24,7 @@ INPUT_SECONDS_MAX = 20
 
 
 def fuzz(name: str, arguments: list[str]) -> None:
-    """Feed one target for ever, or as libFuzzer's arguments say; ends the process."""
+    """Feed one target without end, or as libFuzzer's arguments say; ends the process."""
     import atheris  # noqa: PLC0415 - only here: other platforms run everything else without it
 
     with atheris.instrument_imports(include=["connector"]):
@@ -34,14 +34,14 @@ def fuzz(name: str, arguments: list[str]) -> None:
 
 
 def run(name: str, seconds: int, seeds: list[bytes]) -> bool:
-    """Fuzz one target in a process of its own; prints its figures. Returns whether nothing was found."""
-    corpus, found = KEPT / name / "corpus", KEPT / name / "found"
-    for folder in (corpus, found):
+    """Fuzz one target in a separate process, and print its figures. Returns whether nothing was found."""
+    corpus, failures = KEPT / name / "corpus", KEPT / name / "found"
+    for folder in (corpus, failures):
         folder.mkdir(parents=True, exist_ok=True)
     for number, seed in enumerate(seeds):
         (corpus / f"seed-{number}").write_bytes(seed)
     arguments = [f"-max_total_time={seconds}", f"-max_len={INPUT_BYTES_MAX}", f"-timeout={INPUT_SECONDS_MAX}"]
-    arguments += ["-print_final_stats=1", f"-artifact_prefix={found}/", str(corpus)]
+    arguments += ["-print_final_stats=1", f"-artifact_prefix={failures}/", str(corpus)]
     command = [sys.executable, "-m", "tests.support.fuzzing", "--feed", name, *arguments]
     with tempfile.TemporaryDirectory() as scratch:
         environ = os.environ | {"TMPDIR": scratch}
@@ -50,7 +50,7 @@ def run(name: str, seconds: int, seeds: list[bytes]) -> bool:
         )
     executions = re.findall(r"number_of_executed_units:\s*(\d+)", ended.stdout) or ["?"]
     coverage = re.findall(r"cov: (\d+)", ended.stdout) or ["?"]
-    verdict = "nothing found" if ended.returncode == 0 else f"FOUND, see {found}/"
+    verdict = "nothing found" if ended.returncode == 0 else f"FOUND, see {failures}/"
     print(f"{name:14} {executions[-1]:>12} executions  coverage {coverage[-1]:>5}  {verdict}", flush=True)
     if ended.returncode:
         print(ended.stdout[-4000:], flush=True)

@@ -109,25 +109,25 @@ def records_of(content: bytes) -> list[dict[str, Any]]:
 
 
 def normal(record: dict[str, Any]) -> dict[str, Any]:
-    """A record's normal form, worked out anew from the documented properties, in any spelling."""
-    found = {name.lower(): value for name, value in record.items()}
-    single = [found["registrypath"]] if found.get("registrypath") else []
-    first_seen = found["softwarefirstseentimestamp"]
+    """A record's normal form, derived independently from the documented properties, in any spelling."""
+    properties = {name.lower(): value for name, value in record.items()}
+    single = [properties["registrypath"]] if properties.get("registrypath") else []
+    first_seen = properties["softwarefirstseentimestamp"]
     return {
-        "deviceId": found.get("deviceid") or "",
-        "deviceName": found.get("devicename"),
-        "osPlatform": found.get("osplatform"),
-        "rbacGroupId": found.get("rbacgroupid"),
-        "rbacGroupName": found.get("rbacgroupname"),
-        "softwareVendor": found.get("softwarevendor") or "",
-        "softwareName": found.get("softwarename") or "",
-        "softwareVersion": found.get("softwareversion") or "",
-        "numberOfWeaknesses": found.get("numberofweaknesses"),
-        "diskPaths": sorted(set(found.get("diskpaths") or [])),
-        "registryPaths": sorted(set(found.get("registrypaths") or single)),
+        "deviceId": properties.get("deviceid") or "",
+        "deviceName": properties.get("devicename"),
+        "osPlatform": properties.get("osplatform"),
+        "rbacGroupId": properties.get("rbacgroupid"),
+        "rbacGroupName": properties.get("rbacgroupname"),
+        "softwareVendor": properties.get("softwarevendor") or "",
+        "softwareName": properties.get("softwarename") or "",
+        "softwareVersion": properties.get("softwareversion") or "",
+        "numberOfWeaknesses": properties.get("numberofweaknesses"),
+        "diskPaths": sorted(set(properties.get("diskpaths") or [])),
+        "registryPaths": sorted(set(properties.get("registrypaths") or single)),
         "softwareFirstSeenTimestamp": f"{first_seen[:10]}T{first_seen[11:19]}Z",
-        "endOfSupportStatus": found.get("endofsupportstatus"),
-        "endOfSupportDate": (found.get("endofsupportdate") or "")[:10] or None,
+        "endOfSupportStatus": properties.get("endofsupportstatus"),
+        "endOfSupportDate": (properties.get("endofsupportdate") or "")[:10] or None,
     }
 
 

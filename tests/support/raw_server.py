@@ -1,4 +1,4 @@
-"""A TLS server for what no HTTP server would do: it hands each connection to a function, bytes as they are."""
+"""A TLS server for what no HTTP server would do: it hands each connection to a function, as raw bytes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}"
 
 
 def answer(connection: socket.socket, _: bytes) -> None:
-    """The plainest of answers."""
+    """Send a minimal response."""
     connection.sendall(OK)
 
 

@@ -29,11 +29,11 @@ from connector.model import (
     Checkpoint,
     Inventory,
     Message,
-    NoProgress,
     Position,
     Snapshot,
     SnapshotStatus,
 )
+from connector.source.progress import NoProgress
 from connector.source.source import Source
 from connector.state.engine import Engine
 from connector.state.journal import Journal

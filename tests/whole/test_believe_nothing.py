@@ -350,7 +350,7 @@ class Game:
     def lose_a_group(self) -> None:
         """A device group is not in the export any more, from the listing on."""
         self.advance()
-        groups = sorted({device.group_id for device in self.simulator.fleet.present(self.simulator.generation)})
+        groups = sorted({device.group_id for device in self.simulator.fleet.devices_at(self.simulator.generation)})
         if len(groups) > 1:
             group_id = self.draw.choice(groups)
             self.simulator.faults.add(

@@ -17,7 +17,7 @@ from connector.model import Inventory, StagedSnapshot
 from connector.simulator import Endpoint, Fault, FaultKind, Fleet, RateLimits, Simulator
 from connector.staging.stage import StagingRules, stage_snapshot
 from connector.state.state import StateFile
-from tests.support.fetching import START, Bench, QuickTimer, bench, got, records_of
+from tests.support.fetching import START, QuickTimer, SourceBench, got, open_bench, records_of
 from tests.support.plain_client import in_order
 from tests.support.stored import stored_records
 
@@ -53,7 +53,7 @@ def simulator() -> Iterator[Simulator]:
         yield found
 
 
-def stage_next(found: Bench, state: StateFile) -> StagedSnapshot:
+def stage_next(found: SourceBench, state: StateFile) -> StagedSnapshot:
     """Fetch a snapshot and stage it as a poll does."""
     latest = state.journal.latest_snapshot(Inventory.CPE)
     snapshot = got(found.source.fetch(Inventory.CPE, newer_than=latest.observed_at if latest else None))
@@ -74,7 +74,7 @@ def test_odd_names_come_through_byte_for_byte(simulator: Simulator, tmp_path: Pa
         for number, text in enumerate(ODD_NAMES)
     )
     simulator.faults.add(Fault(Endpoint.BLOB, FaultKind.EXTRA_LINES, part=0, lines=lines, times=None))
-    with bench(simulator, tmp_path) as found, StateFile.open(tmp_path / "state.duckdb") as state:
+    with open_bench(simulator, tmp_path) as found, StateFile.open(tmp_path / "state.duckdb") as state:
         staged = stage_next(found, state)
         stored = {
             one["deviceId"]: one for one in stored_records(state, Inventory.CPE) if one["deviceId"].startswith("odd-")
@@ -110,7 +110,7 @@ def test_a_hostile_line_is_set_aside_and_its_neighbours_are_kept(
     simulator: Simulator, tmp_path: Path, name: str
 ) -> None:
     """Too deep, too long, no number, no text: every other record is as it was served; what is absent is not removed."""
-    with bench(simulator, tmp_path) as found, StateFile.open(tmp_path / "state.duckdb") as state:
+    with open_bench(simulator, tmp_path) as found, StateFile.open(tmp_path / "state.duckdb") as state:
         stage_next(found, state)
         simulator.advance()
         fault = Fault(Endpoint.BLOB, FaultKind.EXTRA_LINES, part=0, lines=(HOSTILE[name],), times=None)
@@ -129,7 +129,7 @@ def test_a_million_elements_in_an_array_are_a_value_like_any_other(simulator: Si
     """They are stored, all of them, and nothing else changes."""
     line = json.dumps({"DeviceId": "many", "DiskPaths": [f"p{number:07}" for number in range(10**6)]})
     simulator.faults.add(Fault(Endpoint.BLOB, FaultKind.EXTRA_LINES, part=0, lines=(line,), times=None))
-    with bench(simulator, tmp_path) as found, StateFile.open(tmp_path / "state.duckdb") as state:
+    with open_bench(simulator, tmp_path) as found, StateFile.open(tmp_path / "state.duckdb") as state:
         staged = stage_next(found, state)
         (stored,) = (one for one in stored_records(state, Inventory.CPE) if one["deviceId"] == "many")
     assert (staged.counts.rejected, len(stored["diskPaths"]), stored["diskPaths"][-1]) == (0, 10**6, "p0999999")
@@ -142,7 +142,7 @@ def test_a_storm_of_throttling_costs_no_record(simulator: Simulator, tmp_path: P
     for number, text in enumerate((None, "0", "7", "date 30", "-5", "soon", "")):
         simulator.faults.add(Fault(where, FaultKind.STATUS, status=429, after=2 * number, retry_after=text))
     timer = QuickTimer(begin=datetime.now(UTC))
-    with bench(simulator, tmp_path, timer=timer, method=method, page_size=60) as found:
+    with open_bench(simulator, tmp_path, timer=timer, method=method, page_size=60) as found:
         snapshot = found.source.fetch(Inventory.CPE, newer_than=None)
         assert records_of(snapshot) == in_order(simulator.records())
     assert 0 < sum(timer.waits) < 3600
@@ -154,7 +154,7 @@ def test_no_published_limit_is_broken_while_everything_goes_wrong(tmp_path: Path
     with Simulator(fleet, records_of_part_max=150, rate_limits=RateLimits()) as simulator:
         simulator.faults.add(Fault(Endpoint.BLOB, FaultKind.EXPIRED_URL, after=1, times=2))
         simulator.faults.add(Fault(Endpoint.EXPORT, FaultKind.STATUS, status=503, times=2))
-        with bench(simulator, tmp_path) as found:
+        with open_bench(simulator, tmp_path) as found:
             assert records_of(found.source.fetch(Inventory.CPE, newer_than=None)) == in_order(simulator.records())
         assert 429 not in {request.status for request in simulator.requests}
 

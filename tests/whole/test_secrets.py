@@ -38,7 +38,7 @@ from connector.errors import ConnectorError
 from connector.kafka.mock import MockCluster
 from connector.model import Inventory, Topic
 from connector.simulator import Endpoint, Fault, FaultKind, Fleet, Simulator
-from tests.support.fetching import START, bench
+from tests.support.fetching import START, open_bench
 from tests.support.raw_server import RawServer
 
 CLIENT_SECRET = "canary/Client+Secret=Qx7~aaaa"
@@ -550,7 +550,7 @@ def test_the_token_goes_to_the_api_only(
     """Through failures, retries and new listings: no request to the storage's host or the authority has one."""
     simulator.faults.add(*faults)
     before = len(simulator.requests)
-    with bench(simulator, tmp_path, method=method) as found:
+    with open_bench(simulator, tmp_path, method=method) as found:
         try:
             found.source.fetch(Inventory.CPE, newer_than=None)
         except ConnectorError:
@@ -600,7 +600,7 @@ def test_no_connection_is_made_to_a_host_that_is_not_allowed(
             simulator.faults.add(Fault(endpoint, kind, url=url.format(port=connected.port), times=None))
             before = len(simulator.requests)
             with (
-                bench(simulator, tmp_path / str(number), method=method, allowed_hosts=[]) as found,
+                open_bench(simulator, tmp_path / str(number), method=method, allowed_hosts=[]) as found,
                 pytest.raises(ConnectorError),
             ):
                 found.source.fetch(Inventory.CPE, newer_than=None)
@@ -613,7 +613,7 @@ def test_a_redirect_of_the_storage_is_not_followed_even_to_an_allowed_host(
     simulator: Simulator, tmp_path: Path, scheme: str
 ) -> None:
     """Where a file lies is told by the API alone."""
-    with listener(tmp_path) as connected, bench(simulator, tmp_path, method="files") as found:
+    with listener(tmp_path) as connected, open_bench(simulator, tmp_path, method="files") as found:
         url = f"{scheme}://127.0.0.1:{connected.port}"
         simulator.faults.add(Fault(Endpoint.BLOB, FaultKind.REDIRECT, url=url, times=None))
         with pytest.raises(ConnectorError, match="redirect"):
@@ -625,7 +625,7 @@ def test_a_connection_to_an_allowed_host_is_counted(simulator: Simulator, tmp_pa
     """Positive control: the same listener, with its host allowed, is connected to."""
     with (
         listener(tmp_path) as connected,
-        bench(simulator, tmp_path, method="files", allowed_hosts=["127.0.0.1"]) as found,
+        open_bench(simulator, tmp_path, method="files", allowed_hosts=["127.0.0.1"]) as found,
     ):
         url = f"https://127.0.0.1:{connected.port}"
         simulator.faults.add(Fault(Endpoint.EXPORT, FaultKind.FILES_ELSEWHERE, url=url, times=None))

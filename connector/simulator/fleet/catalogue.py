@@ -1,17 +1,17 @@
 """The software that a simulated fleet runs: products, their version branches, end-of-support dates and paths.
 
-Owns the reading of the product tables in the folder `products`, where a line is a product. A line has five columns,
-separated by ` | `:
+Reads the product tables in the folder `products`, where each line is a product. A line has five columns, separated by
+` | `:
 
     vendor name | shares | options | branches | paths
 
 shares:   how many of 100 devices of a kind have it, by the kind's letter: `w97 s60` (see `KINDS`).
-options:  `c28` a new version every 28 days; `sbs` every branch is installed on its own, side by side; `keep` the old
-          version stays beside the new one for a while. The vendor `-` is a null.
+options:  `c28` a new version every 28 days; `sbs` every branch is installed separately, side by side; `keep` the old
+          version remains beside the new one for a while. The vendor `-` is null.
 branches: separated by `;`, each `*weight versions @date` with the versions oldest first, separated by spaces; `@date`
           is the end of support of the branch, `!date` that of the whole product. After the listed versions the last
-          number of the last one goes on growing, or the one in square brackets (`1:3.0.7-[27].el9`).
-paths:    separated by `;`. What begins with `HK` is a registry path. Shorthands are in `SHORTHANDS`; `{v}` is the
+          number of the last one keeps growing, or the one in square brackets (`1:3.0.7-[27].el9`).
+paths:    separated by `;`. Those that begin with `HK` are registry paths. Shorthands are in `SHORTHANDS`; `{v}` is the
           version, `{user}` the name of the device's user.
 
 Sources: vendors' life-cycle pages for the dates, the API's published examples for the spelling of vendors and names.
@@ -54,10 +54,10 @@ _RELEASES_MAX: Final = 10**9
 
 @dataclass(frozen=True, slots=True)
 class Branch:
-    """A line of versions that end together.
+    """A line of versions whose support ends together.
 
     Attributes:
-        versions: real versions, oldest first; `version` continues them for ever.
+        versions: real versions, oldest first; `version` continues them without end.
         end_of_support: the last day of support.
         whole_product: the date is that of the product, not of these versions only.
         weight: how often it is chosen among the product's branches.
@@ -69,18 +69,18 @@ class Branch:
     weight: int = 1
 
     def version(self, release: int) -> str:
-        """The version of the given release, counted from 0; below 0 is the oldest."""
-        known = len(self.versions)
-        if release < known:
-            return _plain(self.versions[max(0, release)])
+        """The version of a release, counted from 0; below 0 is the oldest."""
+        listed = len(self.versions)
+        if release < listed:
+            return _strip_brackets(self.versions[max(0, release)])
         last = self.versions[-1]
-        further = min(release - known + 1, _RELEASES_MAX) * self._stride
+        further = min(release - listed + 1, _RELEASES_MAX) * self._stride
         pattern = _MARKED_NUMBER if _MARKED_NUMBER.search(last) else _LAST_NUMBER
         return pattern.sub(lambda match: str(int(match.group(1)) + further), last, count=1)
 
     @property
     def _stride(self) -> int:
-        """How much the growing number grows: as between the last two versions, where only that number differs."""
+        """The step of the growing number: as between the last two versions, if only that number differs."""
         if len(self.versions) < 2:  # noqa: PLR2004 - two versions make a difference
             return 1
         before, last = self.versions[-2:]
@@ -92,7 +92,7 @@ class Branch:
         return max(1, later - earlier)
 
     def support(self, today: date) -> tuple[str, date | None]:
-        """End-of-support status and date as the API gives them on a day; no date while the end is far."""
+        """End-of-support status and date as the API reports them on a day; no date while the end is far off."""
         if self.end_of_support is None or (self.end_of_support - today).days > UPCOMING_DAYS:
             return "None", None
         upcoming = "Upcoming " if today < self.end_of_support else ""
@@ -100,12 +100,12 @@ class Branch:
 
 
 UPCOMING_DAYS: Final = 180
-"""An end of support this near is announced by an `Upcoming …` status."""
+"""An end of support this close is announced by an `Upcoming …` status."""
 
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """One product: who makes it, where it is found, its branches. Compare the module's docstring."""
+    """One product, with the columns that the module's docstring describes."""
 
     vendor: str | None
     name: str
@@ -119,16 +119,16 @@ class Product:
 
     @property
     def key(self) -> str:
-        """Vendor and name, for seeds."""
+        """Vendor and name, used in seeds."""
         return f"{self.vendor}/{self.name}"
 
 
 @cache
 def read_products(table: str) -> tuple[Product, ...]:
-    """The products of a table of the folder `products`, in its order.
+    """Read a table of the folder `products`, in its order.
 
     Raises:
-        ValueError: a line is not of the form that the module's docstring gives.
+        ValueError: a line does not have the form that the module's docstring describes.
     """
     text = resources.files(__package__).joinpath("products", f"{table}.txt").read_text(encoding="utf-8")
     lines = (line.strip() for line in text.splitlines())
@@ -136,18 +136,18 @@ def read_products(table: str) -> tuple[Product, ...]:
 
 
 def read_product(line: str) -> Product:
-    """One line of a table.
+    """Read one line of a table.
 
     Raises:
-        ValueError: it is not of the form that the module's docstring gives.
+        ValueError: it does not have the form that the module's docstring describes.
     """
     columns = [column.strip() for column in f"{line} ".split(" | ")]
     if len(columns) != 5:  # noqa: PLR2004 - the module's docstring names the five columns
         raise ValueError(f"not five columns: {line}")
-    who, shares, options, branches, paths = columns
-    vendor, _, name = who.partition(" ")
+    vendor_and_name, shares, options, branches, paths = columns
+    vendor, _, name = vendor_and_name.partition(" ")
     words = options.split()
-    found = [_expanded(path.strip()) for path in paths.split(";") if path.strip()]
+    expanded = [_expand(path.strip()) for path in paths.split(";") if path.strip()]
     return Product(
         vendor=None if vendor == "-" else vendor,
         name=name,
@@ -155,13 +155,13 @@ def read_product(line: str) -> Product:
         cadence_days=next((int(word[1:]) for word in words if re.fullmatch(r"c\d+", word)), 60),
         side_by_side="sbs" in words,
         keeps_old="keep" in words,
-        branches=tuple(_branch(text) for text in branches.split(";")),
-        disk_paths=tuple(path for path in found if not path.startswith("HK")),
-        registry_paths=tuple(path for path in found if path.startswith("HK")),
+        branches=tuple(_read_branch(text) for text in branches.split(";")),
+        disk_paths=tuple(path for path in expanded if not path.startswith("HK")),
+        registry_paths=tuple(path for path in expanded if path.startswith("HK")),
     )
 
 
-def _branch(text: str) -> Branch:
+def _read_branch(text: str) -> Branch:
     words = text.split()
     marked = [word for word in words if word[0] in "@!"]
     return Branch(
@@ -172,12 +172,12 @@ def _branch(text: str) -> Branch:
     )
 
 
-def _expanded(path: str) -> str:
+def _expand(path: str) -> str:
     for shorthand, full in SHORTHANDS.items():
         if path.startswith(shorthand):
             return full + path.removeprefix(shorthand)
     return path
 
 
-def _plain(version: str) -> str:
+def _strip_brackets(version: str) -> str:
     return version.replace("[", "").replace("]", "")

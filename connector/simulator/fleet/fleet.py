@@ -1,12 +1,11 @@
 """A fleet of devices whose software evolves: a pure function of seed, device number and generation.
 
-Owns what happens to devices: software is installed, upgraded, downgraded, removed and stands side by side; devices
-join, leave, come back and change their group. Keeps nothing per device, so that a fleet of any size costs no memory,
-and any generation can be asked for at any time. Must not know how records are written or served.
+Software is installed, upgraded, downgraded, removed, and installed in several versions side by side; devices join,
+leave, return and change their group. No state is kept per device, so a fleet of any size costs no memory, and any
+generation can be computed at any time.
 
-Every event repeats with a period of its own and a phase that is drawn for each device and product: whether something
-is installed in generation n is a matter of where n falls in the period. So no generation depends on having computed
-the one before.
+Every event repeats with its own period and a phase that is drawn for each device and product: whether something is
+installed in generation n depends on where n falls in the period. So no generation depends on the one before.
 """
 
 from __future__ import annotations
@@ -47,7 +46,7 @@ _PLATFORMS: Final = {
 _SITES: Final = ("ber", "par", "nyc", "sin", "lon", "gva")
 _USERS: Final = ("a.martin", "b.schulz", "c.nguyen", "d.rossi", "e.novak", "f.garcia", "g.smith", "h.ito", "i.okafor")
 
-# Lengths of cycles in generations, at churn 1: at least the first, up to the spread longer.
+# Lengths of cycles in generations, at churn 1: at least the first value, plus up to the spread.
 _LIFE, _LIFE_SPREAD, _GAP = 1800, 1500, 2
 _ABSENCE, _ABSENCE_SPREAD = 900, 900
 _GROUP_PERIOD, _GROUP_SPREAD = 1800, 1500
@@ -60,10 +59,10 @@ class Device:
     """A device as it is in one generation.
 
     Attributes:
-        shelf: what its software is chosen from, see `tracks.SHELVES`.
-        platform: as in the API's `osPlatform`; null for some.
-        born: the generation it first appeared in; negative: before the fleet's start.
-        user: the name in the paths of its user.
+        shelf: the software it chooses from, see `tracks.SHELVES`.
+        platform: as in the API's `osPlatform`; None for some.
+        born: the generation in which it first appeared; negative: before the fleet's start.
+        user: the user name in its paths.
     """
 
     number: int
@@ -81,7 +80,7 @@ class Device:
 
 @dataclass(frozen=True, slots=True)
 class _Periods:
-    """The lengths of the device's cycles, in generations, divided by the churn."""
+    """The lengths of the devices' cycles in generations, divided by the churn."""
 
     life: int
     life_spread: int
@@ -94,15 +93,19 @@ class _Periods:
     renewal_spread: int
 
 
+Install = tuple[Track, int, int, int]
+"""Track, release, the generation in which it arrived, and when within that generation, 0..63."""
+
+
 class Fleet:
     """Devices and their software, generation by generation.
 
     Args:
-        seed: the same seed is the same fleet.
-        devices: how many, 1 to 1,000,000; some are away at any time.
-        start: time of generation 0; seconds are cut off, since the page token tells a generation to the minute only.
-        interval: simulated time between two generations, whole minutes.
-        churn: 1.0 changes about 1 % of the records from one generation to the next; 5.0 about five times as much.
+        seed: the same seed gives the same fleet.
+        devices: number of devices, 1 to 1,000,000; some are absent at any time.
+        start: time of generation 0; seconds are dropped, since page tokens name generations to the minute.
+        interval: simulated time between two generations, in whole minutes.
+        churn: 1.0 changes about 1 % of the records from one generation to the next; 5.0 about five times as many.
 
     Raises:
         ConfigError: an argument is out of range.
@@ -134,15 +137,15 @@ class Fleet:
         """The time of a generation, in UTC, whole minutes."""
         return self.start + generation * self.interval
 
-    def present(self, generation: int) -> Iterator[Device]:
-        """The devices of a generation, by number."""
+    def devices_at(self, generation: int) -> Iterator[Device]:
+        """The devices of a generation, ordered by number."""
         for number in range(self.devices):
             device = self.device(number, generation)
             if device is not None:
                 yield device
 
     def device(self, number: int, generation: int) -> Device | None:
-        """One device as it is in a generation; None while it is away."""
+        """One device as it is in a generation; None while it is absent."""
         periods = self._periods
         cycles = self._draw(f"{number}/cycles", 1)[0]
         life = periods.life + (cycles & 0xFFFF) % periods.life_spread
@@ -150,39 +153,35 @@ class Fleet:
         if lived % life < _GAP and lived >= _GAP:
             return None
         absence = periods.absence + (cycles >> 32 & 0xFFFF) % periods.absence_spread
-        away = 1 + (cycles >> 48 & 7)
-        if (generation + (cycles >> 20) % absence) % absence < min(away, absence // 3):
+        absent = 1 + (cycles >> 48 & 7)
+        if (generation + (cycles >> 20) % absence) % absence < min(absent, absence // 3):
             return None
         return self._incarnation(number, lived // life, generation, generation - lived % life + _GAP)
 
-    def installs(self, device: Device, generation: int, inventory: Inventory) -> list[tuple[Track, int, int, int]]:
-        """What is installed on a device.
-
-        Returns:
-            Tuples of track, release, the generation it arrived in, and where in that generation, 0..63.
-        """
+    def installs(self, device: Device, generation: int, inventory: Inventory) -> list[Install]:
+        """What is installed on a device in a generation."""
         candidates = self.catalogue.software[inventory, device.shelf]
         if inventory is Inventory.CPE:
             candidates = (device.system, *candidates)
         draws = self._draw(f"{device.number}/{device.incarnation}/{inventory.value}", 2 * len(candidates))
-        found: list[tuple[Track, int, int, int]] = []
+        installed: list[Install] = []
         pairs = iter(draws)
         for candidate, x, y in zip(candidates, pairs, pairs, strict=False):
             if x & 0xFFFF < candidate.threshold:
-                self._evolve(candidate, x >> 16, y, generation, device.born, found)
-        return found
+                self._evolve(candidate, x >> 16, y, generation, device.born, installed)
+        return installed
 
     def _evolve(
-        self, candidate: Candidate, x: int, y: int, generation: int, born: int, found: list[tuple[Track, int, int, int]]
+        self, candidate: Candidate, x: int, y: int, generation: int, born: int, installed: list[Install]
     ) -> None:
-        """Append what one candidate has come to on one device, from its two draws (48 and 64 random bits).
+        """Append the releases of one candidate on one device, given its two draws (48 and 64 random bits).
 
-        Appends to `found` instead of yielding, and takes its draws as numbers: this is the hot loop.
+        Appends to `installed` instead of yielding, and takes its draws as numbers: this is the hot loop.
         """
         periods = self._periods
         arrived = born
         if candidate.renews and x & 1:
-            # Every second product comes and goes: installed for five sixths of its period, then away.
+            # Every second product comes and goes: installed for five sixths of its period, then absent.
             period = periods.renewal + (x >> 1 & 0xFFFF) % periods.renewal_spread
             position = (generation + (x >> 17)) % period
             if position >= period * 5 // 6:
@@ -192,29 +191,29 @@ class Fleet:
         if candidate.moves:
             turns, since = divmod(generation + (y >> 8 & 0xFFFF) % periods.branch, periods.branch)
             if turns > 0:
-                place = candidate.path.index(track)
-                moved = min(place + turns, len(candidate.path) - 1)
-                if moved > place:
-                    track = candidate.path[moved]
+                current = candidate.path.index(track)
+                following = min(current + turns, len(candidate.path) - 1)
+                if following > current:
+                    track = candidate.path[following]
                     arrived = max(arrived, generation - since)
         offset = y >> 58
         release, came, before = _release(track, x >> 33, y >> 24, generation)
-        found.append((track, release, max(arrived, came), offset))
+        installed.append((track, release, max(arrived, came), offset))
         copies = min(candidate.copies - 1, (0, 0, 1, 1, 1, 2, 2, 3)[y >> 55 & 7])
         if not copies and candidate.keeps_old and generation - came < 2 + (y >> 50 & 15):
             copies = 1
         for behind in range(1, copies + 1):
             if release - behind < 0:
                 break
-            found.append((track, release - behind, max(arrived, before - (behind - 1) * track.cadence), offset))
+            installed.append((track, release - behind, max(arrived, before - (behind - 1) * track.cadence), offset))
 
     def _incarnation(self, number: int, incarnation: int, generation: int, born: int) -> Device:
-        """The device that has a number now; a number is used again after its device left for good."""
+        """The device that has a number now; a number is reused after its device has left for good."""
         periods = self._periods
         draw, other = self._draw(f"{number}/{incarnation}/device", 2)
         kind = _KINDS_OF_256[draw & 0xFF]
         systems = self.catalogue.systems[kind]
-        system = _chosen(systems, draw >> 8 & 0xFFFF)
+        system = _choose_system(systems, draw >> 8 & 0xFFFF)
         name = system.path[0].product.name
         if name == "windows_10" and generation + (other & 0xFFFF) % (2 * periods.branch) >= 2 * periods.branch:
             system, name = systems[1], "windows_11"
@@ -242,7 +241,7 @@ class Fleet:
         )
 
     def _draw(self, name: str, numbers: int) -> tuple[int, ...]:
-        """Random 64-bit numbers that depend on the seed and the name alone, on every platform and Python."""
+        """Random 64-bit numbers that depend only on the seed and the name, on every platform and Python version."""
         stream = hashlib.shake_128(f"{self.seed}/{name}".encode()).digest(8 * numbers)
         return struct.unpack(f"<{numbers}Q", stream)
 
@@ -255,15 +254,15 @@ _LINUX_SHELVES: Final = {
 }
 _HOST_PREFIXES: Final = {"w": "lt", "s": "srv", "m": "mac", "l": "lnx"}
 
-_TRIED: Final = 2
-"""Generations after which a disappointing release is taken back."""
+_TRIAL: Final = 2
+"""Generations after which a disappointing release is rolled back."""
 
 
 def _release(track: Track, x: int, y: int, generation: int) -> tuple[int, int, int]:
-    """The release a device has of a track, when it came, and when the one before it had come.
+    """The release a device has of a track, when it arrived, and when the one before it arrived.
 
-    Draws: `x` 15 bits, `y` 26 bits. One device in nine never upgrades; after one upgrade in sixteen the device goes
-    back to the release before for some generations, as people do when a release disappoints them.
+    Draws: `x` 15 bits, `y` 26 bits. One device in nine never upgrades; after one upgrade in sixteen the device returns
+    to the previous release for some generations, as people do when a release disappoints them.
     """
     long_ago = -(40 + (x & 0x7FFF) % 1200)
     if track.ended or (y & 7 == 0 and y & 0x38 != 0):
@@ -273,17 +272,16 @@ def _release(track: Track, x: int, y: int, generation: int) -> tuple[int, int, i
     step, age = divmod(generation + track.phase - lag, cadence)
     release = track.base + step
     came = generation - age
-    if y >> 8 & 15 == 0 and _TRIED <= age < 2 * _TRIED + (y >> 12 & 7) and age + 1 < cadence and release > 0:
-        return release - 1, came + _TRIED, came - cadence
+    if y >> 8 & 15 == 0 and _TRIAL <= age < 2 * _TRIAL + (y >> 12 & 7) and age + 1 < cadence and release > 0:
+        return release - 1, came + _TRIAL, came - cadence
     return (release, came, came - cadence) if release > 0 else (0, long_ago, long_ago)
 
 
-def _chosen(systems: tuple[Candidate, ...], draw: int) -> Candidate:
-    """One of the operating systems, by their shares."""
-    shares = [system.path[0].product for system in systems]
+def _choose_system(systems: tuple[Candidate, ...], draw: int) -> Candidate:
+    """Choose an operating system by the systems' shares."""
     total = 0
-    for system, product in zip(systems, shares, strict=True):
-        total += max(product.shares.values())
+    for system in systems:
+        total += max(system.path[0].product.shares.values())
         if draw * 100 < total << 16:
             return system
     return systems[-1]
@@ -296,9 +294,10 @@ def _check(devices: int, start: datetime, interval: timedelta, churn: float) -> 
         f"interval is {interval}": interval < timedelta(minutes=1) or interval % timedelta(minutes=1) != timedelta(0),
         f"churn is {churn}": not 0.01 <= churn <= 100,  # noqa: PLR2004 - the hint says so
     }
-    wrong = [problem for problem, is_wrong in problems.items() if is_wrong]
-    if wrong:
+    present = [problem for problem, is_present in problems.items() if is_present]
+    if present:
         raise ConfigError(
-            f"a simulated fleet cannot be made: {', '.join(wrong)}",
-            hint=f"1 to {DEVICES_MAX:,} devices, an aware start, whole minutes between generations, churn 0.01 to 100.",
+            f"a simulated fleet cannot be created: {', '.join(present)}",
+            hint=f"Allowed: 1 to {DEVICES_MAX:,} devices, a start with a time zone, whole minutes between generations,"
+            " churn 0.01 to 100.",
         )

@@ -1,8 +1,7 @@
-"""How one record is written: PascalCase lines of the files, camelCase records of the JSON pages, and its normal form.
+"""Writes records: PascalCase lines of the files, camelCase records of the JSON pages, and their normal form.
 
-Owns every spelling and form of a value on the wire. Must not know where lines are stored or which device comes when.
-A line is put together from what its device, its version and its arrival give, each encoded once: writing a million
-records costs a million concatenations.
+Defines the spelling and form of every value on the wire. A line is assembled from the encoded values of its device, its
+version and its arrival, each encoded once: writing a million records costs a million concatenations.
 """
 
 from __future__ import annotations
@@ -32,19 +31,19 @@ def pascal(name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Version:
-    """One version of a product, encoded: what comes before and after the record's first-seen timestamp."""
+    """One version of a product, encoded: the text before and after the record's first-seen timestamp."""
 
     before: bytes
     after: bytes
     per_user: bool
 
 
-class Writing:
+class RecordWriter:
     """Writes the records of one generation.
 
     Args:
-        camel_case: the form of the JSON pages (camelCase, nulls written) instead of that of the files (PascalCase,
-            nulls left out, columns that no page documents, DeviceId and RbacGroupId last).
+        camel_case: use the form of the JSON pages (camelCase, nulls written) instead of that of the files (PascalCase,
+            nulls omitted, undocumented columns, DeviceId and RbacGroupId last).
     """
 
     def __init__(self, fleet: Fleet, generation: int, inventory: Inventory, *, camel_case: bool) -> None:
@@ -57,7 +56,7 @@ class Writing:
 
     def lines(self, device: Device) -> list[bytes]:
         """The device's records, one line each, without newlines."""
-        head, tail = self._device(device)
+        head, tail = self._encode_device(device)
         user = device.user.encode()
         stamp = self._stamps.stamp
         versions = self._versions
@@ -66,14 +65,14 @@ class Writing:
             key = track.number * RELEASES_APART + release
             version = versions.get(key)
             if version is None:
-                version = versions[key] = self._version(track, release)
+                version = versions[key] = self._encode_version(track, release)
             before, after = version.before, version.after
             if version.per_user:
                 before, after = before.replace(b"{user}", user), after.replace(b"{user}", user)
             lines.append(b"%b%b%b%b%b" % (head, before, stamp(arrived, offset), after, tail))
         return lines
 
-    def _device(self, device: Device) -> tuple[bytes, bytes]:
+    def _encode_device(self, device: Device) -> tuple[bytes, bytes]:
         if self._camel_case:
             names = {
                 "deviceId": device.device_id,
@@ -82,24 +81,24 @@ class Writing:
                 "deviceName": device.name,
                 "osPlatform": device.platform,
             }
-            return b"{" + _items(names, camel_case=True) + b",", b"}"
+            return b"{" + _encode_items(names, camel_case=True) + b",", b"}"
         first = {"deviceName": device.name, "osPlatform": device.platform, "osArchitecture": "x64"}
         last = {"rbacGroupName": device.group_name, "deviceId": device.device_id, "rbacGroupId": device.group_id}
-        head = b"{" + _items(first, camel_case=False) + b","
-        return head, b"," + _items(last, camel_case=False) + b"}"
+        head = b"{" + _encode_items(first, camel_case=False) + b","
+        return head, b"," + _encode_items(last, camel_case=False) + b"}"
 
-    def _version(self, track: Track, release: int) -> _Version:
+    def _encode_version(self, track: Track, release: int) -> _Version:
         values = version_values(track, release, self._generation, self._fleet, self._inventory)
-        values = (_as_in_pages if self._camel_case else _as_in_files)(values, track.number)
+        values = (_vary_for_pages if self._camel_case else _vary_for_files)(values, track.number)
         names = list(values)
-        place = names.index(_FIRST_SEEN)
-        before = {name: values[name] for name in names[:place]}
-        after = {name: values[name] for name in names[place + 1 :]}
+        position = names.index(_FIRST_SEEN)
+        before = {name: values[name] for name in names[:position]}
+        after = {name: values[name] for name in names[position + 1 :]}
         camel_case = self._camel_case
         first_seen = _FIRST_SEEN if camel_case else pascal(_FIRST_SEEN)
         encoded = (
-            _items(before, camel_case=camel_case) + f',"{first_seen}":"'.encode(),
-            b'",' + _items(after, camel_case=camel_case),
+            _encode_items(before, camel_case=camel_case) + f',"{first_seen}":"'.encode(),
+            b'",' + _encode_items(after, camel_case=camel_case),
         )
         return _Version(*encoded, per_user=any(_USER.encode() in text for text in encoded))
 
@@ -108,7 +107,7 @@ _FIRST_SEEN: Final = "softwareFirstSeenTimestamp"
 
 
 def version_values(track: Track, release: int, generation: int, fleet: Fleet, inventory: Inventory) -> dict[str, Any]:
-    """What is the same on every device that has a version, by camelCase name, as the JSON pages give it."""
+    """The values that are the same on every device with a version, by camelCase name, as in the JSON pages."""
     product = track.product
     version = track.branch.version(release)
     disk_paths = [path.replace("{v}", version) for path in product.disk_paths]
@@ -124,7 +123,7 @@ def version_values(track: Track, release: int, generation: int, fleet: Fleet, in
             "diskPaths": disk_paths,
             "registryPath": registry_paths[0] if registry_paths else None,
             _FIRST_SEEN: None,
-            "softwareLastSeenTimestamp": _written(generated_at - timedelta(minutes=47)),
+            "softwareLastSeenTimestamp": _format_time(generated_at - timedelta(minutes=47)),
         }
     status, ends = track.branch.support(generated_at.date())
     return values | {
@@ -138,31 +137,31 @@ def version_values(track: Track, release: int, generation: int, fleet: Fleet, in
 
 
 def normal_records(fleet: Fleet, generation: int, inventory: Inventory) -> Iterator[dict[str, Any]]:
-    """Every record of a generation with the documented names and in the connector's normal forms.
+    """Every record of a generation with the documented names, in the connector's normal form.
 
-    Dates are `YYYY-MM-DD`, timestamps ISO 8601 with `Z`, arrays sorted and unique, what is absent null, and null key
+    Dates are `YYYY-MM-DD`, timestamps ISO 8601 with `Z`, arrays sorted and unique; absent values are null, and null key
     parts "". Independent of what is written and served.
     """
     stamps = _Stamps(fleet)
-    for device in fleet.present(generation):
+    for device in fleet.devices_at(generation):
         for track, release, arrived, offset in fleet.installs(device, generation, inventory):
             values = version_values(track, release, generation, fleet, inventory)
             paths = [values.pop("registryPath")] if "registryPath" in values else values.get("registryPaths")
             first_seen = stamps.stamp(arrived, offset).decode().replace(" ", "T") + "Z"
-            known = values | {
+            record = values | {
                 "deviceId": device.device_id,
                 "deviceName": device.name,
                 "osPlatform": device.platform,
                 "rbacGroupId": device.group_id,
                 "rbacGroupName": device.group_name,
-                "diskPaths": _of_user(values["diskPaths"], device.user),
-                "registryPaths": _of_user(paths, device.user),
+                "diskPaths": _expand_paths(values["diskPaths"], device.user),
+                "registryPaths": _expand_paths(paths, device.user),
                 _FIRST_SEEN: first_seen,
             }
-            yield {field.name: _normal(known.get(field.name), field) for field in SOFTWARE.fields}
+            yield {field.name: _normalise(record.get(field.name), field) for field in SOFTWARE.fields}
 
 
-def _normal(value: object, field: Field) -> object:
+def _normalise(value: object, field: Field) -> object:
     if value is not None:
         return value
     if field.key:
@@ -170,17 +169,17 @@ def _normal(value: object, field: Field) -> object:
     return [] if field.kind is Kind.TEXT_SET else None
 
 
-def _of_user(paths: list[str | None] | None, user: str) -> list[str]:
+def _expand_paths(paths: list[str | None] | None, user: str) -> list[str]:
     return sorted({path.replace(_USER, user) for path in paths or () if path})
 
 
-def _as_in_pages(values: dict[str, Any], number: int) -> dict[str, Any]:
-    """The pages' way: empty arrays are written as `[]` or null."""
+def _vary_for_pages(values: dict[str, Any], number: int) -> dict[str, Any]:
+    """As in the pages: empty arrays are `[]` or null."""
     return {name: None if value == [] and number % 2 else value for name, value in values.items()}
 
 
-def _as_in_files(values: dict[str, Any], number: int) -> dict[str, Any]:
-    """The files' way: empty arrays are written as `[]` or left out, dates have a time; undocumented columns."""
+def _vary_for_files(values: dict[str, Any], number: int) -> dict[str, Any]:
+    """As in the files: empty arrays are `[]` or omitted, dates have a time, and there are undocumented columns."""
     written = dict(values)
     for name in ("diskPaths", "registryPaths"):
         if not values.get(name, True) and number % 2:
@@ -191,7 +190,7 @@ def _as_in_files(values: dict[str, Any], number: int) -> dict[str, Any]:
     return written | {"productCodeCpe": f"cpe:2.3:a:{vendor}:{name}:{version}:*:*:*:*:*:*:*", "isManaged": None}
 
 
-def _items(values: dict[str, Any], *, camel_case: bool) -> bytes:
+def _encode_items(values: dict[str, Any], *, camel_case: bool) -> bytes:
     written = {
         name if camel_case else pascal(name): value
         for name, value in values.items()
@@ -200,25 +199,25 @@ def _items(values: dict[str, Any], *, camel_case: bool) -> bytes:
     return json.dumps(written, ensure_ascii=False, separators=(",", ":")).encode()[1:-1]
 
 
-def _written(time: datetime) -> str:
+def _format_time(time: datetime) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S")
 
 
 class _Stamps:
-    """First-seen timestamps as the API writes them; a bounded memory, since formatting costs more than a record."""
+    """First-seen timestamps as the API writes them, in a bounded cache: formatting one costs more than a record."""
 
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
-        self._known: dict[int, bytes] = {}
+        self._cache: dict[int, bytes] = {}
 
     def stamp(self, arrived: int, offset: int) -> bytes:
-        """The time of an arrival: within the interval that ends with its generation, by `offset` 0..63."""
+        """The time of an arrival, within the interval that ends with its generation, at `offset` 0..63."""
         key = arrived * _OFFSETS + offset
-        known = self._known.get(key)
-        if known is None:
-            if len(self._known) >= _STAMPS_MAX:
-                self._known.clear()
+        stamp = self._cache.get(key)
+        if stamp is None:
+            if len(self._cache) >= _STAMPS_MAX:
+                self._cache.clear()
             seconds = int(self._fleet.interval.total_seconds())
             earlier = timedelta(seconds=1 + offset * 2503 % (seconds - 1))
-            known = self._known[key] = _written(self._fleet.generated_at(arrived) - earlier).encode()
-        return known
+            stamp = self._cache[key] = _format_time(self._fleet.generated_at(arrived) - earlier).encode()
+        return stamp

@@ -1,6 +1,6 @@
-"""How the catalogue's versions come out in one fleet: which release is the newest in a generation, and its weaknesses.
+"""The release calendar of one fleet: the newest release of each product in a generation, and its weaknesses.
 
-Owns the release calendar: a pure function of seed, churn and generation. Must not know devices.
+A pure function of seed, churn and generation.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from connector.model import Inventory
 from connector.simulator.fleet.catalogue import KINDS, Branch, Product, read_products
 
 GENERATIONS_PER_DAY: Final = 4
-"""The catalogue's cadences are in days of four generations, whatever the fleet's interval is."""
+"""The catalogue's cadences are in days of four generations, regardless of the fleet's interval."""
 
 RELEASES_APART: Final = 1 << 24
-"""`Track.number` times this plus a release names a version of a product in one integer."""
+"""`Track.number` times this, plus a release, identifies a version of a product by one integer."""
 
 SHELVES: Final = {"w": "w", "s": "s", "m": "m", "rpm": "l", "deb": "l"}
-"""What a device chooses from, and the kind whose shares count: Linux packages come as RPM or Debian packages."""
+"""The shelves that devices choose from, each with the kind whose shares count. Linux has RPM and Debian packages."""
 
 _TABLES: Final = {Inventory.CPE: ("windows", "macos", "linux"), Inventory.NON_CPE: ("non_cpe",)}
 
@@ -30,29 +30,29 @@ _UNFIT: Final = {
     "rpm": re.compile(r"ubuntu|dfsg|build|deb|~2[24]\.04"),
     "deb": re.compile(r"\.el\d|module_el|el8ae"),
 }
-"""Versions that are not found on a shelf."""
+"""Versions that a shelf does not have."""
 
 _WEAKNESSES_MAX: Final = 400
 _FINDINGS: Final = 7
 _DRAWS: Final = 256
 _INCLUDED: Final = 1 << 16
 _COPIES_MAX: Final = 4
-_ALWAYS_OF_100: Final = 98
-"""What so many of 100 devices have belongs to the system and is never removed."""
+_PERMANENT_SHARE: Final = 98
+"""A product that this many of 100 devices have belongs to the system and is never removed."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Track:
-    """One branch of a product, with its calendar.
+    """One branch of a product, with its release calendar.
 
     Attributes:
         number: unique in the fleet.
         base: the newest release in generation 0, before the phase.
         cadence: generations between releases.
         phase: generations by which the calendar is shifted, in [0, cadence).
-        ended: no release comes any more.
-        severity: weaknesses that a release is found to have with each release after it; 0: none ever.
-        findings: generations between further weaknesses of all releases at once.
+        ended: whether there are no further releases.
+        severity: weaknesses found in a release for each later release; 0: none ever.
+        findings: generations between further weaknesses found in all releases at once.
     """
 
     number: int
@@ -70,9 +70,9 @@ class Track:
         return self.base if self.ended else self.base + (generation + self.phase) // self.cadence
 
     def weaknesses(self, release: int, generation: int) -> int:
-        """Known weaknesses of a release; grows for every device that has it at once."""
-        found = self.newest(generation) - release + (generation + self.phase) // self.findings % _FINDINGS
-        return min(_WEAKNESSES_MAX, self.severity * max(0, found))
+        """Known weaknesses of a release, the same on every device that has it."""
+        findings = self.newest(generation) - release + (generation + self.phase) // self.findings % _FINDINGS
+        return min(_WEAKNESSES_MAX, self.severity * max(0, findings))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,13 +80,13 @@ class Candidate:
     """A product that a device of a kind may have.
 
     Attributes:
-        threshold: of 65,536 devices, how many have it.
-        tracks: by a draw of 0..255: the branch a device has.
+        threshold: how many of 65,536 devices have it.
+        tracks: the branch a device has, by a draw of 0..255.
         path: the branches, oldest first.
-        moves: the device goes on to the next branch of `path` after a time.
-        renews: half of the devices that have it remove it and install it again from time to time.
-        copies: how many releases may stand side by side.
-        keeps_old: after an upgrade the old release stays for a while.
+        moves: whether devices move to the next branch of `path` after a time.
+        renews: whether half of the devices remove it and install it again from time to time.
+        copies: how many releases may be installed side by side.
+        keeps_old: whether the old release remains for a while after an upgrade.
     """
 
     threshold: int
@@ -100,14 +100,14 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
-    """What the devices of a fleet may run: by inventory and shelf, and the operating systems by kind."""
+    """The software that devices may have, by inventory and shelf, and their operating systems, by kind."""
 
     software: Mapping[tuple[Inventory, str], tuple[Candidate, ...]]
     systems: Mapping[str, tuple[Candidate, ...]]
 
 
 def make_catalogue(seed: int, *, churn: float, start: date) -> Catalogue:
-    """The catalogue of a fleet: the same for the same seed, churn and start."""
+    """Make the catalogue of a fleet, the same for the same seed, churn and start."""
     calendar = _Calendar(seed, churn, start)
     systems = {kind: calendar.candidates(read_products("systems"), kind, permanent=True) for kind in KINDS}
     products = {
@@ -129,24 +129,24 @@ class _Calendar:
         self._seed = seed
         self._churn = churn
         self._start = start
-        self._made: dict[int, tuple[Track, ...]] = {}
-        self._tracks = 0
+        self._by_product: dict[int, tuple[Track, ...]] = {}
+        self._track_count = 0
 
     def candidates(self, products: Iterable[Product], shelf: str, *, permanent: bool = False) -> tuple[Candidate, ...]:
         kind = SHELVES.get(shelf, shelf)
         unfit = _UNFIT.get(shelf)
-        found: list[Candidate] = []
+        candidates: list[Candidate] = []
         for product in products:
             tracks = self._tracks_of(product) if product.shares.get(kind) else ()
             fit = tuple(track for track in tracks if unfit is None or not unfit.search(track.branch.versions[-1]))
             if fit:
-                found += self._of_product(product, fit, product.shares[kind], permanent=permanent)
-        return tuple(found)
+                candidates += self._candidates_of(product, fit, product.shares[kind], permanent=permanent)
+        return tuple(candidates)
 
-    def _of_product(
+    def _candidates_of(
         self, product: Product, tracks: tuple[Track, ...], share: int, *, permanent: bool
     ) -> list[Candidate]:
-        renews = not permanent and share < _ALWAYS_OF_100
+        renews = not permanent and share < _PERMANENT_SHARE
         if product.side_by_side:
             threshold = int(_INCLUDED * (1 - (1 - share / 100) ** 1.8))
             return [
@@ -161,28 +161,27 @@ class _Calendar:
                 )
                 for track in tracks
             ]
-        # The shares are those of the product in the field; a device of this fleet has somewhat more of everything.
+        # The shares are those of the product in the field; devices of this fleet have somewhat more of everything.
         threshold = _INCLUDED if permanent else int(_INCLUDED * (1 - (1 - share / 100) ** 2.7))
-        drawn = _drawn(tracks)
         moves = len(tracks) > 1
-        return [Candidate(threshold, drawn, tracks, moves, renews, 1, product.keeps_old)]
+        return [Candidate(threshold, _spread(tracks), tracks, moves, renews, 1, product.keeps_old)]
 
     def _tracks_of(self, product: Product) -> tuple[Track, ...]:
-        made = self._made.get(id(product))
-        if made is None:
-            made = tuple(self._track(product, position) for position in range(len(product.branches)))
-            self._made[id(product)] = made
-            self._tracks += len(made)
-        return made
+        tracks = self._by_product.get(id(product))
+        if tracks is None:
+            tracks = tuple(self._make_track(product, position) for position in range(len(product.branches)))
+            self._by_product[id(product)] = tracks
+            self._track_count += len(tracks)
+        return tracks
 
-    def _track(self, product: Product, position: int) -> Track:
+    def _make_track(self, product: Product, position: int) -> Track:
         branch = product.branches[position]
         name = f"{self._seed}/{product.key}/{sorted(product.shares)}/{position}"
         draw = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=16).digest(), "big")
         ended = branch.end_of_support is not None and branch.end_of_support <= self._start
-        cadence = self._scaled(product.cadence_days * GENERATIONS_PER_DAY * (0.8 + (draw & 0xFF) / 640))
+        cadence = self._scale(product.cadence_days * GENERATIONS_PER_DAY * (0.8 + (draw & 0xFF) / 640))
         return Track(
-            number=self._tracks + position,
+            number=self._track_count + position,
             product=product,
             branch=branch,
             base=len(branch.versions) - 1 if ended else max(0, len(branch.versions) - 2),
@@ -190,19 +189,19 @@ class _Calendar:
             phase=(draw >> 8 & 0xFFFF) % cadence,
             ended=ended,
             severity=(0, 0, 1, 1, 2, 3, 1, 5)[draw >> 24 & 7] + (1 if ended else 0),
-            findings=self._scaled(600 + (draw >> 27 & 0x3FF)),
+            findings=self._scale(600 + (draw >> 27 & 0x3FF)),
         )
 
-    def _scaled(self, generations: float) -> int:
+    def _scale(self, generations: float) -> int:
         return max(3, round(generations / self._churn))
 
 
-def _drawn(tracks: tuple[Track, ...]) -> tuple[Track, ...]:
-    """The tracks by their weights, spread over the draws 0..255."""
+def _spread(tracks: tuple[Track, ...]) -> tuple[Track, ...]:
+    """Spread the tracks over the draws 0..255 by their weights."""
     total = sum(track.branch.weight for track in tracks)
-    drawn: list[Track] = []
-    so_far = 0
+    spread: list[Track] = []
+    weight = 0
     for track in tracks:
-        so_far += track.branch.weight
-        drawn += [track] * (so_far * _DRAWS // total - len(drawn))
-    return tuple(drawn)
+        weight += track.branch.weight
+        spread += [track] * (weight * _DRAWS // total - len(spread))
+    return tuple(spread)

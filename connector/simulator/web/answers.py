@@ -1,4 +1,4 @@
-"""What is asked and what is answered, without HTTP's machinery: the nouns between the server and what it serves."""
+"""Requests and responses as values, between the HTTP server and what it serves."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _MARK: Final = "\ufeff".encode()
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """One request.
+class ServerRequest:
+    """A request to the simulator.
 
     Attributes:
-        host: as in its Host header, with the port.
-        raw_query: the query byte for byte, for signatures; `query` has it decoded.
+        host: the Host header, with the port.
+        raw_query: the query byte for byte, for signatures; `query` is the decoded one.
         form: the fields of a form body.
     """
 
@@ -38,32 +38,32 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """One response: the body is in memory, or a file."""
+class ServerResponse:
+    """A response of the simulator: its body is in memory, or a file."""
 
     status: int
     body: bytes | Path
     headers: Mapping[str, str]
 
 
-def json_answer(document: object, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Answer:
-    """A JSON document."""
+def json_response(document: object, *, status: int = 200, headers: Mapping[str, str] | None = None) -> ServerResponse:
+    """A response with a JSON document."""
     body = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
-    return Answer(status, body, {"Content-Type": "application/json; charset=utf-8", **(headers or {})})
+    return ServerResponse(status, body, {"Content-Type": "application/json; charset=utf-8", **(headers or {})})
 
 
-def api_error(status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> Answer:
-    """The API's error body; its target is the correlation id."""
+def api_error(status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> ServerResponse:
+    """The API's error response; `target` is the correlation id."""
     error = {"error": {"code": code, "message": message, "target": str(uuid.uuid4())}}
-    return json_answer(error, status=status, headers=headers)
+    return json_response(error, status=status, headers=headers)
 
 
-def storage_error(status: int, code: str, message: str, detail: str = "") -> Answer:
-    """Azure Storage's error body: XML after a byte order mark."""
-    more = f"<AuthenticationErrorDetail>{detail}</AuthenticationErrorDetail>" if detail else ""
+def storage_error(status: int, code: str, message: str, detail: str = "") -> ServerResponse:
+    """Azure Storage's error response: XML after a byte order mark."""
+    element = f"<AuthenticationErrorDetail>{detail}</AuthenticationErrorDetail>" if detail else ""
     text = (
         f'<?xml version="1.0" encoding="utf-8"?><Error><Code>{code}</Code><Message>{message}\n'
-        f"RequestId:{uuid.uuid4()}</Message>{more}</Error>"
+        f"RequestId:{uuid.uuid4()}</Message>{element}</Error>"
     )
     headers = {"Content-Type": "application/xml", "x-ms-error-code": code, "x-ms-version": "2023-11-03"}
-    return Answer(status, _MARK + text.encode(), headers)
+    return ServerResponse(status, _MARK + text.encode(), headers)

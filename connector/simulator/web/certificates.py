@@ -1,6 +1,6 @@
-"""Certificates made on the fly for the simulator's hosts: good ones, and those that a client must refuse.
+"""Certificates created on the fly for the simulator's hosts: valid ones, and those that a client must refuse.
 
-Owns trustme. Writes the CA's certificate to a file that clients are given as their CA bundle.
+The CA's certificate is written to a file that clients use as their CA bundle.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ import trustme
 
 
 class Certificate(StrEnum):
-    """Which certificate a host shows."""
+    """Which certificate a host presents."""
 
     VALID = "valid"
     SELF_SIGNED = "self_signed"
-    """Signed by itself, unknown to the CA bundle."""
+    """Self-signed, unknown to the CA bundle."""
     UNKNOWN_CA = "unknown_ca"
     """For the right name, from an authority that is not in the CA bundle."""
     WRONG_NAME = "wrong_name"
@@ -26,7 +26,7 @@ class Certificate(StrEnum):
 
 
 class Authority:
-    """A certificate authority of our own, made for one run."""
+    """A certificate authority created for one run."""
 
     def __init__(self) -> None:
         self._authority = trustme.CA(organization_name="mde-inventory-connector simulator")
@@ -36,7 +36,7 @@ class Authority:
         self._authority.cert_pem.write_to_path(path)
 
     def context(self, host: str, certificate: Certificate) -> ssl.SSLContext:
-        """A server's TLS context for a host, with the certificate asked for."""
+        """A server's TLS context for a host, with the certificate of the given kind."""
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         if certificate is Certificate.SELF_SIGNED:
             lone = trustme.CA(organization_name=host)

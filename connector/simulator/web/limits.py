@@ -1,7 +1,4 @@
-"""The API's published rate limits: so many calls a minute and an hour, for each endpoint, application and tenant.
-
-Owns the counting of calls. Must not know what an endpoint answers.
-"""
+"""The API's published rate limits: calls per minute and per hour, for each endpoint, application and tenant."""
 
 from __future__ import annotations
 
@@ -19,7 +16,7 @@ _HOUR: Final = 3600.0
 
 @dataclass(frozen=True, slots=True)
 class RateLimits:
-    """Calls allowed in any minute and in any hour: of each listing of files, and of each endpoint of pages."""
+    """Calls allowed in any minute and in any hour, to each listing of files and each endpoint of pages."""
 
     files_per_minute: int = 5
     files_per_hour: int = 20
@@ -27,7 +24,7 @@ class RateLimits:
     pages_per_hour: int = 1000
 
     def windows(self, endpoint: Endpoint) -> tuple[tuple[float, int], ...]:
-        """The windows of an endpoint: length in seconds, calls allowed."""
+        """The windows of an endpoint: length in seconds and calls allowed."""
         if endpoint is Endpoint.EXPORT:
             return (_MINUTE, self.files_per_minute), (_HOUR, self.files_per_hour)
         return (_MINUTE, self.pages_per_minute), (_HOUR, self.pages_per_hour)
@@ -43,7 +40,7 @@ class RateLimiter:
         self._calls: dict[tuple[str, str], deque[float]] = {}
 
     def wait_seconds(self, client: str, name: str, endpoint: Endpoint) -> float:
-        """Count a call: 0.0 if it is allowed, else the seconds until the next one will be."""
+        """Count a call. Returns 0.0 if it is allowed, otherwise the seconds until the next one will be."""
         if self._limits is None:
             return 0.0
         now = self._clock()

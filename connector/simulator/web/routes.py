@@ -1,6 +1,6 @@
-"""Which request is answered by what: the API, the authority, storage, and the simulator's own admin endpoint.
+"""Dispatches requests to the API, the authority, storage, and the simulator's own admin endpoint.
 
-Owns the routes, the record of what was asked, and the faults that take the place of an answer. Must not know aiohttp.
+Also keeps a record of the requests, and applies the faults that replace a response.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from urllib.parse import parse_qsl
 
 from connector.errors import ConfigError
 from connector.model import Inventory
-from connector.simulator.faults import Endpoint, Fault, FaultKind, Faults, read_faults, written_faults
-from connector.simulator.web.answers import Answer, Asked, api_error, json_answer, storage_error
+from connector.simulator.faults import Endpoint, Fault, FaultKind, Faults, dump_faults, read_faults
+from connector.simulator.web.answers import ServerRequest, ServerResponse, api_error, json_response, storage_error
 from connector.simulator.web.api import ROUTES, ExportApi
-from connector.simulator.web.identity import Identity, gives_tokens
-from connector.simulator.web.server import Answering
+from connector.simulator.web.identity import Identity, is_token_path
+from connector.simulator.web.server import ResponsePlan
 from connector.simulator.web.storage import Storage
 
 REQUESTS_KEPT: Final = 10_000
@@ -38,15 +38,15 @@ _UNANSWERED: Final = frozenset({FaultKind.CONNECTION_RESET, FaultKind.HANG})
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What was asked; no value of a query and no token is kept.
+    """The record of one request, without any value of its query and without its token.
 
     Attributes:
-        host: of the Host header, with the port.
-        endpoint: None: discovery, a device code, or a path that nothing answers.
+        host: the Host header, with the port.
+        endpoint: None for discovery, a device code, or an unknown path.
         query_names: the names in the query, in their order.
-        has_authorization: whether an Authorization header came.
-        faults: what it met.
-        status: of the answer; 0: none was given.
+        has_authorization: whether it had an Authorization header.
+        faults: the faults that it met.
+        status: of the response; 0 if there was none.
     """
 
     method: str
@@ -60,11 +60,11 @@ class Request:
 
 
 class Routes:
-    """Answers what the two hosts are asked.
+    """Responds to the requests of both hosts.
 
     Args:
-        admin_token: what the admin endpoint wants to see in its header.
-        advance: goes on by a number of generations, and tells the new one's time.
+        admin_token: the token that the admin endpoint expects in its header.
+        advance: advances by a number of generations, and returns the time of the new one.
     """
 
     def __init__(
@@ -90,74 +90,75 @@ class Routes:
         """The last requests, oldest first."""
         return tuple(self._requests)
 
-    def answer_api(self, asked: Asked) -> Answering:
-        """Answer a request to the API's and the authority's host."""
-        if asked.path.startswith(ADMIN_PATH):
-            return self._admin(asked), ()
-        if asked.path in ROUTES:
-            endpoint, inventory = ROUTES[asked.path]
-            return self._answer(asked, endpoint, inventory, None, self._api.answer)
-        token = Endpoint.TOKEN if gives_tokens(asked.path) else None
-        return self._answer(asked, token, None, None, self._identity.answer)
+    def answer_api(self, request: ServerRequest) -> ResponsePlan:
+        """Respond to a request to the host of the API and the authority."""
+        if request.path.startswith(ADMIN_PATH):
+            return self._admin(request), ()
+        if request.path in ROUTES:
+            endpoint, inventory = ROUTES[request.path]
+            return self._answer(request, endpoint, inventory, None, self._api.answer)
+        token = Endpoint.TOKEN if is_token_path(request.path) else None
+        return self._answer(request, token, None, None, self._identity.answer)
 
-    def answer_storage(self, asked: Asked) -> Answering:
-        """Answer a request to the storage host."""
-        found = self._storage.find(asked.path)
-        inventory, place = (found[0], found[1]) if found else (None, None)
-        return self._answer(asked, Endpoint.BLOB, inventory, place, self._storage.answer)
+    def answer_storage(self, request: ServerRequest) -> ResponsePlan:
+        """Respond to a request to the storage host."""
+        located = self._storage.find(request.path)
+        inventory, number = (located[0], located[1]) if located else (None, None)
+        return self._answer(request, Endpoint.BLOB, inventory, number, self._storage.answer)
 
     def _answer(
         self,
-        asked: Asked,
+        request: ServerRequest,
         endpoint: Endpoint | None,
         inventory: Inventory | None,
         part: int | None,
-        answering: Callable[[Asked, tuple[Fault, ...]], Answer],
-    ) -> Answering:
-        due = self._faults.take(endpoint, inventory, part) if endpoint else ()
-        kinds = tuple(fault.kind for fault in due)
-        answer: Answer | None = None
+        respond: Callable[[ServerRequest, tuple[Fault, ...]], ServerResponse],
+    ) -> ResponsePlan:
+        faults = self._faults.take(endpoint, inventory, part) if endpoint else ()
+        kinds = tuple(fault.kind for fault in faults)
+        response: ServerResponse | None = None
         if not _UNANSWERED & set(kinds):
-            instead = (_instead(fault, endpoint) for fault in due)
-            found = next((answer for answer in instead if answer), None) or answering(asked, due)
-            more = {name: value for fault in due for name, value in fault.headers.items()}
-            answer = replace(found, headers={**found.headers, **more})
+            replacements = (_replace_response(fault, endpoint) for fault in faults)
+            response = next((replacement for replacement in replacements if replacement), None)
+            response = response or respond(request, faults)
+            headers = {name: value for fault in faults for name, value in fault.headers.items()}
+            response = replace(response, headers={**response.headers, **headers})
         self._requests.append(
             Request(
-                method=asked.method,
-                host=asked.host,
-                path=asked.path,
+                method=request.method,
+                host=request.host,
+                path=request.path,
                 endpoint=endpoint,
-                query_names=tuple(name for name, _ in parse_qsl(asked.raw_query, keep_blank_values=True)),
-                has_authorization=asked.authorization is not None,
+                query_names=tuple(name for name, _ in parse_qsl(request.raw_query, keep_blank_values=True)),
+                has_authorization=request.authorization is not None,
                 faults=kinds,
-                status=answer.status if answer else 0,
+                status=response.status if response else 0,
             )
         )
-        return answer, due
+        return response, faults
 
-    def _admin(self, asked: Asked) -> Answer:
+    def _admin(self, request: ServerRequest) -> ServerResponse:
         """The simulator's own endpoint: faults, generations, requests."""
-        if not hmac.compare_digest(asked.headers.get(ADMIN_HEADER, ""), self._admin_token):
+        if not hmac.compare_digest(request.headers.get(ADMIN_HEADER, ""), self._admin_token):
             return api_error(401, "Unauthorized", f"The header {ADMIN_HEADER} must be the token printed at start.")
-        what = (asked.method, asked.path.removeprefix(ADMIN_PATH))
+        operation = (request.method, request.path.removeprefix(ADMIN_PATH))
         try:
-            if what == ("POST", "faults"):
-                self._faults.add(*read_faults(json.loads(asked.body)))
-            elif what == ("DELETE", "faults"):
+            if operation == ("POST", "faults"):
+                self._faults.add(*read_faults(json.loads(request.body)))
+            elif operation == ("DELETE", "faults"):
                 self._faults.clear()
-            elif what == ("POST", "advance"):
-                return json_answer({"generatedTime": self._advance(_generations(asked.query)).isoformat()})
-            elif what == ("GET", "requests"):
-                return json_answer([_written(request) for request in self._requests])
-            elif what != ("GET", "faults"):
+            elif operation == ("POST", "advance"):
+                return json_response({"generatedTime": self._advance(_read_generations(request.query)).isoformat()})
+            elif operation == ("GET", "requests"):
+                return json_response([_as_json(record) for record in self._requests])
+            elif operation != ("GET", "faults"):
                 return api_error(404, "ResourceNotFound", "GET, POST or DELETE faults; POST advance; GET requests.")
         except (ConfigError, ValueError) as error:
             return api_error(400, "BadRequest", str(error))
-        return json_answer(written_faults(self._faults.pending))
+        return json_response(dump_faults(self._faults.pending))
 
 
-def _generations(query: Mapping[str, str]) -> int:
+def _read_generations(query: Mapping[str, str]) -> int:
     generations = int(query.get("generations", "1"))
     if not 1 <= generations <= GENERATIONS_MAX:
         raise ValueError(f"generations must be from 1 to {GENERATIONS_MAX}")
@@ -165,10 +166,10 @@ def _generations(query: Mapping[str, str]) -> int:
 
 
 GENERATIONS_MAX: Final = 10_000
-"""By how many generations one step may go on."""
+"""Generations that one request may advance at most."""
 
 
-def _written(request: Request) -> dict[str, Any]:
+def _as_json(request: Request) -> dict[str, Any]:
     return {
         "method": request.method,
         "host": request.host,
@@ -180,22 +181,22 @@ def _written(request: Request) -> dict[str, Any]:
     }
 
 
-def _instead(fault: Fault, endpoint: Endpoint | None) -> Answer | None:
-    """The answer that a fault gives in place of the endpoint's; None: the endpoint's own."""
+def _replace_response(fault: Fault, endpoint: Endpoint | None) -> ServerResponse | None:
+    """The response that a fault puts in place of the endpoint's; None: the endpoint's own."""
     if fault.kind is FaultKind.STATUS:
-        return _status(fault, endpoint)
+        return _status_response(fault, endpoint)
     if fault.kind is FaultKind.REDIRECT:
-        return Answer(302, b"", {"Location": fault.url})
-    plain = {
-        FaultKind.EMPTY_BODY: Answer(200, b"", {}),
-        FaultKind.NO_CONTENT: Answer(204, b"", {}),
-        FaultKind.BODY: Answer(200, fault.text.encode("utf-8", "surrogatepass"), _JSON),
-        FaultKind.HTML_PAGE: Answer(200, _HTML, {"Content-Type": "text/html; charset=utf-8"}),
+        return ServerResponse(302, b"", {"Location": fault.url})
+    responses = {
+        FaultKind.EMPTY_BODY: ServerResponse(200, b"", {}),
+        FaultKind.NO_CONTENT: ServerResponse(204, b"", {}),
+        FaultKind.BODY: ServerResponse(200, fault.text.encode("utf-8", "surrogatepass"), _JSON),
+        FaultKind.HTML_PAGE: ServerResponse(200, _HTML, {"Content-Type": "text/html; charset=utf-8"}),
     }
-    return plain.get(fault.kind)
+    return responses.get(fault.kind)
 
 
-def _status(fault: Fault, endpoint: Endpoint | None) -> Answer:
+def _status_response(fault: Fault, endpoint: Endpoint | None) -> ServerResponse:
     after = fault.retry_after
     if after and after.startswith("date"):
         ahead = timedelta(seconds=float(after.removeprefix("date") or fault.seconds))
@@ -204,10 +205,10 @@ def _status(fault: Fault, endpoint: Endpoint | None) -> Answer:
     code = _CODES.get(fault.status, "InternalServerError")
     message = fault.text or "The request failed on purpose."
     if endpoint is Endpoint.BLOB:
-        found = storage_error(fault.status, code, message)
-        return Answer(found.status, found.body, {**found.headers, **headers})
+        response = storage_error(fault.status, code, message)
+        return replace(response, headers={**response.headers, **headers})
     if endpoint is Endpoint.TOKEN:
-        return json_answer(
+        return json_response(
             {"error": "temporarily_unavailable", "error_description": message}, status=fault.status, headers=headers
         )
     return api_error(fault.status, code, message, headers)

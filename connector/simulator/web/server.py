@@ -1,7 +1,7 @@
-"""HTTPS on loopback, in a thread with an event loop of its own.
+"""HTTPS on loopback, in a thread with its own event loop.
 
-Owns aiohttp. Two listeners, one for the API and the authority, one for storage. Answers are made in worker threads; the
-faults that concern the connection rather than the answer are carried out here.
+One listener is for the API and the authority, one for storage. Responses are computed in worker threads; faults of the
+connection, rather than the response, are applied here.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from aiohttp import web
 
 from connector.errors import ConfigError
 from connector.simulator.faults import Fault, FaultKind
-from connector.simulator.web.answers import Answer, Asked
+from connector.simulator.web.answers import ServerRequest, ServerResponse
 
 LOOPBACK: Final = "127.0.0.1"
 _BODY_MAX: Final = 1 << 20
@@ -32,26 +32,26 @@ _START_SECONDS: Final = 30
 _CHECK_SECONDS: Final = 0.1
 _SLICE_BYTES: Final = 1 << 18
 _BLANKS: Final = b" " * (1 << 16)
-_WRITTEN_BADLY: Final = frozenset(
+_BODY_FAULTS: Final = frozenset(
     {FaultKind.SLOW_BODY, FaultKind.ENDLESS_BODY, FaultKind.RESET_IN_BODY, FaultKind.TRUNCATED_BODY}
 )
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 
-Answering = tuple[Answer | None, tuple[Fault, ...]]
-"""An answer and the faults that its sending meets; None: the connection is reset, or never answered."""
+ResponsePlan = tuple[ServerResponse | None, tuple[Fault, ...]]
+"""A response and the faults to apply when it is sent; None: the connection is reset, or hangs."""
 
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """One address to listen on, and what answers there."""
+    """A port to listen on, and the function that responds there."""
 
     port: int
     context: ssl.SSLContext
-    answer: Callable[[Asked], Answering]
+    answer: Callable[[ServerRequest], ResponsePlan]
 
 
 class Server:
-    """Serves listeners until it is stopped. `start` returns their ports."""
+    """Serves listeners until it is stopped."""
 
     def __init__(self, listeners: tuple[Listener, ...]) -> None:
         self._listeners = listeners
@@ -81,7 +81,7 @@ class Server:
     def stop(self) -> None:
         """Close every connection and end the thread."""
         if self._loop and self._stopping:
-            with contextlib.suppress(RuntimeError):  # the loop is closed already: stopped before
+            with contextlib.suppress(RuntimeError):  # the loop is closed: it was stopped before
                 self._loop.call_soon_threadsafe(self._stopping.set)
         self._thread.join(_START_SECONDS)
 
@@ -117,102 +117,106 @@ class Server:
         self._ports.append(int(runner.addresses[0][1]))
         return runner
 
-    async def _respond(self, request: web.BaseRequest, answering: Callable[[Asked], Answering]) -> web.StreamResponse:
-        asked = await _asked(request)
-        answer, due = await asyncio.to_thread(answering, asked)
-        kinds = {fault.kind: fault for fault in due}
+    async def _respond(
+        self, request: web.BaseRequest, answer: Callable[[ServerRequest], ResponsePlan]
+    ) -> web.StreamResponse:
+        server_request = await _read_request(request)
+        response, faults = await asyncio.to_thread(answer, server_request)
+        kinds = {fault.kind: fault for fault in faults}
         if FaultKind.HANG in kinds:
             await self._wait_for_end(request)
-        if answer is None:
+        if response is None:
             _reset(request)
             return web.Response(status=500)
-        bad = next((fault for fault in due if fault.kind in _WRITTEN_BADLY), None)
-        if bad:
-            return await self._respond_badly(request, answer, bad)
-        if isinstance(answer.body, Path):
-            return web.FileResponse(answer.body, status=answer.status, headers=answer.headers)
-        if len(answer.body) > _SLICE_BYTES:
-            return await _respond_in_slices(request, answer, answer.body)
-        return web.Response(status=answer.status, body=answer.body, headers=answer.headers)
+        body_fault = next((fault for fault in faults if fault.kind in _BODY_FAULTS), None)
+        if body_fault:
+            return await self._respond_badly(request, response, body_fault)
+        if isinstance(response.body, Path):
+            return web.FileResponse(response.body, status=response.status, headers=response.headers)
+        if len(response.body) > _SLICE_BYTES:
+            return await _respond_in_slices(request, response, response.body)
+        return web.Response(status=response.status, body=response.body, headers=response.headers)
 
-    async def _respond_badly(self, request: web.BaseRequest, answer: Answer, fault: Fault) -> web.StreamResponse:
-        body = answer.body
+    async def _respond_badly(
+        self, request: web.BaseRequest, response: ServerResponse, fault: Fault
+    ) -> web.StreamResponse:
+        body = response.body
         if isinstance(body, Path):
             body = await asyncio.to_thread(body.read_bytes)
-        response = web.StreamResponse(status=answer.status, headers=answer.headers)
+        stream = web.StreamResponse(status=response.status, headers=response.headers)
         if fault.kind is not FaultKind.ENDLESS_BODY:
-            response.content_length = len(body)
-        response.force_close()
-        await response.prepare(request)
+            stream.content_length = len(body)
+        stream.force_close()
+        await stream.prepare(request)
         with contextlib.suppress(ConnectionError):
             if fault.kind is FaultKind.SLOW_BODY:
-                await self._write_slowly(request, response, body, fault.seconds)
-                return response
+                await self._write_slowly(request, stream, body, fault.seconds)
+                return stream
             if fault.kind is FaultKind.ENDLESS_BODY:
-                await response.write(body)
+                await stream.write(body)
                 for _ in range(fault.size_bytes // len(_BLANKS)):
-                    await response.write(_BLANKS)
-                return response
-            await response.write(body[: len(body) // 2])
+                    await stream.write(_BLANKS)
+                return stream
+            await stream.write(body[: len(body) // 2])
         if fault.kind is FaultKind.RESET_IN_BODY:
             _reset(request)
         elif request.transport:
             request.transport.close()
-        return response
+        return stream
 
     async def _write_slowly(
         self, request: web.BaseRequest, response: web.StreamResponse, body: bytes, seconds: float
     ) -> None:
         assert self._stopping  # noqa: S101 - set before the first request
-        for place in range(len(body)):
+        for index in range(len(body)):
             if self._stopping.is_set() or request.transport is None or request.transport.is_closing():
                 return
-            await response.write(body[place : place + 1])
+            await response.write(body[index : index + 1])
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), seconds)
 
     async def _wait_for_end(self, request: web.BaseRequest) -> None:
-        """Until the client gives up or the server is stopped."""
+        """Wait until the client gives up or the server is stopped."""
         assert self._stopping  # noqa: S101 - set before the first request
         while not self._stopping.is_set() and request.transport and not request.transport.is_closing():
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), _CHECK_SECONDS)
 
 
-async def _respond_in_slices(request: web.BaseRequest, answer: Answer, body: bytes) -> web.StreamResponse:
-    """A large body a slice at a time: TLS would otherwise hold several copies of the whole."""
-    response = web.StreamResponse(status=answer.status, headers=answer.headers)
-    response.content_length = len(body)
-    await response.prepare(request)
+async def _respond_in_slices(request: web.BaseRequest, response: ServerResponse, body: bytes) -> web.StreamResponse:
+    """Send a large body in slices: TLS would otherwise hold several copies of the whole."""
+    stream = web.StreamResponse(status=response.status, headers=response.headers)
+    stream.content_length = len(body)
+    await stream.prepare(request)
     view = memoryview(body)
-    for place in range(0, len(body), _SLICE_BYTES):
-        await response.write(view[place : place + _SLICE_BYTES])
-    return response
+    for begin in range(0, len(body), _SLICE_BYTES):
+        await stream.write(view[begin : begin + _SLICE_BYTES])
+    return stream
 
 
-async def _asked(request: web.BaseRequest) -> Asked:
-    """The request, with its raw query and a body of bounded size."""
+async def _read_request(request: web.BaseRequest) -> ServerRequest:
+    """Read a request, with its raw query and a body of limited size."""
     raw_query = request.raw_path.partition("?")[2]
     body = b""
     while request.body_exists and len(body) < _BODY_MAX:
-        more = await request.content.readany()
-        if not more:
+        chunk = await request.content.readany()
+        if not chunk:
             break
-        body += more
+        body += chunk
     is_form = request.content_type == "application/x-www-form-urlencoded"
-    return Asked(
+    return ServerRequest(
         method=request.method,
         host=request.host,
         path=request.path,
         raw_query=raw_query,
         query=dict(request.query),
         headers=request.headers,
-        form=_form(body) if is_form else {},
+        form=_read_form(body) if is_form else {},
         body=body,
     )
 
 
-def _form(body: bytes) -> dict[str, str]:
+def _read_form(body: bytes) -> dict[str, str]:
     return dict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True))
 
 
@@ -228,7 +232,7 @@ def _reset(request: web.BaseRequest) -> None:
 
 
 async def _close(runner: web.ServerRunner) -> None:
-    """Stop listening and abort what is still connected: TLS would wait long for a client's goodbye."""
+    """Stop listening and abort open connections: TLS would wait long for a client to close."""
     server = runner.server
     transports = [connection.transport for connection in server.connections] if server else []
     for site in list(runner.sites):

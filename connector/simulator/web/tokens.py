@@ -1,8 +1,8 @@
-"""The authority: OAuth 2.0 as Microsoft Entra ID speaks it, as far as MSAL and this API need it.
+"""The authority: OAuth 2.0 as Microsoft Entra ID implements it, as far as MSAL and this API need it.
 
-Owns which client is let in, what its tokens say, and how tokens are checked. Pure functions of forms and headers; must
-not know HTTP. Tokens look signed (a JWT of three parts, the third as long as an RSA signature) but the signature is a
-keyed hash that only this authority can make and check.
+Decides which client is authenticated, issues tokens and checks them, given forms and headers rather than HTTP requests.
+Tokens look signed (a JWT of three parts, the third as long as an RSA signature) but the signature is a keyed hash that
+only this authority can create and check.
 
 Sources: RFC 6749, 7523, 8628; Microsoft's pages on the token endpoint, its error codes and managed identities.
 """
@@ -32,15 +32,15 @@ _SKEW_SECONDS: Final = 300
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """The one application that may ask for tokens.
+    """The only application that may request tokens.
 
     Attributes:
         secret: its client secret; None: it has none.
-        certificate_thumbprint: hex SHA-256 of its certificate; None: any certificate's assertion is taken.
-        roles: application permissions that its tokens list.
-        audience: what its tokens say instead of the audience asked for.
-        token_seconds: how long a token is good.
-        device_code_polls: answers that tell a waiting device-code client to go on waiting.
+        certificate_thumbprint: hex SHA-256 of its certificate; None: the assertion of any certificate is accepted.
+        roles: application permissions listed in its tokens.
+        audience: the audience of its tokens, instead of the one asked for.
+        token_seconds: how long a token is valid.
+        device_code_polls: how often a device-code client is asked to keep waiting.
     """
 
     tenant_id: str
@@ -56,7 +56,7 @@ class Client:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why the API does not let a request in: 401 or 403, with a code and a message."""
+    """Why the API refuses a request: 401 or 403, with a code and a message."""
 
     status: int
     code: str
@@ -64,7 +64,7 @@ class Refusal:
 
 
 class AuthorityError(Exception):
-    """A token is refused; the answer is Entra's error document."""
+    """A token is refused; the response is Entra's error document."""
 
     def __init__(self, error: str, number: int, message: str, *, status: int = 400) -> None:
         super().__init__(message)
@@ -74,7 +74,7 @@ class AuthorityError(Exception):
         self.status = status
 
     def document(self, now: datetime) -> dict[str, Any]:
-        """The body of the answer."""
+        """The body of the response."""
         return {
             "error": self.error,
             "error_description": f"AADSTS{self.number}: {self.message}",
@@ -86,7 +86,7 @@ class AuthorityError(Exception):
 
 
 class TokenAuthority:
-    """Gives tokens to one client of one tenant, and checks them."""
+    """Issues tokens to one client of one tenant, and checks them."""
 
     def __init__(self, client: Client, *, clock: Callable[[], datetime]) -> None:
         self.client = client
@@ -116,7 +116,7 @@ class TokenAuthority:
         }
 
     def token(self, form: Mapping[str, str], *, token_url: str, tenant: str) -> dict[str, Any]:
-        """Answer a token request.
+        """Respond to a token request.
 
         Raises:
             AuthorityError: the request is refused.
@@ -139,10 +139,10 @@ class TokenAuthority:
             raise AuthorityError(
                 "invalid_scope", 70011, "The provided value for the input parameter 'scope' is not valid."
             )
-        return self._answer(scope.removesuffix("/.default"), {"roles": list(self.client.roles)})
+        return self._token_document(scope.removesuffix("/.default"), {"roles": list(self.client.roles)})
 
     def device_code(self, form: Mapping[str, str], *, base_url: str, tenant: str) -> dict[str, Any]:
-        """Begin a device-code sign-in.
+        """Start a device-code sign-in.
 
         Raises:
             AuthorityError: another client or tenant.
@@ -164,20 +164,20 @@ class TokenAuthority:
         }
 
     def managed_identity_token(self, resource: str) -> dict[str, Any]:
-        """A managed identity's token, in the form of both IMDS and App Service."""
-        answer = self._answer(resource.rstrip("/"), {"roles": list(self.client.roles)})
-        lasts = answer["expires_in"]
+        """A managed identity's token, in a form that suits both IMDS and App Service."""
+        document = self._token_document(resource.rstrip("/"), {"roles": list(self.client.roles)})
+        seconds = document["expires_in"]
         return {
-            "access_token": answer["access_token"],
+            "access_token": document["access_token"],
             "client_id": self.client.client_id,
-            "expires_in": str(lasts),
-            "expires_on": str(int(self._clock().timestamp()) + lasts),
+            "expires_in": str(seconds),
+            "expires_on": str(int(self._clock().timestamp()) + seconds),
             "resource": resource,
             "token_type": "Bearer",
         }
 
     def refusal(self, authorization: str | None, audiences: frozenset[str]) -> Refusal | None:
-        """Why the API refuses a request with this Authorization header; None: it is let in."""
+        """Why the API refuses a request with this Authorization header; None: it is accepted."""
         kind, _, token = (authorization or "").partition(" ")
         claims = self._claims(token) if kind.lower() == "bearer" else None
         if claims is None:
@@ -199,33 +199,33 @@ class TokenAuthority:
         return None
 
     def client_of(self, authorization: str) -> str:
-        """The application that a token, already let in, was given to."""
+        """The application that an accepted token was issued to."""
         claims = self._claims(authorization.partition(" ")[2]) or {}
         return str(claims.get("appid", ""))
 
     def make_token(self, audience: str, claims: Mapping[str, Any], *, seconds: int | None = None) -> str:
-        """A token that this authority vouches for: a JWT."""
+        """Issue a token: a JWT that this authority accepts."""
         now = int(self._clock().timestamp())
-        lasts = self.client.token_seconds if seconds is None else seconds
+        lifetime = self.client.token_seconds if seconds is None else seconds
         payload = {
             "aud": self.client.audience or audience,
             "iss": f"https://sts.windows.net/{self.client.tenant_id}/",
             "iat": now,
             "nbf": now,
-            "exp": now + lasts,
+            "exp": now + lifetime,
             "appid": self.client.client_id,
             "tid": self.client.tenant_id,
             "oid": str(uuid.uuid5(uuid.NAMESPACE_OID, self.client.client_id)),
             "ver": "1.0",
             **claims,
         }
-        signed = f"{_encoded({'typ': 'JWT', 'alg': 'RS256', 'kid': 'simulator'})}.{_encoded(payload)}"
+        signed = f"{_encode({'typ': 'JWT', 'alg': 'RS256', 'kid': 'simulator'})}.{_encode(payload)}"
         return f"{signed}.{self._signature(signed)}"
 
-    def _answer(self, audience: str, claims: Mapping[str, Any]) -> dict[str, Any]:
-        lasts = self.client.token_seconds
+    def _token_document(self, audience: str, claims: Mapping[str, Any]) -> dict[str, Any]:
+        seconds = self.client.token_seconds
         token = self.make_token(audience, claims)
-        return {"token_type": "Bearer", "expires_in": lasts, "ext_expires_in": lasts, "access_token": token}
+        return {"token_type": "Bearer", "expires_in": seconds, "ext_expires_in": seconds, "access_token": token}
 
     def _device_token(self, form: Mapping[str, str]) -> dict[str, Any]:
         code = form.get("device_code", "")
@@ -235,7 +235,7 @@ class TokenAuthority:
             self._device_codes[code] -= 1
             raise AuthorityError("authorization_pending", 70016, "The code was not entered yet.")
         del self._device_codes[code]
-        return self._answer(DEFENDER_AUDIENCE, {"scp": DELEGATED_SCOPE}) | {
+        return self._token_document(DEFENDER_AUDIENCE, {"scp": DELEGATED_SCOPE}) | {
             "scope": f"{DEFENDER_AUDIENCE}/{DELEGATED_SCOPE}"
         }
 
@@ -255,8 +255,8 @@ class TokenAuthority:
             raise AuthorityError("invalid_client", 7000215, "Invalid client secret provided.", status=401)
 
     def _check_assertion(self, assertion: str, token_url: str) -> None:
-        """A certificate's assertion (RFC 7523) names its certificate; any other is a federated identity's."""
-        decoded = _decoded(assertion)
+        """Check an assertion: one that names a certificate (RFC 7523), otherwise a federated identity's."""
+        decoded = _decode(assertion)
         if decoded is None:
             raise AuthorityError("invalid_client", 50027, "The client assertion is not a JWT.", status=401)
         header, claims = decoded
@@ -274,8 +274,8 @@ class TokenAuthority:
                     "invalid_client", 700212, "No matching federated identity record found.", status=401
                 )
             return
-        itself = claims.get("iss") == claims.get("sub") == self.client.client_id and claims.get("jti")
-        if not itself or token_url not in audiences or header.get("alg") not in ("RS256", "PS256"):
+        is_own = claims.get("iss") == claims.get("sub") == self.client.client_id and claims.get("jti")
+        if not is_own or token_url not in audiences or header.get("alg") not in ("RS256", "PS256"):
             raise AuthorityError("invalid_client", 700027, "Client assertion contains an invalid claim.", status=401)
         expected = self.client.certificate_thumbprint
         if expected and str(header.get("x5t#S256")).rstrip("=") != _base64(bytes.fromhex(expected)):
@@ -287,7 +287,7 @@ class TokenAuthority:
         signed, _, signature = token.rpartition(".")
         if not hmac.compare_digest(signature.encode(), self._signature(signed).encode()):
             return None
-        decoded = _decoded(token)
+        decoded = _decode(token)
         return decoded[1] if decoded else None
 
     def _signature(self, signed: str) -> str:
@@ -295,7 +295,7 @@ class TokenAuthority:
 
 
 def federated_token(*, subject: str = "system:serviceaccount:defender:connector", seconds: int = 3600) -> str:
-    """A workload identity's assertion of the right shape, as a cluster would put into the token file."""
+    """A workload identity's assertion, as a cluster would write it to the token file."""
     now = int(datetime.now(UTC).timestamp())
     claims = {
         "iss": "https://cluster.example",
@@ -304,12 +304,10 @@ def federated_token(*, subject: str = "system:serviceaccount:defender:connector"
         "iat": now,
         "exp": now + seconds,
     }
-    return (
-        f"{_encoded({'typ': 'JWT', 'alg': 'RS256', 'kid': 'cluster'})}.{_encoded(claims)}.{secrets.token_urlsafe(256)}"
-    )
+    return f"{_encode({'typ': 'JWT', 'alg': 'RS256', 'kid': 'cluster'})}.{_encode(claims)}.{secrets.token_urlsafe(256)}"
 
 
-def _encoded(values: Mapping[str, Any]) -> str:
+def _encode(values: Mapping[str, Any]) -> str:
     return _base64(json.dumps(values, separators=(",", ":")).encode())
 
 
@@ -317,8 +315,8 @@ def _base64(content: bytes) -> str:
     return base64.urlsafe_b64encode(content).rstrip(b"=").decode()
 
 
-def _decoded(token: str) -> tuple[dict[str, Any], dict[str, Any]] | None:
-    """Header and claims of a JWT; None: it is none."""
+def _decode(token: str) -> tuple[dict[str, Any], dict[str, Any]] | None:
+    """Header and claims of a JWT; None where it is not one."""
     parts = token.split(".")
     if len(parts) != 3 or not all(parts):  # noqa: PLR2004 - header, claims, signature
         return None

@@ -1,12 +1,12 @@
-"""One call to the export API: within the limits, with a token, tried again within bounds, its errors told apart.
+"""Calls the export API: within its rate limits, with a token and bounded retries, each kind of error told apart.
 
-Owns what a status means. Must not know what an answer is for: the caller reads the body.
+The caller reads the body; the status is interpreted here:
 
-    200            the answer, if the caller can read it; else tried again
+    200            success, if the caller can read the body; otherwise retried
     401            the token is renewed once
     403            SourceDenied, explained by the token's claims
-    404, 408, 5xx  tried again with back-off
-    429            waits as long as it is told to, or until the window passes; SourceThrottled where that is too long
+    404, 408, 5xx  retried with back-off
+    429            waits as long as the service asks, or until the window passes; SourceThrottled where that is too long
     else           SourceMalformed
 """
 
@@ -27,10 +27,10 @@ from connector.errors import (
     SourceUnreachable,
 )
 from connector.source.http.hosts import Link
-from connector.source.http.rate_limits import MINUTE_SECONDS, Endpoint, Limiter
+from connector.source.http.rate_limits import MINUTE_SECONDS, ApiEndpoint, Limiter
 from connector.source.http.tokens import Tokens, explain_denial
-from connector.source.http.transport import Answer, Transport
-from connector.source.progress import Tally
+from connector.source.http.transport import Response, Transport
+from connector.source.progress import FetchCounter
 from connector.telemetry import logger
 
 log = logger(__name__)
@@ -47,8 +47,8 @@ class Patience:
     """How long and how often a call is tried.
 
     Attributes:
-        backoff: between attempts.
-        wait_seconds_max: how long a call may wait for the limits, all its attempts together.
+        backoff: attempts, and the waits between them.
+        wait_seconds_max: how long a call may wait for the rate limits in total.
     """
 
     backoff: Backoff = field(default_factory=Backoff)
@@ -57,9 +57,9 @@ class Patience:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """What is asked: which endpoint's limits it counts against, where, and how much may come in what time."""
+    """One call: the endpoint whose limits it counts against, the URL, and how much may be received in what time."""
 
-    endpoint: Endpoint
+    endpoint: ApiEndpoint
     link: Link
     bytes_max: int
     seconds_max: float
@@ -69,13 +69,13 @@ class Api:
     """The export API of one tenant.
 
     Args:
-        scope: what tokens are for, to explain a denial.
-        tokens: shown to the API's own host only.
+        scope: the scope of the tokens, to explain a denial.
+        tokens: sent to the API's own host only.
         transport: makes the requests.
-        limiter: remembers them.
+        limiter: keeps the rate limits.
         timer: clocks and waits.
-        tally: told what came.
-        patience: bounds.
+        counter: counts what is received.
+        patience: bounds of retries and waits.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class Api:
         transport: Transport,
         limiter: Limiter,
         timer: Timer,
-        tally: Tally,
+        counter: FetchCounter,
         patience: Patience,
     ) -> None:
         self._scope = scope
@@ -94,21 +94,21 @@ class Api:
         self._transport = transport
         self._limiter = limiter
         self._timer = timer
-        self._tally = tally
+        self._counter = counter
         self._patience = patience
 
     def ask(self, call: Call, read: Callable[[bytearray], T]) -> T:
-        """Make a call and read its answer.
+        """Make a call and read its response.
 
         Args:
-            call: what is asked.
-            read: reads the body; a SourceMalformed of it counts as an answer cut on the way, and the call is repeated.
+            call: the call to make.
+            read: parses the body; if it raises SourceMalformed, the response counts as cut off and the call is retried.
 
         Raises:
-            SourceDenied: no token, or not for this.
-            SourceThrottled: the limits ask for a longer wait than a poll has.
+            SourceDenied: there is no token, or it lacks a permission.
+            SourceThrottled: the limits ask for a longer wait than a poll allows.
             SourceUnavailable: every attempt failed.
-            SourceMalformed: every answer was unreadable, or a status that no attempt will change.
+            SourceMalformed: every response was unreadable, or had a status that no retry will change.
             Stopped: asked to stop.
         """
         failures, renewed = 0, False
@@ -125,27 +125,28 @@ class Api:
                     self._tokens.token(renew=True)
                     continue
                 failures += 1
-                if failures >= self._patience.backoff.attempts_max or not failed.passes:
+                if failures >= self._patience.backoff.attempts_max or not failed.retryable:
                     raise failed.error from failed.error.__cause__
-                self._rest(call, failed, failures)
+                self._wait_for_retry(call, failed, failures)
 
     def _attempt(self, call: Call, headers: dict[str, str], read: Callable[[bytearray], T]) -> T:
         try:
-            with self._transport.get(call.link, headers, seconds_max=call.seconds_max, stop=self._timer.stop) as answer:
-                if answer.status == OK:
-                    return read(answer.body(call.bytes_max, self._tally.received))
-                asked_seconds = retry_after(answer.headers.get("retry-after"), self._timer.now())
-                raise _FailedError(self._failure(call, answer), asked_seconds)
+            stop = self._timer.stop
+            with self._transport.get(call.link, headers, seconds_max=call.seconds_max, stop=stop) as response:
+                if response.status == OK:
+                    return read(response.body(call.bytes_max, self._counter.add_bytes))
+                asked_seconds = retry_after(response.headers.get("retry-after"), self._timer.now())
+                raise _FailedError(self._error_of(call, response), asked_seconds)
         except SourceUnreachable as error:
-            # That no connection was made matters for the file storage only, which `files` asks itself.
+            # SourceUnreachable is for the file storage only, where it makes `Source` fetch pages instead.
             unavailable = SourceUnavailable(str(error), hint=error.hint)
             unavailable.__cause__ = error
             raise _FailedError(unavailable) from error
         except (SourceUnavailable, SourceMalformed) as error:
-            raise _FailedError(error, passes=True) from error
+            raise _FailedError(error, retryable=True) from error
 
-    def _rest(self, call: Call, failed: _FailedError, failures: int) -> None:
-        """Wait before the next attempt; a throttled one waits for the limiter, and so does the next poll."""
+    def _wait_for_retry(self, call: Call, failed: _FailedError, failures: int) -> None:
+        """Wait before the next attempt. After a 429 the limiter blocks instead, for the next poll too."""
         throttled = isinstance(failed.error, SourceThrottled)
         asked_seconds = failed.asked_seconds or 0.0
         seconds = max(
@@ -156,7 +157,7 @@ class Api:
                 seconds = MINUTE_SECONDS * failures
             self._limiter.block(call.endpoint, seconds)
         log.warning(
-            "a call failed and is repeated",
+            "a call failed and will be retried",
             endpoint=call.endpoint.path,
             error=str(failed.error),
             attempt=failures,
@@ -169,52 +170,51 @@ class Api:
         headers = {"Accept": "application/json", "Accept-Encoding": "gzip"}
         return headers | {"Authorization": f"Bearer {self._tokens.token()}"} if link.is_api else headers
 
-    def _failure(self, call: Call, answer: Answer) -> SourceError:
-        """What an answer other than 200 means."""
-        said = _said(answer)
-        what = f"{call.endpoint.path} answers {answer.status}{said}"
-        if answer.status == UNAUTHORIZED:
+    def _error_of(self, call: Call, response: Response) -> SourceError:
+        """The error for a response other than 200."""
+        message = f"{call.endpoint.path} responded with {response.status}{_describe_error_body(response)}"
+        if response.status == UNAUTHORIZED:
             hint = explain_denial(self._tokens.token(), self._scope) if call.link.is_api else ""
             return _TokenExpired(
-                what, hint=hint or "Tokens are shown to the API's own host only: check source.api_url."
+                message, hint=hint or "Tokens are sent to the API's own host only: check source.api_url."
             )
-        if answer.status == FORBIDDEN:
-            return SourceDenied(what, hint=explain_denial(self._tokens.token(), self._scope))
-        if answer.status == TOO_MANY:
+        if response.status == FORBIDDEN:
+            return SourceDenied(message, hint=explain_denial(self._tokens.token(), self._scope))
+        if response.status == TOO_MANY:
             return SourceThrottled(
-                what, hint="The limits count per application and tenant: does another tool use the same one?"
+                message, hint="The limits count per application and tenant: does another tool use the same application?"
             )
-        if answer.status == NOT_FOUND:
-            return SourceUnavailable(what, hint="Check source.api_url.")
-        if answer.status in (NO_CONTENT, TIMED_OUT) or answer.status >= BROKEN:
-            return SourceUnavailable(what, hint="The service has trouble. The next poll tries again.")
-        return SourceMalformed(what, hint="Check source.api_url. Is a proxy between that changes answers?")
+        if response.status == NOT_FOUND:
+            return SourceUnavailable(message, hint="Check source.api_url.")
+        if response.status in (NO_CONTENT, TIMED_OUT) or response.status >= BROKEN:
+            return SourceUnavailable(message, hint="The service has a problem. The next poll tries again.")
+        return SourceMalformed(message, hint="Check source.api_url. Does a proxy change responses?")
 
 
 class _TokenExpired(SourceDenied):
-    """401: the one denial that a new token may cure."""
+    """401: the only denial that a new token may cure."""
 
 
 class _FailedError(Exception):
     """An attempt that failed; never leaves this module.
 
     Attributes:
-        error: what to raise if it is not repeated.
-        asked_seconds: what `Retry-After` said.
-        passes: whether another attempt may go better.
+        error: the error to raise if the call is not retried.
+        asked_seconds: the wait that `Retry-After` asks for.
+        retryable: whether another attempt may succeed.
     """
 
-    def __init__(self, error: SourceError, asked_seconds: float | None = None, *, passes: bool = False) -> None:
+    def __init__(self, error: SourceError, asked_seconds: float | None = None, *, retryable: bool = False) -> None:
         super().__init__(str(error))
         self.error = error
         self.asked_seconds = asked_seconds
-        self.passes = passes or isinstance(error, SourceUnavailable | SourceThrottled)
+        self.retryable = retryable or isinstance(error, SourceUnavailable | SourceThrottled)
 
 
-def _said(answer: Answer) -> str:
-    """The error that the API writes into its body, `{"error": {"code", "message", "target"}}`, in one line."""
+def _describe_error_body(response: Response) -> str:
+    """The error in the API's body, `{"error": {"code", "message", "target"}}`, in one line; "" where there is none."""
     try:
-        error = json.loads(answer.body(ERROR_BYTES_MAX))["error"]
+        error = json.loads(response.body(ERROR_BYTES_MAX))["error"]
         words = [str(error[name])[:ERROR_CHARACTERS_MAX] for name in ("code", "message") if error.get(name)]
         target = f" (correlation id {str(error['target'])[:ERROR_CHARACTERS_MAX]})" if error.get("target") else ""
     except (SourceError, ValueError, TypeError, KeyError, AttributeError, RecursionError):

@@ -1,11 +1,10 @@
-"""The wire: what urllib3 is given so that requests can be ended from outside and targets go out as they are.
+"""Connections for urllib3 that can be cut from outside, and that send request targets unchanged.
 
-Owns urllib3. An `Exchange` is one request and its answer under a deadline, a least rate and a stop; whatever is blocked
-(the name look-up, connecting, the TLS handshake, headers or a body that drips) ends when one of them says so. Must not
-know what is asked for.
+A `TimedRequest` is one request and its response under a deadline, a minimum rate and a stop. Any of them ends whatever
+is blocking: the name look-up, connecting, the TLS handshake, headers or a body that trickles in.
 
-Targets are written byte for byte: urllib3 would put percent-encodings into upper case, and a pre-signed URL is a text
-that was signed.
+Targets are sent byte for byte: urllib3 would put percent-encodings into upper case, and a pre-signed URL is signed as
+it is spelled.
 """
 
 from __future__ import annotations
@@ -24,37 +23,40 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NameResolutionError, NewConnectionError
 
-from connector.clock import stopped
+from connector.clock import stop_error
 from connector.errors import SourceUnavailable
 
 FAILURES: Final = (HTTPError, OSError)
 """What urllib3 raises while a body is read."""
 
-GLANCE_SECONDS: Final = 0.1
-"""How often a blocked exchange is looked at: how soon a stop is felt."""
+CHECK_SECONDS: Final = 0.1
+"""How often a blocked request is checked, and so how soon a stop takes effect."""
 
 GRACE_SECONDS: Final = 120.0
 RATE_BYTES_MIN: Final = 1024
-"""Bytes a second, on average and after the grace, below which a body counts as hanging."""
+"""Bytes per second, on average and after the grace period, below which a body counts as hanging."""
 
 Addresses = list[tuple[Any, ...]]
 
 
-class Exchange:
-    """One request and its answer, from the look-up of the name to the last byte.
+class TimedRequest:
+    """One request and its response, from the name look-up to the last byte.
 
     Args:
-        what: names it in errors; a host, never a URL.
-        seconds_max: how long all of it may take.
-        stop: ends it at once.
+        host: names the request in errors; never a URL.
+        seconds_max: how long the whole of it may take.
+        stop: when set, ends it at once.
         grace_seconds: how long it may be slower than `RATE_BYTES_MIN`.
+
+    Attributes:
+        connected: whether a connection was established, TLS included.
     """
 
     def __init__(
-        self, what: str, *, seconds_max: float, stop: threading.Event, grace_seconds: float = GRACE_SECONDS
+        self, host: str, *, seconds_max: float, stop: threading.Event, grace_seconds: float = GRACE_SECONDS
     ) -> None:
         self.connected = False
-        self.what = what
+        self.host = host
         self._begun = time.monotonic()
         self._seconds_max = seconds_max
         self._grace_seconds = grace_seconds
@@ -63,21 +65,21 @@ class Exchange:
         self._over = threading.Event()
         self._lock = threading.Lock()
         self._handle: socket.socket | None = None
-        threading.Thread(target=self._watch, name=f"watch {what}", daemon=True).start()
+        threading.Thread(target=self._watch, name=f"watch {host}", daemon=True).start()
 
     def check(self) -> None:
-        """Go on.
+        """Raise if the request must end.
 
         Raises:
             Stopped: asked to stop.
             SourceUnavailable: it takes too long.
         """
         if self._stop.is_set():
-            raise stopped()
+            raise stop_error()
         if self._is_overdue():
             raise SourceUnavailable(
-                f"{self.what} is too slow: {self._received_bytes} bytes in {self.seconds:.0f} s",
-                hint="The next poll tries again. Is a proxy between that holds answers back?",
+                f"{self.host} is too slow: {self._received_bytes} bytes in {self.seconds:.0f} s",
+                hint="The next poll tries again. Does a proxy hold responses back?",
             )
 
     @property
@@ -90,19 +92,19 @@ class Exchange:
         """How long it may still take."""
         return max(self._seconds_max - self.seconds, 0.0)
 
-    def received(self, size_bytes: int) -> None:
-        """So much more of the body is there."""
+    def add_bytes(self, size_bytes: int) -> None:
+        """Count bytes of the body."""
         self._received_bytes += size_bytes
 
     def attach(self, connection: socket.socket) -> None:
-        """This is the connection to cut. A copy of it is kept: TLS takes the socket over in the middle."""
+        """Set the connection to cut. A duplicate is kept, since TLS replaces the socket object during its handshake."""
         with self._lock:
             if self._handle is not None:
                 self._handle.close()
             self._handle = socket.socket(fileno=os.dup(connection.fileno()))
 
     def end(self) -> None:
-        """It is over; nothing is watched any more."""
+        """End the request; its connection is no longer watched."""
         self._over.set()
         with self._lock:
             if self._handle is not None:
@@ -111,12 +113,13 @@ class Exchange:
 
     def _is_overdue(self) -> bool:
         seconds = self.seconds
-        slow = seconds > self._grace_seconds and self._received_bytes < RATE_BYTES_MIN * (seconds - self._grace_seconds)
-        return slow or seconds > self._seconds_max
+        measured_seconds = seconds - self._grace_seconds
+        is_slow = measured_seconds > 0 and self._received_bytes < RATE_BYTES_MIN * measured_seconds
+        return is_slow or seconds > self._seconds_max
 
     def _watch(self) -> None:
-        """Cut the connection once a stop or the deadline says so: what is blocked on it wakes with an error."""
-        while not self._over.wait(GLANCE_SECONDS):
+        """Cut the connection when a stop or a limit requires it: whatever blocks on it fails with an error."""
+        while not self._over.wait(CHECK_SECONDS):
             if self._stop.is_set() or self._is_overdue():
                 with self._lock, suppress(OSError):
                     if self._handle is not None:
@@ -124,7 +127,7 @@ class Exchange:
 
 
 class _Current(threading.local):
-    exchange: Exchange | None = None
+    request: TimedRequest | None = None
     target: str = ""
 
 
@@ -132,91 +135,91 @@ _current: Final = _Current()
 
 
 @contextmanager
-def bound(exchange: Exchange) -> Iterator[None]:
-    """Connections that this thread opens or takes up inside belong to the exchange."""
-    _current.exchange = exchange
+def bind_connections(request: TimedRequest) -> Iterator[None]:
+    """Connections that this thread opens or reuses in the block belong to the request."""
+    _current.request = request
     try:
         yield
     finally:
-        _current.exchange = None
+        _current.request = None
 
 
-class _Watched(HTTPConnection):
-    """A connection that its exchange can cut at any moment."""
+class _TimedConnection(HTTPConnection):
+    """A connection that its `TimedRequest` can cut at any moment."""
 
     def _new_conn(self) -> socket.socket:
-        exchange = _current.exchange
-        if exchange is None:
+        request = _current.request
+        if request is None:
             return super()._new_conn()
         failure: OSError | None = None
-        for family, kind, protocol, _, address in self._look_up(exchange):
+        for family, kind, protocol, _, address in self._look_up(request):
             try:
-                return self._connect(exchange, (family, kind, protocol), address)
+                return self._connect(request, (family, kind, protocol), address)
             except OSError as error:
-                exchange.check()
+                request.check()
                 failure = error
         if isinstance(failure, TimeoutError):
             raise ConnectTimeoutError(self, f"no connection to {self.host} within {self.timeout} s") from failure
         raise NewConnectionError(self, f"no connection to {self.host}: {failure}") from failure
 
-    def _look_up(self, exchange: Exchange) -> Addresses:
-        """Ask for the addresses of the name in a thread of its own: the resolver has no time-out."""
-        found: Addresses = []
-        failed: list[OSError] = []
+    def _look_up(self, request: TimedRequest) -> Addresses:
+        """Look up the addresses of the name in a separate thread: the resolver has no time-out."""
+        addresses: Addresses = []
+        failures: list[OSError] = []
         done = threading.Event()
 
-        def ask() -> None:
+        def look_up() -> None:
             try:
-                found.extend(socket.getaddrinfo(self._dns_host, self.port, type=socket.SOCK_STREAM))
+                addresses.extend(socket.getaddrinfo(self._dns_host, self.port, type=socket.SOCK_STREAM))
             except (OSError, UnicodeError) as error:
-                failed.append(error if isinstance(error, OSError) else socket.gaierror(str(error)))
+                failures.append(error if isinstance(error, OSError) else socket.gaierror(str(error)))
             finally:
                 done.set()
 
-        threading.Thread(target=ask, name="name look-up", daemon=True).start()
+        threading.Thread(target=look_up, name="name look-up", daemon=True).start()
         begun = time.monotonic()
-        while not done.wait(GLANCE_SECONDS):
-            exchange.check()
+        while not done.wait(CHECK_SECONDS):
+            request.check()
             if self.timeout is not None and time.monotonic() - begun > self.timeout:
                 raise ConnectTimeoutError(self, f"no address of {self.host} within {self.timeout} s")
-        if failed:
-            raise NameResolutionError(self.host, self, cast("socket.gaierror", failed[0])) from failed[0]
-        return list(found)
+        if failures:
+            raise NameResolutionError(self.host, self, cast("socket.gaierror", failures[0])) from failures[0]
+        return list(addresses)
 
-    def _connect(self, exchange: Exchange, kind: tuple[int, int, int], address: Any) -> socket.socket:  # noqa: ANN401 - as getaddrinfo gives it
-        exchange.check()
+    def _connect(self, request: TimedRequest, kind: tuple[int, int, int], address: Any) -> socket.socket:  # noqa: ANN401 - as getaddrinfo gives it
+        request.check()
         connection = socket.socket(*kind)
         try:
             for option in self.socket_options or ():
                 connection.setsockopt(*option)
-            connection.settimeout(min(self.timeout or exchange.seconds_left, exchange.seconds_left) or GLANCE_SECONDS)
-            exchange.attach(connection)
+            connection.settimeout(min(self.timeout or request.seconds_left, request.seconds_left) or CHECK_SECONDS)
+            request.attach(connection)
             connection.connect(address)
-            exchange.check()
+            request.check()
         except BaseException:
             connection.close()
             raise
         return connection
 
     def request(self, *args: Any, **options: Any) -> None:  # noqa: ANN401 - as urllib3 defines it
-        """A new connection stands, TLS included, or one of the pool is taken up."""
-        if _current.exchange is not None and self.sock is not None:
-            _current.exchange.connected = True
-            _current.exchange.attach(self.sock)
+        """Send a request. By now the connection is established, TLS included, or reused from the pool."""
+        if _current.request is not None and self.sock is not None:
+            _current.request.connected = True
+            _current.request.attach(self.sock)
         super().request(*args, **options)
 
 
-class _WatchedHttps(_Watched, HTTPSConnection):
+class _TimedHttpsConnection(_TimedConnection, HTTPSConnection):
     """The same over TLS."""
 
 
 class _Pool(HTTPConnectionPool):
-    """Writes targets byte for byte."""
+    """Sends targets byte for byte."""
 
-    ConnectionCls = _Watched
+    ConnectionCls = _TimedConnection
 
     def urlopen(self, method: str, url: str, *args: Any, **options: Any) -> Any:  # noqa: ANN401 - as urllib3 defines it
-        """Remember the target as it came, before it is encoded anew."""
+        """Remember the target as given, before urllib3 encodes it."""
         _current.target = url
         return super().urlopen(method, url, *args, **options)
 
@@ -225,32 +228,32 @@ class _Pool(HTTPConnectionPool):
         return super()._make_request(conn, method, target, *args, **options)
 
 
-class _PoolHttps(_Pool, HTTPSConnectionPool):
+class _HttpsPool(_Pool, HTTPSConnectionPool):
     """The same over TLS."""
 
-    ConnectionCls = _WatchedHttps
+    ConnectionCls = _TimedHttpsConnection
 
 
-POOLS: Final = {"http": _Pool, "https": _PoolHttps}
+POOLS: Final = {"http": _Pool, "https": _HttpsPool}
 
 _QUERY: Final = re.compile(r"\?[^\s'\"<>)]*")
 _USER: Final = re.compile(r"(?<=//)[^\s/@'\"]+@")
 _LOGGERS: Final = ("urllib3.connectionpool", "urllib3.connection", "urllib3.util.retry", "urllib3.poolmanager")
 
 
-def without_queries(text: str) -> str:
-    """A text whose URLs have lost their queries and user names."""
+def remove_queries(text: str) -> str:
+    """Remove queries and user names from the URLs in a text."""
     return _USER.sub("", _QUERY.sub("?[removed]", text))
 
 
-class _WithoutQueries(logging.Filter):
-    """Takes queries out of urllib3's own log lines, for whichever handler they go to."""
+class _QueryFilter(logging.Filter):
+    """Removes queries from urllib3's log lines, whichever handler receives them."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        record.msg, record.args = without_queries(record.getMessage()), ()
+        record.msg, record.args = remove_queries(record.getMessage()), ()
         record.exc_info = None
         return True
 
 
 for _name in _LOGGERS:
-    logging.getLogger(_name).addFilter(_WithoutQueries())
+    logging.getLogger(_name).addFilter(_QueryFilter())

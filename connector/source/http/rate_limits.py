@@ -1,11 +1,10 @@
-"""The export API's rate limits, kept over restarts: at most so many calls a minute and an hour for each endpoint.
+"""Keeps the export API's rate limits (calls per minute and hour and endpoint), also across restarts.
 
-Owns the file that remembers the calls made and how long the service asked to be left alone. Must not make calls.
-
-The limits count per application and tenant, so the file is only our own part of the truth: a 429 wins, and is
-remembered too. Calls are remembered before they are made, so that a crash forgets none. Times in the file are of the
-wall clock; a clock that jumps while we run is noticed against the monotonic one, and one that jumped while we did not
-run can cost a window of waiting, never more.
+A file records past calls, and until when the service asked us to pause. The limits count per application and tenant, so
+the file holds only our own share of the calls: a 429 takes precedence, and is recorded too. Calls are recorded before
+they are made, so that a crash loses none. Times in the file are wall-clock times; a clock that jumps while the process
+runs is noticed by comparison with the monotonic clock, and one that jumped in between costs one window of waiting at
+most.
 """
 
 from __future__ import annotations
@@ -28,19 +27,19 @@ log = logger(__name__)
 MINUTE_SECONDS: Final = 60.0
 HOUR_SECONDS: Final = 3600.0
 MARGIN_SECONDS: Final = 1.0
-"""The service's windows do not begin when ours do, and the network is not equally quick each time."""
+"""The service's windows do not begin when ours do, and network delays vary."""
 
 BLOCK_SECONDS_MAX: Final = HOUR_SECONDS
-"""Longest rest that is believed and remembered; the longest published window."""
+"""Longest pause that is believed and recorded: the longest published window."""
 
 CLOCK_STEP_SECONDS: Final = 2.0
-"""A difference between wall and monotonic clock beyond this is a clock that was set."""
+"""If wall and monotonic clock drift apart by more than this, the clock was set."""
 
 FILE_BYTES_MAX: Final = 2**20
 
 
 @dataclass(frozen=True, slots=True)
-class Endpoint:
+class ApiEndpoint:
     """One endpoint of the API and its published limits."""
 
     path: str
@@ -58,17 +57,17 @@ class Endpoint:
 
 @dataclass(slots=True)
 class _Calls:
-    """What is known of one endpoint, in seconds since 1970."""
+    """The past calls of one endpoint, in seconds since 1970."""
 
     made: set[float] = field(default_factory=set)
     blocked_until: float = 0.0
 
 
 class Limiter:
-    """Lets calls through no faster than the published limits.
+    """Lets calls through no faster than the published limits allow.
 
     Args:
-        path: the file; made with mode 0600, replaced as a whole.
+        path: the file of past calls, created with mode 0600 and replaced as a whole.
         timer: clocks and waits.
     """
 
@@ -77,14 +76,14 @@ class Limiter:
         self._timer = timer
         self._lock = threading.Lock()
         self._endpoints: dict[str, _Calls] = {}
-        self._seen: tuple[int, int, int] | None = None
+        self._stamp: tuple[int, int, int] | None = None
         self._offset = self._wall() - timer.monotonic()
 
-    def acquire(self, endpoint: Endpoint, *, wait_seconds_max: float) -> None:
-        """Wait until a call is within the limits, and remember it as made.
+    def acquire(self, endpoint: ApiEndpoint, *, wait_seconds_max: float) -> None:
+        """Wait until a call is within the limits, and record it.
 
         Raises:
-            SourceThrottled: that would take longer than `wait_seconds_max`; nothing was waited for.
+            SourceThrottled: that would take longer than `wait_seconds_max`; raised without waiting.
             Stopped: asked to stop while waiting.
             SourceError: the file cannot be written.
         """
@@ -93,8 +92,8 @@ class Limiter:
             while (seconds := self._delay(endpoint)) > 0:
                 if self._timer.monotonic() + seconds > deadline:
                     raise SourceThrottled(
-                        f"the limits of {endpoint.path} leave no call for {math.ceil(seconds)} s, and a poll waits at"
-                        f" most {math.ceil(wait_seconds_max)} s",
+                        f"rate limit of {endpoint.path} reached; next call in {_describe_wait(seconds)}, but a poll"
+                        f" waits at most {_describe_wait(wait_seconds_max)}",
                         hint="The limits count per application and tenant: does another tool use the same app"
                         " registration? The next poll tries again.",
                     )
@@ -103,8 +102,8 @@ class Limiter:
             self._endpoints.setdefault(endpoint.path, _Calls()).made.add(self._wall())
             self._write()
 
-    def block(self, endpoint: Endpoint, seconds: float) -> None:
-        """Remember that the service asked for a rest: no call for that long, at most `BLOCK_SECONDS_MAX`."""
+    def block(self, endpoint: ApiEndpoint, seconds: float) -> None:
+        """Record that the service asked for a pause: no call for that long, at most `BLOCK_SECONDS_MAX`."""
         with self._lock:
             self._refresh()
             calls = self._endpoints.setdefault(endpoint.path, _Calls())
@@ -114,8 +113,8 @@ class Limiter:
     def _wall(self) -> float:
         return self._timer.now().timestamp()
 
-    def _delay(self, endpoint: Endpoint) -> float:
-        """Seconds until a call would be within every window, and after every block."""
+    def _delay(self, endpoint: ApiEndpoint) -> float:
+        """Seconds until a call is within every window and after every block."""
         self._refresh()
         now = self._wall()
         calls = self._endpoints.setdefault(endpoint.path, _Calls())
@@ -127,7 +126,7 @@ class Limiter:
         return max(waits)
 
     def _refresh(self) -> None:
-        """Follow a clock that was set, take in what another process wrote, and forget what is too old to matter."""
+        """Follow a clock that was set, merge what another process wrote, and drop what is too old to matter."""
         now = self._wall()
         step = now - self._timer.monotonic() - self._offset
         if abs(step) > CLOCK_STEP_SECONDS:
@@ -142,26 +141,26 @@ class Limiter:
             ours.made |= theirs.made
             ours.blocked_until = max(ours.blocked_until, theirs.blocked_until)
         for calls in self._endpoints.values():
-            # A time in the future was written under another clock: it counts as now.
+            # A time in the future was written before the clock was set back: it counts as now.
             calls.made = {min(moment, now) for moment in calls.made if moment > now - HOUR_SECONDS - MARGIN_SECONDS}
             calls.blocked_until = min(calls.blocked_until, now + BLOCK_SECONDS_MAX)
 
     def _read(self) -> dict[str, _Calls]:
-        """What the file says, where it has changed since it was last seen."""
+        """The calls in the file, if it has changed since it was last read."""
         try:
-            seen = _stamp(self._path.lstat())
-            if seen == self._seen:
+            stamp = _stamp_of(self._path.lstat())
+            if stamp == self._stamp:
                 return {}
             text = private_files.read(self._path, FILE_BYTES_MAX)
-            self._seen = seen
+            self._stamp = stamp
         except FileNotFoundError:
             return {}
         except OSError as error:
-            raise _unusable(self._path, error) from error
+            raise _unusable_file_error(self._path, error) from error
         try:
-            return {str(name): _calls(value) for name, value in json.loads(text)["endpoints"].items()}
+            return {str(name): _read_calls(value) for name, value in json.loads(text)["endpoints"].items()}
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError):
-            log.warning("the file of calls made cannot be read and begins anew", path=str(self._path))
+            log.warning("the file of past calls cannot be read and is replaced", path=str(self._path))
             return {}
 
     def _write(self) -> None:
@@ -174,16 +173,16 @@ class Limiter:
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             private_files.replace(self._path, json.dumps(content).encode("ascii"))
-            self._seen = _stamp(self._path.lstat())
+            self._stamp = _stamp_of(self._path.lstat())
         except OSError as error:
-            raise _unusable(self._path, error) from error
+            raise _unusable_file_error(self._path, error) from error
 
 
-def _stamp(found: os.stat_result) -> tuple[int, int, int]:
-    return found.st_ino, found.st_mtime_ns, found.st_size
+def _stamp_of(status: os.stat_result) -> tuple[int, int, int]:
+    return status.st_ino, status.st_mtime_ns, status.st_size
 
 
-def _calls(value: dict[str, Any]) -> _Calls:
+def _read_calls(value: dict[str, Any]) -> _Calls:
     moments = [float(moment) for moment in value["made"]]
     blocked_until = float(value["blocked_until"])
     if not all(map(math.isfinite, (*moments, blocked_until))):
@@ -191,9 +190,14 @@ def _calls(value: dict[str, Any]) -> _Calls:
     return _Calls(set(moments), blocked_until)
 
 
-def _unusable(path: Path, error: OSError) -> SourceError:
+def _describe_wait(seconds: float) -> str:
+    """A wait for people: whole seconds up to two minutes, then whole minutes, both rounded up."""
+    return f"{math.ceil(seconds)} s" if seconds <= 2 * MINUTE_SECONDS else f"{math.ceil(seconds / MINUTE_SECONDS)} min"
+
+
+def _unusable_file_error(path: Path, error: OSError) -> SourceError:
     return SourceError(
-        f"{path}, which remembers the calls made, cannot be used: {error.strerror}",
-        hint="It stands beside the state file: check the folder's permissions and its free space; it must not be a"
+        f"{path}, which records past API calls, cannot be used: {error.strerror}",
+        hint="It is stored beside the state file: check the folder's permissions and free space; it must not be a"
         " symbolic link.",
     )

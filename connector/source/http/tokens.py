@@ -1,8 +1,9 @@
-"""A token for the API. Owns msal, and cryptography for reading certificates.
+"""Obtains tokens for the API.
 
-Five ways, as `source.auth` says: a client secret, a certificate, a workload identity (a token of the platform, read
-anew each time it is needed), a managed identity, or a person who signs in on another device. msal asks; here its
-answers become tokens, kept while they are good, or errors that say what to do. Must not call the API.
+In one of five ways, chosen by `source.auth`: a client secret, a certificate, a workload identity (a token of the
+platform, read again each time it is needed), a managed identity, or a person who signs in on another device. msal makes
+the requests; this module turns its results into tokens, cached while they are valid, or into errors that say what to
+do.
 """
 
 from __future__ import annotations
@@ -39,21 +40,21 @@ DELEGATED_PERMISSION: Final = "Software.Read"
 FEDERATED_VARIABLE: Final = "AZURE_FEDERATED_TOKEN_FILE"
 FEDERATED_BYTES_MAX: Final = 2**16
 RENEW_SECONDS: Final = 300.0
-"""A token is not used in its last minutes: msal has the same rule."""
+"""A token is not used in its last minutes; msal has the same rule."""
 
 DESCRIPTION_CHARACTERS_MAX: Final = 300
 
 TRANSIENT: Final = frozenset({"temporarily_unavailable", "server_error"})
-"""Errors of the login service that pass by themselves (RFC 6749, 4.1.2.1)."""
+"""Temporary errors of the login service (RFC 6749, 4.1.2.1)."""
 
 HINTS: Final = {
     "7000215": "source.client_secret is wrong: it must be the secret's value, not its id.",
-    "7000222": "The client secret has expired: make a new one for the app registration.",
+    "7000222": "The client secret has expired: create a new one for the app registration.",
     "700016": "The tenant has no such application: check source.client_id and source.tenant_id.",
     "90002": "There is no such tenant: check source.tenant_id and source.cloud.",
     "900023": "There is no such tenant: check source.tenant_id.",
     "700027": "The certificate is not one of the app registration's: upload it there.",
-    "700024": "The assertion is not valid now: check this machine's clock.",
+    "700024": "The assertion is not valid at this time: check this machine's clock.",
     "70021": "The app registration trusts no such workload: add its issuer and subject as a federated credential.",
     "700211": "The app registration trusts no such workload: add its issuer as a federated credential.",
     "700212": "The app registration trusts no such workload: add its audience as a federated credential.",
@@ -63,12 +64,12 @@ HINTS: Final = {
     "7000112": "The application is disabled in the tenant.",
     "7000218": "The app registration must allow public client flows for device_code.",
 }
-"""What to do about the login service's codes (AADSTS…). Source: Microsoft's page of error codes (2025)."""
+"""Hints for the login service's codes (AADSTS…). Source: Microsoft's page of error codes (2025)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """What a token says of itself; empty where it does not. Nothing of it is verified: the API does that."""
+    """What a token says about itself; empty where it says nothing. Nothing is verified here: the API does that."""
 
     audience: str = ""
     tenant_id: str = ""
@@ -79,13 +80,13 @@ class Claims:
 
 
 class Tokens:
-    """Tokens of one tenant. One for each process; any thread may ask.
+    """Obtains the tokens of one tenant; one instance per tenant and process, usable from any thread.
 
     Args:
         config: `[source]`.
-        transport: its sessions are msal's only way out.
-        prompt: shown the message of a device-code login.
-        environ: the platform names the file of a workload identity there.
+        transport: provides msal's sessions, its only network access.
+        prompt: shows the message of a device-code sign-in.
+        environ: environment variables; the platform names the file of a workload identity there.
         backoff: how often the login service is tried.
     """
 
@@ -113,7 +114,7 @@ class Tokens:
         """A token that is valid now; with `renew`, a new one even if the last seems valid.
 
         Raises:
-            SourceDenied: the login service says no.
+            SourceDenied: the login service refuses.
             SourceUnavailable: it cannot be reached, or does not work.
             ConfigError: the certificate or the platform's token cannot be read.
             Stopped: asked to stop.
@@ -124,47 +125,47 @@ class Tokens:
             failures = 0
             while True:
                 try:
-                    return self._ask(renew=renew)
+                    return self._request_token(renew=renew)
                 except SourceUnavailable:
                     failures += 1
                     if failures >= self._backoff.attempts_max:
                         raise
                     self._timer.wait(self._backoff.seconds(failures))
 
-    def _ask(self, *, renew: bool) -> str:
+    def _request_token(self, *, renew: bool) -> str:
         try:
             if self._client is None:
-                self._client = self._made()
-            result = self._acquired(renew=renew)
+                self._client = self._make_client()
+            result = self._acquire(renew=renew)
         except MsalServiceError as error:
             raise SourceUnavailable(
                 f"the login service does not work: {error}", hint="The next poll tries again."
             ) from error
         except (ValueError, KeyError, RuntimeError) as error:
-            raise self._misunderstood(error) from error
+            raise self._error_of(error) from error
         if not result or not result.get("access_token"):
-            raise _refusal(result or {})
+            raise _refusal_error(result or {})
         token = str(result["access_token"])
         if not (token.isascii() and token.isprintable() and " " not in token):
-            # The HTTP library would refuse such a header, and show it.
+            # The HTTP library would refuse such a header, with the token in its error.
             raise SourceUnavailable(
-                "the login service answers with a token that no header can carry",
-                hint="Check source.authority. Is a proxy between?",
+                "the login service returned a token that no header can carry",
+                hint="Check source.authority. Does a proxy change responses?",
             )
         self._token = token
         self._good_until = self._timer.monotonic() + float(result.get("expires_in") or 0) - RENEW_SECONDS
         return self._token
 
-    # ---- the five ways
+    # ---- the five ways to sign in
 
-    def _made(self) -> Any:  # noqa: ANN401 - msal has no types
+    def _make_client(self) -> Any:  # noqa: ANN401 - msal has no types
         config = self._config
         if config.auth == "managed_identity":
             return self._managed_identity()
         authority = {
             "authority": f"{config.authority}/{config.tenant_id}",
             "http_client": self._transport.login_session,
-            # msal asks Microsoft about every authority that it does not know, unless it is told not to.
+            # Otherwise msal asks Microsoft about every authority that it does not know.
             "instance_discovery": None if urlsplit(config.authority).hostname in WELL_KNOWN_AUTHORITY_HOSTS else False,
         }
         if config.auth == "device_code":
@@ -191,23 +192,23 @@ class Tokens:
         return msal.ManagedIdentityClient(identity, http_client=self._transport.local_session)
 
     def _assertion(self) -> str:
-        """The platform's token, as it is in its file now: the platform replaces it every hour or so."""
-        named = self._config.federated_token_file or self._environ.get(FEDERATED_VARIABLE)
-        if not named:
+        """The platform's token, read from its file each time, since the platform replaces it about every hour."""
+        path = self._config.federated_token_file or self._environ.get(FEDERATED_VARIABLE)
+        if not path:
             raise ConfigError(
                 "source.federated_token_file: is needed where auth is workload_identity",
-                hint=f"The platform usually names it in ${FEDERATED_VARIABLE}.",
+                hint=f"The platform usually sets ${FEDERATED_VARIABLE} to its path.",
             )
         try:
-            with open(named, encoding="ascii") as file:  # noqa: PTH123 - a path or a text
+            with open(path, encoding="ascii") as file:  # noqa: PTH123 - a path or a text
                 return file.read(FEDERATED_BYTES_MAX).strip()
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is not a token"
             raise ConfigError(
-                f"source.federated_token_file: cannot read {named}: {reason}", hint="Is the service account mounted?"
+                f"source.federated_token_file: cannot read {path}: {reason}", hint="Is the service account mounted?"
             ) from error
 
-    def _acquired(self, *, renew: bool) -> Any:  # noqa: ANN401 - msal has no types
+    def _acquire(self, *, renew: bool) -> Any:  # noqa: ANN401 - msal has no types
         auth, scopes = self._config.auth, [self._config.scope]
         if auth == "managed_identity":
             if renew:
@@ -215,14 +216,14 @@ class Tokens:
             return self._client.acquire_token_for_client(resource=self._config.scope.removesuffix("/.default"))
         if auth == "device_code":
             accounts = self._client.get_accounts()
-            known = self._client.acquire_token_silent(scopes, accounts[0], force_refresh=renew) if accounts else None
-            return known or self._signed_in(scopes)
+            cached = self._client.acquire_token_silent(scopes, accounts[0], force_refresh=renew) if accounts else None
+            return cached or self._sign_in(scopes)
         if renew:
             self._client.remove_tokens_for_client()
         return self._client.acquire_token_for_client(scopes)
 
-    def _signed_in(self, scopes: list[str]) -> Any:  # noqa: ANN401 - msal has no types
-        """A person signs in elsewhere; waits for that until the code expires, or a stop."""
+    def _sign_in(self, scopes: list[str]) -> Any:  # noqa: ANN401 - msal has no types
+        """Let a person sign in elsewhere, and wait until they have, the code expires, or a stop."""
         flow = self._client.initiate_device_flow(scopes=scopes)
         if "user_code" not in flow:
             return flow
@@ -233,11 +234,11 @@ class Tokens:
         self._timer.check()
         return result
 
-    def _misunderstood(self, error: Exception) -> SourceError:
+    def _error_of(self, error: Exception) -> SourceError:
         if self._config.auth == "managed_identity":
             return SourceUnavailable(
-                "the endpoint of the managed identity answers what it does not document",
-                hint="Has this machine a managed identity? Elsewhere choose another source.auth.",
+                "the managed identity endpoint returned an undocumented response",
+                hint="Does this machine have a managed identity? If not, choose another source.auth.",
             )
         return SourceDenied(
             f"no token from {self._config.authority}: {_first_line(error)}",
@@ -245,16 +246,16 @@ class Tokens:
         )
 
 
-def _refusal(result: Mapping[str, Any]) -> SourceError:
-    """The error for an answer without a token."""
-    kind = _word(result.get("error")) or "no token"
+def _refusal_error(result: Mapping[str, Any]) -> SourceError:
+    """The error for a result without a token."""
+    code = _as_text(result.get("error")) or "no token"
     description = _first_line(result.get("error_description") or "")
-    message = f"the login service says {kind}" + (f": {description}" if description else "")
-    if kind in TRANSIENT:
+    message = f"the login service returned {code}" + (f": {description}" if description else "")
+    if code in TRANSIENT:
         return SourceUnavailable(message, hint="The next poll tries again.")
-    code = re.search(r"AADSTS(\d+)", description)
-    usual = "Check source.tenant_id, source.client_id and the credential."
-    return SourceDenied(message, hint=HINTS.get(code[1], usual) if code else usual)
+    number = re.search(r"AADSTS(\d+)", description)
+    general_hint = "Check source.tenant_id, source.client_id and the credential."
+    return SourceDenied(message, hint=HINTS.get(number[1], general_hint) if number else general_hint)
 
 
 def _first_line(text: object) -> str:
@@ -262,15 +263,15 @@ def _first_line(text: object) -> str:
 
 
 def read_certificate(path: Path, password: str | None) -> dict[str, str]:
-    """What msal needs of a PFX or PEM file; from the certificate it makes the SHA-256 thumbprint.
+    """Read what msal needs from a PFX or PEM file; msal derives the SHA-256 thumbprint from the certificate.
 
     Raises:
-        ConfigError: unreadable, a wrong password, no RSA key, or no certificate of that key.
+        ConfigError: the file is unreadable, has no RSA key or no certificate of that key, or the password is wrong.
         SourceDenied: the certificate has expired.
     """
     try:
         content = path.read_bytes()
-        key, certificates = _unpacked(content, password.encode() if password else None)
+        key, certificates = _unpack(content, password.encode() if password else None)
     except (OSError, ValueError, TypeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not a PFX or PEM file, or a wrong password"
         raise ConfigError(
@@ -278,27 +279,27 @@ def read_certificate(path: Path, password: str | None) -> dict[str, str]:
             hint="It must be a PFX file, or a PEM file with both key and certificate; see source.certificate_password.",
         ) from error
     if not isinstance(key, rsa.RSAPrivateKey):
-        raise ConfigError(f"source.certificate_path: {path} has no RSA key", hint="The login service takes RSA only.")
-    own = next((one for one in certificates if one.public_key() == key.public_key()), None)
-    if own is None:
+        raise ConfigError(f"source.certificate_path: {path} has no RSA key", hint="The login service accepts RSA only.")
+    certificate = next((item for item in certificates if item.public_key() == key.public_key()), None)
+    if certificate is None:
         raise ConfigError(
-            f"source.certificate_path: {path} has no certificate of its key", hint="Put both into the one file."
+            f"source.certificate_path: {path} has no certificate of its key", hint="Put both into the same file."
         )
-    if own.not_valid_after_utc < datetime.now(UTC):
+    if certificate.not_valid_after_utc < datetime.now(UTC):
         raise SourceDenied(
-            f"the certificate of {path} expired on {own.not_valid_after_utc:%Y-%m-%d}",
-            hint="Make a new one and upload it to the app registration.",
+            f"the certificate in {path} expired on {certificate.not_valid_after_utc:%Y-%m-%d}",
+            hint="Create a new one and upload it to the app registration.",
         )
     return {
         "private_key": key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode("ascii"),
-        "public_certificate": own.public_bytes(Encoding.PEM).decode("ascii"),
+        "public_certificate": certificate.public_bytes(Encoding.PEM).decode("ascii"),
     }
 
 
-def _unpacked(content: bytes, password: bytes | None) -> tuple[object, list[x509.Certificate]]:
+def _unpack(content: bytes, password: bytes | None) -> tuple[object, list[x509.Certificate]]:
     if b"-----BEGIN" not in content:
         key, certificate, others = load_key_and_certificates(content, password)
-        return key, [one for one in (certificate, *others) if one is not None]
+        return key, [item for item in (certificate, *others) if item is not None]
     block = re.search(rb"-----BEGIN ([A-Z ]*PRIVATE KEY)-----.*?-----END \1-----", content, re.DOTALL)
     if block is None:
         return None, []
@@ -307,48 +308,50 @@ def _unpacked(content: bytes, password: bytes | None) -> tuple[object, list[x509
 
 
 def claims_of(token: str) -> Claims:
-    """What a token says of itself, at best effort; rubbish gives empty claims, never an error."""
+    """What a token says about itself, on a best-effort basis; garbage gives empty claims, never an error."""
     try:
         piece = token.split(".")[1]
-        found = json.loads(base64.urlsafe_b64decode(piece + "=" * (-len(piece) % 4)))
-        expiry = found.get("exp")
+        payload = json.loads(base64.urlsafe_b64decode(piece + "=" * (-len(piece) % 4)))
+        expiry = payload.get("exp")
         return Claims(
-            audience=_word(found.get("aud")),
-            tenant_id=_word(found.get("tid")),
-            application_id=_word(found.get("appid") or found.get("azp")),
-            roles=_words(found.get("roles")),
-            scopes=_words(str(found.get("scp") or "").split()),
+            audience=_as_text(payload.get("aud")),
+            tenant_id=_as_text(payload.get("tid")),
+            application_id=_as_text(payload.get("appid") or payload.get("azp")),
+            roles=_as_texts(payload.get("roles")),
+            scopes=_as_texts(str(payload.get("scp") or "").split()),
             expires_at=datetime.fromtimestamp(expiry, UTC) if isinstance(expiry, int | float) else None,
         )
     except (IndexError, ValueError, AttributeError, TypeError, OverflowError, OSError, RecursionError, binascii.Error):
         return Claims()
 
 
-def _word(value: object) -> str:
+def _as_text(value: object) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _words(value: object) -> tuple[str, ...]:
-    return tuple(word for word in value if isinstance(word, str)) if isinstance(value, list) else ()
+def _as_texts(value: object) -> tuple[str, ...]:
+    return tuple(text for text in value if isinstance(text, str)) if isinstance(value, list) else ()
 
 
 def explain_denial(token: str, scope: str) -> str:
-    """Why the API may have answered 403 to a token, and what to do: the hint for it."""
+    """The hint for a 403: why the API may have refused the token, and what to do."""
     claims = claims_of(token)
-    wanted = scope.removesuffix("/.default").rstrip("/")
+    expected = scope.removesuffix("/.default").rstrip("/")
     if claims == Claims():
         return "The token cannot be read. Check source.scope and source.cloud."
-    if claims.audience.rstrip("/") not in (wanted, "fc780465-2017-40d4-a0c5-307022471b92"):
-        return f"The token is for {claims.audience or 'nobody'}, not for {wanted}: check source.scope and source.cloud."
+    if claims.audience.rstrip("/") not in (expected, "fc780465-2017-40d4-a0c5-307022471b92"):
+        return (
+            f"The token is for {claims.audience or 'nobody'}, not for {expected}: check source.scope and source.cloud."
+        )
     if PERMISSION in claims.roles or DELEGATED_PERMISSION in claims.scopes:
         return (
-            "The token has the permission. Has the tenant a licence for Defender Vulnerability Management, and is"
+            "The token has the permission. Does the tenant have a licence for Defender Vulnerability Management, and is"
             " source.api_url the one of its region?"
         )
     if claims.scopes and not claims.roles:
-        return f"The token is a person's, without {DELEGATED_PERMISSION}: grant that delegated permission."
-    held = ", ".join(claims.roles) or "none at all"
+        return f"The token is a user's and lacks {DELEGATED_PERMISSION}: grant that delegated permission."
+    roles = ", ".join(claims.roles) or "none"
     return (
-        f"The token lacks the application permission {PERMISSION} (it has: {held}): add it to the app registration"
-        " (WindowsDefenderATP) and let an administrator consent."
+        f"The token lacks the application permission {PERMISSION} (it has: {roles}): add it to the app registration"
+        " (WindowsDefenderATP) and have an administrator consent."
     )

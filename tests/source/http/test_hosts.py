@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from connector.errors import SourceMalformed
-from connector.source.http.hosts import Hosts, matches, shown_host
+from connector.source.http.hosts import Hosts, describe_host, matches
 
 HOSTS = Hosts(
     api_url="https://api.security.microsoft.com",
@@ -139,10 +139,10 @@ def test_a_link_does_not_show_its_query() -> None:
 
 def test_a_file_is_known_by_its_last_piece_and_by_its_place_without_the_signature() -> None:
     """Two signatures of one file have the same place."""
-    one = HOSTS.file("https://a.blob.core.windows.net/x/y=1/part-1.json.gz?sig=1")
-    two = HOSTS.file("https://a.blob.core.windows.net/x/y=1/part-1.json.gz?sig=2")
-    assert one.name == two.name == "part-1.json.gz"
-    assert one.place == two.place == "a.blob.core.windows.net:443/x/y=1/part-1.json.gz"
+    first = HOSTS.file("https://a.blob.core.windows.net/x/y=1/part-1.json.gz?sig=1")
+    second = HOSTS.file("https://a.blob.core.windows.net/x/y=1/part-1.json.gz?sig=2")
+    assert first.name == second.name == "part-1.json.gz"
+    assert first.place == second.place == "a.blob.core.windows.net:443/x/y=1/part-1.json.gz"
 
 
 def test_a_suffix_pattern_matches_no_address() -> None:
@@ -169,4 +169,4 @@ def test_whatever_the_text_a_link_names_a_host_on_which_the_standard_library_agr
 @given(st.text(max_size=300))
 def test_showing_the_host_of_any_text_never_fails_and_stays_short(text: str) -> None:
     """Whatever came as a URL can be named in an error."""
-    assert len(shown_host(text)) <= 1100
+    assert len(describe_host(text)) <= 1100

@@ -10,16 +10,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from connector.clock import Timer
 from connector.errors import SourceError, SourceThrottled, Stopped
-from connector.source.http.rate_limits import Endpoint, Limiter
-from tests.support.fetching import QuickTimer
+from connector.source.http.rate_limits import ApiEndpoint, Limiter
+from tests.support.fetching import START, QuickTimer
 
-EXPORT = Endpoint("SoftwareInventoryExport", 5, 20)
-PAGES = Endpoint("SoftwareInventoryByMachine", 30, 1000)
+EXPORT = ApiEndpoint("SoftwareInventoryExport", 5, 20)
+PAGES = ApiEndpoint("SoftwareInventoryByMachine", 30, 1000)
 
 
-def acquire_times(limiter: Limiter, timer: QuickTimer, endpoint: Endpoint, count: int) -> list[float]:
-    """When each of so many calls was let through, in seconds of the timer."""
+def acquire_times(limiter: Limiter, timer: QuickTimer, endpoint: ApiEndpoint, count: int) -> list[float]:
+    """When each of `count` calls was let through, in seconds of the timer."""
     times = []
     for _ in range(count):
         limiter.acquire(endpoint, wait_seconds_max=1e6)
@@ -65,27 +66,33 @@ def test_calls_are_remembered_over_a_restart(tmp_path: Path) -> None:
 def test_two_processes_share_the_windows(tmp_path: Path) -> None:
     """Calls that another process wrote meanwhile are seen."""
     timer = QuickTimer()
-    one, two = Limiter(tmp_path / "limits", timer), Limiter(tmp_path / "limits", timer)
-    for limiter in (one, two, one, two, one):
+    first, second = Limiter(tmp_path / "limits", timer), Limiter(tmp_path / "limits", timer)
+    for limiter in (first, second, first, second, first):
         limiter.acquire(EXPORT, wait_seconds_max=0)
-    for limiter in (one, two):
+    for limiter in (first, second):
         with pytest.raises(SourceThrottled):
             limiter.acquire(EXPORT, wait_seconds_max=10)
 
 
 def test_a_wait_that_is_too_long_is_refused_without_waiting(tmp_path: Path) -> None:
-    """The error says how long it would take, and nothing is counted as made."""
-    timer = QuickTimer()
-    limiter = Limiter(tmp_path / "limits", timer)
-    limiter.block(EXPORT, 1e9)
-    with pytest.raises(SourceThrottled, match=r"3[56]\d\d s"):
-        limiter.acquire(EXPORT, wait_seconds_max=600)
-    assert timer.waits == []
+    """The error says when the next call is allowed, in seconds or in minutes, and no call is recorded."""
+    stop = threading.Event()
+    stop.set()  # any wait would raise Stopped
+    limiter = Limiter(tmp_path / "limits", Timer(stop, clock=lambda: START, monotonic=lambda: 0.0))
+    for seconds, wait_seconds_max, wording in (
+        (100, 30, "100 s, but a poll waits at most 30 s"),
+        (2202, 600, "37 min, but a poll waits at most 10 min"),
+        (1e9, 600, "60 min, but a poll waits at most 10 min"),
+    ):
+        limiter.block(EXPORT, seconds)
+        with pytest.raises(SourceThrottled) as caught:
+            limiter.acquire(EXPORT, wait_seconds_max=wait_seconds_max)
+        assert str(caught.value) == f"rate limit of SoftwareInventoryExport reached; next call in {wording}"
     assert json.loads((tmp_path / "limits").read_text())["endpoints"]["SoftwareInventoryExport"]["made"] == []
 
 
 def test_an_asked_rest_is_kept_over_a_restart_and_never_longer_than_an_hour(tmp_path: Path) -> None:
-    """A poll that was throttled does not make the next one hammer; a rest of thirty years is an hour."""
+    """A poll that was throttled does not make the next one hammer; a pause of thirty years counts as an hour."""
     timer = QuickTimer()
     Limiter(tmp_path / "limits", timer).block(EXPORT, 1e9)
     limiter = Limiter(tmp_path / "limits", timer)
@@ -121,7 +128,7 @@ def test_a_clock_set_back_between_two_runs_costs_one_window_at_most(tmp_path: Pa
      b'{"endpoints": {"x": {"made": [NaN], "blocked_until": 0}}}', b"\xff\x00", b"[" * 100_000],
 )  # fmt: skip
 def test_a_file_that_cannot_be_read_begins_anew(tmp_path: Path, content: bytes) -> None:
-    """Rubbish in the file stops no poll."""
+    """Garbage in the file stops no poll."""
     (tmp_path / "limits").write_bytes(content)
     timer = QuickTimer()
     Limiter(tmp_path / "limits", timer).acquire(EXPORT, wait_seconds_max=0)
@@ -164,12 +171,12 @@ def test_a_stop_ends_the_wait(tmp_path: Path) -> None:
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.tuples(st.sampled_from([EXPORT, PAGES]), st.floats(0, 400)), max_size=60), st.integers(1, 20))
 def test_whatever_the_rhythm_and_the_restarts_no_window_is_broken(
-    tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[Endpoint, float]], restart_every: int
+    tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[ApiEndpoint, float]], restart_every: int
 ) -> None:
     """Random pauses, both endpoints, a restart now and then: counted call by call, the limits hold."""
     folder = tmp_path_factory.mktemp("limits")
     timer = QuickTimer()
-    times: dict[Endpoint, list[float]] = {EXPORT: [], PAGES: []}
+    times: dict[ApiEndpoint, list[float]] = {EXPORT: [], PAGES: []}
     limiter = Limiter(folder / "limits", timer)
     for number, (endpoint, pause) in enumerate(steps):
         if number % restart_every == 0:

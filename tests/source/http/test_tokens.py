@@ -346,13 +346,13 @@ def test_nothing_about_tokens_shows_the_secret() -> None:
 def test_many_threads_share_one_token() -> None:
     """Downloads and pages ask at the same time; one request is made."""
     with Simulator(fleet()) as simulator, tokens_at(simulator) as tokens:
-        found: list[str] = []
-        threads = [threading.Thread(target=lambda: found.append(tokens.token())) for _ in range(8)]
+        obtained: list[str] = []
+        threads = [threading.Thread(target=lambda: obtained.append(tokens.token())) for _ in range(8)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-        assert len(set(found)) == 1
+        assert len(set(obtained)) == 1
         assert logins(simulator) == 1
 
 
@@ -362,7 +362,7 @@ def test_many_threads_share_one_token() -> None:
 def test_a_certificate_file_that_cannot_be_used_is_a_problem_of_the_configuration(
     tmp_path: Path, key: rsa.RSAPrivateKey
 ) -> None:
-    """Missing, rubbish, a wrong password, no key, no certificate of the key, no RSA: the key and the file are named."""
+    """Missing, garbage, a wrong password, no key, no certificate of the key, no RSA: the key and the file are named."""
     curve = ec.generate_private_key(ec.SECP256R1())
     certificate = certificate_of(key)
     other = certificate_of(rsa.generate_private_key(public_exponent=65537, key_size=2048))
@@ -448,15 +448,15 @@ def test_any_text_as_a_token_gives_claims_and_an_explanation(token: str) -> None
             {"aud": "https://graph.microsoft.com", "roles": ["Software.Read.All"]},
             ["graph.microsoft.com", "source.scope"],
         ),
-        ({"aud": RESOURCE}, ["none at all", "Software.Read.All", "consent"]),
+        ({"aud": RESOURCE}, ["it has: none", "Software.Read.All", "consent"]),
         ({"aud": RESOURCE + "/", "roles": ["Machine.Read.All"]}, ["Machine.Read.All", "Software.Read.All"]),
-        ({"aud": RESOURCE, "scp": "Machine.Read"}, ["person", "Software.Read"]),
+        ({"aud": RESOURCE, "scp": "Machine.Read"}, ["a user's", "Software.Read"]),
         ({"aud": RESOURCE, "roles": ["Software.Read.All"]}, ["licence", "source.api_url"]),
         ({"aud": RESOURCE, "scp": "Software.Read"}, ["licence"]),
         ({"aud": "fc780465-2017-40d4-a0c5-307022471b92", "roles": ["Software.Read.All"]}, ["licence"]),
     ],
 )
 def test_a_denial_is_explained_by_what_the_token_says(claims: dict[str, Any], words: list[str]) -> None:
-    """The wrong audience, a missing permission, a person's token, or nothing that the token could tell."""
+    """The wrong audience, a missing permission, a user's token, or a token that says nothing."""
     explanation = explain_denial(token_of(claims), SCOPE)
     assert [word for word in words if word not in explanation] == []

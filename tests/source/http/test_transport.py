@@ -23,7 +23,7 @@ from connector.config.tables import Config
 from connector.errors import ConnectorError, SourceMalformed, SourceUnavailable, SourceUnreachable, Stopped
 from connector.simulator import Certificate, Fleet, Simulator
 from connector.source.http.hosts import Hosts, Link
-from connector.source.http.transport import HEADER_BYTES_MAX, USER_AGENT, Answer, Transport
+from connector.source.http.transport import HEADER_BYTES_MAX, USER_AGENT, Response, Transport
 from tests.support.raw_server import OK, RawServer, Serve, answer
 
 SECRET = "c2lnbmF0dXJlLXRoYXQtaXMtc2VjcmV0"
@@ -49,8 +49,8 @@ def met(serve: Serve, folder: Path, *, tls: bool = True, **options: Any) -> Iter
 
 def fetch(transport: Transport, url: str, *, seconds_max: float = 20.0) -> bytes:
     """The whole body."""
-    with transport.get(link_to(url), {}, seconds_max=seconds_max) as found:
-        return bytes(found.body(2**20))
+    with transport.get(link_to(url), {}, seconds_max=seconds_max) as response:
+        return bytes(response.body(2**20))
 
 
 @pytest.mark.parametrize(
@@ -74,10 +74,10 @@ def test_a_request_has_the_headers_it_was_given_and_no_others_of_note(tmp_path: 
     """No cookie, no authorization, no referrer: only what the caller said, and who asks."""
     with (
         met(answer, tmp_path) as (server, transport),
-        transport.get(link_to(server.url), {"Accept-Encoding": "identity"}, seconds_max=20) as found,
+        transport.get(link_to(server.url), {"Accept-Encoding": "identity"}, seconds_max=20) as response,
     ):
-        assert found.status == 200
-        assert found.headers["content-length"] == "2"
+        assert response.status == 200
+        assert response.headers["content-length"] == "2"
     names = sorted(line.partition(b":")[0].decode() for line in server.heads[0].split(b"\r\n")[1:] if line)
     assert names == ["Accept-Encoding", "Host", "User-Agent"]
     assert USER_AGENT.encode() in server.heads[0]
@@ -166,7 +166,7 @@ def test_a_configured_ca_bundle_wins_over_the_environment(tmp_path: Path, monkey
                 fetch(transport, server.url)
 
 
-@pytest.mark.parametrize("certificate", [one for one in Certificate if one is not Certificate.VALID])
+@pytest.mark.parametrize("certificate", [kind for kind in Certificate if kind is not Certificate.VALID])
 def test_a_certificate_that_is_not_good_is_refused(certificate: Certificate) -> None:
     """Self-signed, of an unknown authority, for another name, expired: no request is made, and the hint says what."""
     fleet = Fleet(seed=1, devices=1, start=datetime(2026, 1, 1, tzinfo=UTC))
@@ -233,7 +233,7 @@ def test_a_proxy_that_is_not_there_or_refuses_is_no_connection(tmp_path: Path, m
             with pytest.raises(SourceUnreachable) as caught:
                 fetch(transport, "https://localhost:1/")
             assert "HTTPS_PROXY" in caught.value.hint
-            assert SECRET not in everything_said_by(caught.value)
+            assert SECRET not in all_texts_of(caught.value)
 
 
 # ---- failures
@@ -275,7 +275,7 @@ def test_an_answer_that_ends_early_or_is_none_is_unavailable(tmp_path: Path, sai
         with pytest.raises(SourceUnavailable) as caught:
             fetch(transport, f"{server.url}/x?sig={SECRET}")
         assert not isinstance(caught.value, SourceUnreachable)
-        assert SECRET not in everything_said_by(caught.value)
+        assert SECRET not in all_texts_of(caught.value)
 
 
 def test_headers_without_measure_are_refused(tmp_path: Path) -> None:
@@ -306,7 +306,7 @@ def test_a_body_beyond_its_limit_is_refused_also_where_it_is_packed(tmp_path: Pa
 
     with met(serve, tmp_path) as (server, transport):
         for _ in range(2):
-            with pytest.raises(SourceMalformed, match="more than 1048576 bytes"):
+            with pytest.raises(SourceMalformed, match="longer than 1048576 bytes"):
                 fetch(transport, server.url)
 
 
@@ -319,8 +319,11 @@ def test_a_packed_answer_is_unpacked_and_counted_as_it_came(tmp_path: Path) -> N
     def serve(connection: socket.socket, _: bytes) -> None:
         connection.sendall(said)
 
-    with met(serve, tmp_path) as (server, transport), transport.get(link_to(server.url), {}, seconds_max=20) as found:
-        assert found.body(2**20, sizes.append).rstrip() == b'{"value":[]}'
+    with (
+        met(serve, tmp_path) as (server, transport),
+        transport.get(link_to(server.url), {}, seconds_max=20) as response,
+    ):
+        assert response.body(2**20, sizes.append).rstrip() == b'{"value":[]}'
     assert sum(sizes) == len(packed)
 
 
@@ -328,7 +331,7 @@ def test_a_packed_answer_is_unpacked_and_counted_as_it_came(tmp_path: Path) -> N
 
 
 def drip_body(connection: socket.socket, _: bytes) -> None:
-    """A byte now and then, for ever."""
+    """A byte now and then, without end."""
     connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
     drip(connection)
 
@@ -454,19 +457,19 @@ def test_a_connection_is_used_again_and_can_still_be_cut(tmp_path: Path) -> None
 # ---- secrets
 
 
-def everything_said_by(error: BaseException) -> str:
-    """Every text of an exception and of what led to it, its attributes and its traceback included."""
+def all_texts_of(error: BaseException) -> str:
+    """Every text of an exception and its causes, including attributes and traceback."""
     texts = ["".join(traceback.format_exception(error))]
     ahead: list[BaseException | None] = [error]
     seen: set[int] = set()
     while ahead:
-        one = ahead.pop()
-        if one is None or id(one) in seen:
+        link = ahead.pop()
+        if link is None or id(link) in seen:
             continue
-        seen.add(id(one))
-        texts += [str(one), repr(one), repr(one.args), repr(vars(one))]
-        ahead += [one.__cause__, one.__context__, *(arg for arg in one.args if isinstance(arg, BaseException))]
-        ahead += [value for value in vars(one).values() if isinstance(value, BaseException)]
+        seen.add(id(link))
+        texts += [str(link), repr(link), repr(link.args), repr(vars(link))]
+        ahead += [link.__cause__, link.__context__, *(arg for arg in link.args if isinstance(arg, BaseException))]
+        ahead += [value for value in vars(link).values() if isinstance(value, BaseException)]
     return "\n".join(texts)
 
 
@@ -490,10 +493,10 @@ def test_no_failure_and_no_log_shows_a_query_or_a_token(
     with met(serve, tmp_path) as (server, transport):
         link = link_to(f"{server.url}/part.json.gz?sv=1&sig={SECRET}")
         try:
-            with transport.get(link, {"Authorization": f"Bearer {TOKEN}"}, seconds_max=0.5) as found:
-                body_of(found)
+            with transport.get(link, {"Authorization": f"Bearer {TOKEN}"}, seconds_max=0.5) as response:
+                body_of(response)
         except ConnectorError as error:
-            said = everything_said_by(error)
+            said = all_texts_of(error)
             assert SECRET not in said
             assert TOKEN not in said
         assert serve is not answer or "GET /part.json.gz?[removed]" in caplog.text
@@ -502,9 +505,9 @@ def test_no_failure_and_no_log_shows_a_query_or_a_token(
     assert TOKEN not in logged + caplog.text
 
 
-def body_of(found: Answer) -> bytes:
+def body_of(response: Response) -> bytes:
     """The body, piece by piece."""
-    return b"".join(found.chunks())
+    return b"".join(response.chunks())
 
 
 def test_an_unreachable_host_shows_no_query_either(caplog: pytest.LogCaptureFixture) -> None:
@@ -514,6 +517,6 @@ def test_an_unreachable_host_shows_no_query_either(caplog: pytest.LogCaptureFixt
         for url in (f"https://localhost:1/x?sig={SECRET}", f"https://nowhere.invalid/x?sig={SECRET}"):
             with pytest.raises(SourceUnreachable) as caught:
                 fetch(transport, url)
-            assert SECRET not in everything_said_by(caught.value)
+            assert SECRET not in all_texts_of(caught.value)
             assert str(urlsplit(url).hostname) in str(caught.value)
     assert SECRET not in caplog.text
