@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Self
 
-from connector.config.tables import Config
+from connector.config import Config
 from connector.diff.guard import GuardRules
 from connector.errors import ConfigError
 from connector.history.blocks import Past

@@ -19,8 +19,7 @@ import pytest
 from pydantic import BaseModel
 
 from connector import config, errors
-from connector.config import tenants
-from connector.config.tables import Config
+from connector.config import Config, tenants
 from connector.service.endpoint import Answer, Endpoint
 from connector.service.polls import GRACE_SECONDS
 from connector.service.service import SIGNAL_EXIT_CODES

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from connector.config.tables import Config, SourceConfig, find, from_values, load
+from connector.config import Config, find, from_values, load
+from connector.config.tables import SourceConfig
 from connector.config.values import CLOUDS, OWNED_CLIENT_KEYS, is_secret
 from connector.errors import ConfigError
 

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import pytest
 
 import connector
-from connector.config.tables import Config
+from connector.config import Config
 from connector.errors import ConnectorError, SourceMalformed, SourceUnavailable, SourceUnreachable, Stopped
 from connector.simulator import Certificate, Fleet, Simulator
 from connector.source.http.hosts import Hosts, Link
