@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Self
 
 from connector.config import Config
-from connector.diff.guard import GuardRules
 from connector.errors import ConfigError
 from connector.history.blocks import Past
 from connector.history.filters import Filters
@@ -35,7 +34,6 @@ from connector.service.state_watch import Watch
 from connector.source.http.tokens import Tokens
 from connector.source.http.transport import Transport
 from connector.source.source import Source
-from connector.staging.alerts import AlertRules
 from connector.staging.stage import StagingRules
 from connector.state.state import StateFile
 
@@ -99,25 +97,7 @@ class Assembly:
     @property
     def rules(self) -> StagingRules:
         """What staging needs of the configuration."""
-        config = self.config
-        return StagingRules(
-            tenant_id=config.source.tenant_id,
-            guard=GuardRules(
-                max_removed_share=config.guard.max_removed_share,
-                min_removed=config.guard.min_removed,
-                missing_device_snapshots=config.guard.missing_device_snapshots,
-            ),
-            emit_baseline=config.diff.baseline == "emit",
-            pair_versions=config.diff.pair_versions,
-            ignore_fields=frozenset(config.diff.ignore_fields),
-            max_pending=config.state.max_pending,
-            alerts=AlertRules(
-                enabled=config.alerts.enabled,
-                on_baseline=config.alerts.on_baseline,
-                date_thresholds_days=config.alerts.date_thresholds_days,
-                severity={str(kind): str(level) for kind, level in config.alerts.severity.items()},
-            ),
-        )
+        return StagingRules.of(self.config)
 
     # ---- the source
 
