@@ -28,7 +28,7 @@ from connector.poll.result import PollResult
 from connector.service.health import POLL_SECONDS_MAX, READY_INTERVALS, TICK_SECONDS, Health, stage_of
 from connector.service.metrics import TenantMetrics
 from connector.service.schedule import Schedule, elapsed_seconds
-from connector.service.state_watch import Watch
+from connector.service.state_watch import StateWatcher
 from connector.telemetry import logger, tenant_named
 
 log = logger(__name__)
@@ -72,7 +72,7 @@ class Polled:
     tenant: str
     poll: Callable[[], Iterable[PollResult]]
     interval_seconds: float
-    watch: Watch | None = None
+    watch: StateWatcher | None = None
 
 
 class Polls:
