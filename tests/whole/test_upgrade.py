@@ -223,7 +223,7 @@ def test_a_release_with_a_field_added_removed_or_renamed_makes_no_false_event(ki
     """
     release = RELEASES[kind]
     shutil.copytree(ROOT / "connector", tmp_path / "next" / "connector", ignore=shutil.ignore_patterns("__pycache__"))
-    edit(tmp_path / "next" / "connector" / "exports" / "fields.py", *release.fields)
+    edit(tmp_path / "next" / "connector" / "exports" / "software.py", *release.fields)
     if release.steps:
         step = f"    ({', '.join(map(repr, release.steps))},),\n"
         edit(
