@@ -1,6 +1,6 @@
-"""One configured tenant, wired: which part is given which. Owns no behaviour and knows no library.
+"""Wires the parts of one configured tenant.
 
-Parts are made when first asked for, so that a verb which only reads the state file needs neither network nor Kafka.
+Each part is made when it is first used, so that a verb which only reads the state file needs neither network nor Kafka.
 """
 
 from __future__ import annotations
@@ -13,8 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Self
 
-from connector.config.tables import Config
-from connector.diff.guard import GuardRules
+from connector.config import Config
 from connector.errors import ConfigError
 from connector.history.blocks import Past
 from connector.history.filters import Filters
@@ -31,30 +30,29 @@ from connector.poll.pipeline import Pipeline
 from connector.poll.publisher import Publisher
 from connector.poll.rebuild import Rebuild
 from connector.poll.reports import PollReports
-from connector.service.state_watch import Watch
+from connector.service.state_watch import StateWatcher
 from connector.source.http.tokens import Tokens
 from connector.source.http.transport import Transport
 from connector.source.progress import NoProgress, Progress
 from connector.source.source import Source
-from connector.staging.alerts import AlertRules
 from connector.staging.stage import StagingRules
 from connector.state.state import StateFile
 
 STATE_WAIT_SECONDS = 5.0
-"""How long a verb that only reads waits for a poll to let go of the state file."""
+"""How long a verb that only reads waits for a poll to close the state file."""
 
 
 class Assembly:
-    """The parts of one tenant's connector. Use it as a context manager: it closes what it made.
+    """The parts of one tenant's connector. A context manager: it closes the parts that it made.
 
     Args:
         config: checked.
-        progress: told how a fetch goes on.
-        prompt: shown the message of a device-code login.
+        progress: receives the progress of a fetch.
+        prompt: shows the message of a device-code login.
         stop: set to end a poll between two calls or batches.
-        clock: now, in UTC.
+        clock: returns the time, in UTC.
         kafka_seconds_max: how long recovering, or publishing a batch, may take; a minute at most.
-        rejected: where unreadable lines are set aside; beside the state file where it is not given.
+        rejected: where unreadable lines are set aside; by default beside the state file.
     """
 
     def __init__(
@@ -75,13 +73,13 @@ class Assembly:
         self.kafka_seconds_max = kafka_seconds_max
         self._rejected = rejected or config.state.rejected_path
         self.clock = clock or now
-        self._made = ExitStack()
+        self._parts = ExitStack()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._made.close()
+        self._parts.close()
 
     @property
     def inventories(self) -> tuple[Inventory, ...]:
@@ -99,33 +97,15 @@ class Assembly:
 
     @property
     def rules(self) -> StagingRules:
-        """What staging needs of the configuration."""
-        config = self.config
-        return StagingRules(
-            tenant_id=config.source.tenant_id,
-            guard=GuardRules(
-                max_removed_share=config.guard.max_removed_share,
-                min_removed=config.guard.min_removed,
-                missing_device_snapshots=config.guard.missing_device_snapshots,
-            ),
-            emit_baseline=config.diff.baseline == "emit",
-            pair_versions=config.diff.pair_versions,
-            ignore_fields=frozenset(config.diff.ignore_fields),
-            max_pending=config.state.max_pending,
-            alerts=AlertRules(
-                enabled=config.alerts.enabled,
-                on_baseline=config.alerts.on_baseline,
-                date_thresholds_days=config.alerts.date_thresholds_days,
-                severity={str(kind): str(level) for kind, level in config.alerts.severity.items()},
-            ),
-        )
+        """The rules that staging follows."""
+        return StagingRules.of(self.config)
 
     # ---- the source
 
     @cached_property
     def transport(self) -> Transport:
         """Sessions to the login service, the API and the file storage."""
-        return self._made.enter_context(Transport(ca_bundle=self.config.source.ca_bundle, stop=self.stop))
+        return self._parts.enter_context(Transport(ca_bundle=self.config.source.ca_bundle, stop=self.stop))
 
     @cached_property
     def tokens(self) -> Tokens:
@@ -150,17 +130,17 @@ class Assembly:
     # ---- the state file
 
     def open_state(self) -> StateFile:
-        """The state file, held until closed."""
+        """Open the state file, which no other process can open until it is closed."""
         state = self.config.state
         return StateFile.open(state.path, memory_limit_mib=state.memory_limit_mib, threads=state.threads)
 
     def open_scratch(self) -> StateFile:
-        """The state file for a dry run; in memory where there is none yet."""
+        """Open the state file for a dry run; an empty one in memory where there is none yet."""
         state = self.config.state
         return StateFile.open(state.path, memory_limit_mib=state.memory_limit_mib, threads=state.threads, scratch=True)
 
     def read_state(self) -> StateFile:
-        """The state file for reading; waits a little for a poll to let go of it."""
+        """Open the state file for reading; waits a little for a poll to close it."""
         state = self.config.state
         return StateFile.open(
             state.path, memory_limit_mib=state.memory_limit_mib, read_only=True, wait_seconds=STATE_WAIT_SECONDS
@@ -171,10 +151,10 @@ class Assembly:
         """Past changes, read block by block."""
         return Past(self.read_state, self.stop)
 
-    def watch(self) -> Watch:
-        """Notices what other processes do to the state file."""
+    def watch(self) -> StateWatcher:
+        """A watcher that notices what other processes do to the state file."""
         state = self.config.state
-        return Watch(
+        return StateWatcher(
             state.path,
             lambda: StateFile.open(state.path, memory_limit_mib=state.memory_limit_mib, read_only=True),
             self.inventories,
@@ -185,7 +165,7 @@ class Assembly:
     @cached_property
     def registry(self) -> Registry:
         """The schema registry."""
-        return self._made.enter_context(Registry(self.config.schema_registry))
+        return self._parts.enter_context(Registry(self.config.schema_registry))
 
     @cached_property
     def messages(self) -> Messages:
@@ -194,7 +174,7 @@ class Assembly:
 
     @cached_property
     def sink(self) -> Sink:
-        """Publishes; the instance that Kafka knows."""
+        """The sink of polls, with the transactional id that the configuration sets."""
         return self._sink(self.config.transactional_id, self.messages)
 
     @cached_property
@@ -204,9 +184,9 @@ class Assembly:
         return Topics(kafka.client, prefix=kafka.topic_prefix, inventory_topic=kafka.inventory_topic)
 
     def reader(self) -> Reader:
-        """A reader of topics, closed with the assembly."""
+        """A reader of topics, which the assembly closes."""
         reader = Reader(self.config.kafka.client)
-        self._made.callback(reader.close)
+        self._parts.callback(reader.close)
         return reader
 
     @cached_property
@@ -224,7 +204,7 @@ class Assembly:
 
     @cached_property
     def backfill(self) -> Backfill | None:
-        """Fills up the inventory topic, where there is to be one."""
+        """Backfills the inventory topic, if the configuration asks for one."""
         kafka = self.config.kafka
         if not kafka.inventory_topic:
             return None
@@ -240,19 +220,19 @@ class Assembly:
         )
 
     def replay(self, filters: Filters, *, topic: str = "", rate: int = 0) -> Replay:
-        """Publishes past changes again; see `Replay`.
+        """A replay of past changes; see `Replay`.
 
         Args:
-            filters: what is meant.
-            topic: full name of the target, or `changes`; "": the topic of the changes.
-            rate: changes a second at most; 0 for no limit.
+            filters: which changes.
+            topic: full name of the target; `changes` or "" for the topic of the changes.
+            rate: the most changes a second; 0 for no limit.
 
         Raises:
             ConfigError: the target is another of the connector's own topics.
         """
         own = self.topic(Topic.CHANGES)
         target = own if topic in {"", Topic.CHANGES.value} else topic
-        if target in {name for each in Topic for name in (each.value, self.topic(each))} - {own}:
+        if target in {name for other in Topic for name in (other.value, self.topic(other))} - {own}:
             raise ConfigError(
                 f"--topic {topic}: has another type of messages", hint=f"Name a topic for changes, such as {own}."
             )
@@ -293,7 +273,7 @@ class Assembly:
             deadline_seconds=self.kafka_seconds_max,
             stop=self.stop,
         )
-        self._made.callback(sink.close)
+        self._parts.callback(sink.close)
         return sink
 
     @cached_property

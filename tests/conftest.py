@@ -27,6 +27,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # the documen
     ResourcePatternType,
     ResourceType,
 )
+from hypothesis import HealthCheck, settings
 from rich.console import Console
 
 from connector.cli import output
@@ -41,6 +42,10 @@ from tests.support.broker import (
     session_broker,
     session_registry,
 )
+
+# How long an example takes says more about the machine than about the code.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 REQUIRE_VARIABLE = "MDE_TEST_REQUIRE_BROKER"
 CONSUME_SECONDS_MAX = 60

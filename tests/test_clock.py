@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from datetime import UTC, datetime, timedelta, timezone
 from email.utils import format_datetime
 
@@ -58,13 +57,11 @@ def test_back_off_grows_to_its_limit_and_half_of_it_is_chance(failures: int) -> 
 
 
 def test_a_stop_ends_a_wait_at_once() -> None:
-    """Whoever waits an hour is woken by the stop."""
+    """Whoever waits an hour, which is longer than a test may take, is woken by the stop."""
     stop = threading.Event()
-    begun = time.monotonic()
     threading.Timer(0.05, stop.set).start()
     with pytest.raises(Stopped):
         Timer(stop).wait(3600)
-    assert time.monotonic() - begun < 5
 
 
 def test_after_a_stop_nothing_goes_on() -> None:

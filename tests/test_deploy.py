@@ -19,9 +19,8 @@ import pytest
 from pydantic import BaseModel
 
 from connector import config, errors
-from connector.config import tenants
-from connector.config.tables import Config
-from connector.service.endpoint import Answer, Endpoint
+from connector.config import Config, tenants
+from connector.service.endpoint import ProbeResponse, ProbeServer
 from connector.service.polls import GRACE_SECONDS
 from connector.service.service import SIGNAL_EXIT_CODES
 
@@ -209,7 +208,7 @@ def test_the_image_and_the_unit_fix_nothing_that_several_tenants_must_not_share(
 def test_the_health_check_of_the_image_works(status: HTTPStatus, code: int) -> None:
     """The command asks /healthz, past any proxy, and fails where it does not answer 200."""
     command = json.loads(last_stage()["HEALTHCHECK"].partition("CMD ")[2])
-    with Endpoint(("127.0.0.1", 0), {"/healthz": lambda: Answer(status, b"{}")}) as server:
+    with ProbeServer(("127.0.0.1", 0), {"/healthz": lambda: ProbeResponse(status, b"{}")}) as server:
         environ = {"MDE_INVENTORY_HTTP__LISTEN": f"0.0.0.0:{server.address[1]}", "HTTP_PROXY": "http://127.0.0.1:1"}
         ran = subprocess.run([sys.executable, *command[1:]], env={**os.environ, **environ}, check=False, timeout=60)
     assert (command[0], ran.returncode) == ("python", code)

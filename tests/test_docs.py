@@ -15,7 +15,7 @@ import typer.main
 from pydantic import BaseModel
 
 from connector import cli, errors
-from connector.config.tables import Config
+from connector.config import Config
 from connector.diff.guard import HoldReason
 from connector.exports.software import SOFTWARE
 from connector.kafka import schemas

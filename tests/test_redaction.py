@@ -202,7 +202,7 @@ def test_escaped_text_is_one_line_without_control_or_direction(text: str) -> Non
     ],
 )
 def test_hostile_text_is_looked_at_in_linear_time(piece: str) -> None:
-    """Half a megabyte made to confuse one of the patterns is shown within seconds, not hours."""
-    begun = time.perf_counter()
+    """Half a megabyte made to confuse one of the patterns takes seconds, not hours, of the processor."""
+    begun = time.process_time()
     Redactor(["s3cret"]).line(piece * (500_000 // len(piece)))
-    assert time.perf_counter() - begun < 10
+    assert time.process_time() - begun < 20

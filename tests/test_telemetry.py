@@ -22,7 +22,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from connector.errors import ConfigError, SourceDenied, SourceUnavailable
-from connector.service.endpoint import Answer, Endpoint
+from connector.service.endpoint import ProbeResponse, ProbeServer
 from connector.telemetry import Level, LogFormat, bind_tenant, configure, logger, remove_secrets
 from tests.support.logs import restored
 
@@ -225,7 +225,7 @@ def _raise_chain(url: str) -> None:
 def test_no_secret_is_written_at_any_level(log_format: LogFormat, level: Level, written: Callable[[], str]) -> None:
     """A failed download with a signed URL, real library logs, nested values: no signature and no secret anywhere."""
     configure(log_format, level, [CANARY])
-    with Endpoint(("127.0.0.1", 0), {"/part": lambda: Answer(HTTPStatus.OK, b"{}")}) as server:
+    with ProbeServer(("127.0.0.1", 0), {"/part": lambda: ProbeResponse(HTTPStatus.OK, b"{}")}) as server:
         requests.get(f"http://127.0.0.1:{server.address[1]}/part?{SAS_QUERY}", timeout=5).close()
     with pytest.raises(SourceUnavailable) as caught:
         _raise_chain(f"http://127.0.0.1:{server.address[1]}/part?{SAS_QUERY}")

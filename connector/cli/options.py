@@ -16,8 +16,7 @@ import typer
 from connector import config, telemetry
 from connector.assembly import Assembly
 from connector.cli import output
-from connector.config import tenants
-from connector.config.tables import Config
+from connector.config import Config, tenants
 from connector.config.tenants import Tenant
 from connector.errors import ConnectorError
 from connector.model import Check

@@ -1,5 +1,6 @@
-"""The configuration: tables, values, files of several tenants. Knows no room but `exports` and `errors`."""
+"""The configuration: its tables with their defaults, the checks of every value, and the files of several tenants."""
 
-from connector.config.tables import CONFIG_VARIABLE, Config, find, from_values, load
+from connector.config.loading import CONFIG_VARIABLE, find, from_values, load
+from connector.config.tables import Config
 
 __all__ = ["CONFIG_VARIABLE", "Config", "find", "from_values", "load"]

@@ -1,36 +1,26 @@
-"""The configuration: the tables of the TOML file, the environment over it, and every check of them.
+"""The tables of the configuration: every key with its type, default and range, and the values derived from them.
 
-Owns pydantic and pydantic-settings, every key's default and range, and the derived values other modules ask for. Must
-not reach the network or touch a file other than the configuration and the secrets it names.
+A default stands here and nowhere else: what the rest of the connector is given has none.
 """
 
 from __future__ import annotations
 
-import os
-import tomllib
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self, get_origin
+from typing import Annotated, Any, Final, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 from pydantic import model_validator as checked
-from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from connector.config import event_hubs
-from connector.config import values as config_values
-from connector.config.problems import lines_of
-from connector.config.values import CLOUDS
-from connector.errors import ConfigError
+from connector.config import event_hubs, values
 from connector.exports.software import SOFTWARE
 
 PREFIX: Final = "MDE_INVENTORY_"
-CONFIG_VARIABLE: Final = "MDE_INVENTORY_CONFIG"
-DEFAULT_FILE: Final = "connector.toml"
 
-HttpsUrl = Annotated[str, AfterValidator(config_values.https_url)]
-Host = Annotated[str, AfterValidator(config_values.host)]
-KafkaName = Annotated[str, AfterValidator(config_values.kafka_name)]
+HttpsUrl = Annotated[str, AfterValidator(values.check_https_url)]
+Host = Annotated[str, AfterValidator(values.check_host)]
+KafkaName = Annotated[str, AfterValidator(values.check_kafka_name)]
 ClientTable = dict[str, str | int | float | bool]
 
 
@@ -41,16 +31,16 @@ class Table(BaseModel):
 
     @checked(mode="before")
     @classmethod
-    def _read_secret_files(cls, values: object) -> object:
+    def _read_secret_files(cls, given: object) -> object:
         """Replace every `<secret>_file` by the file's content without its final newline."""
-        if not isinstance(values, dict):
-            return values
+        if not isinstance(given, dict):
+            return given
         keys = [name for name in cls.model_fields if f"{name}_file" in cls.model_fields]
-        return {**values, **config_values.secrets_from_files(values, keys)}
+        return {**given, **values.read_secret_files(given, keys)}
 
 
 class SourceConfig(Table):
-    """`[source]`: the export API and how to be let in."""
+    """`[source]`: the export API and how to sign in."""
 
     tenant_id: str
     client_id: str = ""
@@ -77,16 +67,16 @@ class SourceConfig(Table):
 
     @checked(mode="before")
     @classmethod
-    def _fill_cloud(cls, values: object) -> object:
-        if not isinstance(values, dict):
-            return values
-        preset = CLOUDS.get(str(values.get("cloud", "commercial")), CLOUDS["commercial"])
-        return {**{key: preset[key] for key in ("authority", "api_url", "scope")}, **values}
+    def _fill_cloud(cls, given: object) -> object:
+        if not isinstance(given, dict):
+            return given
+        preset = values.CLOUDS.get(str(given.get("cloud", "commercial")), values.CLOUDS["commercial"])
+        return {**{key: preset[key] for key in ("authority", "api_url", "scope")}, **given}
 
     @checked(mode="after")
     def _check_together(self) -> Self:
         problems = []
-        if not config_values.is_tenant(self.tenant_id):
+        if not values.is_tenant(self.tenant_id):
             problems.append("tenant_id: must be the tenant's GUID or one of its domain names")
         if self.auth != "managed_identity" and not self.client_id:
             problems.append(f"client_id: is needed where auth is {self.auth}")
@@ -98,12 +88,13 @@ class SourceConfig(Table):
             problems.append("scope: must be an https URL that ends in /.default")
         if self.ca_bundle and not Path(self.ca_bundle).is_file():
             problems.append(f"ca_bundle: there is no file {self.ca_bundle}")
-        return config_values.without_problems(self, problems)
+        values.refuse(problems)
+        return self
 
     @property
     def storage_suffix(self) -> str:
         """The suffix of the cloud's storage hosts, which pre-signed URLs may name without being listed."""
-        return CLOUDS[self.cloud]["storage"]
+        return values.CLOUDS[self.cloud]["storage"]
 
 
 class PollConfig(Table):
@@ -125,17 +116,17 @@ class StateConfig(Table):
 
     @property
     def staging_path(self) -> Path:
-        """Where snapshots are fetched to: `staging_dir`, or a folder beside the state file."""
+        """The folder that snapshots are fetched to: `staging_dir`, or one beside the state file."""
         return Path(self.staging_dir) if self.staging_dir else self.path.with_name(self.path.name + ".staging")
 
     @property
     def rejected_path(self) -> Path:
-        """Where lines that cannot be read are set aside: a folder beside the state file."""
+        """The folder beside the state file that takes lines which cannot be read."""
         return self.path.with_name("rejected")
 
     @property
     def limits_path(self) -> Path:
-        """Where the calls made are remembered, so that the published rate limits are kept over restarts."""
+        """The file that records API calls, so that the published rate limits hold across restarts."""
         return self.path.with_name(self.path.name + ".limits.json")
 
 
@@ -156,7 +147,7 @@ class DiffConfig(Table):
 
 
 class GuardConfig(Table):
-    """`[guard]`: which removals are believed."""
+    """`[guard]`: which removals are published, and which are held for review."""
 
     max_removed_share: float = Field(default=0.15, ge=0, le=1)
     min_removed: int = Field(default=100, ge=0)
@@ -169,11 +160,11 @@ class AlertsConfig(Table):
     enabled: bool = True
     on_baseline: bool = False
     date_thresholds_days: tuple[Annotated[int, Field(ge=0, le=3650)], ...] = (90, 30, 7, 0)
-    severity: config_values.Severities = {}
+    severity: values.Severities = {}
 
 
 class KafkaConfig(Table):
-    """`[kafka]`: topics, delivery, and what librdkafka is given."""
+    """`[kafka]`: topics, delivery, and the settings passed to librdkafka."""
 
     topic_prefix: KafkaName = Field(default="mde.software", min_length=1)
     delivery: Literal["exactly_once", "at_least_once"] = "exactly_once"
@@ -184,15 +175,15 @@ class KafkaConfig(Table):
 
     @checked(mode="before")
     @classmethod
-    def _read_client_secret_files(cls, values: object) -> object:
-        if not isinstance(values, dict) or not isinstance(values.get("client"), dict):
-            return values
-        return {**values, "client": config_values.client_table(values["client"])}
+    def _read_client_secret_files(cls, given: object) -> object:
+        if not isinstance(given, dict) or not isinstance(given.get("client"), dict):
+            return given
+        return {**given, "client": values.read_client_table(given["client"])}
 
     @checked(mode="after")
     def _check_client(self) -> Self:
-        problems = [*config_values.client_problems(self.client), *event_hubs.find_problems(self.client)]
-        return config_values.without_problems(self, problems)
+        values.refuse([*values.client_problems(self.client), *event_hubs.find_problems(self.client)])
+        return self
 
 
 class SchemaRegistryConfig(BaseModel):
@@ -205,11 +196,11 @@ class SchemaRegistryConfig(BaseModel):
 
     @checked(mode="before")
     @classmethod
-    def _read_secret_files(cls, values: object) -> object:
-        if not isinstance(values, dict):
-            return values
-        own = {key: value for key, value in values.items() if key in ("url", "auto_register")}
-        return {**own, **config_values.client_table({key: value for key, value in values.items() if key not in own})}
+    def _read_secret_files(cls, given: object) -> object:
+        if not isinstance(given, dict):
+            return given
+        own = {key: value for key, value in given.items() if key in ("url", "auto_register")}
+        return {**own, **values.read_client_table({key: value for key, value in given.items() if key not in own})}
 
     @checked(mode="after")
     def _check_url(self) -> Self:
@@ -222,7 +213,7 @@ class SchemaRegistryConfig(BaseModel):
 
     @property
     def client(self) -> dict[str, Any]:
-        """What the client is given beside the URL."""
+        """The settings passed to the client beside the URL."""
         return dict(self.model_extra or {})
 
     def __repr__(self) -> str:
@@ -251,7 +242,7 @@ class HttpConfig(Table):
 
 
 class Config(BaseSettings):
-    """The whole configuration, checked. Make it with `load`."""
+    """The whole configuration, checked. `loading.load` makes one."""
 
     model_config = SettingsConfigDict(
         frozen=True, extra="forbid", env_prefix=PREFIX, env_nested_delimiter="__", hide_input_in_errors=True
@@ -269,7 +260,7 @@ class Config(BaseSettings):
 
     @property
     def transactional_id(self) -> str:
-        """`kafka.transactional_id`, or one made of tenant and topic prefix: stable, never random."""
+        """`kafka.transactional_id`, or one derived from tenant and topic prefix: stable, never random."""
         return self.kafka.transactional_id or f"mde-inventory.{self.source.tenant_id}.{self.kafka.topic_prefix}"
 
     @property
@@ -278,111 +269,5 @@ class Config(BaseSettings):
         own = (self.source.client_secret, self.source.certificate_password)
         tables = (self.kafka.client, self.schema_registry.client)
         return tuple(secret.get_secret_value() for secret in own if secret) + tuple(
-            str(value) for table in tables for key, value in table.items() if config_values.is_secret(key) and value
+            str(value) for table in tables for key, value in table.items() if values.is_secret(key) and value
         )
-
-
-def find(path: Path | None, environ: Mapping[str, str] = os.environ) -> Path:
-    """The configuration file: the given one, `$MDE_INVENTORY_CONFIG`, or `./connector.toml`.
-
-    Raises:
-        ConfigError: it does not exist.
-    """
-    found = path or Path(environ.get(CONFIG_VARIABLE) or DEFAULT_FILE)
-    if not found.is_file():
-        named = path or environ.get(CONFIG_VARIABLE)
-        looked = f"{found}" if named else f"./{DEFAULT_FILE}, and neither --config nor ${CONFIG_VARIABLE} is given"
-        raise ConfigError(
-            f"no configuration file at {looked}",
-            hint="Copy deploy/connector.example.toml to connector.toml, or try `mde-inventory demo`.",
-        )
-    return found
-
-
-def load(path: Path | None = None, environ: Mapping[str, str] = os.environ) -> Config:
-    """Read, merge and check the configuration.
-
-    Raises:
-        ConfigError: with every problem, a line each.
-    """
-    found = find(path, environ)
-    try:
-        values = tomllib.loads(found.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{found}: not valid TOML: {error}", hint="Correct the line it names.") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{found}: cannot be read: {error}", hint="It must be a UTF-8 text file.") from error
-    return from_values(values, environ, name=str(found))
-
-
-def from_values(values: Mapping[str, Any], environ: Mapping[str, str], *, name: str) -> Config:
-    """Check a configuration given as tables, with the environment over it.
-
-    Raises:
-        ConfigError: with every problem, a line each.
-    """
-    stray = [key for key in environ if key.startswith(PREFIX) and not _names_a_table(key)]
-
-    class _Config(Config):
-        @classmethod
-        def settings_customise_sources(
-            cls,
-            settings_cls: type[BaseSettings],
-            init_settings: PydanticBaseSettingsSource,
-            env_settings: PydanticBaseSettingsSource,
-            dotenv_settings: PydanticBaseSettingsSource,
-            file_secret_settings: PydanticBaseSettingsSource,
-        ) -> tuple[PydanticBaseSettingsSource, ...]:
-            """The environment wins over the file; nothing else is looked at."""
-            del env_settings, dotenv_settings, file_secret_settings
-            return _Environment(settings_cls, environ), init_settings
-
-    try:
-        config = _Config(
-            **config_values.without_overridden(values, [key.removeprefix(PREFIX).lower() for key in environ])
-        )
-    except ValidationError as error:
-        lines = [line for problem in error.errors() for line in lines_of(problem, _keys_at)]
-    except ValueError as error:
-        lines = [f"{str(error).splitlines()[0]}: a table or key given as a variable must be JSON"]
-    else:
-        if not stray:
-            return config
-        lines = []
-    lines += [f"{key}: no such table; allowed are {', '.join(sorted(Config.model_fields))}" for key in stray]
-    raise ConfigError("\n".join([f"{name}: {len(lines)} problem(s)", *(f"  {line}" for line in lines)]))
-
-
-class _Environment(EnvSettingsSource):
-    """pydantic-settings' reader of environment variables, over a given environment."""
-
-    def __init__(self, settings_cls: type[BaseSettings], environ: Mapping[str, str]) -> None:
-        self._given = environ
-        super().__init__(settings_cls)
-
-    def _load_env_vars(self) -> Mapping[str, str | None]:
-        return {
-            key.lower(): config_values.as_json_list(value) if _is_list(key) else value
-            for key, value in self._given.items()
-            if key.startswith(PREFIX) and _names_a_table(key) and key != CONFIG_VARIABLE
-        }
-
-
-def _names_a_table(variable: str) -> bool:
-    table = variable.removeprefix(PREFIX).split("__")[0].lower()
-    return variable == CONFIG_VARIABLE or table in Config.model_fields
-
-
-def _is_list(variable: str) -> bool:
-    table, _, key = variable.removeprefix(PREFIX).lower().partition("__")
-    annotation = Config.model_fields[table].annotation
-    field = getattr(annotation, "model_fields", {}).get(key)
-    return field is not None and get_origin(field.annotation) is tuple
-
-
-def _keys_at(place: tuple[Any, ...]) -> list[str]:
-    if not place:
-        return list(Config.model_fields)
-    table = Config.model_fields.get(str(place[0]))
-    annotation = table.annotation if table else None
-    return list(annotation.model_fields) if isinstance(annotation, type) and issubclass(annotation, BaseModel) else []

@@ -1,7 +1,6 @@
-"""The configurations that `run` is given: which files, and that no two of them would get in each other's way.
+"""The configurations that `run` is given: which files, and whether any two of them would interfere with each other.
 
-Owns what tenants of one process must not share. Each file is `config`'s to read; everything is read and checked, and
-every problem told, before anything begins.
+All files are read and checked, and every problem is reported, before polling begins.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from connector.config import tables as config
+from connector.config import loading
 from connector.config.tables import Config
 from connector.errors import ConfigError
 
@@ -29,7 +28,7 @@ class Tenant:
 
     Attributes:
         name: in logs, metrics and answers: its tenant id, with the topic prefix where the id is configured twice.
-        file: its configuration's.
+        file: its configuration file.
         config: checked.
         rejected: where its unreadable lines are set aside.
     """
@@ -41,16 +40,16 @@ class Tenant:
 
 
 def files(given: Sequence[Path], environ: Mapping[str, str] = os.environ) -> list[Path]:
-    """The configuration files that are meant: those given, a folder standing for every `*.toml` in it by name.
+    """The configuration files to read: those given, where a folder stands for every `*.toml` in it, by name.
 
     Where none is given, `$MDE_INVENTORY_CONFIG`, a file or a folder too, and then `./connector.toml`.
 
     Raises:
         ConfigError: there is none.
     """
-    variable = environ.get(config.CONFIG_VARIABLE)
-    named: Sequence[Path | None] = given or ([Path(variable)] if variable else [None])
-    return [file for path in named for file in _files_of(path, environ)]
+    variable = environ.get(loading.CONFIG_VARIABLE)
+    paths: Sequence[Path | None] = given or ([Path(variable)] if variable else [None])
+    return [file for path in paths for file in _files_of(path, environ)]
 
 
 def only(given: Sequence[Path], environ: Mapping[str, str] = os.environ) -> Path:
@@ -59,96 +58,104 @@ def only(given: Sequence[Path], environ: Mapping[str, str] = os.environ) -> Path
     Raises:
         ConfigError: there are several, or none.
     """
-    found = files(given, environ)
-    if len(found) > 1:
+    paths = files(given, environ)
+    if len(paths) > 1:
         raise ConfigError(
-            "\n".join([f"this verb takes one configuration, and here are {len(found)}:", *(f"  {f}" for f in found)]),
+            "\n".join([f"this verb takes one configuration, and here are {len(paths)}:", *(f"  {p}" for p in paths)]),
             hint="Name one of them with --config. Only `run` takes several.",
         )
-    return found[0]
+    return paths[0]
 
 
 def load(given: Sequence[Path], environ: Mapping[str, str] = os.environ) -> list[Tenant]:
-    """Read and check all configurations, each by itself and then side by side.
+    """Read all configurations, and check each on its own and all of them side by side.
 
     Raises:
         ConfigError: with every problem of every file, a line each.
     """
-    found, problems = {}, []
-    for file in (named := files(given, environ)):
-        try:
-            found[file] = config.load(file, environ)
-        except ConfigError as error:
-            problems.append(error)
-    if problems:
-        raise ConfigError("\n".join(map(str, problems)), hint=problems[0].hint)
-    if len(found) < len(named):
-        twice = [str(file) for file, number in Counter(named).items() if number > 1]
+    paths = files(given, environ)
+    configs = _load_all(paths, environ)
+    if len(configs) < len(paths):
+        twice = [str(path) for path, number in Counter(paths).items() if number > 1]
         raise ConfigError(f"named twice: {', '.join(twice)}", hint="Name each configuration once.")
-    shared = [line for what in (_kept_apart, _listen) for line in what(found)]
-    if shared:
-        raise ConfigError("\n".join(shared), hint=SHARING_HINT)
-    ids = Counter(_tenant(one) for one in found.values())
-    folders = Counter(one.state.rejected_path.resolve() for one in found.values())
+    problems = [*_find_shared(configs), *_find_listen_conflicts(configs)]
+    if problems:
+        raise ConfigError("\n".join(problems), hint=SHARING_HINT)
+    ids = Counter(_tenant_id(config) for config in configs.values())
+    folders = Counter(config.state.rejected_path.resolve() for config in configs.values())
     return [
         Tenant(
-            name=one.source.tenant_id if ids[_tenant(one)] == 1 else f"{one.source.tenant_id}/{one.kafka.topic_prefix}",
+            name=config.source.tenant_id
+            if ids[_tenant_id(config)] == 1
+            else f"{config.source.tenant_id}/{config.kafka.topic_prefix}",
             file=file,
-            config=one,
+            config=config,
             # Tenants whose state files lie in one folder must not remove each other's.
-            rejected=one.state.rejected_path
-            if folders[one.state.rejected_path.resolve()] == 1
-            else one.state.rejected_path / one.state.path.name,
+            rejected=config.state.rejected_path
+            if folders[config.state.rejected_path.resolve()] == 1
+            else config.state.rejected_path / config.state.path.name,
         )
-        for file, one in found.items()
+        for file, config in configs.items()
     ]
 
 
 def listen_of(tenants: Sequence[Tenant]) -> tuple[str, int]:
-    """Where health and metrics of all are answered: what one of them sets, or the default."""
-    given = [tenant.config.http for tenant in tenants if _sets_listen(tenant.config)]
-    return (given or [tenant.config.http for tenant in tenants])[0].address
+    """The address of health and metrics for all tenants: the one that a configuration sets, or the default."""
+    tables = [tenant.config.http for tenant in tenants if _sets_listen(tenant.config)]
+    return (tables or [tenant.config.http for tenant in tenants])[0].address
 
 
 def _files_of(path: Path | None, environ: Mapping[str, str]) -> list[Path]:
     if path is None or not path.is_dir():
-        return [config.find(path, environ)]
+        return [loading.find(path, environ)]
     try:
-        found = sorted(file for file in path.iterdir() if file.suffix == ".toml" and not file.name.startswith("."))
+        paths = sorted(file for file in path.iterdir() if file.suffix == ".toml" and not file.name.startswith("."))
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}", hint="It must be a folder to list.") from error
-    if not found:
+    if not paths:
         raise ConfigError(f"{path}: no *.toml file in this folder", hint="Put a configuration there for each tenant.")
-    return found
+    return paths
 
 
-def _tenant(one: Config) -> str:
-    return one.source.tenant_id.lower()
+def _load_all(paths: Sequence[Path], environ: Mapping[str, str]) -> dict[Path, Config]:
+    configs, errors = {}, []
+    for path in paths:
+        try:
+            configs[path] = loading.load(path, environ)
+        except ConfigError as error:
+            errors.append(error)
+    if errors:
+        raise ConfigError("\n".join(map(str, errors)), hint=errors[0].hint)
+    return configs
 
 
-def _kept_apart(found: Mapping[Path, Config]) -> Iterator[str]:
-    """What two configurations would share and must not, a line each, both named."""
-    seen: dict[tuple[str, str], Path] = {}
-    for file, one in found.items():
+def _tenant_id(config: Config) -> str:
+    return config.source.tenant_id.lower()
+
+
+def _find_shared(configs: Mapping[Path, Config]) -> Iterator[str]:
+    """What two configurations would share and must not, a line each that names both files."""
+    owners: dict[tuple[str, str], Path] = {}
+    for file, config in configs.items():
         own = {
-            "state.path": str(one.state.path.resolve()),
-            "the staging folder": str(one.state.staging_path.resolve()),
-            "kafka.transactional_id": one.transactional_id,
-            "source.tenant_id and kafka.topic_prefix": f"{_tenant(one)}, {one.kafka.topic_prefix}",
+            "state.path": str(config.state.path.resolve()),
+            "the staging folder": str(config.state.staging_path.resolve()),
+            "kafka.transactional_id": config.transactional_id,
+            "source.tenant_id and kafka.topic_prefix": f"{_tenant_id(config)}, {config.kafka.topic_prefix}",
         }
-        for what, value in own.items():
-            other = seen.setdefault((what, value), file)
+        for name, value in own.items():
+            other = owners.setdefault((name, value), file)
             if other is not file:
-                yield f"{other} and {file}: {what} is the same in both: {value}"
+                yield f"{other} and {file}: {name} is the same in both: {value}"
 
 
-def _listen(found: Mapping[Path, Config]) -> Iterator[str]:
-    """One process answers on one address."""
-    given = {file: one.http.listen for file, one in found.items() if _sets_listen(one)}
-    if len(set(given.values())) > 1:
-        told = ", ".join(f"{listen} in {file}" for file, listen in given.items())
-        yield f"http.listen: one process listens once, and here are {told}; set it in one of them, or alike in all"
+def _find_listen_conflicts(configs: Mapping[Path, Config]) -> Iterator[str]:
+    """One process listens on one address, so two configurations must not set different ones."""
+    addresses = {file: config.http.listen for file, config in configs.items() if _sets_listen(config)}
+    if len(set(addresses.values())) > 1:
+        listed = ", ".join(f"{listen} in {file}" for file, listen in addresses.items())
+        yield f"http.listen: one process listens once, and here are {listed}; set it in one of them, or alike in all"
 
 
-def _sets_listen(one: Config) -> bool:
-    return "listen" in one.http.model_fields_set
+def _sets_listen(config: Config) -> bool:
+    return "listen" in config.http.model_fields_set

@@ -1,20 +1,19 @@
-"""What single values of the configuration may be: URLs, hosts, names, client keys, secrets that stand in files.
+"""Rules for single values of the configuration: URLs, hosts, names, client keys, secrets that stand in files.
 
-Owns the presets of the clouds, the keys of librdkafka that the connector sets itself, and the rules for one value at a
-time. Raises ValueError with what is allowed; `config` makes that a problem with a key. Must not know pydantic.
+A rule raises ValueError and says what is allowed; `problem_lines` words it for the user, with the key, and never shows
+a secret. The presets of the clouds, and the librdkafka keys that the connector sets itself, stand here too.
 """
 
 from __future__ import annotations
 
+import difflib
 import ipaddress
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, Literal
 from urllib.parse import urlsplit
-
-T = TypeVar("T")
 
 Severities = dict[
     Literal["installed", "reached", "upcoming", "date_threshold", "cleared"], Literal["low", "medium", "high"]
@@ -47,7 +46,7 @@ CLOUDS: Final[dict[str, dict[str, str]]] = {
         "storage": "blob.core.usgovcloudapi.net",
     },
 }
-"""What `source.cloud` picks. Source: Microsoft's pages on the API's endpoints and on US Government customers (2025)."""
+"""Presets by `source.cloud`. Source: Microsoft's pages on the API's endpoints and on US Government customers (2025)."""
 
 OWNED_CLIENT_KEYS: Final = frozenset(
     {
@@ -77,7 +76,7 @@ UNVERIFIED_CLIENT_VALUES: Final = {
     "enable.ssl.certificate.verification": frozenset({"false", "f", "0"}),
     "ssl.endpoint.identification.algorithm": frozenset({"none"}),
 }
-"""Values by which librdkafka would believe any broker: its certificate, or its name, is then not verified."""
+"""Values that make librdkafka accept any broker, because its certificate or its name is then not verified."""
 
 PASSED_FILE_KEYS: Final = frozenset({"sasl.oauthbearer.assertion.private.key.file"})
 """librdkafka's own keys that end in `.file`: passed on, not read."""
@@ -99,9 +98,11 @@ _NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,200}")
 _LABEL: Final = r"[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?"
 _HOST: Final = re.compile(rf"{_LABEL}(\.{_LABEL})*")
 _TENANT: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{1,252}")
+_KEY_PREFIX: Final = re.compile(r"[a-z_.]+( \(or [a-z_]+\))?: ")
+"""A problem of several values together begins with the key that it is about."""
 
 
-def https_url(url: str) -> str:
+def check_https_url(url: str) -> str:
     """An https URL of a host, without its last slash."""
     try:
         parts = urlsplit(url)
@@ -120,21 +121,21 @@ def https_url(url: str) -> str:
     return url.rstrip("/")
 
 
-def host(name: str) -> str:
+def check_host(name: str) -> str:
     """A host name, `*.suffix` or an IP address, in lower case."""
     if not _is_host(name.removeprefix("*.")) or (name.startswith("*.") and _is_address(name[2:])):
         raise ValueError("must be a host name, *.suffix or an IP address, without scheme, port or path")
     return name.lower().strip("[]")
 
 
-def kafka_name(name: str) -> str:
-    """What Kafka takes as a name; empty is fine where the key has a default."""
+def check_kafka_name(name: str) -> str:
+    """A name that Kafka accepts; empty is fine where the key has a default."""
     if name and not _NAME.fullmatch(name):
         raise ValueError("may have up to 200 letters, digits, dots, underscores and hyphens")
     return name
 
 
-def dotted(table: Mapping[str, Any]) -> dict[str, Any]:
+def with_dots(table: Mapping[str, Any]) -> dict[str, Any]:
     """Client keys as librdkafka writes them. Environment variables have no dots: `SASL_PASSWORD` is `sasl.password`."""
     return {str(key).replace("_", "."): value for key, value in table.items()}
 
@@ -145,8 +146,8 @@ def as_json_list(text: str) -> str:
     return text if text.lstrip().startswith("[") else json.dumps([item for item in items if item])
 
 
-def without_overridden(values: Mapping[str, Any], variables: Iterable[str]) -> dict[str, Any]:
-    """The file's tables without the secrets that a variable gives in the other way: as a value, or as a file.
+def drop_overridden(values: Mapping[str, Any], variables: Iterable[str]) -> dict[str, Any]:
+    """The file's tables, less each secret that a variable gives in the other way: as a value, or as a file.
 
     Args:
         values: the tables of the file.
@@ -158,21 +159,20 @@ def without_overridden(values: Mapping[str, Any], variables: Iterable[str]) -> d
         name = name.replace(".", "_")
         return name.removesuffix("_file") in given if name.endswith("_file") else f"{name}_file" in given
 
-    def kept(table: Mapping[str, Any], place: str) -> dict[str, Any]:
+    def keep(table: Mapping[str, Any], place: str) -> dict[str, Any]:
         return {
-            key: kept(value, f"{place}{key}__") if isinstance(value, dict) else value
+            key: keep(value, f"{place}{key}__") if isinstance(value, dict) else value
             for key, value in table.items()
             if not is_overridden(f"{place}{key}")
         }
 
-    return kept(values, "")
+    return keep(values, "")
 
 
-def without_problems(table: T, problems: list[str]) -> T:
-    """The table, if nothing is wrong with its values together; else all of it at once, a line each."""
+def refuse(problems: list[str]) -> None:
+    """Raise a ValueError that names all problems of a table, a line each; nothing where there are none."""
     if problems:
         raise ValueError("\n".join(problems))
-    return table
 
 
 def is_tenant(text: str) -> bool:
@@ -186,15 +186,15 @@ def is_secret(key: str) -> bool:
     return any(word in name for word in SECRET_WORDS) and not name.endswith(PUBLIC_ENDINGS)
 
 
-def secrets_from_files(values: Mapping[str, Any], keys: Iterable[str]) -> dict[str, str]:
-    """The secrets that stand in files: for each key whose `<key>_file` is given, what that file has."""
+def read_secret_files(values: Mapping[str, Any], keys: Iterable[str]) -> dict[str, str]:
+    """The secrets that stand in files: for each key whose `<key>_file` is given, the content of that file."""
     return {key: read_secret(key, values[f"{key}_file"]) for key in keys if values.get(f"{key}_file")}
 
 
-def client_table(table: Mapping[str, Any]) -> dict[str, Any]:
+def read_client_table(table: Mapping[str, Any]) -> dict[str, Any]:
     """A client's table, its keys dotted, with every `<secret>_file` read."""
     read = {}
-    for key, value in dotted(table).items():
+    for key, value in with_dots(table).items():
         name = key.removesuffix(".file")
         is_file = name != key and key not in PASSED_FILE_KEYS and is_secret(name)
         read[name if is_file else key] = read_secret(name, value) if is_file else value
@@ -202,7 +202,7 @@ def client_table(table: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def client_problems(client: Mapping[str, Any]) -> list[str]:
-    """What of `[kafka.client]` the connector cannot do with, a line each."""
+    """The settings of `[kafka.client]` that the connector cannot work with, a line each."""
     problems = []
     if not client.get("bootstrap.servers"):
         problems.append("client.bootstrap.servers: is needed, for instance localhost:9092")
@@ -230,6 +230,29 @@ def read_secret(key: str, path: object) -> str:
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
         raise ValueError(f"{key}_file: cannot read {path}: {reason}") from error
+
+
+def problem_lines(problem: Mapping[str, Any], allowed_keys: Callable[[tuple[Any, ...]], list[str]]) -> list[str]:
+    """Word a problem as `key: what is wrong`, with the value unless it is secret; a table may have several problems.
+
+    Args:
+        problem: as the validation library reports it: `loc`, `type`, `msg`, `input`.
+        allowed_keys: gives the keys allowed at a place, to suggest one.
+    """
+    place = ".".join(str(part) for part in problem["loc"])
+    text = str(problem["msg"]).removeprefix("Value error, ")
+    if problem["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(str(problem["loc"][-1]), allowed_keys(problem["loc"][:-1]), n=1)
+        return [f"{place}: no such key" + (f"; did you mean {near[0]}?" if near else "")]
+    if problem["type"] == "missing":
+        return [f"{place}: is missing"]
+    if problem["type"] == "value_error":
+        return [f"{place}.{line}" if _KEY_PREFIX.match(line) else f"{place}: {line}" for line in text.splitlines()]
+    # What stands in a table's place may be any of its values, a secret one included.
+    is_table = problem["type"] in ("dict_type", "model_type", "model_attributes_type")
+    is_hidden = is_secret(place) or is_table or isinstance(problem["input"], dict | list)
+    shown = "" if is_hidden else f" (is {problem['input']!r})"
+    return [f"{place}: {text[:1].lower()}{text[1:]}{shown}"]
 
 
 def _is_host(name: str) -> bool:

@@ -51,9 +51,9 @@ class HoldReason(StrEnum):
 class GuardRules:
     """The limits of `[guard]`: a share of 0 to 1 of the inventory's records, numbers of records and snapshots."""
 
-    max_removed_share: float = 0.15
-    min_removed: int = 100
-    missing_device_snapshots: int = 2
+    max_removed_share: float
+    min_removed: int
+    missing_device_snapshots: int
 
 
 @dataclass(frozen=True, slots=True)

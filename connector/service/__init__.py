@@ -1,1 +1,1 @@
-"""Polls for ever: threads, schedule, health, metrics."""
+"""Polls until stopped: threads, schedule, health, metrics, probes."""

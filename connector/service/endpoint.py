@@ -1,13 +1,12 @@
 """A small HTTP server for health and metrics: GET and HEAD of a few paths, and nothing else.
 
-Owns the listening socket and one thread. Must not know what the answers mean. Whoever asks may be anybody: the number
-of connections, the size of a request and the time it may take are limited; a request body is never read; every
-connection serves one request.
+Clients are not trusted: the number of connections, the size of a request and the time it may take are limited; a
+request body is never read; every connection serves one request.
 
-Why not the standard library's `http.server`: it gives each connection a thread and each read a time of its own, so that
-a few clients that say a byte now and then hold every thread, and probes fail. To bound threads, whole requests and the
-way out takes as many lines as this, which has one thread and one time for all of a request. prometheus_client's server
-is built on it; aiohttp would be a dependency of the connector for three paths.
+Why not the standard library's `http.server`: it gives each connection a thread and each read its own time-out, so a few
+clients that send a byte now and then occupy every thread, and probes fail. Limiting threads, whole requests and the
+shutdown would take as many lines as this server, which has one thread and one deadline for a whole request.
+prometheus_client's server is built on `http.server`; aiohttp would be a dependency of the connector for three paths.
 """
 
 from __future__ import annotations
@@ -39,30 +38,31 @@ Address = tuple[str, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What a path answers."""
+class ProbeResponse:
+    """The response of a path."""
 
     status: HTTPStatus
     body: bytes
     content_type: str = "application/json"
 
 
-class Endpoint:
-    """Serves answers while its block runs.
+class ProbeServer:
+    """Serves health and metrics while its block runs.
 
     Args:
         listen: host and port; port 0 takes a free one.
-        paths: what answers a path. Called in the server's thread, one after the other: an answer should not take long.
-        request_seconds_max: from accepting a connection to having answered it.
+        paths: makes the response of each path. Called in the server's thread, one after the other, so none should take
+            long.
+        request_seconds_max: from accepting a connection to having responded.
 
     Raises:
-        ConfigError: on entering, where the address cannot be listened on.
+        ConfigError: on entering, where it cannot listen on the address.
     """
 
     def __init__(
         self,
         listen: Address,
-        paths: Mapping[str, Callable[[], Answer]],
+        paths: Mapping[str, Callable[[], ProbeResponse]],
         *,
         request_seconds_max: float = REQUEST_SECONDS_MAX,
     ) -> None:
@@ -91,7 +91,7 @@ class Endpoint:
             self._thread.join(START_SECONDS_MAX)
 
     async def _serve(self, listener: socket.socket) -> None:
-        """Serve until stopped, then cut what is still open."""
+        """Serve until stopped, then close the connections that are still open."""
         self._loop = asyncio.get_running_loop()
         server = await asyncio.start_server(self._connected, sock=listener, limit=REQUEST_BYTES_MAX)
         self._started.set()
@@ -102,7 +102,7 @@ class Endpoint:
         await asyncio.gather(*self._connections, return_exceptions=True)
 
     def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """A new connection: served by a task of its own, or closed at once where there are too many."""
+        """Serve a new connection in its own task, or close it at once where there are too many."""
         if len(self._connections) >= CONNECTIONS_MAX:
             writer.transport.abort()
             return
@@ -111,39 +111,39 @@ class Endpoint:
         connection.add_done_callback(self._connections.discard)
 
     async def _serve_one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One request within its limits. Whoever keeps none of them gets no answer."""
+        """Serve one request. A client that breaks the limits gets no response."""
         try:
             with suppress(TimeoutError, OSError, asyncio.IncompleteReadError):
                 async with asyncio.timeout(self._request_seconds_max):
-                    writer.write(await self._response(reader))
+                    writer.write(await self._respond(reader))
                     await writer.drain()
                     writer.close()
                     await writer.wait_closed()
         finally:
             writer.transport.abort()
 
-    async def _response(self, reader: asyncio.StreamReader) -> bytes:
-        """Read a request's head and make the whole response to it."""
+    async def _respond(self, reader: asyncio.StreamReader) -> bytes:
+        """Read the head of a request and make the whole response to it."""
         try:
             head = await reader.readuntil(b"\r\n\r\n")
         except asyncio.LimitOverrunError:
-            return _response(_plain(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE))
+            return _encode(_plain(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE))
         words = head.split(b"\r\n", 1)[0].decode("latin-1").split(" ")
         if len(words) != REQUEST_WORDS or not words[2].startswith("HTTP/1."):
-            return _response(_plain(HTTPStatus.BAD_REQUEST))
+            return _encode(_plain(HTTPStatus.BAD_REQUEST))
         method, target, _ = words
-        answer = self._paths.get(target.partition("?")[0])
-        if answer is None:
-            return _response(_plain(HTTPStatus.NOT_FOUND), head_only=method == "HEAD")
+        make = self._paths.get(target.partition("?")[0])
+        if make is None:
+            return _encode(_plain(HTTPStatus.NOT_FOUND), head_only=method == "HEAD")
         if method not in METHODS:
-            return _response(_plain(HTTPStatus.METHOD_NOT_ALLOWED))
-        return _response(self._answered(answer), head_only=method == "HEAD")
+            return _encode(_plain(HTTPStatus.METHOD_NOT_ALLOWED))
+        return _encode(self._make(make), head_only=method == "HEAD")
 
-    def _answered(self, answer: Callable[[], Answer]) -> Answer:
+    def _make(self, make: Callable[[], ProbeResponse]) -> ProbeResponse:
         try:
-            return answer()
+            return make()
         except Exception as error:
-            log.exception("a health or metrics answer failed", exc_info=error)
+            log.exception("a health or metrics response failed", exc_info=error)
             return _plain(HTTPStatus.INTERNAL_SERVER_ERROR)
 
 
@@ -151,7 +151,7 @@ def _listener(listen: Address) -> socket.socket:
     """A listening socket.
 
     Raises:
-        ConfigError: the port is taken, or the address is not of this machine.
+        ConfigError: the port is in use, or the address is not one of this machine's.
     """
     host, port = listen
     try:
@@ -159,7 +159,7 @@ def _listener(listen: Address) -> socket.socket:
         return socket.create_server(listen, family=family, backlog=CONNECTIONS_MAX)
     except OSError as error:
         hints = {
-            errno.EADDRINUSE: "Another process has the port: end it, or choose another one.",
+            errno.EADDRINUSE: "Another process uses the port: stop it, or choose another port.",
             errno.EACCES: "Ports below 1024 need privileges: choose a higher one.",
         }
         raise ConfigError(
@@ -168,19 +168,19 @@ def _listener(listen: Address) -> socket.socket:
         ) from error
 
 
-def _plain(status: HTTPStatus) -> Answer:
-    return Answer(status, f"{status.phrase}\n".encode(), "text/plain; charset=utf-8")
+def _plain(status: HTTPStatus) -> ProbeResponse:
+    return ProbeResponse(status, f"{status.phrase}\n".encode(), "text/plain; charset=utf-8")
 
 
-def _response(answer: Answer, *, head_only: bool = False) -> bytes:
+def _encode(response: ProbeResponse, *, head_only: bool = False) -> bytes:
     lines = [
-        f"HTTP/1.1 {answer.status.value} {answer.status.phrase}",
-        f"Content-Type: {answer.content_type}",
-        f"Content-Length: {len(answer.body)}",
+        f"HTTP/1.1 {response.status.value} {response.status.phrase}",
+        f"Content-Type: {response.content_type}",
+        f"Content-Length: {len(response.body)}",
         "Cache-Control: no-store",
         "X-Content-Type-Options: nosniff",
         "Connection: close",
     ]
-    if answer.status is HTTPStatus.METHOD_NOT_ALLOWED:
+    if response.status is HTTPStatus.METHOD_NOT_ALLOWED:
         lines.append(f"Allow: {', '.join(METHODS)}")
-    return "\r\n".join([*lines, "", ""]).encode() + (b"" if head_only else answer.body)
+    return "\r\n".join([*lines, "", ""]).encode() + (b"" if head_only else response.body)

@@ -1,12 +1,11 @@
-"""Whether a tenant's polling lives and its data is fresh, in words: what `/healthz` and `/readyz` answer by.
+"""Judges whether a tenant's polling is alive and its data fresh, in words: the basis of `/healthz` and `/readyz`.
 
-Owns the limits of both. Pure: times are given, in seconds of a clock that nobody can set. Must not know HTTP, threads
-or what a poll does.
+Everything here is pure: times are arguments, in seconds of a clock that nobody can set.
 
-Alive means that the polling thread moves; a liveness probe restarts the process where it does not. Ready means that
-the last poll ended well, or failed in a way that may pass while the last good one is no older than `READY_INTERVALS`
-intervals. Held removals and a stale export are told and do not make it unready: the polls are well, and no restart or
-reroute would change Defender's mind.
+Alive means that the polling thread moves; where it does not, a liveness probe restarts the process. Ready means that
+the last poll succeeded, or failed in a way that may pass while the last success is no older than `READY_INTERVALS`
+intervals. Held removals and a stale export are reported and do not make a tenant unready: its polls work, and no
+restart or reroute would change Defender's mind.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from connector.errors import (
 )
 
 TICK_SECONDS: Final = 5.0
-"""The polling thread shows that it lives at least this often while it waits."""
+"""While it waits, the polling thread shows at least this often that it is alive."""
 
 TICK_SECONDS_MAX: Final = 60.0
 POLL_SECONDS_MAX: Final = 6 * 3600.0
@@ -44,26 +43,26 @@ STAGES: Final[tuple[tuple[tuple[type[ConnectorError], ...], str], ...]] = (
 
 
 def stage_of(error: ConnectorError) -> str:
-    """The step of a poll that an error stopped; `poll` where the error does not tell."""
+    """The step of a poll that an error stopped; `poll` where the error does not say."""
     return next((stage for classes, stage in STAGES if isinstance(error, classes)), "poll")
 
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """How the polling is.
+    """The health of a tenant's polling.
 
     Attributes:
-        ready_seconds_max: how old the last good poll may be.
+        ready_seconds_max: how old the last successful poll may be.
         poll_seconds_max: how long one poll may take.
-        ticked_at: when the polling thread last showed that it lives.
-        poll_began_at: begin of the poll that runs; None between polls.
+        ticked_at: when the polling thread last showed that it is alive.
+        poll_began_at: start of the running poll; None between polls.
         due_at: when the next poll is due; None while one runs.
-        succeeded_at: end of the last poll that ended well.
-        error: what the last poll failed with.
+        succeeded_at: end of the last successful poll.
+        error: the error of the last poll, where it failed.
         pending: changes staged and not confirmed by Kafka; None before the first poll.
         held: removals that the guard holds, by inventory.
         stale: whether the export's generation has not advanced for long, by inventory.
-        ended: why there will be no other poll, where there will be none.
+        ended: why there will be no further poll; None where there will be one.
     """
 
     ready_seconds_max: float
@@ -79,7 +78,7 @@ class Health:
     ended: str | None = None
 
     def stuck(self, now: float) -> str | None:
-        """What is wrong with the polling thread, if anything is. One that has ended cannot be stuck."""
+        """Why the polling thread counts as stuck, or None. A thread that has ended cannot be stuck."""
         if self.ended is not None:
             return None
         if self.poll_began_at is not None:
@@ -89,7 +88,7 @@ class Health:
         return f"the polling thread has not moved for {seconds:.0f} s" if seconds > TICK_SECONDS_MAX else None
 
     def reasons(self, now: float) -> Iterator[str]:
-        """Why the data may not be fresh; nothing where it is."""
+        """Why the data may not be fresh; empty where it is."""
         if stuck := self.stuck(now):
             yield stuck
         if self.ended is not None:
@@ -106,7 +105,7 @@ class Health:
             yield f"the last poll that ended well was {age:.0f} s ago"
 
     def readiness(self, now: float) -> dict[str, Any]:
-        """What `/readyz` tells of a tenant."""
+        """The part of `/readyz` about this tenant."""
         reasons = list(self.reasons(now))
         return {
             "ready": not reasons,
@@ -114,14 +113,14 @@ class Health:
             "polling": self.poll_began_at is not None,
             "next_poll_seconds": None if self.due_at is None else round(max(self.due_at - now, 0.0), 1),
             "last_success_age_seconds": None if self.succeeded_at is None else round(now - self.succeeded_at, 1),
-            "last_error": _described(self.error) if self.error else None,
+            "last_error": _describe(self.error) if self.error else None,
             "pending_changes": self.pending,
             "held_records": dict(self.held),
             "stale": dict(self.stale),
         }
 
 
-def _described(error: ConnectorError) -> dict[str, Any]:
+def _describe(error: ConnectorError) -> dict[str, Any]:
     return {
         "type": type(error).__name__,
         "stage": stage_of(error),

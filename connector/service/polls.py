@@ -26,7 +26,7 @@ from connector.poll.result import PollResult
 from connector.service.health import POLL_SECONDS_MAX, READY_INTERVALS, TICK_SECONDS, Health, stage_of
 from connector.service.metrics import Metrics
 from connector.service.schedule import Schedule, elapsed_seconds
-from connector.service.state_watch import Watch
+from connector.service.state_watch import StateWatcher
 from connector.telemetry import bind_tenant, logger
 
 log = logger(__name__)
@@ -70,7 +70,7 @@ class Polled:
     tenant: str
     poll: Callable[[], Iterable[PollResult]]
     interval_seconds: float
-    watch: Watch | None = None
+    watch: StateWatcher | None = None
 
 
 class Polls:

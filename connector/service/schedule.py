@@ -1,11 +1,12 @@
-"""When the next poll is due. Pure arithmetic over a monotonic clock; must not wait, read a clock or poll.
+"""Computes when the next poll is due: pure arithmetic over a monotonic clock.
 
-    after a poll that ended well   interval + jitter after its begin, and never closer than the pause after its end
-    after one that may be retried  15 s after its end, then 30, 60 … up to 15 minutes or the interval; 50 to 100 % of it
-    after one that may not         as after a poll that ended well
+    after a success            interval + jitter after its start, but never sooner than the pause after its end
+    after a retryable failure  15 s after its end, then 30, 60 … up to 15 minutes or the interval; 50 to 100 % of it
+    after any other failure    as after a success
 
-The wall clock has no part in it, so setting it, or daylight saving, neither doubles a poll nor leaves one out. After
-sleep the clock that counts sleep (`elapsed_seconds`) is beyond what is due: one poll follows, not one for each missed.
+The wall clock plays no part, so setting it, or daylight saving time, neither doubles a poll nor skips one. After the
+machine slept, the clock that counts sleep (`elapsed_seconds`) is past what was due: one poll follows, and not one for
+each that was missed.
 """
 
 from __future__ import annotations
@@ -16,28 +17,28 @@ from collections.abc import Callable
 from typing import Final
 
 PAUSE_SECONDS: Final = 5.0
-"""Polls are never closer than this, or than the interval where that is shorter."""
+"""The shortest pause between two polls, unless the interval is shorter still."""
 
 JITTER_SHARE: Final = 0.1
 JITTER_SECONDS_MAX: Final = 300.0
-"""Instances that were started together drift apart by up to so much of the interval."""
+"""Instances that start together drift apart by up to this much."""
 
 RETRY_SECONDS: Final = 15.0
 RETRY_SECONDS_MAX: Final = 900.0
 
 
 def elapsed_seconds() -> float:
-    """A clock that nobody can set and that goes on while the machine sleeps, where the system has one (Linux)."""
-    # On the other systems `monotonic` itself counts sleep, or a poll is late by the time slept.
+    """The seconds of a clock that nobody can set and that counts sleep, where the system has one (Linux)."""
+    # On other systems `monotonic` itself counts sleep, or a poll is late by the time slept.
     return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
 
 
 class Schedule:
-    """Says when the next poll is due, in seconds of the clock that its begins and ends are given in.
+    """Computes when the next poll is due, in seconds of the clock that starts and ends are given in.
 
     Args:
-        interval_seconds: from the begin of a poll to the begin of the next.
-        draw: a number from 0 to 1, anew each time.
+        interval_seconds: from the start of a poll to the start of the next.
+        draw: returns a random number from 0 to 1.
     """
 
     def __init__(self, interval_seconds: float, *, draw: Callable[[], float] = random.random) -> None:
@@ -48,12 +49,12 @@ class Schedule:
         self._failures = 0
 
     def after_success(self, *, began: float, ended: float) -> float:
-        """When to poll again after a poll that ended well."""
+        """When to poll again after a success."""
         self._failures = 0
         return max(began + self.interval_seconds + self._draw() * self.jitter_seconds, ended + self.pause_seconds)
 
     def after_failure(self, *, began: float, ended: float, retryable: bool) -> float:
-        """When to poll again after one that did not. What waiting cannot mend waits for the interval."""
+        """When to poll again after a failure. One that waiting cannot mend waits for the interval."""
         if not retryable:
             return self.after_success(began=began, ended=ended)
         longest = min(self.interval_seconds, RETRY_SECONDS_MAX)

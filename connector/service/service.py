@@ -1,14 +1,13 @@
-"""Polls for ever: a thread for each tenant, signals, and health and metrics of all over HTTP.
+"""The process of `run`: a thread for each tenant, signals, the exit code, and health and metrics of all over HTTP.
 
-Owns the process of `run`: its threads, how it ends, and its exit code. What a poll's error means is `polls`' to say,
-for one tenant at a time: one that waits, fails or ends takes nothing from the others, whose threads, sessions,
-producers and state files are their own. The process ends once all tenants have ended, with the highest of their exit
-codes: 0 for one that was asked to stop, 1 for a fault of the program, 2 for a wrong configuration, 4 where another
-instance took over, which whoever supervises the process must not answer with a restart.
+`polls` decides what an error of a poll means, for one tenant at a time: a tenant that waits, fails or ends takes
+nothing from the others, which have their own threads, sessions, producers and state files. The process ends once all
+tenants have ended, with the highest of their exit codes: 0 for a tenant that was asked to stop, 1 for a fault of the
+program, 2 for a wrong configuration, 4 where another instance took over; no supervisor should restart it after a 4.
 
-Polls run in threads of their own, so that a signal is noticed at once even while a poll waits inside a library. The
-first SIGTERM or SIGINT lets running polls end; after `GRACE_SECONDS`, or at a second signal, the process leaves as it
-is, which a poll survives at any moment. Must not know what a poll does.
+Polls have their own threads, so that a signal is noticed at once even while a poll waits inside a library. The first
+SIGTERM or SIGINT lets running polls end; after `GRACE_SECONDS`, or at a second signal, the process exits at once, which
+a poll survives at any moment.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from http import HTTPStatus
 from types import FrameType
 from typing import Any, Final
 
-from connector.service.endpoint import Address, Answer, Endpoint
+from connector.service.endpoint import Address, ProbeResponse, ProbeServer
 from connector.service.metrics import METRICS_CONTENT_TYPE, Metrics
 from connector.service.polls import Pace, Polled, Polls
 from connector.service.schedule import JITTER_SHARE
@@ -34,17 +33,17 @@ log = logger(__name__)
 SUPERVISE_SECONDS: Final = 1.0
 SIGNAL_EXIT_CODES: Final = 128
 FIRST_POLLS_SECONDS_MAX: Final = 30.0
-"""The first polls of several tenants are spread over so long at most; later ones drift apart by their jitter."""
+"""The first polls of several tenants are spread over at most this long; later ones drift apart by their jitter."""
 
 
 class Service:
-    """Polls tenants for ever. `address` and the event `listening` say where and that it answers, once `run` has begun.
+    """Polls tenants until it is stopped. Once `run` has begun, `listening` is set and `address` says where.
 
     Args:
-        tenants: each polled in a thread of its own; their names differ.
-        listen: host and port of health and metrics; port 0 takes a free one.
-        metrics: what is counted.
-        stop: set by the service at the first signal, for whatever waits inside a poll; or by somebody else, to end it.
+        tenants: each is polled in its own thread; their names differ.
+        listen: host and port for health and metrics; port 0 takes a free one.
+        metrics: of all tenants.
+        stop: set by the service at the first signal, for everything that waits inside a poll; or by others, to end it.
         pace: clocks and limits.
     """
 
@@ -77,16 +76,16 @@ class Service:
         self._signal: int | None = None
 
     def run(self) -> int:
-        """Poll at once and then at every interval, until told to stop or all tenants have ended.
+        """Poll at once and then at every interval, until stopped or all tenants have ended.
 
         Returns the exit code.
 
         Raises:
-            ConfigError: `http.listen` cannot be listened on.
+            ConfigError: it cannot listen on `http.listen`.
         """
         paths = {"/healthz": self._healthz, "/readyz": self._readyz, "/metrics": self._metrics_page}
-        with Endpoint(self.address, paths) as endpoint, self._signals():
-            self.address = endpoint.address
+        with ProbeServer(self.address, paths) as server, self._handle_signals():
+            self.address = server.address
             log.info("answering /healthz, /readyz and /metrics", host=self.address[0], port=self.address[1])
             polling = [
                 threading.Thread(target=polls.run, name=f"poll {polls.tenant}", daemon=True) for polls in self._polls
@@ -99,7 +98,7 @@ class Service:
         return max(polls.exit_code for polls in self._polls)
 
     def _supervise(self, polling: Sequence[threading.Thread]) -> None:
-        """Wait for all threads to end; tell systemd that all is well; leave when a stop takes too long."""
+        """Wait for all threads to end; report to systemd that all is well; exit when stopping takes too long."""
         stopping_since: float | None = None
         while alive := [thread for thread in polling if thread.is_alive()]:
             alive[0].join(SUPERVISE_SECONDS)
@@ -118,29 +117,29 @@ class Service:
                 return
 
     @contextmanager
-    def _signals(self) -> Iterator[None]:
-        """SIGTERM and SIGINT stop the service, while the block runs. In another than the main thread: nothing."""
+    def _handle_signals(self) -> Iterator[None]:
+        """While the block runs, SIGTERM and SIGINT stop the service. Outside the main thread this does nothing."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        former = {number: signal.signal(number, self._asked_to_stop) for number in (signal.SIGTERM, signal.SIGINT)}
+        former = {number: signal.signal(number, self._stop_on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
         try:
             yield
         finally:
             for number, handler in former.items():
                 signal.signal(number, handler)
 
-    def _asked_to_stop(self, number: int, _frame: FrameType | None) -> None:
-        # Not a word to the log: this may have interrupted one.
+    def _stop_on_signal(self, number: int, _frame: FrameType | None) -> None:
+        # No log line here: this may have interrupted the writing of one.
         if self._signal is not None:
             self._pace.leave(_exit_code_of(number))
         self._signal = number
         self._stop.set()
 
-    # ---- the answers
+    # ---- responses
 
-    def _healthz(self) -> Answer:
-        """Whether the process lives: for liveness probes, which restart it where one of its threads does not."""
+    def _healthz(self) -> ProbeResponse:
+        """Whether the process is alive: for liveness probes, which restart it where one of its threads is stuck."""
         stuck = {polls.tenant: polls.stuck() for polls in self._polls}
         body = {
             "alive": not any(stuck.values()),
@@ -149,22 +148,22 @@ class Service:
         }
         return _json(fine=not any(stuck.values()), body=body)
 
-    def _readyz(self) -> Answer:
-        """Whether the data of every tenant is fresh, and what stands in the way: for readiness probes and people."""
+    def _readyz(self) -> ProbeResponse:
+        """Whether the data of every tenant is fresh, and why not: for readiness probes and people."""
         tenants = {polls.tenant: polls.readiness() for polls in self._polls}
         reasons = ["stopping"] if self._stop.is_set() else []
-        reasons += [f"{tenant}: {reason}" for tenant, told in tenants.items() for reason in told["reasons"]]
+        reasons += [f"{tenant}: {reason}" for tenant, readiness in tenants.items() for reason in readiness["reasons"]]
         return _json(fine=not reasons, body={"ready": not reasons, "reasons": reasons, "tenants": tenants})
 
-    def _metrics_page(self) -> Answer:
-        return Answer(HTTPStatus.OK, self._metrics.render(), METRICS_CONTENT_TYPE)
+    def _metrics_page(self) -> ProbeResponse:
+        return ProbeResponse(HTTPStatus.OK, self._metrics.render(), METRICS_CONTENT_TYPE)
 
 
 def _exit_code_of(number: int | None) -> int:
-    """What a shell calls the exit code of a process ended by a signal; 1 where there was none."""
+    """The exit code of a process that a signal ended, as shells give it; 1 where there was no signal."""
     return SIGNAL_EXIT_CODES + number if number else 1
 
 
-def _json(*, fine: bool, body: dict[str, Any]) -> Answer:
+def _json(*, fine: bool, body: dict[str, Any]) -> ProbeResponse:
     status = HTTPStatus.OK if fine else HTTPStatus.SERVICE_UNAVAILABLE
-    return Answer(status, (json.dumps(remove_secrets(body), ensure_ascii=False) + "\n").encode())
+    return ProbeResponse(status, (json.dumps(remove_secrets(body), ensure_ascii=False) + "\n").encode())

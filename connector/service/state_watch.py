@@ -1,7 +1,7 @@
 """Notices what another process did to the state file between two polls: an approval, a discard, a poll by hand.
 
-Owns the look at the file's time and size. Must not hold the file: it is opened for reading, for a moment, and only
-after somebody else has changed it.
+It compares the file's time and size, and opens the file for reading only after another process has changed it, so that
+it never holds the file for longer than a moment.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from connector.state.state import StateFile
 
 
 class Backlog(NamedTuple):
-    """What waits: changes for Kafka, and removals for a person, by inventory."""
+    """What is waiting: changes for Kafka, and removals for a person, by inventory."""
 
     pending: int
     held: dict[str, int]
 
 
-class Watch:
+class StateWatcher:
     """Watches one state file.
 
     Args:
         path: the file.
         open_state: opens it for reading, without waiting.
-        inventories: whose holds are asked for.
+        inventories: those whose holds are counted.
     """
 
     def __init__(
@@ -38,32 +38,32 @@ class Watch:
         self._path = path
         self._open_state = open_state
         self._inventories = inventories
-        self._seen: tuple[int, int] | None = None
+        self._last_stamp: tuple[int, int] | None = None
 
     def note(self) -> None:
-        """The file is as the poll that just ended has left it."""
-        self._seen = self._looks()
+        """Note the file as the poll that just ended left it: what it did is no change by another process."""
+        self._last_stamp = self._stamp()
 
     def look(self) -> Backlog | None:
-        """What waits, where another process changed the file since it was last looked at; else None."""
-        looks = self._looks()
-        if looks is None or looks == self._seen:
+        """The backlog, where another process has changed the file since the last look; else None."""
+        stamp = self._stamp()
+        if stamp is None or stamp == self._last_stamp:
             return None
         try:
             with self._open_state() as state:
-                found = Backlog(
+                backlog = Backlog(
                     state.journal.position().pending,
                     {inventory.value: state.journal.held_count(inventory) for inventory in self._inventories},
                 )
         except StateError:
-            # Whoever changes it still has it. The next look comes soon, and a poll says what is wrong with the file.
+            # The other process still has it open. The next look comes soon, and a poll reports a file that is damaged.
             return None
-        self._seen = looks
-        return found
+        self._last_stamp = stamp
+        return backlog
 
-    def _looks(self) -> tuple[int, int] | None:
+    def _stamp(self) -> tuple[int, int] | None:
         try:
-            found = self._path.stat()
+            status = self._path.stat()
         except OSError:
             return None
-        return found.st_mtime_ns, found.st_size
+        return status.st_mtime_ns, status.st_size

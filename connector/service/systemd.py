@@ -1,7 +1,4 @@
-"""Tells systemd how the process is, where systemd started it with `Type=notify`. Source: sd_notify(3).
-
-Owns the datagram to `$NOTIFY_SOCKET`. Must not decide when a service is ready or alive.
-"""
+"""Notifies systemd of the process's state, where systemd started it with `Type=notify`. Source: sd_notify(3)."""
 
 from __future__ import annotations
 
@@ -11,7 +8,7 @@ from collections.abc import Mapping
 
 
 def notify(state: str, environ: Mapping[str, str] = os.environ) -> bool:
-    """Tell systemd `READY=1`, `STOPPING=1` or `WATCHDOG=1`. Returns whether it could be told; without systemd: no."""
+    """Send systemd `READY=1`, `STOPPING=1` or `WATCHDOG=1`. Returns whether it was sent; without systemd it is not."""
     path = environ.get("NOTIFY_SOCKET", "")
     if not path or not hasattr(socket, "AF_UNIX"):
         return False
@@ -22,6 +19,6 @@ def notify(state: str, environ: Mapping[str, str] = os.environ) -> bool:
             channel.settimeout(1.0)
             channel.sendto(state.encode(), address)
     except OSError:
-        # Nobody listens any more: systemd draws its own conclusion from a missing message.
+        # Nobody listens any longer: systemd draws its own conclusion from a missing message.
         return False
     return True

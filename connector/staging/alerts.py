@@ -22,7 +22,7 @@ back.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Final
 
@@ -57,10 +57,10 @@ _RAISED: Final = f"sequence, event_id, change_type, alert_type, threshold_days, 
 class AlertRules:
     """`[alerts]`: days before the end of support, ascending or not, and severities by alert type in lower case."""
 
-    enabled: bool = True
-    on_baseline: bool = False
-    date_thresholds_days: tuple[int, ...] = (90, 30, 7, 0)
-    severity: Mapping[str, str] = field(default_factory=dict)
+    enabled: bool
+    on_baseline: bool
+    date_thresholds_days: tuple[int, ...]
+    severity: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)

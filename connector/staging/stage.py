@@ -12,10 +12,11 @@ Everything that an event needs is frozen here: publishing later, or again, yield
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Final, Self
 
+from connector.config import Config
 from connector.diff import changes, guard, transfers
 from connector.diff.engines import Comparer
 from connector.diff.engines.duckdb import DuckDBComparer
@@ -49,11 +50,34 @@ class StagingRules:
 
     tenant_id: str
     guard: GuardRules
-    emit_baseline: bool = False
-    pair_versions: bool = True
-    ignore_fields: frozenset[str] = frozenset()
-    max_pending: int = 50_000_000
-    alerts: AlertRules = field(default_factory=AlertRules)
+    emit_baseline: bool
+    pair_versions: bool
+    ignore_fields: frozenset[str]
+    max_pending: int
+    alerts: AlertRules
+
+    @classmethod
+    def of(cls, config: Config) -> Self:
+        """The rules that a configuration sets. Defaults are the configuration's: the rules themselves have none."""
+        guard, alerts = config.guard, config.alerts
+        return cls(
+            tenant_id=config.source.tenant_id,
+            guard=GuardRules(
+                max_removed_share=guard.max_removed_share,
+                min_removed=guard.min_removed,
+                missing_device_snapshots=guard.missing_device_snapshots,
+            ),
+            emit_baseline=config.diff.baseline == "emit",
+            pair_versions=config.diff.pair_versions,
+            ignore_fields=frozenset(config.diff.ignore_fields),
+            max_pending=config.state.max_pending,
+            alerts=AlertRules(
+                enabled=alerts.enabled,
+                on_baseline=alerts.on_baseline,
+                date_thresholds_days=alerts.date_thresholds_days,
+                severity={str(kind): str(level) for kind, level in alerts.severity.items()},
+            ),
+        )
 
 
 def check_room(position: Position, rules: StagingRules) -> None:

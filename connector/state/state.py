@@ -67,7 +67,7 @@ class StateFile:
         cls,
         path: Path,
         *,
-        memory_limit_mib: int = 1024,
+        memory_limit_mib: int,
         threads: int = 0,
         read_only: bool = False,
         scratch: bool = False,

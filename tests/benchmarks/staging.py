@@ -16,22 +16,21 @@ from typing import Any, Final
 
 import duckdb
 
-from connector.diff.guard import GuardRules
 from connector.exports.fields import COLUMN_TYPES
 from connector.exports.software import SOFTWARE
 from connector.model import LINE_BYTES_MAX, Inventory, Snapshot
 from connector.staging import derived
-from connector.staging.alerts import AlertRules
 from connector.staging.stage import StagingRules, stage_snapshot
 from connector.state.state import StateFile
 from tests.benchmarks.measuring import best, measure, print_table
 from tests.benchmarks.snapshots import Size, write_snapshot
+from tests.support.configured import default_rules
 
 ROUNDS: Final = 3
 POLLS: Final = 10
 PART_RECORDS: Final = 250_000
 NOW: Final = datetime(2026, 11, 23, tzinfo=UTC)
-RULES: Final = StagingRules(tenant_id="benchmark", guard=GuardRules(max_removed_share=1))
+RULES: Final = replace(default_rules(), guard=replace(default_rules().guard, max_removed_share=1))
 
 
 def run(records: int, *, memory_limit_mib: int = 1024, rounds: int = ROUNDS, polls: int = POLLS) -> None:
@@ -103,7 +102,7 @@ def stage(path: Path, snapshot: Snapshot, memory_limit_mib: int, rules: StagingR
 
 def stage_without_alerts(path: Path, snapshot: Snapshot, memory_limit_mib: int) -> str:
     """The same, with alerts turned off."""
-    return stage(path, snapshot, memory_limit_mib, replace(RULES, alerts=AlertRules(enabled=False)))
+    return stage(path, snapshot, memory_limit_mib, replace(RULES, alerts=replace(RULES.alerts, enabled=False)))
 
 
 def look_at_dates(path: Path, memory_limit_mib: int) -> str:

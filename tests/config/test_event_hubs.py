@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from connector.config import event_hubs
-from connector.config.tables import from_values
+from connector.config import event_hubs, from_values
 from connector.errors import ConfigError
 from connector.kafka.client import ClientEvents, merge_settings
 

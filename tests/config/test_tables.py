@@ -9,11 +9,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from connector.config.tables import Config, SourceConfig, find, from_values, load
+from connector.config import Config, find, from_values, load
+from connector.config.tables import SourceConfig
 from connector.config.values import CLOUDS, OWNED_CLIENT_KEYS, is_secret
 from connector.errors import ConfigError
-
-SECRET = "canary-secret-4711"
+from tests.support.configured import SECRET, config_of, tables
 
 DEFAULTS: dict[str, dict[str, Any]] = {
     "source": {
@@ -56,24 +56,6 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "http": {"listen": "127.0.0.1:9464"},
 }
 """Every key with a default, and that default: the contract with users."""
-
-
-def tables(**changed: dict[str, Any]) -> dict[str, Any]:
-    """The smallest configuration, with keys changed, or taken out where None."""
-    least: dict[str, dict[str, Any]] = {
-        "source": {"tenant_id": "contoso.example", "client_id": "app", "client_secret": SECRET},
-        "kafka": {"client": {"bootstrap.servers": "localhost:9092"}},
-        "schema_registry": {"url": "http://localhost:8081"},
-    }
-    for table, keys in changed.items():
-        merged = {**least.get(table, {}), **keys}
-        least[table] = {key: value for key, value in merged.items() if value is not None}
-    return least
-
-
-def config_of(environ: dict[str, str] | None = None, **changed: dict[str, Any]) -> Config:
-    """That configuration, checked."""
-    return from_values(tables(**changed), environ or {}, name="connector.toml")
 
 
 def problems(environ: dict[str, str] | None = None, **changed: dict[str, Any]) -> list[str]:

@@ -211,7 +211,7 @@ def test_a_dry_run_knows_what_moved(tmp_path: Path) -> None:
         both.stage(CPE, software(range(9)))
         both.state.close()
         snapshot = both.write(NON_CPE, software([9, 10]))
-        with StateFile.open(tmp_path / "state.duckdb", scratch=True) as scratch:
+        with StateFile.open(tmp_path / "state.duckdb", memory_limit_mib=256, scratch=True) as scratch:
             told = stage_snapshot(
                 scratch, snapshot, staging_rules(STRICT), started_at=snapshot.generated_at, now=snapshot.generated_at
             )

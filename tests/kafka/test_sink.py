@@ -16,7 +16,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import ResourceType  # type: ignore[attr-defined]  # its documented place
 
 from connector.errors import ConfigError, EncodingError, SinkFenced, SinkRejected, SinkUnavailable
-from connector.kafka.sink import Sink
+from connector.kafka.sink import FIRST_ANSWER_SECONDS, Sink
 from connector.model import Message
 from tests.support.broker import Broker, LocalBroker, free_ports
 from tests.support.publishing import BATCH, KEYS, checkpoint_of, decode_checkpoint, make_sink, numbers
@@ -231,7 +231,7 @@ def test_a_missing_topic_is_named_at_once(place: Place) -> None:
     with pytest.raises(SinkRejected, match=rf"{place.prefix}\.nowhere.*UNKNOWN_TOPIC") as refused:
         sink.publish([*numbers(place.prefix, 1, 5), elsewhere], checkpoint_of(place.prefix, 6))
     assert "mde-inventory setup" in refused.value.hint
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - begun < FIRST_ANSWER_SECONDS
     assert place.changes() == []
 
 
@@ -406,7 +406,7 @@ def test_a_cluster_that_is_away_is_reported_within_the_deadline() -> None:
     begun = time.monotonic()
     with pytest.raises(SinkUnavailable, match="Connection refused") as away:
         sink.recover()
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < FIRST_ANSWER_SECONDS
     assert "bootstrap.servers" in away.value.hint
     sink.close()
 
@@ -442,13 +442,13 @@ def test_a_broker_that_stays_away_ends_the_batch_and_loses_nothing(
         sink.publish(
             _then(numbers(private_place.prefix, 11, 20), private_broker.kill), checkpoint_of(private_place.prefix, 20)
         )
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - begun < FIRST_ANSWER_SECONDS
     stopped = private_place.sink(stop=stop)
     stop.set()
     begun = time.monotonic()
     with pytest.raises(SinkUnavailable):
         stopped.recover()
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - begun < FIRST_ANSWER_SECONDS
     private_broker.start()
     assert sink.recover() == checkpoint_of(private_place.prefix, 10)
     private_place.publish(sink, 11, 20)
@@ -470,7 +470,7 @@ def test_a_broker_that_hangs_before_the_commit_holds_nobody_up(
     with pytest.raises(SinkUnavailable):
         private_place.publish(sink, 1, 10)
     sink.close()
-    assert time.monotonic() - begun < 8
+    assert time.monotonic() - begun < FIRST_ANSWER_SECONDS
     private_broker.resume()
     again = private_place.sink()
     assert again.recover() is None
@@ -489,7 +489,7 @@ def _publishing(place: Place, where: str) -> subprocess.Popen[str]:
 def _kill(process: subprocess.Popen[str]) -> str:
     """SIGKILL. Returns the rest of its output."""
     process.kill()
-    output = process.communicate(timeout=30)[0]
+    output = process.communicate(timeout=120)[0]
     assert process.returncode == -9
     return output
 
@@ -509,7 +509,7 @@ def test_a_process_killed_between_producing_and_committing_leaves_nothing(place:
     sink = place.sink()
     begun = time.monotonic()
     assert sink.recover() is None
-    assert time.monotonic() - begun < 15
+    assert time.monotonic() - begun < FIRST_ANSWER_SECONDS
     assert place.changes() == []
     place.publish(sink, 1, BATCH)
     assert place.changes() == list(range(1, BATCH + 1))
@@ -530,7 +530,7 @@ def test_kills_at_random_moments_lose_nothing_and_repeat_nothing(place: Place) -
     assert reached is not None
     last = reached.sequence + 3 * BATCH
     finishing = _publishing(place, str(last))
-    lines = finishing.communicate(timeout=60)[0].splitlines()
+    lines = finishing.communicate(timeout=120)[0].splitlines()
     assert (finishing.returncode, lines[-1]) == (0, f"published {last}")
     seen = place.consume(f"{place.prefix}.changes")
     assert sorted(int(message.value) for message in seen) == list(range(1, last + 1))

@@ -103,4 +103,4 @@ def test_the_clock_goes_on_and_is_no_wall_clock() -> None:
     first, monotonic = elapsed_seconds(), time.monotonic()
     while time.monotonic() - monotonic < 0.01:
         continue
-    assert 0.01 <= elapsed_seconds() - first < 5
+    assert 0.01 <= elapsed_seconds() - first < 60

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from connector.model import Inventory
-from connector.service.state_watch import Backlog, Watch
+from connector.service.state_watch import Backlog, StateWatcher
 from connector.state.state import StateFile
 
 NOTHING = Backlog(0, {"CPE": 0, "NON_CPE": 0})
@@ -18,14 +18,14 @@ def path(tmp_path: Path) -> Path:
 
 
 def change(path: Path, value: str) -> None:
-    """Write to the state file, as another process does, and let go of it."""
+    """Write to the state file, as another process does, and close it."""
     with StateFile.open(path, memory_limit_mib=128) as state:
         state.remember("test", value)
 
 
-def watch(path: Path) -> Watch:
+def watch(path: Path) -> StateWatcher:
     """Watches both inventories."""
-    return Watch(path, lambda: StateFile.open(path, memory_limit_mib=128, read_only=True), list(Inventory))
+    return StateWatcher(path, lambda: StateFile.open(path, memory_limit_mib=128, read_only=True), list(Inventory))
 
 
 def test_only_what_another_changed_is_read(path: Path) -> None:

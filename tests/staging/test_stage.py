@@ -8,10 +8,13 @@ from pathlib import Path
 import pytest
 
 from connector import __version__
+from connector.diff.guard import GuardRules
 from connector.errors import SnapshotIncomplete, StateError
 from connector.model import Inventory
+from connector.staging.alerts import AlertRules
 from connector.staging.stage import StagingRules, stage_snapshot
 from tests.support.bench import EASY, START, TENANT, Bench, record, staging_rules
+from tests.support.configured import config_of
 
 EMIT = replace(EASY, emit_baseline=True)
 
@@ -197,9 +200,30 @@ def test_times_are_kept_to_the_millisecond(tmp_path: Path) -> None:
         assert bench.take(snapshot).observed_at == START + timedelta(milliseconds=123)
 
 
-def test_the_limits_have_the_documented_defaults() -> None:
-    """As in the configuration."""
-    rules = StagingRules(tenant_id="t", guard=staging_rules(EASY).guard)
-    assert (rules.emit_baseline, rules.pair_versions, rules.ignore_fields, rules.max_pending) == (
-        False, True, frozenset(), 50_000_000,
-    )  # fmt: skip
+def test_rules_are_what_the_configuration_sets() -> None:
+    """Every key of `[diff]`, `[guard]`, `[alerts]` and `state.max_pending` reaches the rules, defaults included."""
+    assert StagingRules.of(config_of()) == StagingRules(
+        tenant_id="contoso.example",
+        guard=GuardRules(max_removed_share=0.15, min_removed=100, missing_device_snapshots=2),
+        emit_baseline=False,
+        pair_versions=True,
+        ignore_fields=frozenset(),
+        max_pending=50_000_000,
+        alerts=AlertRules(enabled=True, on_baseline=False, date_thresholds_days=(90, 30, 7, 0), severity={}),
+    )
+    config = config_of(
+        source={"tenant_id": "fabrikam.example"},
+        diff={"baseline": "emit", "pair_versions": False, "ignore_fields": ["diskPaths"]},
+        guard={"max_removed_share": 0.5, "min_removed": 7, "missing_device_snapshots": 3},
+        alerts={"enabled": False, "on_baseline": True, "date_thresholds_days": [5], "severity": {"reached": "low"}},
+        state={"max_pending": 9},
+    )
+    assert StagingRules.of(config) == StagingRules(
+        tenant_id="fabrikam.example",
+        guard=GuardRules(max_removed_share=0.5, min_removed=7, missing_device_snapshots=3),
+        emit_baseline=True,
+        pair_versions=False,
+        ignore_fields=frozenset({"diskPaths"}),
+        max_pending=9,
+        alerts=AlertRules(enabled=False, on_baseline=True, date_thresholds_days=(5,), severity={"reached": "low"}),
+    )

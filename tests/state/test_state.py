@@ -456,7 +456,8 @@ def test_a_state_file_is_opened_without_the_command_line(tmp_path: Path) -> None
         bench.stage([record("d", "a")])
     code = (
         "import sys; from pathlib import Path; from connector.state.state import StateFile\n"
-        "with StateFile.open(Path(sys.argv[1]), read_only=True) as state: print(state.journal.position().last_snapshot)"
+        "with StateFile.open(Path(sys.argv[1]), memory_limit_mib=128, read_only=True) as state:"
+        " print(state.journal.position().last_snapshot)"
     )
     done = subprocess.run([sys.executable, "-c", code, str(bench.path)], capture_output=True, text=True, check=True)
     assert done.stdout == "1\n"

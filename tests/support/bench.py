@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from copy import deepcopy
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
@@ -20,6 +20,7 @@ from connector.model import Checkpoint, Inventory, Snapshot, StagedSnapshot
 from connector.staging import audit, derived
 from connector.staging.stage import StagingRules, stage_snapshot
 from connector.state.state import StateFile
+from tests.support.configured import default_rules
 from tests.support.estate import START, snapshot_of, write_part, write_snapshot
 from tests.support.oracle import Model, Outcome, Record, Rules, by_key, fold, key_of
 from tests.support.stored import stored_records
@@ -188,8 +189,9 @@ def plain_snapshot(
 
 
 def staging_rules(rules: Rules, *, tenant_id: str = TENANT, max_pending: int = 10**6) -> StagingRules:
-    """The rules as the connector has them."""
-    return StagingRules(
+    """The oracle's rules as the connector has them; the alerts are the default ones."""
+    return replace(
+        default_rules(),
         tenant_id=tenant_id,
         guard=GuardRules(**{item.name: getattr(rules, item.name) for item in fields(GuardRules)}),
         emit_baseline=rules.emit_baseline,

@@ -6,31 +6,25 @@ import ast
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from connector.diff.guard import GuardRules
 from connector.errors import SourceMalformed
 from connector.model import Inventory, StagedSnapshot
 from connector.simulator import Endpoint, Fault, FaultKind, Fleet, RateLimits, Simulator
-from connector.staging.stage import StagingRules, stage_snapshot
+from connector.staging.stage import stage_snapshot
 from connector.state.state import StateFile
+from tests.support.configured import default_rules
 from tests.support.fetching import START, QuickTimer, SourceBench, got, open_bench, records_of
 from tests.support.plain_client import in_order
 from tests.support.stored import stored_records
 
 TESTS = Path(__file__).parents[1]
 KEY = ("deviceId", "softwareVendor", "softwareName", "softwareVersion")
-RULES = StagingRules(
-    tenant_id="tenant",
-    guard=GuardRules(),
-    emit_baseline=True,
-    pair_versions=True,
-    ignore_fields=frozenset(),
-    max_pending=10**9,
-)
+RULES = replace(default_rules(), tenant_id="tenant", emit_baseline=True)
 ODD_NAMES = [
     "\0",
     "a\0b",
@@ -74,7 +68,10 @@ def test_odd_names_come_through_byte_for_byte(simulator: Simulator, tmp_path: Pa
         for number, text in enumerate(ODD_NAMES)
     )
     simulator.faults.add(Fault(Endpoint.BLOB, FaultKind.EXTRA_LINES, part=0, lines=lines, times=None))
-    with open_bench(simulator, tmp_path) as found, StateFile.open(tmp_path / "state.duckdb") as state:
+    with (
+        open_bench(simulator, tmp_path) as found,
+        StateFile.open(tmp_path / "state.duckdb", memory_limit_mib=256) as state,
+    ):
         staged = stage_next(found, state)
         stored = {
             one["deviceId"]: one for one in stored_records(state, Inventory.CPE) if one["deviceId"].startswith("odd-")
@@ -110,7 +107,10 @@ def test_a_hostile_line_is_set_aside_and_its_neighbours_are_kept(
     simulator: Simulator, tmp_path: Path, name: str
 ) -> None:
     """Too deep, too long, no number, no text: every other record is as it was served; what is absent is not removed."""
-    with open_bench(simulator, tmp_path) as found, StateFile.open(tmp_path / "state.duckdb") as state:
+    with (
+        open_bench(simulator, tmp_path) as found,
+        StateFile.open(tmp_path / "state.duckdb", memory_limit_mib=256) as state,
+    ):
         stage_next(found, state)
         simulator.advance()
         fault = Fault(Endpoint.BLOB, FaultKind.EXTRA_LINES, part=0, lines=(HOSTILE[name],), times=None)
@@ -129,7 +129,10 @@ def test_a_million_elements_in_an_array_are_a_value_like_any_other(simulator: Si
     """They are stored, all of them, and nothing else changes."""
     line = json.dumps({"DeviceId": "many", "DiskPaths": [f"p{number:07}" for number in range(10**6)]})
     simulator.faults.add(Fault(Endpoint.BLOB, FaultKind.EXTRA_LINES, part=0, lines=(line,), times=None))
-    with open_bench(simulator, tmp_path) as found, StateFile.open(tmp_path / "state.duckdb") as state:
+    with (
+        open_bench(simulator, tmp_path) as found,
+        StateFile.open(tmp_path / "state.duckdb", memory_limit_mib=256) as state,
+    ):
         staged = stage_next(found, state)
         (stored,) = (one for one in stored_records(state, Inventory.CPE) if one["deviceId"] == "many")
     assert (staged.counts.rejected, len(stored["diskPaths"]), stored["diskPaths"][-1]) == (0, 10**6, "p0999999")

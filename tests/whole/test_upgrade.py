@@ -23,6 +23,7 @@ from connector.state.schema import MIGRATIONS
 from connector.state.state import StateFile
 from tests.state.test_state import attempt
 from tests.support.bench import START, TENANT, brief, plain_snapshot, staging_rules
+from tests.support.configured import tables
 from tests.support.oracle import Record
 from tests.support.released import (
     RULES,
@@ -186,14 +187,19 @@ RELEASES = {
     ),
 }
 
+TABLES = tables(
+    source={"tenant_id": TENANT}, guard={"max_removed_share": 1, "min_removed": 1, "missing_device_snapshots": 1}
+)
 STAGE = """
 import json, sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from connector.diff.guard import GuardRules
+from connector.config import from_values
 from connector.model import Inventory, Method, Part, Snapshot
-from connector.staging.stage import StagingRules
+from connector.staging import audit
+from connector.staging.stage import StagingRules, stage_snapshot
 from connector.state.state import StateFile
+rules = StagingRules.of(from_values(json.loads(sys.argv.pop(1)), {}, name="next"))
 found = []
 with StateFile.open(Path(sys.argv[1]), memory_limit_mib=256, threads=1) as state:
     for number, name in enumerate(sys.argv[2:]):
@@ -202,10 +208,9 @@ with StateFile.open(Path(sys.argv[1]), memory_limit_mib=256, threads=1) as state
         at = datetime(2026, 12, 1, tzinfo=UTC) + timedelta(hours=number)
         snapshot = Snapshot(inventory=Inventory.CPE, method=Method.JSON, snapshot_id=f"s{number}", generated_at=at,
                             generation_known=True, parts=(part,), content_digest=f"{number}")
-        rules = StagingRules(tenant_id=state.tenant_id(), guard=GuardRules(1.0, 1, 1))
-        staged = state.stage(snapshot, rules, started_at=at, now=at)
-        changes = list(state.changes(staged, after=0, limit=1000))
-        found.append(([change["changedFields"] for change in changes], state.verify()))
+        staged = stage_snapshot(state, snapshot, rules, started_at=at, now=at)
+        changes = list(state.journal.changes(staged, after=0, limit=1000))
+        found.append(([change["changedFields"] for change in changes], audit.verify(state)))
 print(json.dumps(found))
 """
 
@@ -218,17 +223,21 @@ def test_a_release_with_a_field_added_removed_or_renamed_makes_no_false_event(ki
     """
     release = RELEASES[kind]
     shutil.copytree(ROOT / "connector", tmp_path / "next" / "connector", ignore=shutil.ignore_patterns("__pycache__"))
-    edit(tmp_path / "next" / "connector" / "exports" / "fields.py", *release.fields)
+    edit(tmp_path / "next" / "connector" / "exports" / "software.py", *release.fields)
     if release.steps:
         step = f"    ({', '.join(map(repr, release.steps))},),\n"
-        edit(tmp_path / "next" / "connector" / "migrations.py", ("\n)\n\n\ndef migrate", f"\n{step})\n\n\ndef migrate"))
+        edit(
+            tmp_path / "next" / "connector" / "state" / "schema.py",
+            ("\n)\n\n\ndef migrate", f"\n{step})\n\n\ndef migrate"),
+        )
     stored = expected(1)["records"]["CPE"]
     same = [record | dict(release.lines) for record in stored]
     if kind == "renamed":
         same = [{name: value for name, value in record.items() if name != "osPlatform"} for record in same]
     other = [same[0] | dict(release.change), *same[1:]]
     done = subprocess.run(
-        [sys.executable, "-c", STAGE, str(unpacked(1, tmp_path)), *write_parts(tmp_path, same, other, other)],
+        [sys.executable, "-c", STAGE, json.dumps(TABLES), str(unpacked(1, tmp_path)),
+         *write_parts(tmp_path, same, other, other)],
         capture_output=True, text=True, check=False, timeout=120, cwd=tmp_path,
         env=os.environ | {"PYTHONPATH": str(tmp_path / "next")},
     )  # fmt: skip

@@ -4,7 +4,6 @@ import base64
 import json
 import logging
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -242,13 +241,14 @@ def test_a_person_signs_in_elsewhere_once() -> None:
 
 
 def test_a_stop_ends_the_wait_for_a_person() -> None:
-    """Nobody has to wait until the code expires."""
+    """Nobody has to wait until the code expires, which this test would not survive."""
     stop = threading.Event()
-    begun = time.monotonic()
-    with Simulator(fleet(), device_code_polls=1000) as simulator:
-        with device_tokens(simulator, lambda _: stop.set(), stop) as tokens, pytest.raises(Stopped):
-            tokens.token()
-        assert time.monotonic() - begun < 10
+    with (
+        Simulator(fleet(), device_code_polls=1000) as simulator,
+        device_tokens(simulator, lambda _: stop.set(), stop) as tokens,
+        pytest.raises(Stopped),
+    ):
+        tokens.token()
 
 
 # ---- refusals and failures
