@@ -186,6 +186,18 @@ def test_every_command_line_is_one_that_is_understood(name: str, line: str) -> N
         parse(words[1:])
 
 
+def test_the_tests_that_contributors_are_told_to_run_exist() -> None:
+    """Each path of a `PYTEST_ARGS` is there, and a word after `-k` selects tests of it."""
+    given = re.findall(r'PYTEST_ARGS="([^"]+)"', TEXTS["CONTRIBUTING.md"])
+    assert given
+    for words in map(shlex.split, given):
+        paths = [ROOT / word for word in words if word.startswith("tests/")]
+        assert [path for path in paths if not path.exists()] == []
+        if "-k" in words:
+            (path,), word = paths, words[words.index("-k") + 1]
+            assert re.search(rf"^def test_\w*{word}", path.read_text(encoding="utf-8"), re.MULTILINE)
+
+
 def test_command_lines_that_do_not_exist_would_be_noticed() -> None:
     """A verb, a subcommand or an option that is gone makes `parse` fail."""
     assert len([line for text in TEXTS.values() for line in typed(text) if COMMAND in line]) > 20
