@@ -46,10 +46,10 @@ else
 	wait $$broker || failed=1; cat $(VENV)/broker.log; exit $${failed:-0}
 endif
 
-soak: $(DEV) ## kill polls for a long time (500 times, or KILLS=...), and hold what a consumer saw against the oracle
+soak: $(DEV) ## kill polls for a long time (500 times, or KILLS=...), and compare what a consumer saw with the oracle
 	$(BIN)/python -m tests.support.soak $(KILLS)
 
-year: $(DEV) ## a year of polls of 500 devices, every alert held against a list made from the snapshots alone
+year: $(DEV) ## a year of polls of 500 devices, every alert compared with a list made from the snapshots alone
 	$(BIN)/python -m tests.support.year
 
 fuzz: $(FUZZ) ## feed odd bytes to every parser of foreign input (180 seconds each, or SECONDS=...); Linux on x86-64
