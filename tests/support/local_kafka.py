@@ -5,17 +5,21 @@ They are the ones that the tests use, from Maven Central or Docker. What they st
 
 from __future__ import annotations
 
+import signal
 import sys
 import tempfile
 import threading
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
 
 from tests.support.broker import ContainerBroker, Missing, Registry, session_broker, session_registry
 
 
 def main() -> int:
-    """Start both, print the configuration that reaches them, and wait."""
+    """Start both, print the configuration that reaches them, and wait for Ctrl-C or SIGTERM."""
+    stopped = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stopped.set())
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mde-kafka-")))
         try:
@@ -36,8 +40,7 @@ def main() -> int:
             return 1
         print(tables, flush=True)
         print("Ctrl-C ends them.", file=sys.stderr)
-        with suppress(KeyboardInterrupt):
-            threading.Event().wait()
+        stopped.wait()
     return 0
 
 
