@@ -30,5 +30,5 @@ def test_the_key_is_what_the_api_documents_as_unique() -> None:
 
 
 def test_every_field_says_what_it_is() -> None:
-    """The schemas and the README take their words from here."""
+    """The schemas and the pages of docs take their words from here."""
     assert all(field.doc.endswith((".", "…")) for field in SOFTWARE.fields)
