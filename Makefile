@@ -5,6 +5,7 @@ BIN    := $(VENV)/bin
 RUN    := $(VENV)/.installed
 DEV    := $(VENV)/.installed-dev
 FUZZ   := $(VENV)/.installed-fuzz
+SPREAD := -n 2 --dist loadfile
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
@@ -40,9 +41,9 @@ test: $(DEV) ## all tests, against a real Kafka broker and a real schema registr
 ifdef PYTEST_ARGS
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 else
-	@# In two halves side by side: what waits for Kafka, and what does not.
-	@$(BIN)/python -m pytest -m broker -p no:cacheprovider > $(VENV)/broker.log 2>&1 & broker=$$!; \
-	$(BIN)/python -m pytest -m "not broker" || failed=1; \
+	@# In two halves side by side, what waits for Kafka and what does not, the files of each half spread over two processes.
+	@$(BIN)/python -m pytest -m broker $(SPREAD) -p no:cacheprovider > $(VENV)/broker.log 2>&1 & broker=$$!; \
+	$(BIN)/python -m pytest -m "not broker" $(SPREAD) || failed=1; \
 	wait $$broker || failed=1; cat $(VENV)/broker.log; exit $${failed:-0}
 endif
 

@@ -155,6 +155,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.get_closest_marker("broker") is not None)
 
 
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A worker of several reports its components to the session that prints the summary."""
+    components = session.config.stash[COMPONENTS]
+    if (report := getattr(session.config, "workeroutput", None)) is not None:
+        report["components"] = [components.seconds, components.unproven]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Add what a worker reported; each has its own broker and registry."""
+    seconds, unproven = getattr(node, "workeroutput", {}).get("components", [{}, {}])
+    components = node.config.stash[COMPONENTS]
+    components.seconds |= {f"{origin}, {node.gateway.id}": waited for origin, waited in seconds.items()}
+    components.unproven |= unproven
+
+
 def pytest_unconfigure(config: pytest.Config) -> None:
     """End what was started, whatever became of the session."""
     for component in config.stash[COMPONENTS].started:
