@@ -107,7 +107,7 @@ class Topic(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Export:
+class Listing:
     """What the API offers right now: which generation, and where its files are.
 
     `generated_at` is None where the API does not tell it (JSON pages without a readable page token). `urls` are

@@ -23,23 +23,16 @@ from connector.errors import (
     SourceUnavailable,
     SourceUnreachable,
 )
-from connector.model import Export, Inventory, Method
+from connector.model import Inventory, Listing, Method
 from connector.source.downloads import Downloads, is_incurable
 from connector.source.folder import Verified, VerifiedList
 from connector.source.http.api import Call
 from connector.source.http.hosts import Link
-from connector.source.http.rate_limits import ApiEndpoint
 from connector.source.lines import UNREADABLE, read_value
 from connector.source.session import FetchSession
 from connector.telemetry import logger
 
 log = logger(__name__)
-
-ENDPOINTS: Final = {
-    Inventory.CPE: ApiEndpoint("SoftwareInventoryExport", 5, 20),
-    Inventory.NON_CPE: ApiEndpoint("SoftwareInventoryNonCpeExport", 5, 20),
-}
-"""Paths and limits. Source: Microsoft's page on the software inventory export (2025)."""
 
 STARTS_MAX: Final = 3
 """How often a fetch is started, since the generation may change while it runs."""
@@ -82,8 +75,8 @@ class Files:
             Stopped: asked to stop; complete files are kept for the next fetch.
         """
         for _ in range(STARTS_MAX):
-            export = self._list(inventory)
-            generated_at = _generation_time(export)
+            listing = self._list(inventory)
+            generated_at = _generation_time(listing)
             if newer_than is not None and generated_at <= newer_than:
                 if generated_at < newer_than:
                     log.warning(
@@ -94,7 +87,7 @@ class Files:
                     )
                 return None
             try:
-                return generated_at, self._download(export)
+                return generated_at, self._download(listing)
             except _ChangedError as change:
                 log.warning("the fetch is started over", inventory=inventory.value, reason=str(change))
             except ConnectorError as error:
@@ -107,51 +100,52 @@ class Files:
 
     # ---- listing
 
-    def _list(self, inventory: Inventory) -> Export:
+    def _list(self, inventory: Inventory) -> Listing:
         """List the files, again where there are none: they may not be ready yet."""
-        endpoint = ENDPOINTS[inventory]
+        endpoint = self._session.export.feed(inventory).files
         hours = self._session.config.sas_valid_hours
         link = self._session.hosts.api(f"/api/machines/{endpoint.path}?sasValidHours={hours}")
         call = Call(endpoint, link, LISTING_BYTES_MAX, LISTING_SECONDS_MAX)
-        for listing in range(1, LISTINGS_MAX):
-            export = self._session.api.ask(call, lambda body: self._read(inventory, body))
-            if export.urls:
-                return export
-            log.warning("the export lists no files", inventory=inventory.value, listing=listing)
-            if listing < LISTINGS_MAX - 1:
-                self._session.timer.wait(self._session.backoff.seconds(listing))
+        for attempt in range(1, LISTINGS_MAX):
+            listing = self._session.api.ask(call, lambda body: self._read(inventory, body))
+            if listing.urls:
+                return listing
+            log.warning("the export lists no files", inventory=inventory.value, attempt=attempt)
+            if attempt < LISTINGS_MAX - 1:
+                self._session.timer.wait(self._session.backoff.seconds(attempt))
         raise SnapshotIncomplete(
             f"{endpoint.path} lists no files",
             hint="Nothing was staged. They may not be ready yet: the next poll tries again. Can the application see"
             " any device?",
         )
 
-    def _read(self, inventory: Inventory, body: bytearray) -> Export:
+    def _read(self, inventory: Inventory, body: bytearray) -> Listing:
         try:
             listing: Any = read_value(bytes(body))
             urls = _read_urls(listing.get("exportFiles") or [])
             generated_at = read_generated_time(listing.get("generatedTime"), self._session.timer.now())
         except (*UNREADABLE, TypeError, AttributeError) as error:
+            path = self._session.export.feed(inventory).files.path
             raise SourceMalformed(
-                f"{ENDPOINTS[inventory].path} returned an undocumented response: {str(error)[:200] or 'not JSON'}",
+                f"{path} returned an undocumented response: {str(error)[:200] or 'not JSON'}",
                 hint="The next poll tries again. Is this machine's clock right? Does a proxy change responses?",
             ) from error
-        return Export(inventory, Method.FILES, generated_at, urls)
+        return Listing(inventory, Method.FILES, generated_at, urls)
 
     # ---- downloading
 
-    def _download(self, export: Export) -> list[Verified]:
+    def _download(self, listing: Listing) -> list[Verified]:
         """Every file of an export, in the order of its list; files downloaded before a restart are kept."""
-        links = self._links(export)
-        folder = self._session.staging.open_folder(export.inventory, f"{_generation_time(export):%Y%m%dT%H%M%S%fZ}")
+        links = self._links(listing)
+        folder = self._session.staging.open_folder(listing.inventory, f"{_generation_time(listing):%Y%m%dT%H%M%S%fZ}")
         verified = VerifiedList(folder)
-        self._session.counter.begin(f"{export.inventory.label} files", parts=len(links))
+        self._session.counter.begin(f"{listing.inventory.label} files", parts=len(links))
         for place in links:
             if (earlier := verified.get(place)) is not None:
                 self._session.counter.add_part(earlier.part)
         fetched = 0
         deadline = self._session.timer.monotonic() + DOWNLOAD_SECONDS_MAX
-        for listing in range(1, LISTINGS_MAX + 1):
+        for attempt in range(1, LISTINGS_MAX + 1):
             missing = [link for place, link in links.items() if verified.get(place) is None]
             failures = Downloads(self._session, folder, verified, deadline).run(missing)
             complete = [file for place in links if (file := verified.get(place)) is not None]
@@ -160,27 +154,27 @@ class Files:
             fetched += len(complete) - len(links) + len(missing)
             _raise_incurable(failures, fetched=fetched)
             log.warning("listing the files again", reason=str(failures[0]), missing=len(links) - len(complete))
-            if listing < LISTINGS_MAX:
-                self._session.timer.wait(self._session.backoff.seconds(listing))
-                links = self._list_again(export, links)
+            if attempt < LISTINGS_MAX:
+                self._session.timer.wait(self._session.backoff.seconds(attempt))
+                links = self._list_again(listing, links)
         raise _final_error(failures[0])
 
-    def _list_again(self, export: Export, links: dict[str, Link]) -> dict[str, Link]:
+    def _list_again(self, listing: Listing, links: dict[str, Link]) -> dict[str, Link]:
         """New URLs of the same files.
 
         Raises:
             _ChangedError: they are not the same.
         """
-        again = self._list(export.inventory)
-        if again.generated_at != export.generated_at:
+        again = self._list(listing.inventory)
+        if again.generated_at != listing.generated_at:
             raise _ChangedError("the generation changed")
         fresh = self._links(again)
         if fresh.keys() != links.keys():
             raise _ChangedError("the list of files changed")
         return {place: fresh[place] for place in links}
 
-    def _links(self, export: Export) -> dict[str, Link]:
-        links = [self._session.hosts.file(url) for url in export.urls]
+    def _links(self, listing: Listing) -> dict[str, Link]:
+        links = [self._session.hosts.file(url) for url in listing.urls]
         return {link.place: link for link in links}
 
 
@@ -210,9 +204,9 @@ def _read_urls(values: object) -> tuple[str, ...]:
     return tuple(values)
 
 
-def _generation_time(export: Export) -> datetime:
-    assert export.generated_at is not None  # noqa: S101 - a listing without it is malformed
-    return export.generated_at
+def _generation_time(listing: Listing) -> datetime:
+    assert listing.generated_at is not None  # noqa: S101 - a listing without it is malformed
+    return listing.generated_at
 
 
 def read_generated_time(text: object, now: datetime) -> datetime:

@@ -27,19 +27,12 @@ from connector.source.files import FUTURE_MAX
 from connector.source.folder import Verified
 from connector.source.http.api import Call
 from connector.source.http.hosts import Link
-from connector.source.http.rate_limits import ApiEndpoint
 from connector.source.lines import Page
 from connector.source.parts import PartWriter
 from connector.source.session import FetchSession
 from connector.telemetry import logger
 
 log = logger(__name__)
-
-ENDPOINTS: Final = {
-    Inventory.CPE: ApiEndpoint("SoftwareInventoryByMachine", 30, 1000),
-    Inventory.NON_CPE: ApiEndpoint("SoftwareInventoryNoProductCodeByMachine", 30, 1000),
-}
-"""Paths and limits. Source: Microsoft's page on the software inventory export (2025)."""
 
 WALKS_MAX: Final = 3
 PAGES_MAX: Final = 100_000
@@ -106,6 +99,7 @@ class Walk:
         self.verified: list[Verified] = []
         self._session = session
         self._inventory = inventory
+        self._endpoint = session.export.feed(inventory).pages
         self._deadline = session.timer.monotonic() + WALK_SECONDS_MAX
         self._digest = hashlib.sha256()
         self._seen: set[bytes] = set()
@@ -141,12 +135,12 @@ class Walk:
         raise _endless_walk_error(f"{PAGES_MAX} pages")
 
     def _first_link(self, page_size: int) -> Link:
-        return self._session.hosts.api(f"/api/machines/{ENDPOINTS[self._inventory].path}?pageSize={page_size}")
+        return self._session.hosts.api(f"/api/machines/{self._endpoint.path}?pageSize={page_size}")
 
     def _ask(self, link: Link) -> Page:
         if self._session.timer.monotonic() > self._deadline:
             raise _endless_walk_error(f"{WALK_SECONDS_MAX / 3600:.0f} hours")
-        call = Call(ENDPOINTS[self._inventory], link, PAGE_BYTES_MAX, PAGE_SECONDS_MAX)
+        call = Call(self._endpoint, link, PAGE_BYTES_MAX, PAGE_SECONDS_MAX)
         page = self._session.api.ask(call, Page.read)
         generation = generation_of(page.next_link, self._session.timer.now()) if page.next_link else None
         if generation is not None and self.generated_at not in (None, generation):
@@ -206,7 +200,7 @@ class Walk:
     def _finish(self) -> bool:
         if not self.verified:
             raise SnapshotIncomplete(
-                f"{ENDPOINTS[self._inventory].path} has no records",
+                f"{self._endpoint.path} has no records",
                 hint="Nothing was staged. They may not be ready yet: the next poll tries again. Can the application"
                 " see any device?",
             )

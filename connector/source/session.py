@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from connector.clock import Backoff, Timer
 from connector.config.tables import SourceConfig
+from connector.exports.fields import Export
 from connector.source.folder import StagingFolder
 from connector.source.http.api import Api
 from connector.source.http.hosts import Hosts
@@ -18,6 +19,7 @@ class FetchSession:
     """What a fetch works with.
 
     Attributes:
+        export: what is fetched.
         config: `[source]`.
         api: calls the export API.
         hosts: decides which hosts URLs may name.
@@ -28,6 +30,7 @@ class FetchSession:
         backoff: how often a download or a listing is tried.
     """
 
+    export: Export
     config: SourceConfig
     api: Api
     hosts: Hosts

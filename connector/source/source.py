@@ -17,6 +17,8 @@ from connector import private_files
 from connector.clock import Timer, utc_now
 from connector.config.tables import SourceConfig
 from connector.errors import SourceUnreachable
+from connector.exports.fields import Export
+from connector.exports.software import SOFTWARE
 from connector.model import Inventory, Method, Part, Snapshot, snapshot_id_of
 from connector.source.files import Files, digest_of
 from connector.source.folder import StagingFolder, Verified
@@ -26,7 +28,7 @@ from connector.source.http.rate_limits import Limiter
 from connector.source.http.tokens import Tokens
 from connector.source.http.transport import Transport
 from connector.source.lines import Page
-from connector.source.pages import ENDPOINTS, Pages, generation_of
+from connector.source.pages import Pages, generation_of
 from connector.source.progress import FetchCounter, NoProgress, Progress
 from connector.source.repair import repair
 from connector.source.session import FetchSession
@@ -71,6 +73,7 @@ class Source:
         rejected: Path | None = None,
         patience: Patience | None = None,
         timer: Timer | None = None,
+        export: Export = SOFTWARE,
     ) -> None:
         patience = patience or Patience()
         timer = timer or Timer(stop or threading.Event(), clock=clock)
@@ -85,6 +88,7 @@ class Source:
             patience=patience,
         )
         self._session = FetchSession(
+            export=export,
             config=config,
             api=api,
             hosts=Hosts(api_url=config.api_url, storage_suffix=config.storage_suffix, allowed=config.allowed_hosts),
@@ -128,7 +132,7 @@ class Source:
 
     def probe(self) -> str:
         """Make one cheap call, for `check`. Returns a line for people. Raises as `fetch` does."""
-        endpoint = ENDPOINTS[Inventory.CPE]
+        endpoint = self._session.export.feeds[0].pages
         link = self._session.hosts.api(f"/api/machines/{endpoint.path}?pageSize=1")
         page = self._session.api.ask(Call(endpoint, link, PROBE_BYTES_MAX, PROBE_SECONDS_MAX), Page.read)
         generated_at = generation_of(page.next_link, self._session.timer.now()) if page.next_link else None

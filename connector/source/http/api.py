@@ -26,8 +26,9 @@ from connector.errors import (
     SourceUnavailable,
     SourceUnreachable,
 )
+from connector.exports.fields import ApiEndpoint
 from connector.source.http.hosts import Link
-from connector.source.http.rate_limits import MINUTE_SECONDS, ApiEndpoint, Limiter
+from connector.source.http.rate_limits import MINUTE_SECONDS, Limiter
 from connector.source.http.tokens import Tokens, explain_denial
 from connector.source.http.transport import Response, Transport
 from connector.source.progress import FetchCounter

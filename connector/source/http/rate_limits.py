@@ -20,6 +20,7 @@ from typing import Any, Final
 from connector import private_files
 from connector.clock import Timer
 from connector.errors import SourceError, SourceThrottled
+from connector.exports.fields import ApiEndpoint
 from connector.telemetry import logger
 
 log = logger(__name__)
@@ -36,23 +37,6 @@ CLOCK_STEP_SECONDS: Final = 2.0
 """If wall and monotonic clock drift apart by more than this, the clock was set."""
 
 FILE_BYTES_MAX: Final = 2**20
-
-
-@dataclass(frozen=True, slots=True)
-class ApiEndpoint:
-    """One endpoint of the API and its published limits."""
-
-    path: str
-    calls_a_minute: int
-    calls_an_hour: int
-
-    @property
-    def windows(self) -> tuple[tuple[float, int], ...]:
-        """Seconds and calls of each window."""
-        return (
-            (MINUTE_SECONDS + MARGIN_SECONDS, self.calls_a_minute),
-            (HOUR_SECONDS + MARGIN_SECONDS, self.calls_an_hour),
-        )
 
 
 @dataclass(slots=True)
@@ -119,7 +103,7 @@ class Limiter:
         now = self._wall()
         calls = self._endpoints.setdefault(endpoint.path, _Calls())
         waits = [calls.blocked_until - now]
-        for seconds, allowed in endpoint.windows:
+        for seconds, allowed in _windows(endpoint):
             recent = sorted(moment for moment in calls.made if moment > now - seconds)
             if len(recent) >= allowed:
                 waits.append(recent[-allowed] + seconds - now)
@@ -200,4 +184,12 @@ def _unusable_file_error(path: Path, error: OSError) -> SourceError:
         f"{path}, which records past API calls, cannot be used: {error.strerror}",
         hint="It is stored beside the state file: check the folder's permissions and free space; it must not be a"
         " symbolic link.",
+    )
+
+
+def _windows(endpoint: ApiEndpoint) -> tuple[tuple[float, int], ...]:
+    """Seconds and calls of each window in which an endpoint's calls are limited."""
+    return (
+        (MINUTE_SECONDS + MARGIN_SECONDS, endpoint.calls_a_minute),
+        (HOUR_SECONDS + MARGIN_SECONDS, endpoint.calls_an_hour),
     )

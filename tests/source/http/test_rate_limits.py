@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from connector.clock import Timer
 from connector.errors import SourceError, SourceThrottled, Stopped
-from connector.source.http.rate_limits import ApiEndpoint, Limiter
+from connector.exports.fields import ApiEndpoint
+from connector.source.http.rate_limits import Limiter
 from tests.support.fetching import START, QuickTimer
 
 EXPORT = ApiEndpoint("SoftwareInventoryExport", 5, 20)
