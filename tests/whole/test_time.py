@@ -141,4 +141,4 @@ def test_a_generation_older_than_the_last_is_said_and_staged_by_no_poll(
         polls.simulator = yesterday
         second = polls.poll(AUTUMN + timedelta(hours=1))
     assert (first.outcome, second.outcome, second.snapshot_id) == ("published", "unchanged", first.snapshot_id)
-    assert "older generation" in caplog.text
+    assert "older than the inventory and" in caplog.text
