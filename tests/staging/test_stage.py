@@ -111,7 +111,7 @@ def test_one_state_file_is_for_one_tenant(tmp_path: Path) -> None:
                 started_at=START,
                 now=START,
             )
-        assert "of its own" in raised.value.hint
+        assert "its own state file" in raised.value.hint
 
 
 def test_what_is_staged_is_frozen(tmp_path: Path) -> None:
