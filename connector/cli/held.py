@@ -6,7 +6,7 @@ import typer
 
 from connector.cli import output
 from connector.cli.options import Json, Yes
-from connector.operations import checks
+from connector.operations import held
 from connector.poll.result import EXIT_CODES
 from connector.staging import derived
 
@@ -19,12 +19,12 @@ app = typer.Typer(help="Removals that the guard holds until a person looks.", no
 def list_held(context: typer.Context, as_json: Json = False) -> None:
     """Show the removals that the guard holds: how many, on how many devices, why and since when."""
     with context.obj.assembly() as assembly, assembly.read_state() as state:
-        found = checks.held(state)
+        holds = held.list_held(state)
     if as_json:
-        output.print_json(found)
+        output.print_json(holds)
     else:
-        output.print_held(found)
-    raise typer.Exit(HELD_EXIT_CODE if found else 0)
+        output.print_held(holds)
+    raise typer.Exit(HELD_EXIT_CODE if holds else 0)
 
 
 @app.command("approve")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,7 +79,10 @@ def show_error(error: ConnectorError) -> None:
     output.print_failure(message, error.hint)
 
 
-def shown(found: Check) -> Check:
-    """The finding, once it is printed."""
-    output.print_check(found.name, fine=found.fine, text=found.text, hint=found.hint)
-    return found
+def show_checks(checks: Iterable[Check]) -> int:
+    """Print each check as soon as it is made. Returns the exit code: 0 where all are well, else the highest one."""
+    exit_code = 0
+    for check in checks:
+        output.print_check(check)
+        exit_code = exit_code if check.fine else max(exit_code, check.exit_code)
+    return exit_code

@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from connector.clock import moment_of
+from connector.model import Check
 from connector.poll.result import PollResult
 from connector.redaction import escape
 
@@ -79,12 +80,12 @@ def print_failure(message: str, hint: str) -> None:
         err.print(Text.assemble(("hint:  ", "bold cyan"), _lines(hint)))
 
 
-def print_check(name: str, *, fine: bool, text: str, hint: str = "") -> None:
+def print_check(check: Check) -> None:
     """One line of `check` or `setup`: what, whether it is well, the fact; a hint below it where it is not."""
-    mark = ("ok    ", "green") if fine else ("FAIL  ", "bold red")
-    out.print(Text.assemble(mark, (f"{name:<17} ", "bold"), _lines(text)))
-    if hint and not fine:
-        out.print(Text.assemble(("      hint: ", "cyan"), _lines(hint)))
+    mark = ("ok    ", "green") if check.fine else ("FAIL  ", "bold red")
+    out.print(Text.assemble(mark, (f"{check.name:<17} ", "bold"), _lines(check.text)))
+    if check.hint and not check.fine:
+        out.print(Text.assemble(("      hint: ", "cyan"), _lines(check.hint)))
 
 
 def print_poll(result: PollResult) -> None:

@@ -11,11 +11,13 @@ import typer
 
 from connector.assembly import Assembly, now
 from connector.cli import output
-from connector.cli.options import Json, show_error, shown, stopped_by_signals
+from connector.cli.options import Json, show_checks, show_error, stopped_by_signals
 from connector.config.tenants import Tenant, listen_of
 from connector.errors import ConfigError
 from connector.model import Topic
-from connector.operations import checks
+from connector.operations.check import check_everything
+from connector.operations.setup import set_up, set_up_replay_topic
+from connector.operations.status import read_status
 from connector.poll.result import PollResult
 from connector.service.metrics import Metrics
 from connector.service.polls import Polled
@@ -25,8 +27,8 @@ from connector.service.service import Service
 def check(context: typer.Context) -> None:
     """Check configuration, token, permission, API, topics and schema registry: one line each, with a hint."""
     with context.obj.assembly() as assembly:
-        failed = [found for found in map(shown, checks.checks(assembly)) if not found.fine]
-    raise typer.Exit(max((found.exit_code for found in failed), default=0))
+        exit_code = show_checks(check_everything(assembly))
+    raise typer.Exit(exit_code)
 
 
 def setup(
@@ -37,10 +39,10 @@ def setup(
 ) -> None:
     """Create the topics with the right settings and register the schemas; as often as you like."""
     with context.obj.assembly() as assembly:
-        failed = [found for found in map(shown, checks.set_up(assembly)) if not found.fine]
+        exit_code = show_checks(set_up(assembly))
         if replay_topic:
-            failed += [found for found in map(shown, checks.set_up_target(assembly, replay_topic)) if not found.fine]
-    raise typer.Exit(max((found.exit_code for found in failed), default=0))
+            exit_code = max(exit_code, show_checks(set_up_replay_topic(assembly, replay_topic)))
+    raise typer.Exit(exit_code)
 
 
 def poll(
@@ -92,11 +94,11 @@ def _polled(tenant: Tenant, assembly: Assembly) -> Polled:
 def status(context: typer.Context, as_json: Json = False) -> None:
     """Show the last snapshots, the backlog, held removals and the age of the data."""
     with context.obj.assembly() as assembly, assembly.read_state() as state:
-        found = checks.status(assembly, state, at=now())
+        answer = read_status(assembly, state, at=now())
     if as_json:
-        output.print_json(found)
+        output.print_json(answer)
     else:
-        output.print_status(found)
+        output.print_status(answer)
 
 
 def tail(

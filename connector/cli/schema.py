@@ -7,9 +7,9 @@ from typing import Annotated
 import typer
 
 from connector.cli import output
-from connector.cli.options import shown
+from connector.cli.options import show_checks
 from connector.kafka import schemas
-from connector.operations import checks
+from connector.operations import check, setup
 
 app = typer.Typer(help="The Avro schemas, and the schema registry.", no_args_is_help=True)
 
@@ -25,13 +25,13 @@ def show(name: Annotated[str | None, typer.Argument(help="One of them, such as S
 def register(context: typer.Context) -> None:
     """Register the schemas and their compatibility."""
     with context.obj.assembly() as assembly:
-        failed = [found for found in map(shown, checks.register_schemas(assembly)) if not found.fine]
-    raise typer.Exit(max((found.exit_code for found in failed), default=0))
+        exit_code = show_checks(setup.register_schemas(assembly))
+    raise typer.Exit(exit_code)
 
 
 @app.command("check")
 def check_schemas(context: typer.Context) -> None:
     """Ask the registry whether the schemas are registered and compatible."""
     with context.obj.assembly() as assembly:
-        failed = [found for found in map(shown, checks.check_schemas(assembly)) if not found.fine]
-    raise typer.Exit(max((found.exit_code for found in failed), default=0))
+        exit_code = show_checks(check.check_schemas(assembly))
+    raise typer.Exit(exit_code)

@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from connector.cli import output
-from connector.cli.options import Yes, shown
-from connector.operations import checks
+from connector.cli.options import Yes, show_checks
+from connector.operations.rebaseline import rebaseline_notice
+from connector.operations.verify import verify as verify_state
 from connector.poll.rebuild import NOTICE
 from connector.staging import maintenance
 
@@ -25,8 +26,8 @@ def verify(
 ) -> None:
     """Count the inventory and work out its digests anew, and hold the file against Kafka's checkpoint."""
     with context.obj.assembly() as assembly, assembly.read_state() as state:
-        failed = [found for found in map(shown, checks.verify(assembly, state, offline=offline)) if not found.fine]
-    raise typer.Exit(max((found.exit_code for found in failed), default=0))
+        exit_code = show_checks(verify_state(assembly, state, offline=offline))
+    raise typer.Exit(exit_code)
 
 
 @app.command("export")
@@ -44,7 +45,7 @@ def export(
 def rebaseline(context: typer.Context, yes: Yes = False) -> None:
     """Begin a new epoch: the next snapshot becomes the baseline, and what changed in between is not published."""
     with context.obj.assembly() as assembly:
-        output.print_notice(checks.rebaseline_notice(assembly))
+        output.print_notice(rebaseline_notice(assembly))
         if not yes and not typer.confirm("Begin a new epoch?", err=True):
             raise typer.Exit(1)
         epoch = assembly.pipeline.rebaseline()

@@ -26,7 +26,7 @@ from connector.history.filters import Filters
 from connector.history.replay import Replay, ReplayResult
 from connector.kafka.mock import MockCluster
 from connector.model import Checkpoint, Message, Topic
-from connector.operations import checks
+from connector.operations.setup import set_up_replay_topic
 from connector.staging import maintenance
 from connector.state.state import StateFile
 from tests.conftest import Consumed, consume_all
@@ -374,7 +374,7 @@ def test_a_month_replayed_with_kills_in_the_middle_is_the_month_once(month: Run,
     """
     topic = f"{topic_prefix}.february"
     with month.assembly() as polling:
-        assert [check.text for check in checks.set_up_target(polling, topic) if not check.fine] == []
+        assert [check.text for check in set_up_replay_topic(polling, topic) if not check.fine] == []
         before = polling.publisher.checkpoint()
         with polling.read_state() as state:
             position = state.journal.position()
