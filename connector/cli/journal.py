@@ -13,6 +13,7 @@ import typer
 
 from connector.assembly import Assembly
 from connector.cli import changes_table, output
+from connector.cli.filtering import filtered
 from connector.cli.options import Json, show_error, stopped_by_signals
 from connector.errors import ConfigError, Stopped
 from connector.history.explain import Setting
@@ -22,28 +23,11 @@ from connector.history.replay import ReplayResult
 
 LIMIT_ON_A_TERMINAL = 500
 
-Since = Annotated[str, typer.Option(metavar="TIME", help="From then on: 2026-11-23, 2026-11-23T08:00, 24h, 7d.")]
-Until = Annotated[str, typer.Option(metavar="TIME", help="Before then; a date includes its day.")]
-Device = Annotated[list[str] | None, typer.Option(help="Name (with or without domain) or id; * and ?. Repeatable.")]
-Software = Annotated[list[str] | None, typer.Option(help="vendor/product, or product; * and ?. Repeatable.")]
-Type = Annotated[list[str] | None, typer.Option("--type", help="ADDED, REMOVED, CHANGED or BASELINE. Repeatable.")]
-Why = Annotated[list[str] | None, typer.Option("--reason", help="INSTALLED, UPGRADED, … Repeatable.")]
-EndOfSupport = Annotated[bool, typer.Option("--end-of-support", help="Only software that is out of support.")]
-Snapshot = Annotated[list[str] | None, typer.Option(help="Id of a snapshot. Repeatable.")]
-Kind = Annotated[str, typer.Option(metavar="CPE|NON_CPE", help="One of the two exports.")]
 
-
-def changes(  # noqa: PLR0913, PLR0917 - an option for each filter
+@filtered
+def changes(
     context: typer.Context,
-    since: Since = "",
-    until: Until = "",
-    device: Device = None,
-    software: Software = None,
-    types: Type = None,
-    reasons: Why = None,
-    end_of_support: EndOfSupport = False,
-    snapshot: Snapshot = None,
-    inventory: Kind = "",
+    filters: Filters,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the newest so many.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="NDJSON; the default where stdout is no terminal.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="CSV.")] = False,
@@ -51,17 +35,6 @@ def changes(  # noqa: PLR0913, PLR0917 - an option for each filter
     """Show past changes from the journal, the newest last: a table on a terminal, else NDJSON."""
     if as_json and as_csv:
         raise ConfigError("--json and --csv exclude each other", hint="Give one of them.")
-    filters = Filters(
-        since,
-        until,
-        devices=_all(device),
-        software=_all(software),
-        types=_all(types),
-        reasons=_all(reasons),
-        end_of_support=end_of_support,
-        snapshots=_all(snapshot),
-        inventory=inventory,
-    )
     table = not (as_json or as_csv) and sys.stdout.isatty()
     with context.obj.assembly() as assembly, stopped_by_signals(assembly.stop), _until_the_reader_leaves():
         scope = assembly.past.scope(filters.at(assembly.clock()))
@@ -76,34 +49,16 @@ def changes(  # noqa: PLR0913, PLR0917 - an option for each filter
             changes_table.print_ending(shown)
 
 
-def replay(  # noqa: PLR0913, PLR0917 - an option for each filter
+@filtered
+def replay(
     context: typer.Context,
-    since: Since = "",
-    until: Until = "",
-    device: Device = None,
-    software: Software = None,
-    types: Type = None,
-    reasons: Why = None,
-    end_of_support: EndOfSupport = False,
-    snapshot: Snapshot = None,
-    inventory: Kind = "",
+    filters: Filters,
     topic: Annotated[str, typer.Option(help="Full name of another topic; default: the topic of the changes.")] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Count; publish nothing.")] = False,
     rate: Annotated[int, typer.Option(min=0, help="Changes a second at most; 0: no limit.")] = 0,
     as_json: Json = False,
 ) -> None:
     """Publish past changes again, with their ids, times and order; after an interruption, the same command goes on."""
-    filters = Filters(
-        since,
-        until,
-        devices=_all(device),
-        software=_all(software),
-        types=_all(types),
-        reasons=_all(reasons),
-        end_of_support=end_of_support,
-        snapshots=_all(snapshot),
-        inventory=inventory,
-    )
     with context.obj.assembly() as assembly, stopped_by_signals(assembly.stop):
         replaying = assembly.replay(filters, topic=topic, rate=rate)
         report = partial(_report, assembly, as_json)
@@ -132,10 +87,6 @@ def explain(
         output.print_json(told)
     else:
         changes_table.print_explanation(told)
-
-
-def _all(given: list[str] | None) -> tuple[str, ...]:
-    return tuple(given or ())
 
 
 def _show(blocks: Iterable[list[dict[str, Any]]], *, table: bool, as_csv: bool) -> int:
