@@ -14,7 +14,7 @@ from typing import Annotated, Final
 import typer
 
 from connector import __version__, telemetry
-from connector.cli import held, journal, output, polling, schema, state, trial
+from connector.cli import demo, held, journal, output, polling, schema, state
 from connector.cli.options import Options, show_error
 from connector.errors import ConnectorError
 
@@ -26,8 +26,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 VERBS: Final[tuple[Callable[..., None], ...]] = (
-    trial.demo,
-    trial.simulate,
+    demo.demo,
+    demo.simulate,
     polling.check,
     polling.setup,
     polling.poll,
