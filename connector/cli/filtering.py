@@ -34,13 +34,15 @@ def filtered(verb: Callable[..., None]) -> Callable[..., None]:
 def make_filters(  # noqa: PLR0913 - an option for each filter
     *,
     since: Annotated[
-        str, typer.Option(metavar="TIME", help="From then on: 2026-11-23, 2026-11-23T08:00, 24h, 7d.")
+        str, typer.Option(metavar="TIME", help="Seen since then: 2026-11-23, 2026-11-23T08:00, 24h, 7d.")
     ] = "",
-    until: Annotated[str, typer.Option(metavar="TIME", help="Before then; a date includes its day.")] = "",
+    until: Annotated[str, typer.Option(metavar="TIME", help="Seen before then; a date includes its day.")] = "",
     device: Annotated[
-        list[str] | None, typer.Option(help="Name (with or without domain) or id; * and ?. Repeatable.")
+        list[str] | None, typer.Option(help="Name (with or without domain) or id; * and ? as wildcards. Repeatable.")
     ] = None,
-    software: Annotated[list[str] | None, typer.Option(help="vendor/product, or product; * and ?. Repeatable.")] = None,
+    software: Annotated[
+        list[str] | None, typer.Option(help="vendor/product or product; * and ? as wildcards. Repeatable.")
+    ] = None,
     types: Annotated[
         list[str] | None, typer.Option("--type", help="ADDED, REMOVED, CHANGED or BASELINE. Repeatable.")
     ] = None,
@@ -49,7 +51,7 @@ def make_filters(  # noqa: PLR0913 - an option for each filter
         bool, typer.Option("--end-of-support", help="Only software that is out of support.")
     ] = False,
     snapshot: Annotated[list[str] | None, typer.Option(help="Id of a snapshot. Repeatable.")] = None,
-    inventory: Annotated[str, typer.Option(metavar="CPE|NON_CPE", help="One of the two exports.")] = "",
+    inventory: Annotated[str, typer.Option(metavar="CPE|NON_CPE", help="Only one of the two exports.")] = "",
 ) -> Filters:
     """The filters in the user's words, as given on the command line."""
     return Filters(
