@@ -25,7 +25,7 @@ from connector.service.service import Service
 
 
 def check(context: typer.Context) -> None:
-    """Check configuration, token, permission, API, topics and schema registry: one line each, with a hint."""
+    """Check configuration, token, permission, API, topics and schema registry; failures come with a hint."""
     with context.obj.assembly() as assembly:
         exit_code = show_checks(check_everything(assembly))
     raise typer.Exit(exit_code)
@@ -34,10 +34,10 @@ def check(context: typer.Context) -> None:
 def setup(
     context: typer.Context,
     replay_topic: Annotated[
-        str, typer.Option(metavar="TOPIC", help="Also make this topic for `replay --topic`, with its schema.")
+        str, typer.Option(metavar="TOPIC", help="Also create this topic for `replay --topic`, with its schema.")
     ] = "",
 ) -> None:
-    """Create the topics with the right settings and register the schemas; as often as you like."""
+    """Create the topics with the right settings and register the schemas; safe to rerun."""
     with context.obj.assembly() as assembly:
         exit_code = show_checks(set_up(assembly))
         if replay_topic:
@@ -66,7 +66,7 @@ def poll(
 
 
 def run(context: typer.Context) -> None:
-    """Poll for ever, one tenant or several, with health and metrics over HTTP; SIGTERM finishes cleanly."""
+    """Poll until stopped, one tenant or several, with health and metrics over HTTP; SIGTERM finishes cleanly."""
     configured, stop = context.obj.tenants(), threading.Event()
     with ExitStack() as stack:
         polled = [
@@ -83,7 +83,7 @@ def run(context: typer.Context) -> None:
 
 
 def _polled(tenant: Tenant, assembly: Assembly) -> Polled:
-    """A tenant as `run` takes it. Its parts are made by its first poll: what is wrong with them is its own trouble."""
+    """A tenant as `run` polls it; its first poll creates its parts, so that a fault in them stops no other tenant."""
 
     def poll() -> Iterable[PollResult]:
         return assembly.pipeline.poll()
@@ -103,14 +103,14 @@ def status(context: typer.Context, as_json: Json = False) -> None:
 
 def tail(
     context: typer.Context,
-    topic: Annotated[str, typer.Option(help="changes, alerts, snapshots, checkpoints, inventory, or a full name.")] = (
-        Topic.CHANGES.value
-    ),
-    begin: Annotated[str, typer.Option("--from", help="beginning or end.")] = "end",
+    topic: Annotated[
+        str, typer.Option(help="changes, alerts, snapshots, checkpoints, inventory, or the full name of a topic.")
+    ] = (Topic.CHANGES.value),
+    begin: Annotated[str, typer.Option("--from", metavar="beginning|end", help="Where to start.")] = "end",
     limit: Annotated[int | None, typer.Option("--max", min=1, help="Stop after this many messages.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Print decoded messages of a topic, as they come; read_committed."""
+    """Print the decoded messages of a topic as they arrive (read_committed)."""
     if begin not in ("beginning", "end"):
         raise ConfigError(f"--from {begin}: must be beginning or end", hint="The default is end.")
     with context.obj.assembly() as assembly:
