@@ -15,7 +15,7 @@ from typing import Self
 
 from connector.config import Config
 from connector.errors import ConfigError
-from connector.history.blocks import Past
+from connector.history.blocks import PastChanges
 from connector.history.filters import Filters
 from connector.history.replay import Replay
 from connector.kafka.messages import Messages, message_bytes_max_of
@@ -147,9 +147,9 @@ class Assembly:
         )
 
     @cached_property
-    def past(self) -> Past:
+    def past_changes(self) -> PastChanges:
         """Past changes, read block by block."""
-        return Past(self.read_state, self.stop)
+        return PastChanges(self.read_state, self.stop)
 
     def watch(self) -> StateWatcher:
         """A watcher that notices what other processes do to the state file."""
@@ -239,7 +239,7 @@ class Assembly:
         messages = self._make_messages(target)
         transactional_id = f"{self.config.transactional_id}#replay-{filters.digest(target)}"
         return Replay(
-            self.past,
+            self.past_changes,
             messages,
             self._sink(transactional_id, messages),
             filters=filters,

@@ -24,7 +24,7 @@ ORDER = (
     {"exports"},
     {"model"},
     {"clock"},
-    {"errors"},
+    {"errors", "wording"},
 )
 """The rooms, from the top down: a room imports from rows below its own only. The simulator stands beside them."""
 

@@ -1,6 +1,6 @@
-"""The verbs of `mde-inventory`, and the exit codes. Owns typer, and the only `sys.exit` of the package.
+"""The command `mde-inventory`: its verbs and exit codes. The only `sys.exit` of the package is here.
 
-A verb reads the configuration, asks `assembly` for the parts it needs, and shows what they say through `console`.
+A verb reads the configuration, asks `assembly` for the parts it needs, and prints what they answer through `output`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Annotated, Final
 import typer
 
 from connector import __version__, telemetry
-from connector.cli import held, journal, output, polling, schema, state, trial
+from connector.cli import demo, held, journal, output, polling, schema, state
 from connector.cli.options import Options, show_error
 from connector.errors import ConnectorError
 
@@ -26,8 +26,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 VERBS: Final[tuple[Callable[..., None], ...]] = (
-    trial.demo,
-    trial.simulate,
+    demo.demo,
+    demo.simulate,
     polling.check,
     polling.setup,
     polling.poll,
@@ -45,8 +45,8 @@ app.add_typer(state.app, name="state")
 app.add_typer(schema.app, name="schema")
 
 
-def _show_version(asked: bool) -> None:
-    if asked:
+def _show_version(wanted: bool) -> None:
+    if wanted:
         output.print_line(f"mde-inventory {__version__}")
         raise typer.Exit
 
@@ -59,17 +59,17 @@ def before_verb(
         typer.Option(
             "--config",
             metavar="PATH",
-            help="A file, or a folder of *.toml; `run` takes several. Default: $MDE_INVENTORY_CONFIG, then"
+            help="Configuration file, or folder of *.toml; `run` takes several. Default: $MDE_INVENTORY_CONFIG, then"
             " ./connector.toml.",
         ),
     ] = None,
-    log_format: Annotated[telemetry.LogFormat, typer.Option(help="How logs are written to stderr.")] = "console",
-    log_level: Annotated[telemetry.Level, typer.Option(help="What is less important is not logged.")] = "info",
+    log_format: Annotated[telemetry.LogFormat, typer.Option(help="Format of the logs on stderr.")] = "console",
+    log_level: Annotated[telemetry.Level, typer.Option(help="Minimum level to log.")] = "info",
     _version: Annotated[
         bool, typer.Option("--version", is_eager=True, callback=_show_version, help="Show the version.")
     ] = False,
 ) -> None:
-    """What holds for every verb."""
+    """Read the options that every verb shares."""
     telemetry.configure(log_format, log_level)
     context.obj = Options(tuple(config_files or ()), log_format, log_level)
 
@@ -82,6 +82,6 @@ def main() -> None:
     except ConnectorError as error:
         show_error(error)
         exit_code = error.exit_code
-        # The Kafka bindings may hold on to an error for good; what its frames hold of other libraries is let go of.
+        # The Kafka bindings may keep an error for good; its frames must not keep objects of other libraries alive.
         traceback.clear_frames(error.__traceback__)
     sys.exit(exit_code)

@@ -1,7 +1,7 @@
-"""How past changes look: a table, one change explained, a replay under way; and NDJSON or CSV for programs.
+"""Prints past changes: a table, one change explained, the progress of a replay; NDJSON and CSV for programs.
 
-Shares rich with `console`, and its rules: results on stdout, progress on stderr and only on a terminal, and nothing
-that came from outside drives the terminal. Must not decide anything.
+The rules of `output` hold: results go to stdout, progress to stderr and only to a terminal, and no text from outside
+drives the terminal.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from connector.exports.software import SOFTWARE
 from connector.history.explain import with_times
 from connector.history.replay import ReplayResult
 from connector.redaction import escape
+from connector.wording import counted
 
 CSV_COLUMNS: Final = (
     "eventId", "observedAt", "emittedAt", "changeType", "reason", "changedFields", "isEndOfSupport",
@@ -30,13 +31,13 @@ CSV_COLUMNS: Final = (
     "before", "inventory", "snapshotId", "previousSnapshotId", "epoch", "sequence", "entraTenantId", "connectorVersion",
 )  # fmt: skip
 FORMULA_SIGNS: Final = ("=", "+", "-", "@", "\t", "\r")
-"""A spreadsheet takes a text that begins so for a formula."""
+"""A spreadsheet reads a text that begins with one of these as a formula."""
 
 WIDE: Final = 132
-"""Columns of a terminal from which on years, vendors and whole event ids have room."""
+"""From this many columns on, a terminal has room for years, vendors and whole event ids."""
 SHORT_ID: Final = 8
 _LIMITS: Final = {"why": (15, 48), "device": (12, 28), "software": (20, 60)}
-"""Cells of a column at least, and at most; where there is no room, the first gives way first."""
+"""Minimum and maximum cells of a column; where room is short, the first column shrinks first."""
 
 
 # ---- for programs
@@ -49,7 +50,7 @@ def write_ndjson(changes: Iterable[dict[str, Any]]) -> None:
 
 
 def write_csv_heading() -> None:
-    """The names of the columns, `CSV_COLUMNS`."""
+    """A row with the names of the columns, `CSV_COLUMNS`."""
     csv.writer(sys.stdout).writerow(CSV_COLUMNS)
 
 
@@ -57,18 +58,18 @@ def write_csv(changes: Iterable[dict[str, Any]]) -> None:
     """One change a row; arrays and `before` as JSON. A text that begins like a formula gets a `'` in front of it."""
     writer = csv.writer(sys.stdout)
     for change in changes:
-        whole = {**change, **{name: _iso_8601(change[name]) for name in ("observedAt", "emittedAt")}}
-        writer.writerow([_cell(whole[name]) for name in CSV_COLUMNS])
+        values = {**change, **{name: _iso_8601(change[name]) for name in ("observedAt", "emittedAt")}}
+        writer.writerow([_cell(values[name]) for name in CSV_COLUMNS])
 
 
 @lru_cache(maxsize=1024)
 def _iso_8601(milliseconds: int) -> str:
-    """A time as all changes of a snapshot have it, `2026-11-23T08:00:00Z`."""
+    """A time such as `2026-11-23T08:00:00Z`; cached, as all changes of a snapshot share it."""
     return output.as_json(with_times({"observedAt": milliseconds})["observedAt"]).strip('"')
 
 
 def _cell(value: object) -> object:
-    """A value as a cell of CSV."""
+    """A value as a CSV cell."""
     if value is None or (isinstance(value, int) and not isinstance(value, bool)):
         return value
     if isinstance(value, bool):
@@ -83,7 +84,7 @@ def _cell(value: object) -> object:
 
 
 class ChangesTable:
-    """A table that grows block by block; its columns are as wide as the first block needs and the terminal allows."""
+    """A table printed block by block; its columns are as wide as the first block needs and the terminal allows."""
 
     def __init__(self) -> None:
         self._widths: dict[str, int] = {}
@@ -92,13 +93,13 @@ class ChangesTable:
         self._time = len("2026-11-23 08:00" if self._wide else "11-23 08:00")
 
     def print(self, changes: Sequence[Mapping[str, Any]]) -> None:
-        """More rows; the heading before the first of them."""
+        """Print more rows, with the heading before the first of them."""
         rows = [self._row(change) for change in changes]
         if not self._widths:
-            self._widths = self._measured(rows)
-            self._print({name: Text(name) for name in ("seen (UTC)", "device", "software", "why", "event")}, "bold")
+            self._widths = self._measure(rows)
+            self._print_row({name: Text(name) for name in ("seen (UTC)", "device", "software", "why", "event")}, "bold")
         for row in rows:
-            self._print(row)
+            self._print_row(row)
 
     def _row(self, change: Mapping[str, Any]) -> dict[str, Text]:
         kind = str(change["changeType"])
@@ -113,105 +114,100 @@ class ChangesTable:
             "event": Text(event if self._wide else event[:SHORT_ID], "dim"),
         }
 
-    def _measured(self, rows: Sequence[Mapping[str, Text]]) -> dict[str, int]:
-        """Cells of each column: as many as its contents need, where there is room."""
+    def _measure(self, rows: Sequence[Mapping[str, Text]]) -> dict[str, int]:
+        """The cells of each column: what its contents need, where there is room."""
         fixed = {"seen (UTC)": self._time, "sign": 1, "event": 36 if self._wide else SHORT_ID}
-        needed = {
+        flexible = {
             name: min(max([least, *(cell_len(row[name].plain) for row in rows)]), most)
             for name, (least, most) in _LIMITS.items()
         }
-        room = output.out.width - sum(fixed.values()) - self._gap * (len(fixed) + len(needed) - 1)
+        room = output.out.width - sum(fixed.values()) - self._gap * (len(fixed) + len(flexible) - 1)
         for name, (least, _) in _LIMITS.items():
-            needed[name] -= min(max(sum(needed.values()) - room, 0), needed[name] - least)
+            flexible[name] -= min(max(sum(flexible.values()) - room, 0), flexible[name] - least)
         order = ("seen (UTC)", "sign", "device", "software", "why", "event")
-        return {name: (fixed | needed)[name] for name in order}
+        return {name: (fixed | flexible)[name] for name in order}
 
-    def _print(self, row: Mapping[str, Text], style: str = "") -> None:
+    def _print_row(self, row: Mapping[str, Text], style: str = "") -> None:
         line = Text(style=style)
         for name, width in self._widths.items():
-            line.append_text(_fitted(row.get(name, Text()), width))
+            line.append_text(_fit(row.get(name, Text()), width))
             line.append(" " * self._gap)
         line.rstrip()
         output.out.print(line, no_wrap=True, overflow="ignore", crop=True)
 
 
-def _fitted(text: Text, width: int) -> Text:
-    """A text in exactly so many cells, `…` for what has no room."""
-    found = text.copy()
+def _fit(text: Text, width: int) -> Text:
+    """A text in exactly `width` cells, cut with `…` where it is longer."""
+    fitted = text.copy()
     if cell_len(text.plain) > width:
-        found.plain = set_cell_size(text.plain, width - 1).rstrip() + "…"
-    found.append(" " * (width - cell_len(found.plain)))
-    return found
+        fitted.plain = set_cell_size(text.plain, width - 1).rstrip() + "…"
+    fitted.append(" " * (width - cell_len(fitted.plain)))
+    return fitted
 
 
 # ---- notes
 
 
 def print_cut(beginning: str | None, retention_days: int) -> None:
-    """On stderr: what is asked for is older than what the journal has, or partly so."""
+    """On stderr: the selection asks for older changes than the journal has."""
     begins = f"begins with {beginning}" if beginning else "is empty"
     output.print_notice(
-        f"note: the journal {begins}; what was before has left it (state.journal_retention_days = {retention_days})"
+        f"note: the journal {begins}; older changes have expired (state.journal_retention_days = {retention_days})"
     )
 
 
 def print_ending(shown: int) -> None:
-    """On stderr, below a table: that it is not all, or that there is nothing."""
-    text = (
-        f"the newest {shown:,}; there are more: raise --limit, or narrow what is asked for" if shown else "no changes"
-    )
-    output.print_notice(text)
+    """On stderr, below a table: that there are more changes, or none."""
+    output.print_notice(f"newest {shown:,}: use --limit to see more, or add a filter" if shown else "no changes")
 
 
 # ---- one change
 
 
-def print_explanation(told: Mapping[str, Any]) -> None:
-    """The change, why it is one, its records side by side, its snapshot, and Kafka."""
-    change, alerts = told["change"], told["alerts"]
+def print_explanation(explanation: Mapping[str, Any]) -> None:
+    """The change, the rule behind it, its records side by side, its snapshot, and Kafka."""
+    change, alerts = explanation["change"], explanation["alerts"]
     line = output.change_line(change) if change else output.alert_line(alerts[0])
     output.out.print(line, no_wrap=True, overflow="ellipsis", crop=True)
     output.out.print()
     event = change or alerts[0]
     place = f", sequence {change['sequence']:,} of epoch {change['epoch']}" if change else ""
-    _facts(
-        ("event", f"{told['event_id'] or 'none'}{place}"),
-        *(("alert", f"{each['alertType']} {each['severity']}, {each['alertId']}") for each in alerts),
+    _print_facts(
+        ("event", f"{explanation['event_id'] or 'none'}{place}"),
+        *(("alert", f"{alert['alertType']} {alert['severity']}, {alert['alertId']}") for alert in alerts),
         ("device", f"{event['deviceName'] or 'without a name'} ({event['deviceId']})"),
-        ("rule", f"{change['reason']}: {told['rule']}" if change else told["rule"]),
-        ("guard", told["guard"]),
-        ("Kafka", _kafka(told["kafka"])),
-        *(("also", f"the same id in epoch {epoch}") for epoch in told["other_epochs"]),
+        ("rule", f"{change['reason']}: {explanation['rule']}" if change else explanation["rule"]),
+        ("guard", explanation["guard"]),
+        ("Kafka", _describe_kafka(explanation["kafka"])),
+        *(("also", f"the same id in epoch {epoch}") for epoch in explanation["other_epochs"]),
     )
     output.out.print()
-    output.out.print(_records(told["fields"]))
+    output.out.print(_records_table(explanation["fields"]))
     output.out.print()
-    _facts(*_snapshot("snapshot", told["snapshot"]), ("origin", told["origin"]))
-    if told["rejected"]:
-        _facts(("rejected", told["rejected"]))
+    _print_facts(*_describe_snapshot("snapshot", explanation["snapshot"]), ("origin", explanation["origin"]))
+    if explanation["rejected"]:
+        _print_facts(("rejected", explanation["rejected"]))
     output.out.print()
-    if told["previous_snapshot"]:
-        _facts(*_snapshot("previous", told["previous_snapshot"]))
+    if explanation["previous_snapshot"]:
+        _print_facts(*_describe_snapshot("previous", explanation["previous_snapshot"]))
     else:
-        gone = told["previous_snapshot_id"]
-        _facts(("previous", f"{gone}, which has left the journal" if gone else "none: this is the first"))
+        gone = explanation["previous_snapshot_id"]
+        _print_facts(("previous", f"{gone}, which has left the journal" if gone else "none: this is the first"))
 
 
-def _records(fields: Sequence[Mapping[str, Any]]) -> Table:
-    """Both records, field by field; `≠` marks what differs between two of them."""
-    both = any(not each["differs"] for each in fields)
+def _records_table(fields: Sequence[Mapping[str, Any]]) -> Table:
+    """Both records, field by field; `≠` marks the fields that differ, where there are two records."""
+    two_records = any(not field["differs"] for field in fields)
     table = Table(box=None, pad_edge=False, header_style="bold", expand=False)
     table.add_column("")
     table.add_column("field", no_wrap=True)
     for heading in ("before", "after"):
         table.add_column(heading, overflow="fold")
-    for each in fields:
-        marked = each["differs"] and both
+    for field in fields:
+        marked = field["differs"] and two_records
         style = "bold yellow" if marked else ""
-        cells = [_value(each[side]) for side in ("before", "after")]
-        table.add_row(
-            Text("≠" if marked else "", style), Text(each["name"], style), *(Text(cell, style) for cell in cells)
-        )
+        cells = ["≠" if marked else "", field["name"], *(_value(field[side]) for side in ("before", "after"))]
+        table.add_row(*(Text(cell, style) for cell in cells))
     return table
 
 
@@ -223,7 +219,7 @@ def _value(value: object) -> str:
     return escape(str(value))
 
 
-def _facts(*facts: tuple[str, str]) -> None:
+def _print_facts(*facts: tuple[str, str]) -> None:
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(width=9, style="bold")
     table.add_column(overflow="fold")
@@ -232,52 +228,54 @@ def _facts(*facts: tuple[str, str]) -> None:
     output.out.print(table)
 
 
-def _snapshot(name: str, told: Mapping[str, Any]) -> list[tuple[str, str]]:
-    generated = f"{told['generated_at']:%Y-%m-%d %H:%M:%S}" + (
-        "" if told["generation_known"] else " (time of the walk)"
-    )
-    held = f", {told['held']:,} held ({told['hold_reason']})" if told["held"] else ""
-    counted = f"+{told['added']:,} added, -{told['removed']:,} removed, ~{told['changed']:,} changed"
-    baseline = f", ={told['baselined']:,} baseline" if told["baselined"] else ""
-    lines = f"{told['duplicates']:,} repeated lines, {told['rejected']:,} rejected lines"
+def _describe_snapshot(name: str, snapshot: Mapping[str, Any]) -> list[tuple[str, str]]:
+    times = {key: f"{snapshot[key]:%Y-%m-%d %H:%M:%S}" for key in ("generated_at", "started_at", "staged_at")}
+    walk = "" if snapshot["generation_known"] else " (time of the walk)"
+    size = f"{counted(snapshot['records'], 'record')} on {counted(snapshot['devices'], 'device')}"
+    changes = f"+{snapshot['added']:,} added, -{snapshot['removed']:,} removed, ~{snapshot['changed']:,} changed"
+    baseline = f", ={snapshot['baselined']:,} baseline" if snapshot["baselined"] else ""
+    held = f", {snapshot['held']:,} held ({snapshot['hold_reason']})" if snapshot["held"] else ""
+    lines = f"{counted(snapshot['duplicates'], 'repeated line')}, {counted(snapshot['rejected'], 'rejected line')}"
     return [
-        (name, f"{told['snapshot_id']}, {told['inventory']}, {told['method']}, generated {generated}"),
-        ("", f"{told['records']:,} records on {told['devices']:,} devices; {counted}{baseline}{held}; {lines}"),
-        ("", f"poll begun {told['started_at']:%Y-%m-%d %H:%M:%S}, staged {told['staged_at']:%Y-%m-%d %H:%M:%S}"),
+        (
+            name,
+            f"{snapshot['snapshot_id']}, {snapshot['inventory']}, {snapshot['method']},"
+            f" generated {times['generated_at']}{walk}",
+        ),
+        ("", f"{size}; {changes}{baseline}{held}; {lines}"),
+        ("", f"poll started {times['started_at']}, staged {times['staged_at']}"),
     ]
 
 
-def _kafka(told: Mapping[str, Any]) -> str:
-    at = f" at {told['confirmed_at']:%Y-%m-%d %H:%M:%S}" if told["confirmed_at"] else ""
-    upto = (
-        f"; published up to sequence {told['published_sequence']:,}" if told["published_sequence"] is not None else ""
-    )
+def _describe_kafka(kafka: Mapping[str, Any]) -> str:
+    at = f" at {kafka['confirmed_at']:%Y-%m-%d %H:%M:%S}" if kafka["confirmed_at"] else ""
+    sequence = kafka["published_sequence"]
+    upto = f"; published up to sequence {sequence:,}" if sequence is not None else ""
     words = {
-        "confirmed": f"confirmed{at or ', when is not noted'}",
+        "confirmed": f"confirmed{at or '; the time is not recorded'}",
         "unsealed": f"confirmed, its snapshot not yet sealed; last confirmation{at}",
         "pending": "pending: staged, not yet confirmed",
-        "unknown": "of an earlier epoch; whether it was published before that ended is not noted",
+        "unknown": "of an earlier epoch; whether it was published before that epoch ended is not recorded",
     }
-    return words[told["status"]] + upto
+    return words[kafka["status"]] + upto
 
 
 # ---- a replay
 
 
-def replay_told(result: ReplayResult) -> dict[str, Any]:
+def replay_as_json(result: ReplayResult) -> dict[str, Any]:
     """What `replay --json` prints."""
     names = ("topic", "dry_run", "resumed", "begun_at", "changes", "types", "first", "last", "journal_from", "cut")
     return {name: getattr(result, name) for name in names} | {"duration_seconds": round(result.duration_seconds, 3)}
 
 
 def print_replay(result: ReplayResult) -> None:
-    """What a replay came to, or would."""
-    counted = ", ".join(f"{number:,} {kind}" for kind, number in sorted(result.types.items()))
+    """The result of a replay, or of its dry run."""
+    types = ", ".join(f"{number:,} {kind}" for kind, number in sorted(result.types.items()))
     verb = "would replay" if result.dry_run else "replayed"
-    more = " more, after what an earlier run had replayed" if result.resumed else ""
-    output.print_line(
-        f"{verb} {result.changes:,} changes{more} to {result.topic}" + (f": {counted}" if counted else "")
-    )
+    changes = counted(result.changes, "more change" if result.resumed else "change")
+    resumed = " (resumed after an earlier run)" if result.resumed else ""
+    output.print_line(f"{verb} {changes} to {result.topic}{resumed}" + (f": {types}" if types else ""))
     for name, change in (("first", result.first), ("last", result.last)):
         if change:
             output.print_line(
@@ -286,7 +284,7 @@ def print_replay(result: ReplayResult) -> None:
 
 
 class ReplayProgress:
-    """Drawn as one line on a terminal, and nothing elsewhere. A context."""
+    """A progress bar on a terminal; nothing elsewhere. A context."""
 
     def __init__(self) -> None:
         self._progress = Progress(
@@ -311,9 +309,9 @@ class ReplayProgress:
 
     @property
     def wanted(self) -> bool:
-        """Whether anybody sees it."""
+        """Whether it is drawn."""
         return output.err.is_terminal
 
     def show(self, done: int, total: int) -> None:
-        """So many of so many changes are published."""
+        """`done` of `total` changes are published."""
         self._progress.update(self._task, completed=done, total=total)

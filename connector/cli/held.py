@@ -1,4 +1,4 @@
-"""The verbs of `held`: removals that the guard holds."""
+"""The verbs of `held`: removals that the guard holds, awaiting review."""
 
 from __future__ import annotations
 
@@ -6,42 +6,43 @@ import typer
 
 from connector.cli import output
 from connector.cli.options import Json, Yes
-from connector.operations import checks
+from connector.operations import held
 from connector.poll.result import EXIT_CODES
 from connector.staging import derived
+from connector.wording import counted
 
 HELD_EXIT_CODE = EXIT_CODES["held"]
 
-app = typer.Typer(help="Removals that the guard holds until a person looks.", no_args_is_help=True)
+app = typer.Typer(help="Review the removals that the guard holds: list, approve or discard them.", no_args_is_help=True)
 
 
 @app.command("list")
 def list_held(context: typer.Context, as_json: Json = False) -> None:
-    """Show the removals that the guard holds: how many, on how many devices, why and since when."""
+    """List the held removals: how many, on how many devices, why and since when; exit code 3 if there are any."""
     with context.obj.assembly() as assembly, assembly.read_state() as state:
-        found = checks.held(state)
+        holds = held.list_held(state)
     if as_json:
-        output.print_json(found)
+        output.print_json(holds)
     else:
-        output.print_held(found)
-    raise typer.Exit(HELD_EXIT_CODE if found else 0)
+        output.print_held(holds)
+    raise typer.Exit(HELD_EXIT_CODE if holds else 0)
 
 
 @app.command("approve")
 def approve_held(context: typer.Context, yes: Yes = False) -> None:
-    """Believe the held removals: publish them as REMOVED, reason APPROVED."""
+    """Approve the held removals: publish them as REMOVED with reason APPROVED."""
     if not yes and not typer.confirm("Publish all held removals as REMOVED?", err=True):
         raise typer.Exit(1)
     with context.obj.assembly() as assembly:
         removed = assembly.pipeline.approve_held()
-    output.print_line(f"{removed:,} removals approved and published")
+    output.print_line(f"{counted(removed, 'removal')} approved and published")
 
 
 @app.command("discard")
 def discard_held(context: typer.Context, yes: Yes = False) -> None:
-    """Take the held removals as missing data: the records stay, and the next snapshot is judged afresh."""
-    if not yes and not typer.confirm("Drop the hold and keep the records?", err=True):
+    """Discard the held removals as missing data: the records stay, and the next snapshot is judged on its own."""
+    if not yes and not typer.confirm("Discard the held removals and keep the records?", err=True):
         raise typer.Exit(1)
     with context.obj.assembly() as assembly, assembly.open_state() as state:
         kept = derived.discard_held(state)
-    output.print_line(f"{kept:,} records stay in the inventory")
+    output.print_line(f"{counted(kept, 'record')} kept in the inventory")

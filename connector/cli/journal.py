@@ -13,97 +13,53 @@ import typer
 
 from connector.assembly import Assembly
 from connector.cli import changes_table, output
+from connector.cli.filtering import filtered
 from connector.cli.options import Json, show_error, stopped_by_signals
 from connector.errors import ConfigError, Stopped
 from connector.history.explain import Setting
-from connector.history.explain import explain as explained
+from connector.history.explain import explain as explain_event
 from connector.history.filters import Filters
 from connector.history.replay import ReplayResult
 
 LIMIT_ON_A_TERMINAL = 500
 
-Since = Annotated[str, typer.Option(metavar="TIME", help="From then on: 2026-11-23, 2026-11-23T08:00, 24h, 7d.")]
-Until = Annotated[str, typer.Option(metavar="TIME", help="Before then; a date includes its day.")]
-Device = Annotated[list[str] | None, typer.Option(help="Name (with or without domain) or id; * and ?. Repeatable.")]
-Software = Annotated[list[str] | None, typer.Option(help="vendor/product, or product; * and ?. Repeatable.")]
-Type = Annotated[list[str] | None, typer.Option("--type", help="ADDED, REMOVED, CHANGED or BASELINE. Repeatable.")]
-Why = Annotated[list[str] | None, typer.Option("--reason", help="INSTALLED, UPGRADED, … Repeatable.")]
-EndOfSupport = Annotated[bool, typer.Option("--end-of-support", help="Only software that is out of support.")]
-Snapshot = Annotated[list[str] | None, typer.Option(help="Id of a snapshot. Repeatable.")]
-Kind = Annotated[str, typer.Option(metavar="CPE|NON_CPE", help="One of the two exports.")]
 
-
-def changes(  # noqa: PLR0913, PLR0917 - an option for each filter
+@filtered
+def changes(
     context: typer.Context,
-    since: Since = "",
-    until: Until = "",
-    device: Device = None,
-    software: Software = None,
-    types: Type = None,
-    reasons: Why = None,
-    end_of_support: EndOfSupport = False,
-    snapshot: Snapshot = None,
-    inventory: Kind = "",
-    limit: Annotated[int | None, typer.Option(min=1, help="Only the newest so many.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="NDJSON; the default where stdout is no terminal.")] = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="CSV.")] = False,
+    filters: Filters,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the newest N changes.", metavar="N")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="NDJSON; the default unless stdout is a terminal.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="CSV with a heading.")] = False,
 ) -> None:
-    """Show past changes from the journal, the newest last: a table on a terminal, else NDJSON."""
+    """Show past changes from the journal, newest last: a table on a terminal, NDJSON elsewhere."""
     if as_json and as_csv:
-        raise ConfigError("--json and --csv exclude each other", hint="Give one of them.")
-    filters = Filters(
-        since,
-        until,
-        devices=_all(device),
-        software=_all(software),
-        types=_all(types),
-        reasons=_all(reasons),
-        end_of_support=end_of_support,
-        snapshots=_all(snapshot),
-        inventory=inventory,
-    )
+        raise ConfigError("--json and --csv exclude each other", hint="Use one of them.")
     table = not (as_json or as_csv) and sys.stdout.isatty()
     with context.obj.assembly() as assembly, stopped_by_signals(assembly.stop), _until_the_reader_leaves():
-        scope = assembly.past.scope(filters.at(assembly.clock()))
+        past_changes = assembly.past_changes
+        scope = past_changes.narrow(filters.at(assembly.clock()))
         if scope.cut:
             changes_table.print_cut(
                 scope.beginning and scope.beginning.snapshot_id, assembly.config.state.journal_retention_days
             )
         number = limit or (LIMIT_ON_A_TERMINAL if table else None)
-        blocks, more = assembly.past.newest(scope, number) if number else (assembly.past.blocks(scope), False)
+        blocks, more = past_changes.read_newest(scope, number) if number else (past_changes.read(scope), False)
         shown = _show(blocks, table=table, as_csv=as_csv)
         if table and (more or not shown):
             changes_table.print_ending(shown)
 
 
-def replay(  # noqa: PLR0913, PLR0917 - an option for each filter
+@filtered
+def replay(
     context: typer.Context,
-    since: Since = "",
-    until: Until = "",
-    device: Device = None,
-    software: Software = None,
-    types: Type = None,
-    reasons: Why = None,
-    end_of_support: EndOfSupport = False,
-    snapshot: Snapshot = None,
-    inventory: Kind = "",
-    topic: Annotated[str, typer.Option(help="Full name of another topic; default: the topic of the changes.")] = "",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Count; publish nothing.")] = False,
-    rate: Annotated[int, typer.Option(min=0, help="Changes a second at most; 0: no limit.")] = 0,
+    filters: Filters,
+    topic: Annotated[str, typer.Option(help="Full name of another topic; default: the topic of changes.")] = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Count the changes; publish nothing.")] = False,
+    rate: Annotated[int, typer.Option(min=0, help="Maximum changes per second; 0: no limit.")] = 0,
     as_json: Json = False,
 ) -> None:
-    """Publish past changes again, with their ids, times and order; after an interruption, the same command goes on."""
-    filters = Filters(
-        since,
-        until,
-        devices=_all(device),
-        software=_all(software),
-        types=_all(types),
-        reasons=_all(reasons),
-        end_of_support=end_of_support,
-        snapshots=_all(snapshot),
-        inventory=inventory,
-    )
+    """Publish past changes again, with their ids, times and order; the same command resumes after an interruption."""
     with context.obj.assembly() as assembly, stopped_by_signals(assembly.stop):
         replaying = assembly.replay(filters, topic=topic, rate=rate)
         report = partial(_report, assembly, as_json)
@@ -120,26 +76,24 @@ def replay(  # noqa: PLR0913, PLR0917 - an option for each filter
 
 def explain(
     context: typer.Context,
-    event_id: Annotated[str, typer.Argument(metavar="EVENT_ID", help="An eventId, or its first 8 characters or more.")],
+    event_id: Annotated[
+        str, typer.Argument(metavar="EVENT_ID", help="An eventId, or at least its first 8 characters.")
+    ],
     as_json: Json = False,
 ) -> None:
-    """Show one change: both records, the rule that fired, its snapshot, and what Kafka knows of it."""
+    """Explain one change: both records, the rule behind it, its snapshot, and whether Kafka has it."""
     with context.obj.assembly() as assembly:
         config = assembly.config.state
         with assembly.read_state() as state:
-            told = explained(state, event_id, Setting(config.rejected_path, config.journal_retention_days))
+            explanation = explain_event(state, event_id, Setting(config.rejected_path, config.journal_retention_days))
     if as_json:
-        output.print_json(told)
+        output.print_json(explanation)
     else:
-        changes_table.print_explanation(told)
-
-
-def _all(given: list[str] | None) -> tuple[str, ...]:
-    return tuple(given or ())
+        changes_table.print_explanation(explanation)
 
 
 def _show(blocks: Iterable[list[dict[str, Any]]], *, table: bool, as_csv: bool) -> int:
-    """Show block after block, and return how many changes there were."""
+    """Show block after block. Returns the number of changes."""
     shown, rows = 0, changes_table.ChangesTable()
     if as_csv:
         changes_table.write_csv_heading()
@@ -155,11 +109,11 @@ def _show(blocks: Iterable[list[dict[str, Any]]], *, table: bool, as_csv: bool) 
 
 
 def _report(assembly: Assembly, as_json: bool, result: ReplayResult) -> None:
-    """Say what a replay came to; it is on its way to whoever reads it before the replay is marked as finished."""
+    """Print the result of a replay, and flush it: the caller marks the replay as finished next."""
     if result.cut:
         changes_table.print_cut(result.journal_from, assembly.config.state.journal_retention_days)
     if as_json:
-        output.print_json(changes_table.replay_told(result))
+        output.print_json(changes_table.replay_as_json(result))
     else:
         changes_table.print_replay(result)
     sys.stdout.flush()
@@ -167,10 +121,10 @@ def _report(assembly: Assembly, as_json: bool, result: ReplayResult) -> None:
 
 @contextmanager
 def _until_the_reader_leaves() -> Iterator[None]:
-    """Whoever reads stdout may have had enough, as `head` has: that is no failure."""
+    """Take it as no failure when the reader of stdout has had enough, as `head` does."""
     try:
         yield
         sys.stdout.flush()
     except BrokenPipeError:
-        # What is still buffered must not fail again as the interpreter ends.
+        # The rest of the buffer must not fail again as the interpreter ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

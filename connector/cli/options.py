@@ -1,10 +1,10 @@
-"""What verbs share: the options before the verb and those that several take, signals, how findings and errors look."""
+"""What verbs share: common options, the configuration behind them, signals, and how checks and errors are shown."""
 
 from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,51 +22,51 @@ from connector.errors import ConnectorError
 from connector.model import Check
 from connector.source.progress import Progress
 
-Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
-Json = Annotated[bool, typer.Option("--json", help="JSON instead of text for people.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What stands before the verb; `config_files` are files, and folders of them."""
+    """The options before the verb; `config_files` are files, and folders of files."""
 
     config_files: tuple[Path, ...]
     log_format: telemetry.LogFormat
     log_level: telemetry.Level
 
     def config(self) -> Config:
-        """The one configuration, read and checked; from here on logs hide its secrets."""
+        """The only configuration, read and checked; from here on logs hide its secrets."""
         loaded = config.load(tenants.only(self.config_files))
         telemetry.configure(self.log_format, self.log_level, loaded.secrets)
         return loaded
 
     def tenants(self) -> list[Tenant]:
-        """All configurations, read and checked; from here on logs hide the secrets of all of them."""
+        """All configurations, read and checked; from here on logs hide their secrets."""
         loaded = tenants.load(self.config_files)
         secrets = [secret for tenant in loaded for secret in tenant.config.secrets]
         telemetry.configure(self.log_format, self.log_level, secrets)
         return loaded
 
     def assembly(self, progress: Progress | None = None) -> Assembly:
-        """The parts that the configuration describes."""
+        """The parts of the connector that the configuration describes."""
         return Assembly(self.config(), progress=progress, prompt=output.print_notice)
 
 
 @contextmanager
 def stopped_by_signals(stop: threading.Event) -> Iterator[None]:
-    """The first SIGTERM or SIGINT sets `stop`; a second one ends the process as it always did."""
-    former = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    """The first SIGTERM or SIGINT sets `stop`; a second one ends the process as usual."""
+    previous = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
 
     def restore() -> None:
-        for number, handler in former.items():
+        for number, handler in previous.items():
             signal.signal(number, handler)
 
-    def ask(_number: int, _frame: FrameType | None) -> None:
+    def request_stop(_number: int, _frame: FrameType | None) -> None:
         stop.set()
         restore()
 
-    for number in former:
-        signal.signal(number, ask)
+    for number in previous:
+        signal.signal(number, request_stop)
     try:
         yield
     finally:
@@ -74,12 +74,15 @@ def stopped_by_signals(stop: threading.Event) -> Iterator[None]:
 
 
 def show_error(error: ConnectorError) -> None:
-    """The error and its hint, on stderr, without secrets."""
+    """Print an error and its hint on stderr, without secrets."""
     message = "\n".join(str(telemetry.remove_secrets(line)) for line in str(error).splitlines())
     output.print_failure(message, error.hint)
 
 
-def shown(found: Check) -> Check:
-    """The finding, once it is printed."""
-    output.print_check(found.name, fine=found.fine, text=found.text, hint=found.hint)
-    return found
+def show_checks(checks: Iterable[Check]) -> int:
+    """Print each check as soon as it is made. Returns the exit code: 0 where all are well, else the highest one."""
+    exit_code = 0
+    for check in checks:
+        output.print_check(check)
+        exit_code = exit_code if check.fine else max(exit_code, check.exit_code)
+    return exit_code

@@ -1,7 +1,7 @@
-"""What people see: results, tables, progress bars. Owns rich; must not decide anything.
+"""Prints results, tables and progress bars.
 
-Results go to stdout, progress to stderr and only to a terminal. Every text that came from outside (device names,
-products, versions, paths) is shown with its control characters escaped and is never read as markup.
+Results go to stdout, progress to stderr and only to a terminal. Text from outside (device names, products, versions,
+paths) is shown with its control characters escaped and is never read as markup.
 """
 
 from __future__ import annotations
@@ -17,8 +17,10 @@ from rich.table import Table
 from rich.text import Text
 
 from connector.clock import moment_of
+from connector.model import Check
 from connector.poll.result import PollResult
 from connector.redaction import escape
+from connector.wording import counted
 
 CHANGE_STYLES: Final = {"ADDED": "green", "REMOVED": "red", "CHANGED": "yellow", "BASELINE": "dim"}
 ALERT_STYLES: Final = {"high": "bold red", "medium": "yellow", "low": "dim"}
@@ -32,12 +34,12 @@ err: Final = Console(stderr=True, highlight=False)
 
 
 def print_json(value: object) -> None:
-    """One JSON object on a line of its own, uncoloured, whatever the terminal's width. Times become ISO 8601."""
+    """One JSON object on its own line, without colour, whatever the terminal's width. Times become ISO 8601."""
     print(as_json(value))  # noqa: T201 - this is the owner of stdout
 
 
 def as_json(value: object) -> str:
-    """A value as JSON. Characters that could drive a terminal stand as JSON's own escapes: the value is the same."""
+    """A value as JSON. Characters that could drive a terminal become JSON escapes, which leaves the value the same."""
     text = _JSON.encode(value)
     return text if escape(text) == text else "".join(map(_harmless, text))
 
@@ -48,27 +50,27 @@ def print_line(text: str, style: str = "") -> None:
 
 
 def print_rule(title: str) -> None:
-    """A heading over the terminal's width."""
+    """A heading across the terminal."""
     out.print()
     out.rule(Text(escape(title), style="bold"), align="left")
 
 
-def print_heading(title: str, counted: Text) -> None:
-    """A heading of its own paragraph, with counts behind it."""
+def print_heading(title: str, counts: Text) -> None:
+    """The heading of a paragraph, followed by counts."""
     out.print()
-    out.print(Text.assemble((escape(title), "bold"), "  ", counted))
+    out.print(Text.assemble((escape(title), "bold"), "  ", counts))
 
 
 def print_toml(tables: Mapping[str, Mapping[str, object]]) -> None:
-    """Tables as TOML, to be copied: texts, numbers and lists of texts."""
+    """Tables as TOML, ready to copy: strings, numbers and lists of strings."""
     for name, table in tables.items():
         print(f"[{name}]")  # noqa: T201 - this is the owner of stdout
         for key, value in table.items():
-            print(f"{key} = {json.dumps(value)}")  # noqa: T201 - JSON's texts, numbers and lists are TOML's too
+            print(f"{key} = {json.dumps(value)}")  # noqa: T201 - JSON's strings, numbers and lists are TOML's too
 
 
 def print_notice(text: str) -> None:
-    """A line for people on stderr, such as what a device-code login asks for."""
+    """A line for people on stderr, such as the instructions of a device-code login."""
     err.print(Text(_lines(text)))
 
 
@@ -79,22 +81,22 @@ def print_failure(message: str, hint: str) -> None:
         err.print(Text.assemble(("hint:  ", "bold cyan"), _lines(hint)))
 
 
-def print_check(name: str, *, fine: bool, text: str, hint: str = "") -> None:
-    """One line of `check` or `setup`: what, whether it is well, the fact; a hint below it where it is not."""
-    mark = ("ok    ", "green") if fine else ("FAIL  ", "bold red")
-    out.print(Text.assemble(mark, (f"{name:<17} ", "bold"), _lines(text)))
-    if hint and not fine:
-        out.print(Text.assemble(("      hint: ", "cyan"), _lines(hint)))
+def print_check(check: Check) -> None:
+    """One line of `check` or `setup`: name, verdict and fact; a hint below it where it failed."""
+    mark = ("ok    ", "green") if check.fine else ("FAIL  ", "bold red")
+    out.print(Text.assemble(mark, (f"{check.name:<17} ", "bold"), _lines(check.text)))
+    if check.hint and not check.fine:
+        out.print(Text.assemble(("      hint: ", "cyan"), _lines(check.hint)))
 
 
 def print_poll(result: PollResult) -> None:
-    """What a poll came to, in three lines."""
+    """The result of a poll, in three lines."""
     style = OUTCOME_STYLES[result.outcome]
     out.print(
         Text.assemble(
             (result.outcome.replace("_", " "), f"bold {style}"),
-            f"  {result.snapshot_id or 'no snapshot yet'}",
-            f"  {result.counts.records:,} records on {result.counts.devices:,} devices",
+            f"  {result.snapshot_id or 'no snapshot yet'}"
+            f"  {counted(result.counts.records, 'record')} on {counted(result.counts.devices, 'device')}",
         )
     )
     if result.outcome != "unchanged":
@@ -102,26 +104,25 @@ def print_poll(result: PollResult) -> None:
     steps = ", ".join(f"{name} {seconds:.1f}" for name, seconds in result.stages.items())
     out.print(Text(f"  {result.duration_seconds:.1f} s ({steps}); published {result.published:,}", style="dim"))
     if result.backfilled:
-        out.print(Text(f"  {result.backfilled:,} records filled up the inventory topic", style="dim"))
+        out.print(Text(f"  {counted(result.backfilled, 'record')} added to the inventory topic", style="dim"))
     if result.pending:
-        out.print(Text(f"  {result.pending:,} changes are staged and wait for Kafka", style="yellow"))
+        out.print(Text(f"  {counted(result.pending, 'change')} staged, waiting for Kafka", style="yellow"))
 
 
 def counts(result: PollResult) -> Text:
-    """The counts of a poll: `+12 added  -3 removed  ~5 changed`, and what else is not zero."""
-    counted, always = result.counts, not result.baseline
+    """The counts of a poll: `+12 added  -3 removed  ~5 changed`, and whatever else is not zero."""
+    numbers, always = result.counts, not result.baseline
     parts = [
-        (result.baseline, "={:,} baseline", "dim", False),
-        (counted.added, "+{:,} added", "green", always),
-        (counted.removed, "-{:,} removed", "red", always),
-        (counted.changed, "~{:,} changed", "yellow", always),
-        (counted.alerts, "!{:,} alerts", "magenta", False),
-        (counted.held, "{:,} removals held", "bold yellow", False),
-        (counted.duplicates, "{:,} repeated lines", "dim", False),
-        (counted.rejected, "{:,} rejected lines", "bold red", False),
+        (result.baseline, f"={result.baseline:,} baseline", "dim", False),
+        (numbers.added, f"+{numbers.added:,} added", "green", always),
+        (numbers.removed, f"-{numbers.removed:,} removed", "red", always),
+        (numbers.changed, f"~{numbers.changed:,} changed", "yellow", always),
+        (numbers.alerts, f"!{counted(numbers.alerts, 'alert')}", "magenta", False),
+        (numbers.held, f"{counted(numbers.held, 'removal')} held", "bold yellow", False),
+        (numbers.duplicates, counted(numbers.duplicates, "repeated line"), "dim", False),
+        (numbers.rejected, counted(numbers.rejected, "rejected line"), "bold red", False),
     ]
-    shown = [(words.format(number), style) for number, words, style, even_zero in parts if number or even_zero]
-    return Text("  ").join(Text(text, style=style) for text, style in shown)
+    return Text("  ").join(Text(text, style=style) for number, text, style, even_zero in parts if number or even_zero)
 
 
 def change_line(change: Mapping[str, Any]) -> Text:
@@ -165,9 +166,10 @@ def alert_line(alert: Mapping[str, Any]) -> Text:
     )
     days = alert.get("daysToEndOfSupport")
     if days is not None:
-        line.append(f"  ended {-days:,} days ago" if days < 0 else f"  ends in {days:,} days", style="magenta")
-    devices = alert["devicesWithVersion"]
-    notes = f"  on {devices:,} device{'s' * (devices != 1)}" + (", new here" if alert["newToOrganisation"] else "")
+        ends = f"ended {counted(-days, 'day')} ago" if days < 0 else f"ends in {counted(days, 'day')}"
+        line.append(f"  {ends}", style="magenta")
+    new = ", new here" if alert["newToOrganisation"] else ""
+    notes = f"  on {counted(alert['devicesWithVersion'], 'device')}{new}"
     return line.append(notes, style="dim")
 
 
@@ -178,7 +180,7 @@ def print_event(event: Mapping[str, Any]) -> None:
 
 
 def print_message(place: Mapping[str, Any], value: Mapping[str, Any] | None) -> None:
-    """One message of a topic: a change or an alert on one line, anything else as its fields that are not empty."""
+    """One message of a topic: a change or an alert on one line, anything else by its fields that are not empty."""
     if value is not None and {"changeType", "eventId", "deviceId"} <= value.keys():
         print_event(value)
         return
@@ -190,7 +192,7 @@ def print_message(place: Mapping[str, Any], value: Mapping[str, Any] | None) -> 
 
 
 def print_status(status: Mapping[str, Any]) -> None:
-    """What `status` found: where the state file is, the last snapshots, what waits, what is held."""
+    """The answer of `status`: last snapshots, position, backlog, age of the data, held removals."""
     rows = [
         (
             snapshot["snapshot_id"],
@@ -208,21 +210,23 @@ def print_status(status: Mapping[str, Any]) -> None:
     headings = [("snapshot", False), ("records", True), ("devices", True), ("added", True), ("removed", True)]
     headings += [("changed", True), ("alerts", True), ("held", True), ("Kafka", False)]
     print_table("Last snapshots", headings, rows)
+    pending, records = counted(status["pending"], "change"), counted(status["inventory"], "record")
     print_line(
-        f"epoch {status['epoch']}, sequence {status['last_sequence']:,}; pending: {status['pending']:,} changes;"
-        f" {status['inventory']:,} records in {status['state']}"
+        f"epoch {status['epoch']}, sequence {status['last_sequence']:,}; {pending} pending;"
+        f" {records} in {status['state']}"
     )
     if status["inventory_topic"] and status["inventory_topic"]["phase"] != "whole":
-        print_line(f"inventory topic: being filled up, {status['inventory_topic']['remaining']:,} records to go")
+        remaining = counted(status["inventory_topic"]["remaining"], "record")
+        print_line(f"inventory topic: being filled, {remaining} to go")
     for name, seconds in status["age_seconds"].items():
-        stale = "; STALE: no newer generation came, see poll.stale_after_hours" if name in status["stale"] else ""
+        stale = "; STALE: no newer generation since, see poll.stale_after_hours" if name in status["stale"] else ""
         print_line(f"{name}: generated {age(seconds)} ago{stale}", style="bold yellow" if stale else "")
     if status["held"]:
         print_held(status["held"])
 
 
 def print_held(holds: Sequence[Mapping[str, Any]]) -> None:
-    """What the guard holds, and what can be done about it."""
+    """What the guard holds, and the two decisions about it."""
     if not holds:
         print_line("nothing is held")
         return
@@ -246,7 +250,7 @@ def print_table(title: str, columns: Sequence[tuple[str, bool]], rows: Iterable[
 
 
 def age(seconds: float) -> str:
-    """How long ago, in one unit: `45 s`, `12 min`, `5.0 h`, `3.2 days`."""
+    """A duration in one unit: `45 s`, `12 min`, `5.0 h`, `3.2 days`."""
     if seconds < MINUTE:
         return f"{seconds:.0f} s"
     if seconds < HOUR:
@@ -255,12 +259,12 @@ def age(seconds: float) -> str:
 
 
 def moment(milliseconds: int | None) -> str:
-    """A time for people, UTC: `2026-11-23 08:00`."""
+    """A time in UTC: `2026-11-23 08:00`."""
     return "-" if milliseconds is None else f"{moment_of(milliseconds):%Y-%m-%d %H:%M}"
 
 
 class FetchProgress:
-    """A `source.progress.Progress` drawn as one line on a terminal, and nothing elsewhere."""
+    """A `source.progress.Progress` drawn as one line on a terminal; nothing elsewhere."""
 
     def __init__(self) -> None:
         self._progress: Progress | None = None
@@ -268,7 +272,7 @@ class FetchProgress:
         self._records = 0
 
     def begin(self, label: str, *, parts: int | None) -> None:
-        """A fetch has begun."""
+        """Draw a new bar for a fetch that begins."""
         self.end()
         self._records = 0
         if not err.is_terminal:
@@ -289,22 +293,21 @@ class FetchProgress:
         self._progress.start()
 
     def advance(self, *, parts: int = 0, size_bytes: int = 0, records: int = 0) -> None:
-        """This much more is there."""
+        """Add what has arrived."""
         if self._progress is None:
             return
         self._parts += parts
         self._bytes += size_bytes
         self._records += records
-        known = self._total if self._total is not None and self._parts else None
-        # The size of what is to come is not told: it is taken to be like what came.
-        total = self._bytes * known / self._parts if known else None
+        # The total size is not known: the remaining parts are taken to be as large as those that have arrived.
+        total = self._bytes * self._total / self._parts if self._total is not None and self._parts else None
         of = f"{self._parts}/{self._total}" if self._total is not None else f"{self._parts}"
         self._progress.update(
             self._task, completed=self._bytes, total=total, parts=f"{of} parts", records=self._records
         )
 
     def end(self) -> None:
-        """The fetch is over."""
+        """Remove the bar: the fetch has ended."""
         if self._progress is not None:
             self._progress.stop()
             self._progress = None
@@ -317,19 +320,19 @@ class FetchProgress:
 
 
 def software(change: Mapping[str, Any], *, with_vendor: bool) -> str:
-    """The product of a change with its version, or both versions: `oracle/jre 7.0.790 → 7.0.800`."""
+    """The product of a change with its version, or with both versions: `oracle/jre 7.0.790 → 7.0.800`."""
     product, version = _software(change)
     return f"{product if with_vendor else product.partition('/')[2]} {version}"
 
 
 def why(change: Mapping[str, Any]) -> Text:
-    """The reason of a change, or what differs; `EOS` in front of it where the record is out of support."""
+    """The reason of a change, or the fields that differ; `EOS` first where the record is out of support."""
     mark = ("EOS ", "bold magenta") if change.get("isEndOfSupport") else ""
     return Text.assemble(mark, (_notes(change), "dim"))
 
 
 def device(change: Mapping[str, Any]) -> str:
-    """The device's name without its domain; the beginning of its id where it has no name."""
+    """The device's name without its domain, or the beginning of its id where it has no name."""
     name = change.get("deviceName")
     return escape(str(name).split(".", maxsplit=1)[0] if name else f"{str(change['deviceId'])[:12]}…")
 
@@ -344,7 +347,7 @@ def _software(change: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _notes(change: Mapping[str, Any]) -> str:
-    """The reason in lower case; where attributes changed, two of them with their values."""
+    """The reason in lower case; for changed attributes, two of them with their values."""
     fields = [name for name in change.get("changedFields") or [] if name != "softwareVersion"]
     if change.get("reason") == "ATTRIBUTES_CHANGED" and fields:
         before = change.get("before") or {}

@@ -11,11 +11,13 @@ import typer
 
 from connector.assembly import Assembly, now
 from connector.cli import output
-from connector.cli.options import Json, show_error, shown, stopped_by_signals
+from connector.cli.options import Json, show_checks, show_error, stopped_by_signals
 from connector.config.tenants import Tenant, listen_of
 from connector.errors import ConfigError
 from connector.model import Topic
-from connector.operations import checks
+from connector.operations.check import check_everything
+from connector.operations.setup import set_up, set_up_replay_topic
+from connector.operations.status import read_status
 from connector.poll.result import PollResult
 from connector.service.metrics import Metrics
 from connector.service.polls import Polled
@@ -23,24 +25,24 @@ from connector.service.service import Service
 
 
 def check(context: typer.Context) -> None:
-    """Check configuration, token, permission, API, topics and schema registry: one line each, with a hint."""
+    """Check configuration, token, permission, API, topics and schema registry; failures come with a hint."""
     with context.obj.assembly() as assembly:
-        failed = [found for found in map(shown, checks.checks(assembly)) if not found.fine]
-    raise typer.Exit(max((found.exit_code for found in failed), default=0))
+        exit_code = show_checks(check_everything(assembly))
+    raise typer.Exit(exit_code)
 
 
 def setup(
     context: typer.Context,
     replay_topic: Annotated[
-        str, typer.Option(metavar="TOPIC", help="Also make this topic for `replay --topic`, with its schema.")
+        str, typer.Option(metavar="TOPIC", help="Also create this topic for `replay --topic`, with its schema.")
     ] = "",
 ) -> None:
-    """Create the topics with the right settings and register the schemas; as often as you like."""
+    """Create the topics with the right settings and register the schemas; safe to rerun."""
     with context.obj.assembly() as assembly:
-        failed = [found for found in map(shown, checks.set_up(assembly)) if not found.fine]
+        exit_code = show_checks(set_up(assembly))
         if replay_topic:
-            failed += [found for found in map(shown, checks.set_up_target(assembly, replay_topic)) if not found.fine]
-    raise typer.Exit(max((found.exit_code for found in failed), default=0))
+            exit_code = max(exit_code, show_checks(set_up_replay_topic(assembly, replay_topic)))
+    raise typer.Exit(exit_code)
 
 
 def poll(
@@ -64,7 +66,7 @@ def poll(
 
 
 def run(context: typer.Context) -> None:
-    """Poll for ever, one tenant or several, with health and metrics over HTTP; SIGTERM finishes cleanly."""
+    """Poll until stopped, one tenant or several, with health and metrics over HTTP; SIGTERM finishes cleanly."""
     configured, stop = context.obj.tenants(), threading.Event()
     with ExitStack() as stack:
         polled = [
@@ -81,7 +83,7 @@ def run(context: typer.Context) -> None:
 
 
 def _polled(tenant: Tenant, assembly: Assembly) -> Polled:
-    """A tenant as `run` takes it. Its parts are made by its first poll: what is wrong with them is its own trouble."""
+    """A tenant as `run` polls it; its first poll creates its parts, so that a fault in them stops no other tenant."""
 
     def poll() -> Iterable[PollResult]:
         return assembly.pipeline.poll()
@@ -92,23 +94,23 @@ def _polled(tenant: Tenant, assembly: Assembly) -> Polled:
 def status(context: typer.Context, as_json: Json = False) -> None:
     """Show the last snapshots, the backlog, held removals and the age of the data."""
     with context.obj.assembly() as assembly, assembly.read_state() as state:
-        found = checks.status(assembly, state, at=now())
+        answer = read_status(assembly, state, at=now())
     if as_json:
-        output.print_json(found)
+        output.print_json(answer)
     else:
-        output.print_status(found)
+        output.print_status(answer)
 
 
 def tail(
     context: typer.Context,
-    topic: Annotated[str, typer.Option(help="changes, alerts, snapshots, checkpoints, inventory, or a full name.")] = (
-        Topic.CHANGES.value
-    ),
-    begin: Annotated[str, typer.Option("--from", help="beginning or end.")] = "end",
+    topic: Annotated[
+        str, typer.Option(help="changes, alerts, snapshots, checkpoints, inventory, or the full name of a topic.")
+    ] = (Topic.CHANGES.value),
+    begin: Annotated[str, typer.Option("--from", metavar="beginning|end", help="Where to start.")] = "end",
     limit: Annotated[int | None, typer.Option("--max", min=1, help="Stop after this many messages.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Print decoded messages of a topic, as they come; read_committed."""
+    """Print the decoded messages of a topic as they arrive (read_committed)."""
     if begin not in ("beginning", "end"):
         raise ConfigError(f"--from {begin}: must be beginning or end", hint="The default is end.")
     with context.obj.assembly() as assembly:

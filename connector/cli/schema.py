@@ -1,4 +1,4 @@
-"""The verbs of `schema`: the Avro schemas and the registry."""
+"""The verbs of `schema`: Avro schemas and the schema registry."""
 
 from __future__ import annotations
 
@@ -7,31 +7,33 @@ from typing import Annotated
 import typer
 
 from connector.cli import output
-from connector.cli.options import shown
+from connector.cli.options import show_checks
 from connector.kafka import schemas
-from connector.operations import checks
+from connector.operations import check, setup
 
-app = typer.Typer(help="The Avro schemas, and the schema registry.", no_args_is_help=True)
+app = typer.Typer(help="Show the Avro schemas; register or check them in the schema registry.", no_args_is_help=True)
 
 
 @app.command("show")
-def show(name: Annotated[str | None, typer.Argument(help="One of them, such as SoftwareChange.")] = None) -> None:
-    """Print the Avro schemas."""
+def show(
+    name: Annotated[str | None, typer.Argument(help="Name of one schema, such as SoftwareChange.")] = None,
+) -> None:
+    """Print the Avro schemas as JSON."""
     for schema in schemas.find(name) if name else schemas.all_schemas():
         output.print_json(schema)
 
 
 @app.command("register")
 def register(context: typer.Context) -> None:
-    """Register the schemas and their compatibility."""
+    """Register the schemas and their compatibility; safe to rerun."""
     with context.obj.assembly() as assembly:
-        failed = [found for found in map(shown, checks.register_schemas(assembly)) if not found.fine]
-    raise typer.Exit(max((found.exit_code for found in failed), default=0))
+        exit_code = show_checks(setup.register_schemas(assembly))
+    raise typer.Exit(exit_code)
 
 
 @app.command("check")
 def check_schemas(context: typer.Context) -> None:
-    """Ask the registry whether the schemas are registered and compatible."""
+    """Check that the registry has the schemas and that they are compatible."""
     with context.obj.assembly() as assembly:
-        failed = [found for found in map(shown, checks.check_schemas(assembly)) if not found.fine]
-    raise typer.Exit(max((found.exit_code for found in failed), default=0))
+        exit_code = show_checks(check.check_schemas(assembly))
+    raise typer.Exit(exit_code)

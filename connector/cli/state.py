@@ -1,4 +1,4 @@
-"""The verbs of `state`: check the state file, write it out, begin a new epoch, rebuild a lost one."""
+"""The verbs of `state`: verify the state file, export it, begin a new epoch, rebuild a lost file."""
 
 from __future__ import annotations
 
@@ -8,43 +8,45 @@ from typing import Annotated
 import typer
 
 from connector.cli import output
-from connector.cli.options import Yes, shown
-from connector.operations import checks
+from connector.cli.options import Yes, show_checks
+from connector.operations.rebaseline import rebaseline_notice
+from connector.operations.verify import verify as verify_state
 from connector.poll.rebuild import NOTICE
 from connector.staging import maintenance
+from connector.wording import counted
 
 app = typer.Typer(
-    help="Check the state file, write it out, begin a new epoch, or rebuild a lost file.", no_args_is_help=True
+    help="Verify the state file, export it, begin a new epoch, or rebuild a lost file.", no_args_is_help=True
 )
 
 
 @app.command("verify")
 def verify(
     context: typer.Context,
-    offline: Annotated[bool, typer.Option("--offline", help="Do not ask Kafka: look at the file alone.")] = False,
+    offline: Annotated[bool, typer.Option("--offline", help="Check the file alone, without asking Kafka.")] = False,
 ) -> None:
-    """Count the inventory and work out its digests anew, and hold the file against Kafka's checkpoint."""
+    """Count the inventory, recompute its digests and compare the file with Kafka's checkpoint."""
     with context.obj.assembly() as assembly, assembly.read_state() as state:
-        failed = [found for found in map(shown, checks.verify(assembly, state, offline=offline)) if not found.fine]
-    raise typer.Exit(max((found.exit_code for found in failed), default=0))
+        exit_code = show_checks(verify_state(assembly, state, offline=offline))
+    raise typer.Exit(exit_code)
 
 
 @app.command("export")
 def export(
     context: typer.Context,
-    path: Annotated[Path, typer.Argument(help="A new file; .parquet, .ndjson or .csv.")],
+    path: Annotated[Path, typer.Argument(help="A new file: .parquet, .ndjson or .csv.")],
 ) -> None:
-    """Write the inventory to a file, one record a row."""
+    """Write the inventory to a file, one record per row."""
     with context.obj.assembly() as assembly, assembly.read_state() as state:
         records = maintenance.export(state, path)
-    output.print_line(f"{records:,} records written to {path}")
+    output.print_line(f"{counted(records, 'record')} written to {path}")
 
 
 @app.command("rebaseline")
 def rebaseline(context: typer.Context, yes: Yes = False) -> None:
-    """Begin a new epoch: the next snapshot becomes the baseline, and what changed in between is not published."""
+    """Begin a new epoch: the next snapshot becomes the baseline, and changes until then are not published."""
     with context.obj.assembly() as assembly:
-        output.print_notice(checks.rebaseline_notice(assembly))
+        output.print_notice(rebaseline_notice(assembly))
         if not yes and not typer.confirm("Begin a new epoch?", err=True):
             raise typer.Exit(1)
         epoch = assembly.pipeline.rebaseline()
@@ -59,7 +61,7 @@ def rebuild(context: typer.Context, yes: Yes = False) -> None:
         output.print_notice(NOTICE)
         if not yes and not typer.confirm("Rebuild the state file?", err=True):
             raise typer.Exit(1)
-        found = assembly.rebuild.run()
-    told = ", ".join(f"{inventory} {records:,}" for inventory, records in sorted(found.records.items()))
-    output.print_line(f"restored from {found.topic}: {told or 'no'} records")
-    output.print_line(f"epoch {found.checkpoint.epoch}, sequence {found.checkpoint.sequence:,}; poll as usual")
+        rebuilt = assembly.rebuild.run()
+    records = ", ".join(f"{inventory} {number:,}" for inventory, number in sorted(rebuilt.records.items()))
+    output.print_line(f"restored from {rebuilt.topic}: {records or 'no'} records")
+    output.print_line(f"epoch {rebuilt.checkpoint.epoch}, sequence {rebuilt.checkpoint.sequence:,}; poll as usual")

@@ -1,1 +1,1 @@
-"""Past changes: asked for, explained, replayed."""
+"""Past changes: read, explained, replayed."""

@@ -1,6 +1,6 @@
-"""One change, or one alert, explained: both records, the rule that fired, its snapshot, and what Kafka knows of it.
+"""Explains one change or one alert: both records, the rule behind it, its snapshot, and whether Kafka has it.
 
-Owns the words for the reasons and what `explain --json` prints. Reads the state file only, and shows nothing itself.
+Everything comes from the state file. The words for the reasons stand here.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from connector.history.filters import Selection
 from connector.history.query import History
 from connector.model import ChangeType, Reason, StagedSnapshot
 from connector.state.state import StateFile
+from connector.wording import counted
 
 ID_CHARACTERS_MIN: Final = 8
 IDS_SHOWN: Final = 5
@@ -27,23 +28,23 @@ _ID: Final = re.compile(r"[0-9a-f-]{8,36}")
 RULES: Final[dict[Reason, str]] = {
     Reason.FIRST_SNAPSHOT: "the first snapshot of this epoch has the record, and diff.baseline is emit",
     Reason.INSTALLED: "the record is new on a device that the previous snapshot already had",
-    Reason.NEW_DEVICE: "the record is new, and so is its device: the previous snapshot had nothing of it",
+    Reason.NEW_DEVICE: "the record is new, and so is its device: the previous snapshot did not have it",
     Reason.UNINSTALLED: "the record is gone, and its device is still in the snapshot",
-    Reason.DEVICE_MISSING: "the device was absent from as many snapshots in a row as guard.missing_device_snapshots"
-    " says, so what it had counts as gone",
-    Reason.UPGRADED: "one version of the product went from the device and a later one came: one change"
+    Reason.DEVICE_MISSING: "the device was absent from guard.missing_device_snapshots snapshots in a row, so its"
+    " software counts as removed",
+    Reason.UPGRADED: "one version of the product left the device and a later one appeared: one change"
     " (diff.pair_versions)",
-    Reason.DOWNGRADED: "one version of the product went from the device and an earlier one came: one change"
+    Reason.DOWNGRADED: "one version of the product left the device and an earlier one appeared: one change"
     " (diff.pair_versions)",
-    Reason.VERSION_CHANGED: "one version of the product went from the device and another came, and which of the two is"
-    " later cannot be told",
+    Reason.VERSION_CHANGED: "one version of the product left the device and another appeared; which of the two is later"
+    " is unclear",
     Reason.ATTRIBUTES_CHANGED: "the same version of the product on the same device, with other attributes",
-    Reason.MOVED: "the product left one of the two exports and is in the other: nothing was installed or uninstalled",
+    Reason.MOVED: "the product moved from one of the two exports to the other: nothing was installed or uninstalled",
     Reason.APPROVED: "the guard held this removal, and a person approved it (`mde-inventory held approve`)",
 }
-"""Which rule of the comparison or of the guard gives a reason, in words."""
+"""The rule of the comparison or of the guard that gives a reason, in words."""
 
-ALERT_RULE: Final = "no change raised this alert: the date alone did"
+ALERT_RULE: Final = "no change raised this alert: only the date did"
 
 ORIGIN: Final = (
     "not kept: a snapshot's files are deleted once it is staged, and its lines are compared as a set, in no order"
@@ -52,67 +53,69 @@ ORIGIN: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What of the configuration stands in an explanation: where rejected lines are, and how long the journal goes."""
+    """The configuration's part in an explanation: where rejected lines are, and how long the journal keeps changes."""
 
     rejected_folder: Path
     retention_days: int
 
 
-def explain(state: StateFile, asked: str, setting: Setting) -> dict[str, Any]:
+def explain(state: StateFile, id_or_beginning: str, setting: Setting) -> dict[str, Any]:
     """What `explain --json` prints. Times are aware datetimes in UTC.
 
     Args:
         state: open for reading.
-        asked: an `eventId` or `alertId`, or at least its first eight characters.
+        id_or_beginning: an `eventId` or `alertId`, or at least its first eight characters.
         setting: the configuration's part in it.
 
     Raises:
-        ConfigError: no id, or the beginning of several.
+        ConfigError: it is not an id, or the beginning of several.
         StateError: the journal has no such change or alert.
     """
-    beginning = asked.strip().lower()
+    beginning = id_or_beginning.strip().lower()
     if not _ID.fullmatch(beginning):
         raise ConfigError(
-            f"{asked!r} is no event id", hint=f"Give an eventId, or its first {ID_CHARACTERS_MIN} characters or more."
+            f"{id_or_beginning!r} is not an event id",
+            hint=f"Give an eventId, or at least its first {ID_CHARACTERS_MIN} characters.",
         )
-    changes, alerts = History(state).find(beginning), History(state).find_alerts(beginning)
+    history = History(state)
+    changes, alerts = history.find_changes(beginning), history.find_alerts(beginning)
     ids = {change["eventId"] for _, change in changes} | {alert["alertId"] for _, alert in alerts}
     if not ids:
         raise _unknown(state, beginning, setting)
     if len(ids) > 1:
         raise ConfigError(
             f"{beginning} is the beginning of several ids: {', '.join(sorted(ids)[:IDS_SHOWN])}",
-            hint="Give more of it.",
+            hint="Give more characters.",
         )
     if not changes:
         snapshot, alert = alerts[-1]
-        raised_by = History(state).find(alert["eventId"]) if alert["eventId"] else []
-        changes = [found for found in raised_by if found[0].snapshot_no == snapshot.snapshot_no]
+        raised_by = history.find_changes(alert["eventId"]) if alert["eventId"] else []
+        changes = [(origin, change) for origin, change in raised_by if origin.snapshot_no == snapshot.snapshot_no]
         if not changes:
-            return _explained(state, snapshot, None, [alert], setting) | {"other_epochs": _epochs(alerts)}
+            return _explain_in(state, snapshot, None, [alert], setting) | {"other_epochs": _earlier_epochs(alerts)}
     snapshot, change = changes[-1]
-    raised = History(state).alerts_of(snapshot, change["eventId"])
-    return _explained(state, snapshot, change, raised, setting) | {"other_epochs": _epochs(changes)}
+    raised = history.alerts_of(snapshot, change["eventId"])
+    return _explain_in(state, snapshot, change, raised, setting) | {"other_epochs": _earlier_epochs(changes)}
 
 
-def _explained(
+def _explain_in(
     state: StateFile,
     snapshot: StagedSnapshot,
     change: dict[str, Any] | None,
     alerts: Sequence[dict[str, Any]],
     setting: Setting,
 ) -> dict[str, Any]:
-    """A change with the alerts that it raised, or an alert that no change raised."""
-    previous = History(state).previous(snapshot)
+    """A change of a snapshot with the alerts that it raised, or an alert that no change raised."""
+    previous = History(state).previous_snapshot(snapshot)
     event = change or alerts[0]
     return {
         "event_id": event.get("eventId"),
         "change": with_times(change) if change else None,
         "alerts": [with_times(alert) for alert in alerts],
-        "rule": RULES.get(change["reason"], "a reason that this version does not know") if change else ALERT_RULE,
+        "rule": RULES.get(change["reason"], "this version does not know the reason") if change else ALERT_RULE,
         "fields": _side_by_side(event),
-        "snapshot": _told(snapshot),
-        "previous_snapshot": _told(previous) if previous else None,
+        "snapshot": _describe(snapshot),
+        "previous_snapshot": _describe(previous) if previous else None,
         "previous_snapshot_id": snapshot.previous_snapshot_id,
         "guard": _guard(snapshot, event),
         "origin": ORIGIN,
@@ -121,9 +124,9 @@ def _explained(
     }
 
 
-def _epochs(found: Sequence[tuple[StagedSnapshot, dict[str, Any]]]) -> list[int]:
-    """The epochs that the same id is in beside the newest: a new one may begin with the same generation."""
-    return [snapshot.epoch for snapshot, _ in found[:-1]]
+def _earlier_epochs(matches: Sequence[tuple[StagedSnapshot, dict[str, Any]]]) -> list[int]:
+    """The other epochs that have the same id: a new epoch may begin with the same generation."""
+    return [snapshot.epoch for snapshot, _ in matches[:-1]]
 
 
 def with_times(event: Mapping[str, Any]) -> dict[str, Any]:
@@ -133,7 +136,7 @@ def with_times(event: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _side_by_side(event: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Every property with its value before and after: null throughout where there is no such record."""
+    """Every field with its value before and after; all None on a side that has no record."""
     record = {field.name: event[field.name] for field in SOFTWARE.fields}
     kind = event["changeType"]
     before = event.get("before") or (record if kind == ChangeType.REMOVED else {})
@@ -150,7 +153,7 @@ def _side_by_side(event: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def _told(snapshot: StagedSnapshot) -> dict[str, Any]:
+def _describe(snapshot: StagedSnapshot) -> dict[str, Any]:
     columns = {name: getattr(snapshot, name) for name in snapshot.__dataclass_fields__} | asdict(snapshot.counts)
     names = (
         "snapshot_id", "epoch", "baseline", "method", "records", "devices", "added", "removed", "changed", "baselined",
@@ -166,27 +169,29 @@ def _told(snapshot: StagedSnapshot) -> dict[str, Any]:
 
 
 def _guard(snapshot: StagedSnapshot, event: Mapping[str, Any]) -> str:
-    """What the guard had to do with it, in words."""
+    """The guard's part in it, in words."""
     if event.get("reason") == Reason.APPROVED:
-        return "held first, then approved: this snapshot is the approval, with the generation of the one before it"
-    if snapshot.counts.held:
-        return f"not held; {snapshot.counts.held:,} removals of the same snapshot were ({snapshot.hold_reason})"
+        return "held first, then approved: this snapshot is the approval, with the generation of the snapshot before"
+    held = snapshot.counts.held
+    if held:
+        removals, verb = counted(held, "removal"), "was" if held == 1 else "were"
+        return f"not held; {removals} of the same snapshot {verb} ({snapshot.hold_reason})"
     return "not held"
 
 
 def _rejected(snapshot: StagedSnapshot, folder: Path) -> str | None:
-    """Where the lines are that could not be read; None where there were none."""
-    rejected = snapshot.counts.rejected
-    if not rejected:
+    """Where the snapshot's unreadable lines are; None where there were none."""
+    if not snapshot.counts.rejected:
         return None
-    return f"{rejected:,} lines of the snapshot could not be read: see {folder / snapshot.snapshot_id}.ndjson"
+    lines = counted(snapshot.counts.rejected, "line")
+    return f"{lines} of the snapshot could not be read: see {folder / snapshot.snapshot_id}.ndjson"
 
 
 def _kafka(state: StateFile, snapshot: StagedSnapshot, change: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Whether Kafka confirmed it, and when: the moment at which the checkpoint was written that sealed it.
+    """Whether Kafka confirmed it, and when: the time of the checkpoint that sealed its snapshot.
 
-    `confirmed`; `pending`; `unsealed`: the change is confirmed, and its snapshot not yet complete; `unknown`: a new
-    epoch began since, and it is not noted whether the change was published before.
+    `confirmed`; `pending`; `unsealed`: the change is confirmed, its snapshot not yet complete; `unknown`: a new epoch
+    has begun since, and whether the change was published before that is not recorded.
     """
     position = state.journal.position()
     at = History(state).confirmed_at(snapshot)
@@ -204,10 +209,10 @@ def _kafka(state: StateFile, snapshot: StagedSnapshot, change: Mapping[str, Any]
 
 
 def _unknown(state: StateFile, beginning: str, setting: Setting) -> StateError:
-    oldest = History(state).scope(Selection()).beginning
-    since = f"It begins with {oldest.snapshot_id}; " if oldest else "It is empty; "
+    oldest = History(state).narrow(Selection()).beginning
+    contents = f"The journal begins with {oldest.snapshot_id}" if oldest else "The journal is empty"
     return StateError(
         f"the journal has no change and no alert {beginning}",
-        hint=f"{since}what is older than {setting.retention_days} days (state.journal_retention_days) has left it."
-        " Is this the state file of the event's tenant?",
+        hint=f"{contents}; anything older than {counted(setting.retention_days, 'day')} (state.journal_retention_days)"
+        " has expired. Is this the right tenant's state file?",
     )

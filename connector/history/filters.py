@@ -1,10 +1,7 @@
-"""Which past changes are meant: the filters of `changes` and `replay`, as words, as values, and as conditions in SQL.
-
-Owns how times and patterns are read, and what they match. Values are always bound, never written into a statement. Must
-not run one: that is `history`.
+"""The filters of `changes` and `replay`: as words, as values, and as conditions in SQL.
 
 Times are those of the snapshot that showed the change (`observedAt`), from `since` on and before `until`. Patterns
-know `*` and `?`, and are blind to case.
+know `*` and `?`, and ignore case. Values are always bound, never written into a statement.
 """
 
 from __future__ import annotations
@@ -22,10 +19,10 @@ from connector.model import ChangeType, Inventory, Reason, StagedSnapshot
 
 UNITS: Final = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
 TIME_HINT: Final = (
-    "A date (2026-11-23), a time (2026-11-23T08:00, 2026-11-23T08:00+01:00; UTC where no zone is given), or how long"
-    " ago (90m, 24h, 7d, 2w)."
+    "Use a date (2026-11-23), a time (2026-11-23T08:00, 2026-11-23T08:00+01:00; UTC unless a zone is given), or an age"
+    " (90m, 24h, 7d, 2w)."
 )
-SOFTWARE_HINT: Final = "vendor/product, product alone, and * or ? in either: oracle/jre, 'oracle/*', 'java*'."
+SOFTWARE_HINT: Final = "Use vendor/product or product, with * and ? as wildcards: oracle/jre, 'oracle/*', 'java*'."
 DIGEST_CHARACTERS: Final = 16
 
 _AGO: Final = re.compile(r"(\d{1,6})([mhdw])")
@@ -35,10 +32,10 @@ _WILD: Final = {"*": "%", "?": "_", "%": r"\%", "_": r"\_", "\\": r"\\"}
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """What a user asks for, in the user's words.
+    """The filters in the user's words.
 
     Attributes:
-        since, until: times, see `moment`; "" for no limit. An `until` that is a date includes that day.
+        since, until: times, see `parse_time`; "" for no limit. An `until` that is a date includes that day.
         devices: patterns of a device's id, its name, or its name without its domain; one of them has to match.
         software: patterns `vendor/product`, or of the product alone; one of them has to match.
         types, reasons: names of `ChangeType` and `Reason`.
@@ -58,34 +55,34 @@ class Filters:
     inventory: str = ""
 
     def at(self, now: datetime) -> Selection:
-        """What is meant at that time.
+        """The filters as values, with times such as `24h` counted back from `now`.
 
         Raises:
-            ConfigError: a word that means nothing.
+            ConfigError: a word is no valid value of its filter.
         """
-        since = moment(self.since, now, option="--since") if self.since else None
-        until = moment(self.until, now, option="--until", end=True) if self.until else None
+        since = parse_time(self.since, now, option="--since") if self.since else None
+        until = parse_time(self.until, now, option="--until", end=True) if self.until else None
         if since and until and since >= until:
             raise ConfigError(f"--since {self.since} is not before --until {self.until}", hint=TIME_HINT)
         return Selection(
             since=since,
             until=until,
-            devices=tuple(_pattern(each, "--device", "A device's name or id.") for each in self.devices),
-            software=tuple(_product(each) for each in self.software),
-            types=tuple(_named(ChangeType, each, "--type") for each in self.types),
-            reasons=tuple(_named(Reason, each, "--reason") for each in self.reasons),
+            devices=tuple(_pattern(text, "--device", "Give a device's name or id.") for text in self.devices),
+            software=tuple(_product_patterns(text) for text in self.software),
+            types=tuple(_member(ChangeType, text, "--type", "change type") for text in self.types),
+            reasons=tuple(_member(Reason, text, "--reason", "reason") for text in self.reasons),
             end_of_support=self.end_of_support,
             snapshots=frozenset(self.snapshots),
-            inventory=_named(Inventory, self.inventory, "--inventory") if self.inventory else None,
+            inventory=_member(Inventory, self.inventory, "--inventory", "inventory") if self.inventory else None,
         )
 
     def digest(self, *more: str) -> str:
         """Hex digits that are the same for the same filters, in whatever order and case their words are given."""
-        words = (self.devices, self.software, self.types, self.reasons)
+        lists = (self.devices, self.software, self.types, self.reasons)
         parts = [
             *more,
-            *(_instant(each, end=end) for each, end in ((self.since, False), (self.until, True))),
-            *(sorted({word.lower() for word in each}) for each in words),
+            *(_canonical_time(text, end=end) for text, end in ((self.since, False), (self.until, True))),
+            *(sorted({word.lower() for word in words}) for words in lists),
             self.end_of_support,
             sorted(set(self.snapshots)),
             self.inventory.upper(),
@@ -95,7 +92,7 @@ class Filters:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """The filters as values. `upto_snapshot`: no snapshot of a higher number; None for no limit."""
+    """The filters as values. `upto_snapshot`: the highest snapshot number; None for no limit."""
 
     since: datetime | None = None
     until: datetime | None = None
@@ -109,8 +106,8 @@ class Selection:
     upto_snapshot: int | None = None
 
     def admits(self, snapshot: StagedSnapshot) -> bool:
-        """Whether a snapshot may have changes that are meant; decided from its row alone."""
-        counted = {
+        """Whether a snapshot may have changes that are asked for; decided from its row alone."""
+        changes_of = {
             ChangeType.ADDED: snapshot.counts.added,
             ChangeType.REMOVED: snapshot.counts.removed,
             ChangeType.CHANGED: snapshot.counts.changed,
@@ -122,52 +119,53 @@ class Selection:
             and (not self.snapshots or snapshot.snapshot_id in self.snapshots)
             and (self.inventory is None or snapshot.inventory is self.inventory)
             and (self.upto_snapshot is None or snapshot.snapshot_no <= self.upto_snapshot)
-            and any(counted[kind] for kind in self.types or tuple(ChangeType))
+            and any(changes_of[kind] for kind in self.types or tuple(ChangeType))
         )
 
     def condition(self) -> tuple[str, dict[str, object]]:
-        """What is asked of a change itself: an expression over `changes`, and its named parameters."""
-        bound: dict[str, object] = {}
+        """The filters that a change itself has to meet: an expression over `changes`, and its named parameters."""
+        parameters: dict[str, object] = {}
 
         def bind(value: object) -> str:
-            bound[f"f{len(bound)}"] = value
-            return f"$f{len(bound) - 1}"
+            name = f"f{len(parameters)}"
+            parameters[name] = value
+            return f"${name}"
 
         parts = [
-            _any_of(_device(each, bind) for each in self.devices),
-            _any_of(_software(vendor, product, bind) for vendor, product in self.software),
-            _any_of(f"change_type = {bind(each.value)}" for each in self.types),
-            _any_of(f"reason = {bind(each.value)}" for each in self.reasons),
+            _any_of(_is_device(pattern, bind) for pattern in self.devices),
+            _any_of(_is_software(vendor, product, bind) for vendor, product in self.software),
+            _any_of(f"change_type = {bind(kind.value)}" for kind in self.types),
+            _any_of(f"reason = {bind(reason.value)}" for reason in self.reasons),
             "is_end_of_support" if self.end_of_support else "",
         ]
-        return " AND ".join(filter(None, parts)) or "true", bound
+        return " AND ".join(filter(None, parts)) or "true", parameters
 
 
-def moment(text: str, now: datetime, *, option: str, end: bool = False) -> datetime:
-    """A time in the user's words, as a moment in UTC.
+def parse_time(text: str, now: datetime, *, option: str, end: bool = False) -> datetime:
+    """A time in the user's words, in UTC.
 
-    A date or a month stands for its beginning, or, with `end`, for the end of it.
+    A date or a month stands for its beginning, or, with `end`, for its end.
 
     Raises:
-        ConfigError: it is none.
+        ConfigError: it is not a valid time.
     """
     try:
         if ago := _AGO.fullmatch(text.strip().lower()):
             return now - int(ago[1]) * UNITS[ago[2]]
-        return _absolute(text.strip(), end=end)
+        return _parse_absolute(text.strip(), end=end)
     except (ValueError, OverflowError) as error:
-        raise ConfigError(f"{option} {text}: no time", hint=TIME_HINT) from error
+        raise ConfigError(f"{option} {text}: not a valid time", hint=TIME_HINT) from error
 
 
-def _absolute(text: str, *, end: bool) -> datetime:
+def _parse_absolute(text: str, *, end: bool) -> datetime:
     if _MONTH.fullmatch(text):
         first = date.fromisoformat(f"{text}-01")
         return _midnight((first + timedelta(days=31)).replace(day=1) if end else first)
     try:
         day = date.fromisoformat(text)
     except ValueError:
-        found = datetime.fromisoformat(text)
-        return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+        time_of_day = datetime.fromisoformat(text)
+        return time_of_day.replace(tzinfo=UTC) if time_of_day.tzinfo is None else time_of_day.astimezone(UTC)
     return _midnight(day + timedelta(days=1) if end else day)
 
 
@@ -175,19 +173,19 @@ def _midnight(day: date) -> datetime:
     return datetime.combine(day, time(), UTC)
 
 
-def _instant(text: str, *, end: bool) -> str:
-    """A time as it goes into a digest: the same for two ways of writing one moment; as it is, where it is relative."""
+def _canonical_time(text: str, *, end: bool) -> str:
+    """A time as it goes into a digest: the same for two ways of writing one time; unchanged where it is relative."""
     try:
-        return _absolute(text.strip(), end=end).isoformat()
+        return _parse_absolute(text.strip(), end=end).isoformat()
     except (ValueError, OverflowError):
         return text.strip().lower()
 
 
-def _named(kind: Any, text: str, option: str) -> Any:  # noqa: ANN401 - one of three enumerations, and a member of it
+def _member(kind: Any, text: str, option: str, noun: str) -> Any:  # noqa: ANN401 - of one of three enumerations
     try:
         return kind(text.upper().replace("-", "_"))
     except ValueError as error:
-        raise ConfigError(f"{option} {text}: there is none", hint=f"One of {', '.join(kind)}.") from error
+        raise ConfigError(f"{option} {text}: no such {noun}", hint=f"Use one of {', '.join(kind)}.") from error
 
 
 def _pattern(text: str, option: str, hint: str) -> str:
@@ -196,34 +194,34 @@ def _pattern(text: str, option: str, hint: str) -> str:
     return text.strip()
 
 
-def _product(text: str) -> tuple[str, str]:
+def _product_patterns(text: str) -> tuple[str, str]:
     """Patterns of vendor and product; `*` where one is not given."""
     vendor, slash, product = _pattern(text, "--software", SOFTWARE_HINT).partition("/")
     return (vendor or "*", product or "*") if slash else ("*", vendor)
 
 
 def _any_of(conditions: Iterable[str]) -> str:
-    found = list(conditions)
-    return f"({' OR '.join(found)})" if found else ""
+    alternatives = " OR ".join(conditions)
+    return f"({alternatives})" if alternatives else ""
 
 
-def _device(pattern: str, bind: Callable[[object], str]) -> str:
-    """By id, name, or the first part of the name.
+def _is_device(pattern: str, bind: Callable[[object], str]) -> str:
+    """Matches a device's id, its name, or the first part of its name.
 
-    Names are lowered, which costs most of such a search; ids without a wildcard are compared as they are.
+    Lowering the names is most of the cost of such a search; ids without a wildcard are compared as they are.
     """
     if _is_wild(pattern):
-        either = _matches("device_id", pattern, bind)
-        name = _matches("device_name", pattern, bind)
-        return f"{either} OR {name} OR {_matches('device_name', pattern + '.*', bind)}"
+        by_id = _matches("device_id", pattern, bind)
+        by_name = _matches("device_name", pattern, bind)
+        return f"{by_id} OR {by_name} OR {_matches('device_name', pattern + '.*', bind)}"
     lowered = pattern.lower()
     begins = f"lower(device_name) LIKE {bind(_like(lowered) + '%')} ESCAPE '\\'"
     whole = f"lower(device_name) = {bind(lowered)} OR starts_with(lower(device_name), {bind(lowered + '.')})"
-    ids = ", ".join(bind(each) for each in sorted({pattern, lowered, pattern.upper()}))
+    ids = ", ".join(bind(text) for text in sorted({pattern, lowered, pattern.upper()}))
     return f"device_id IN ({ids}) OR ({begins} AND ({whole}))"
 
 
-def _software(vendor: str, product: str, bind: Callable[[object], str]) -> str:
+def _is_software(vendor: str, product: str, bind: Callable[[object], str]) -> str:
     parts = [
         _matches(column, pattern, bind)
         for column, pattern in (("software_name", product), ("software_vendor", vendor))

@@ -1,15 +1,14 @@
-"""The SQL that reads past changes: which stretches of the journal a selection may touch, and what it finds in them.
+"""The SQL that reads past changes: which ranges of the journal a selection may touch, and the changes in them.
 
 Snapshots narrow a selection first, from their own small table; what is left is read by ranges of `sequence`, in which
-the journal is written and which the engine skips by. Owns those statements; must not change anything, nor decide how
-long the state file is held: that is `past`.
+the journal is written and which the engine skips by.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from operator import itemgetter
 from typing import Any, Final
@@ -19,36 +18,44 @@ from connector.exports.software import SOFTWARE
 from connector.history.filters import Selection
 from connector.model import StagedSnapshot
 from connector.state.journal import alert_columns, change_columns
-from connector.state.sql import Database
 from connector.state.state import StateFile
 
 HELD_SECONDS: Final = 1.0
-"""After so long in one visit to the file, what was found is returned, and the rest is another visit's."""
+"""Reading returns what it has after this long in one visit to the file, and leaves the rest to another visit."""
 
 WINDOW_FACTOR: Final = 4
-FOUND_MAX: Final = 20
-"""Changes of one beginning of an id that are looked at; more are not told apart by people."""
+MATCHES_MAX: Final = 20
+"""How many changes or alerts whose id begins with the same characters are read: people tell no more apart."""
 
 _CHANGE_COLUMNS: Final = change_columns(SOFTWARE)
 _COLUMNS: Final = ", ".join(("snapshot_no", *_CHANGE_COLUMNS.values()))
+_ALERT_COLUMNS: Final = ", ".join(("snapshot_no", *alert_columns(SOFTWARE).values()))
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Place:
-    """A place in the journal, whose order is that of epoch and sequence: after that change."""
+class JournalCursor:
+    """Just after one change of the journal; ordered by epoch, then sequence, as the changes are."""
 
     epoch: int
     sequence: int
 
 
 @dataclass(frozen=True, slots=True)
-class Stretch:
-    """Changes of an epoch beyond `after` up to `upto`; of these snapshots only, where `numbers` is not None."""
+class SequenceRange:
+    """Changes of an epoch beyond `after` up to `upto`; only those of `snapshot_numbers`, unless that is None."""
 
     epoch: int
     after: int
     upto: int
-    numbers: tuple[int, ...] | None
+    snapshot_numbers: tuple[int, ...] | None
+
+    def beyond(self, cursor: JournalCursor | None) -> SequenceRange | None:
+        """The part of it beyond a cursor; None where there is none."""
+        if cursor is None or cursor <= JournalCursor(self.epoch, self.after):
+            return self
+        if cursor >= JournalCursor(self.epoch, self.upto):
+            return None
+        return replace(self, after=cursor.sequence)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,40 +63,44 @@ class Scope:
     """A selection, narrowed by snapshots.
 
     Attributes:
-        snapshots: those that may have changes that are meant, by number.
-        stretches: where they are, in order.
+        snapshots: those that may have changes that the selection asks for, by number.
+        ranges: where those changes are, in order.
         beginning: the oldest snapshot whose changes the journal still has, whole or in part; None: it has none.
-        retired: whether changes older than those were let go of.
+        retired: whether older changes than those have been deleted.
         published_snapshot: number of the last snapshot sealed in Kafka.
     """
 
     selection: Selection
-    tenant_id: str | None
     snapshots: dict[int, StagedSnapshot]
-    stretches: tuple[Stretch, ...]
+    ranges: tuple[SequenceRange, ...]
     beginning: StagedSnapshot | None
     retired: bool
     published_snapshot: int
 
     @property
     def cut(self) -> bool:
-        """Whether changes are asked for that are older than what the journal still has."""
+        """Whether the selection asks for changes that are older than what the journal still has."""
         if not self.retired or self.selection.snapshots:
             return False
         since, until = self.selection.since, self.selection.until
-        asked = [moment for moment in (since, until) if moment is not None]
-        return self.beginning is None or any(moment <= self.beginning.observed_at for moment in asked)
+        limits = [moment for moment in (since, until) if moment is not None]
+        return self.beginning is None or any(moment <= self.beginning.observed_at for moment in limits)
+
+    def ranges_beyond(self, cursor: JournalCursor | None) -> list[SequenceRange]:
+        """What is left of the ranges beyond a cursor, in order."""
+        remaining = [part.beyond(cursor) for part in self.ranges]
+        return [part for part in remaining if part is not None]
 
 
 @dataclass(frozen=True, slots=True)
-class Tally:
-    """How many changes of a type and reason a scope has from a place on, and the first and last place of them."""
+class ChangeCount:
+    """How many changes of a type and reason a scope has in one epoch, and where the first and last of them are."""
 
     change_type: str
     reason: str
     changes: int
-    first: Place
-    last: Place
+    first: JournalCursor
+    last: JournalCursor
 
 
 class History:
@@ -98,143 +109,185 @@ class History:
     def __init__(self, state: StateFile) -> None:
         self._database = state.database
         self._journal = state.journal
-        self._tenant_id = state.journal.tenant_id()
 
-    def scope(self, selection: Selection) -> Scope:
+    def narrow(self, selection: Selection) -> Scope:
         """Narrow a selection by what the rows of the snapshots say.
 
         Raises:
-            StateError: a snapshot is asked for by an id that the journal does not have.
+            StateError: the selection names a snapshot that the journal does not have.
         """
         known = self._journal.snapshots("true ORDER BY snapshot_no")
         missing = selection.snapshots - {snapshot.snapshot_id for snapshot in known}
         if missing:
             raise StateError(
                 f"the journal has no snapshot {', '.join(sorted(missing))}",
-                hint="`mde-inventory status` names the last ones; old ones go after state.journal_retention_days.",
+                hint="`mde-inventory status` names the last ones; older ones leave the journal after"
+                " state.journal_retention_days.",
             )
         changing = [snapshot for snapshot in known if snapshot.first_sequence is not None]
-        meant = [snapshot for snapshot in changing if selection.admits(snapshot)]
-        stretches = [
-            _stretch(changing, [snapshot for snapshot in meant if snapshot.epoch == epoch])
-            for epoch in sorted({snapshot.epoch for snapshot in meant})
+        admitted = [snapshot for snapshot in changing if selection.admits(snapshot)]
+        ranges = [
+            _range(changing, [snapshot for snapshot in admitted if snapshot.epoch == epoch])
+            for epoch in sorted({snapshot.epoch for snapshot in admitted})
         ]
-        beginning, retired = _beginning(self._database, known)
+        beginning, retired = self._beginning(known)
         return Scope(
             selection=selection,
-            tenant_id=self._tenant_id,
-            snapshots={snapshot.snapshot_no: snapshot for snapshot in meant},
-            stretches=tuple(stretches),
+            snapshots={snapshot.snapshot_no: snapshot for snapshot in admitted},
+            ranges=tuple(ranges),
             beginning=beginning,
             retired=retired,
             published_snapshot=self._journal.position().published_snapshot,
         )
 
-    def read(self, within: Scope, after: Place | None, rows_max: int) -> tuple[list[dict[str, Any]], Place | None]:
-        """Changes beyond a place, in order, as `SoftwareChange` mappings: so many at most, and what the time allows.
+    def read(
+        self, scope: Scope, after: JournalCursor | None, rows_max: int
+    ) -> tuple[list[dict[str, Any]], JournalCursor | None]:
+        """Changes beyond a cursor, in order, as `SoftwareChange` mappings: at most `rows_max`, or what the time allows.
 
-        Returns them, and the place to go on after; None once there are no more. None may be found, and more to come.
+        Returns them, and the cursor to go on after: None once there are no more. An empty list may come with a cursor.
 
         Raises:
-            StateError: changes just beyond the place were let go of meanwhile.
+            StateError: changes just beyond the cursor have been deleted meanwhile.
         """
         rows: list[tuple[Any, ...]] = []
         ends = time.monotonic() + HELD_SECONDS
         if after is not None:
-            _check_kept(self._database, after)
-        for stretch in within.stretches:
-            if after is not None and after >= Place(stretch.epoch, stretch.upto):
-                continue
-            begin = stretch.after
-            if after is not None and after > Place(stretch.epoch, begin):
-                begin = after.sequence
-            window = 2 * rows_max
-            while begin < stretch.upto:
-                upto, wanted = min(begin + window, stretch.upto), rows_max - len(rows)
-                found = _rows(self._database, within, stretch, (begin, upto), f"ORDER BY sequence LIMIT {wanted}")
-                rows += found
-                begin = _sequence(found[-1]) if len(found) == wanted else upto
+            self._check_kept(after)
+        for remaining in scope.ranges_beyond(after):
+            begin, window = remaining.after, 2 * rows_max
+            while begin < remaining.upto:
+                part = replace(remaining, after=begin, upto=min(begin + window, remaining.upto))
+                limit = rows_max - len(rows)
+                matches = self._select(scope, part, f"ORDER BY sequence LIMIT {limit}")
+                rows += matches
+                begin = _sequence(matches[-1]) if len(matches) == limit else part.upto
                 if len(rows) == rows_max or time.monotonic() > ends:
-                    return list(self._mappings(rows, within)), Place(stretch.epoch, begin)
+                    return list(self._as_changes(rows, scope)), JournalCursor(remaining.epoch, begin)
                 window *= WINDOW_FACTOR
-        return list(self._mappings(rows, within)), None
+        return list(self._as_changes(rows, scope)), None
 
-    def newest(self, within: Scope, rows_max: int) -> tuple[list[dict[str, Any]], bool]:
-        """The last so many changes, in order; and whether there may be others before them."""
+    def read_newest(self, scope: Scope, number: int) -> tuple[list[dict[str, Any]], bool]:
+        """The last `number` changes, in order; and whether there may be others before them."""
         rows: list[tuple[Any, ...]] = []
-        for stretch in reversed(within.stretches):
-            end, window = stretch.upto, 2 * rows_max
-            while end > stretch.after and len(rows) < rows_max:
-                begin = max(end - window, stretch.after)
-                tail = f"ORDER BY sequence DESC LIMIT {rows_max - len(rows)}"
-                rows += _rows(self._database, within, stretch, (begin, end), tail)
-                end, window = begin, window * WINDOW_FACTOR
-        return list(self._mappings(rows[::-1], within)), len(rows) == rows_max
+        for whole in reversed(scope.ranges):
+            end, window = whole.upto, 2 * number
+            while end > whole.after and len(rows) < number:
+                part = replace(whole, after=max(end - window, whole.after), upto=end)
+                rows += self._select(scope, part, f"ORDER BY sequence DESC LIMIT {number - len(rows)}")
+                end, window = part.after, window * WINDOW_FACTOR
+        return list(self._as_changes(rows[::-1], scope)), len(rows) == number
 
-    def place_before(self, within: Scope, number: int) -> Place | None:
-        """The place that the last so many changes come after; None where there are no more than those."""
-        for stretch in reversed(within.stretches):
-            end, window = stretch.upto, number
-            while end > stretch.after:
-                begin = max(end - window, stretch.after)
-                there = _rows(self._database, within, stretch, (begin, end), "", "count(*)")[0][0]
-                if there > number:
-                    tail = f"ORDER BY sequence DESC LIMIT 1 OFFSET {number}"
-                    return Place(
-                        stretch.epoch, _rows(self._database, within, stretch, (begin, end), tail, "sequence")[0][0]
-                    )
-                number -= there
-                end, window = begin, window * WINDOW_FACTOR
+    def cursor_before_newest(self, scope: Scope, number: int) -> JournalCursor | None:
+        """The cursor that exactly the last `number` changes are beyond; None where there are no more than those."""
+        for whole in reversed(scope.ranges):
+            end, window = whole.upto, number
+            while end > whole.after:
+                part = replace(whole, after=max(end - window, whole.after), upto=end)
+                matches = self._select(scope, part, columns="count(*)")[0][0]
+                if matches > number:
+                    ending = f"ORDER BY sequence DESC LIMIT 1 OFFSET {number}"
+                    return JournalCursor(whole.epoch, self._select(scope, part, ending, columns="sequence")[0][0])
+                number -= matches
+                end, window = part.after, window * WINDOW_FACTOR
         return None
 
-    def tally(self, within: Scope, after: Place | None = None) -> list[Tally]:
-        """How many changes there are beyond a place, by type and reason."""
-        found = []
-        for stretch in within.stretches:
-            begin = after.sequence if after and after.epoch == stretch.epoch else stretch.after
-            if after and after >= Place(stretch.epoch, stretch.upto):
-                continue
-            rows = _rows(
-                self._database,
-                within,
-                stretch,
-                (max(begin, stretch.after), stretch.upto),
+    def count(self, scope: Scope, after: JournalCursor | None = None) -> list[ChangeCount]:
+        """How many changes there are beyond a cursor, by epoch, type and reason."""
+        return [
+            ChangeCount(change_type, reason, changes, JournalCursor(part.epoch, first), JournalCursor(part.epoch, last))
+            for part in scope.ranges_beyond(after)
+            for change_type, reason, changes, first, last in self._select(
+                scope,
+                part,
                 "GROUP BY change_type, reason ORDER BY change_type, reason",
-                "change_type, reason, count(*), min(sequence), max(sequence)",
+                columns="change_type, reason, count(*), min(sequence), max(sequence)",
             )
-            found += [
-                Tally(row[0], row[1], row[2], Place(stretch.epoch, row[3]), Place(stretch.epoch, row[4]))
-                for row in rows
-            ]
-        return found
+        ]
 
-    def find(self, beginning: str) -> list[tuple[StagedSnapshot, dict[str, Any]]]:
-        """The changes whose `eventId` begins so, with their snapshots, oldest first; `FOUND_MAX` at most."""
-        # Only the place at first: a search by id looks at every change, and that needs one column of them.
-        places = self._database.rows(
-            "SELECT epoch, sequence FROM changes WHERE starts_with(event_id, $1) LIMIT $2", [beginning, FOUND_MAX]
+    def find_changes(self, beginning: str) -> list[tuple[StagedSnapshot, dict[str, Any]]]:
+        """The changes whose `eventId` begins with a text, with their snapshots, oldest first; `MATCHES_MAX` at most."""
+        # Only their cursors at first: a search by id looks at every change, and that needs one column of them.
+        cursors = self._database.rows(
+            """
+            SELECT epoch, sequence
+            FROM changes
+            WHERE starts_with(event_id, $1)
+            LIMIT $2
+            """,
+            [beginning, MATCHES_MAX],
         )
         found = []
-        for place in sorted(places):
-            (row,) = self._database.rows(f"SELECT {_COLUMNS} FROM changes WHERE epoch = $1 AND sequence = $2", place)
+        for cursor in sorted(cursors):
+            (row,) = self._database.rows(
+                f"""
+                SELECT {_COLUMNS}
+                FROM changes
+                WHERE epoch = $1
+                  AND sequence = $2
+                """,
+                cursor,
+            )
             snapshot = self._journal.numbered_snapshot(row[0])
             if snapshot is not None:
                 found += [(snapshot, change) for change in self._journal.as_changes([row[1:]], snapshot)]
         return found
 
     def find_alerts(self, beginning: str) -> list[tuple[StagedSnapshot, dict[str, Any]]]:
-        """The alerts whose `alertId` begins so, with their snapshots, oldest first; `FOUND_MAX` at most."""
+        """The alerts whose `alertId` begins with a text, with their snapshots, oldest first; `MATCHES_MAX` at most."""
         return self._alerts("starts_with(alert_id, $1)", [beginning])
 
     def alerts_of(self, snapshot: StagedSnapshot, event_id: str) -> list[dict[str, Any]]:
         """The alerts that a change raised."""
-        found = self._alerts("event_id = $1 AND snapshot_no = $2", [event_id, snapshot.snapshot_no])
-        return [alert for _, alert in found]
+        matches = self._alerts("event_id = $1 AND snapshot_no = $2", [event_id, snapshot.snapshot_no])
+        return [alert for _, alert in matches]
+
+    def previous_snapshot(self, snapshot: StagedSnapshot) -> StagedSnapshot | None:
+        """The snapshot that another was compared with; None for a first one, or where its row has been retired."""
+        condition = "snapshot_id = $1 AND snapshot_no < $2 ORDER BY snapshot_no DESC LIMIT 1"
+        earlier = self._journal.snapshots(condition, [snapshot.previous_snapshot_id, snapshot.snapshot_no])
+        return earlier[0] if earlier else None
+
+    def confirmed_at(self, snapshot: StagedSnapshot) -> int | None:
+        """When Kafka confirmed a snapshot to its seal, milliseconds since 1970; None where that is not noted."""
+        return self._journal.confirmed_at(snapshot.snapshot_no)
+
+    def _select(
+        self, scope: Scope, part: SequenceRange, ending: str = "", *, columns: str = _COLUMNS
+    ) -> list[tuple[Any, ...]]:
+        """Columns of the selected changes in a part of a range; `ending` groups, orders or limits them."""
+        condition, parameters = scope.selection.condition()
+        of_snapshots = "true"
+        if part.snapshot_numbers is not None:
+            of_snapshots = "snapshot_no IN (SELECT unnest($numbers))"
+            parameters |= {"numbers": list(part.snapshot_numbers)}
+        return self._database.rows(
+            f"""
+            SELECT {columns}
+            FROM changes
+            WHERE epoch = $epoch
+              AND sequence > $after
+              AND sequence <= $upto
+              AND {of_snapshots}
+              AND {condition}
+            {ending}
+            """,
+            parameters | {"epoch": part.epoch, "after": part.after, "upto": part.upto},
+        )
+
+    def _as_changes(self, rows: Sequence[tuple[Any, ...]], scope: Scope) -> Iterator[dict[str, Any]]:
+        for number, group in groupby(rows, key=itemgetter(0)):
+            yield from self._journal.as_changes((row[1:] for row in group), scope.snapshots[number])
 
     def _alerts(self, condition: str, parameters: Sequence[object]) -> list[tuple[StagedSnapshot, dict[str, Any]]]:
-        columns = ", ".join(("snapshot_no", *alert_columns(SOFTWARE).values()))
         rows = self._database.rows(
-            f"SELECT {columns} FROM alerts WHERE {condition} ORDER BY snapshot_no, alert_no LIMIT {FOUND_MAX}",
+            f"""
+            SELECT {_ALERT_COLUMNS}
+            FROM alerts
+            WHERE {condition}
+            ORDER BY snapshot_no, alert_no
+            LIMIT {MATCHES_MAX}
+            """,
             parameters,
         )
         found = []
@@ -244,76 +297,59 @@ class History:
                 found += [(snapshot, alert) for alert in self._journal.as_alerts([row[1:]], snapshot)]
         return found
 
-    def previous(self, snapshot: StagedSnapshot) -> StagedSnapshot | None:
-        """The snapshot that one was compared with; None for a first one, or where the journal has forgotten it."""
-        found = self._journal.snapshots(
-            "snapshot_id = $1 AND snapshot_no < $2 ORDER BY snapshot_no DESC LIMIT 1",
-            [snapshot.previous_snapshot_id, snapshot.snapshot_no],
+    def _beginning(self, known: Sequence[StagedSnapshot]) -> tuple[StagedSnapshot | None, bool]:
+        """Where the journal begins, and whether something was before it."""
+        first = self._database.rows("SELECT min(snapshot_no) FROM changes")[0][0]
+        beginning = next((snapshot for snapshot in known if snapshot.snapshot_no == first), None)
+        if beginning is None:
+            return None, any(snapshot.counts.changes for snapshot in known) or bool(known and known[0].snapshot_no > 1)
+        oldest = self._database.number("SELECT min(sequence) FROM changes WHERE snapshot_no = $1", [first])
+        return beginning, oldest > 1 or known[0].snapshot_no > 1
+
+    def _check_kept(self, cursor: JournalCursor) -> None:
+        """Raise `StateError` where the change after the cursor was deleted.
+
+        Sequences have no gaps, and the oldest go first: where the next change is missing and later ones are not, it
+        was deleted. Where an epoch's last changes were deleted and the next epoch is whole, that cannot be seen.
+        """
+        following = self._database.rows(
+            """
+            SELECT epoch, sequence
+            FROM changes
+            WHERE epoch = $1
+              AND sequence = $2 + 1
+            LIMIT 1
+            """,
+            [cursor.epoch, cursor.sequence],
         )
-        return found[0] if found else None
-
-    def _mappings(self, rows: Sequence[tuple[Any, ...]], within: Scope) -> Iterator[dict[str, Any]]:
-        for number, group in groupby(rows, key=itemgetter(0)):
-            yield from self._journal.as_changes((row[1:] for row in group), within.snapshots[number])
-
-    def confirmed_at(self, snapshot: StagedSnapshot) -> int | None:
-        """When Kafka confirmed a snapshot to its seal, milliseconds since 1970; None where that is not noted."""
-        return self._journal.confirmed_at(snapshot.snapshot_no)
-
-
-def _stretch(changing: Sequence[StagedSnapshot], meant: Sequence[StagedSnapshot]) -> Stretch:
-    """From the first to the last of an epoch's snapshots that are meant, and whether others lie between them."""
-    first, last = meant[0], meant[-1]
-    between = [each for each in changing if first.snapshot_no <= each.snapshot_no <= last.snapshot_no]
-    numbers = None if len(between) == len(meant) else tuple(each.snapshot_no for each in meant)
-    return Stretch(first.epoch, (first.first_sequence or 1) - 1, last.sequence_after, numbers)
-
-
-def _beginning(database: Database, known: Sequence[StagedSnapshot]) -> tuple[StagedSnapshot | None, bool]:
-    """Where the journal begins, and whether something was before it."""
-    first = database.rows("SELECT min(snapshot_no) FROM changes")[0][0]
-    beginning = next((snapshot for snapshot in known if snapshot.snapshot_no == first), None)
-    if beginning is None:
-        return None, any(snapshot.counts.changes for snapshot in known) or bool(known and known[0].snapshot_no > 1)
-    oldest = database.number("SELECT min(sequence) FROM changes WHERE snapshot_no = $1", [first])
-    return beginning, oldest > 1 or known[0].snapshot_no > 1
-
-
-def _check_kept(database: Database, place: Place) -> None:
-    """Sequences have no gaps, and the oldest go first: where the next one is missing and later ones are not, it went.
-
-    Where an epoch's last ones went and the next epoch is whole, that cannot be seen.
-    """
-    here = [place.epoch, place.sequence]
-    if database.number("SELECT count(*) FROM changes WHERE epoch = $1 AND sequence = $2 + 1", here):
-        return
-    later = "epoch > $1 OR (epoch = $1 AND sequence > $2)"
-    rest = database.rows(f"SELECT epoch, sequence FROM changes WHERE {later} ORDER BY epoch, sequence LIMIT 1", here)
-    if rest and (rest[0][0] == place.epoch or rest[0][1] != 1):
-        raise StateError(
-            f"changes beyond sequence {place.sequence} of epoch {place.epoch} have left the journal before they were"
-            " read",
-            hint="They grew older than state.journal_retention_days. A later --since asks for what is still there.",
+        if following:
+            return
+        later = self._database.rows(
+            """
+            SELECT epoch, sequence
+            FROM changes
+            WHERE epoch > $1
+               OR (epoch = $1 AND sequence > $2)
+            ORDER BY epoch, sequence
+            LIMIT 1
+            """,
+            [cursor.epoch, cursor.sequence],
         )
+        if later and (later[0][0] == cursor.epoch or later[0][1] != 1):
+            raise StateError(
+                f"changes beyond sequence {cursor.sequence} of epoch {cursor.epoch} have left the journal before they"
+                " were read",
+                hint="They grew older than state.journal_retention_days. Use a later --since to get what is still"
+                " there.",
+            )
 
 
-def _rows(
-    database: Database,
-    within: Scope,
-    stretch: Stretch,
-    between: tuple[int, int],
-    tail: str,
-    columns: str = _COLUMNS,
-) -> list[tuple[Any, ...]]:
-    condition, bound = within.selection.condition()
-    numbers = ""
-    if stretch.numbers is not None:
-        numbers, bound = " AND snapshot_no IN (SELECT unnest($numbers))", bound | {"numbers": list(stretch.numbers)}
-    return database.rows(
-        f"SELECT {columns} FROM changes WHERE epoch = $epoch AND sequence > $after AND sequence <= $upto{numbers}"
-        f" AND {condition} {tail}",
-        bound | {"epoch": stretch.epoch, "after": between[0], "upto": between[1]},
-    )
+def _range(changing: Sequence[StagedSnapshot], admitted: Sequence[StagedSnapshot]) -> SequenceRange:
+    """From the first to the last of an epoch's admitted snapshots, naming them where others lie between them."""
+    first, last = admitted[0], admitted[-1]
+    between = [snapshot for snapshot in changing if first.snapshot_no <= snapshot.snapshot_no <= last.snapshot_no]
+    numbers = None if len(between) == len(admitted) else tuple(snapshot.snapshot_no for snapshot in admitted)
+    return SequenceRange(first.epoch, (first.first_sequence or 1) - 1, last.sequence_after, numbers)
 
 
 def _sequence(row: tuple[Any, ...]) -> int:

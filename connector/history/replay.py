@@ -1,16 +1,16 @@
-"""Publishes past changes again: original ids, times and order, `replayed` true. Knows no library.
+"""Publishes past changes again: original ids, times and order, with `replayed` true.
 
-Owns which batch comes next and the checkpoint of a replay. Every batch is one Kafka transaction with that checkpoint
-inside, under a transactional id that target and filters make: so it neither fences a connector that polls nor shares
-its checkpoint, and the same command goes on where a killed one was. The state file is only read.
+Every batch is one Kafka transaction that also carries the replay's own checkpoint, under a transactional id derived
+from the target and the filters. So a replay neither fences a connector that polls nor shares its checkpoint, and the
+same command resumes one that was killed. The state file is only read.
 
     1. recover   fence an older instance of the same replay, read its checkpoint
-    2. begin     where there is none, or it is finished: take the time, and what is sealed now is where it ends;
-                 where there is one: the same time and the same end, and on after its place
+    2. begin     no checkpoint, or a finished replay: start now, and end at the last snapshot that is sealed now;
+                 otherwise keep the start and the end of the first run, and go on after its last change
     3. publish   batch by batch
-    4. report    the result is said
-    5. finish    only then is the checkpoint marked, so that a replay killed before anybody knew of its end is not begun
-                 anew by whoever asks for it again
+    4. report    give the result to the caller
+    5. finish    mark the checkpoint only then: a replay that was killed before anybody saw its result is resumed, not
+                 started again, by the same command
 """
 
 from __future__ import annotations
@@ -26,31 +26,31 @@ from typing import Any, Final
 from connector import __version__
 from connector.clock import milliseconds_of, moment_of
 from connector.errors import SinkUnavailable
-from connector.history.blocks import Past
+from connector.history.blocks import PastChanges
 from connector.history.filters import Filters
-from connector.history.query import Place, Scope, Tally
+from connector.history.query import ChangeCount, JournalCursor, Scope
 from connector.kafka.messages import Messages
 from connector.kafka.sink import Sink
 from connector.model import Checkpoint, Message
 
 ATTEMPTS_MAX: Final = 3
-"""How often a replay recovers in a row without coming any further."""
+"""How often a replay recovers in a row without any progress."""
 
 
 @dataclass(slots=True)
 class ReplayResult:
-    """What a replay came to: the object that `replay --json` prints.
+    """The result of a replay: the object that `replay --json` prints.
 
     Attributes:
         topic: full name of the target.
         dry_run: nothing was published: the counts say what would be.
-        resumed: an earlier run of the same replay was gone on with; `changes` are those since then.
-        begun_at: when the replay began, the first of its runs.
+        resumed: this run resumed an earlier one; `changes` are those of this run.
+        begun_at: when the first run of the replay began.
         changes: published and confirmed, or to be published.
         types: the same, by change type.
         first, last: the first and last change; None where there is none.
         journal_from: the oldest snapshot that the journal has; None where it is empty.
-        cut: the filters ask for changes from before `journal_from`, and those were let go of.
+        cut: the filters ask for changes from before `journal_from`, which have been deleted.
     """
 
     topic: str
@@ -67,44 +67,44 @@ class ReplayResult:
 
 
 @dataclass(slots=True)
-class _Course:
+class _ReplayRun:
     """One run of a replay.
 
     Attributes:
-        scope: what is meant.
-        begun_at: when the replay began, the first of its runs; milliseconds since 1970.
-        upto_snapshot: the last snapshot that it reaches to.
-        after: how far Kafka has it; None where it has nothing.
-        doubtful: the batch that was given to Kafka and is not known to be confirmed.
+        scope: the changes to replay.
+        begun_at: when the first run of the replay began; milliseconds since 1970.
+        upto_snapshot: number of the last snapshot to replay.
+        after: the last change that Kafka has; None where it has none.
+        unconfirmed: the batch that was given to Kafka and is not known to be confirmed.
     """
 
     scope: Scope
     begun_at: int
     upto_snapshot: int
-    after: Place | None
+    after: JournalCursor | None
     resumed: bool
-    doubtful: Sequence[dict[str, Any]] = ()
+    unconfirmed: Sequence[dict[str, Any]] = ()
 
 
 class Replay:
     """Replays one set of filters to one topic.
 
     Args:
-        past: the journal.
+        past_changes: the journal.
         messages: its topic of changes is the target.
         sink: with the transactional id of this replay.
-        filters: what is meant.
+        filters: which changes to replay.
         topic: full name of the target.
         tenant_id: of the checkpoints.
         batch_changes_max: changes in one Kafka transaction.
         rate: changes a second at most; 0 for no limit.
-        clock: now, in UTC.
+        clock: gives the current time, in UTC.
         stop: set to end between two batches.
     """
 
     def __init__(  # noqa: PLR0913 - the seams of a replay, each named at the one place that wires them
         self,
-        past: Past,
+        past_changes: PastChanges,
         messages: Messages,
         sink: Sink,
         *,
@@ -116,7 +116,7 @@ class Replay:
         clock: Callable[[], datetime],
         stop: threading.Event,
     ) -> None:
-        self._past = past
+        self._past = past_changes
         self._messages = messages
         self._sink = sink
         self._filters = filters
@@ -128,83 +128,83 @@ class Replay:
         self._stop = stop
 
     def dry_run(self) -> ReplayResult:
-        """What a replay would publish, were it begun now; Kafka is not asked.
+        """What a replay would publish if it began now; Kafka is not asked.
 
         Raises:
-            ConfigError: a filter means nothing.
+            ConfigError: a filter is not valid.
             StateError: the state file cannot be read.
         """
         begun = monotonic()
-        course = self._begun(None)
-        result = self._result(course, dry_run=True)
-        tallies = self._past.tally(course.scope)
-        result.changes, result.types = _counts(tallies)
-        if tallies:
-            first = next(self._past.blocks(course.scope, rows_max=1))
-            last = next(self._past.newest(course.scope, 1)[0])
-            result.first, result.last = _told(first[0]), _told(last[0])
+        run = self._begin(None)
+        result = self._create_result(run, dry_run=True)
+        counts = self._past.count(run.scope)
+        result.changes, result.types = _sum(counts)
+        if counts:
+            first = next(self._past.read(run.scope, rows_max=1))
+            last = next(self._past.read_newest(run.scope, 1)[0])
+            result.first, result.last = _describe(first[0]), _describe(last[0])
         result.duration_seconds = monotonic() - begun
         return result
 
     def run(
         self, report: Callable[[ReplayResult], None], *, progress: Callable[[int, int], None] | None = None
     ) -> None:
-        """Publish, from wherever Kafka has this replay, to its end.
+        """Publish what Kafka does not have of this replay yet.
 
         Args:
-            report: given the result, before the replay is marked as finished.
-            progress: told after each batch how many changes this run published, and how many it has to.
+            report: called with the result, before the replay is marked as finished.
+            progress: called after each batch with the number of changes that this run has published, and its total.
 
         Raises:
-            ConfigError: a filter means nothing.
-            StateError: the state file cannot be read, or changes were let go of before they were published.
-            SinkError, EncodingError: Kafka, or the schema registry, does not take it; the same command goes on.
-            Stopped: between two batches; the same command goes on.
+            ConfigError: a filter is not valid.
+            StateError: the state file cannot be read, or changes were deleted before they were published.
+            SinkError, EncodingError: Kafka, or the schema registry, refuses it; the same command resumes.
+            Stopped: between two batches; the same command resumes.
         """
         begun = monotonic()
-        course = self._begun(self._sink.recover())
-        result = self._result(course, dry_run=False)
-        total = _counts(self._past.tally(course.scope, after=course.after))[0] if progress else 0
+        run = self._begin(self._sink.recover())
+        result = self._create_result(run, dry_run=False)
+        total = _sum(self._past.count(run.scope, after=run.after))[0] if progress else 0
         failures = 0
         while True:
             before = result.changes
             try:
-                for _ in self._publish(course, result):
+                for _ in self._publish(run, result):
                     if progress:
                         progress(result.changes, total)
             except SinkUnavailable:
                 failures = 1 if result.changes > before else failures + 1
                 if failures == ATTEMPTS_MAX:
                     raise
-                self._recover(course, result)
+                self._recover(run, result)
             else:
                 break
         result.duration_seconds = monotonic() - begun
         report(result)
-        if course.after is not None:
-            self._finish(course, course.after)
+        if run.after is not None:
+            self._finish(run, run.after)
 
-    def _begun(self, checkpoint: Checkpoint | None) -> _Course:
-        """Steps 1 and 2: on with what a checkpoint says, or a new beginning."""
+    def _begin(self, checkpoint: Checkpoint | None) -> _ReplayRun:
+        """Step 2: resume the replay of a checkpoint, or begin a new one."""
         if checkpoint is None or checkpoint.replay_begun_at is None or checkpoint.replay_finished:
-            # To the millisecond, as the checkpoint has it: what is relative must mean the same to whoever goes on.
+            # To the millisecond, as the checkpoint has it: relative times must mean the same to a run that resumes.
             begun_at = milliseconds_of(self._clock())
             selection = self._filters.at(moment_of(begun_at))
-            sealed = self._past.scope(selection).published_snapshot
-            scope = self._past.scope(replace(selection, upto_snapshot=sealed))
-            return _Course(scope, begun_at, sealed, after=None, resumed=False)
+            sealed = self._past.narrow(selection).published_snapshot
+            scope = self._past.narrow(replace(selection, upto_snapshot=sealed))
+            return _ReplayRun(scope, begun_at, sealed, after=None, resumed=False)
         selection = self._filters.at(moment_of(checkpoint.replay_begun_at))
-        scope = self._past.scope(replace(selection, upto_snapshot=checkpoint.sealed))
-        place = Place(checkpoint.epoch, checkpoint.sequence)
-        return _Course(scope, checkpoint.replay_begun_at, checkpoint.sealed, after=place, resumed=True)
+        scope = self._past.narrow(replace(selection, upto_snapshot=checkpoint.sealed))
+        after = JournalCursor(checkpoint.epoch, checkpoint.sequence)
+        return _ReplayRun(scope, checkpoint.replay_begun_at, checkpoint.sealed, after=after, resumed=True)
 
-    def _publish(self, course: _Course, result: ReplayResult) -> Iterator[None]:
+    def _publish(self, run: _ReplayRun, result: ReplayResult) -> Iterator[None]:
         """Step 3. Yields after each batch that Kafka has confirmed."""
         begun, before = monotonic(), result.changes
-        for block in self._past.blocks(course.scope, after=course.after, rows_max=self._batch_changes_max):
-            course.doubtful = block
-            self._sink.publish(self._messages_of(block), self._checkpoint(course, _place(block[-1])))
-            _confirm(course, result)
+        for block in self._past.read(run.scope, after=run.after, rows_max=self._batch_changes_max):
+            run.unconfirmed = block
+            self._sink.publish(self._messages_of(block), self._checkpoint(run, _cursor(block[-1])))
+            _confirm(run, result)
             yield
             if self._rate:
                 due = begun + (result.changes - before) / self._rate
@@ -213,65 +213,66 @@ class Replay:
     def _messages_of(self, block: Sequence[dict[str, Any]]) -> Iterator[Message]:
         return (self._messages.encode_change(change | {"replayed": True}) for change in block)
 
-    def _recover(self, course: _Course, result: ReplayResult) -> None:
-        """Whether the last batch was committed is Kafka's to say."""
-        found = self._sink.recover()
-        if found is None or found.replay_begun_at != course.begun_at or found.replay_finished:
+    def _recover(self, run: _ReplayRun, result: ReplayResult) -> None:
+        """Ask Kafka whether the last batch was committed."""
+        checkpoint = self._sink.recover()
+        if checkpoint is None or checkpoint.replay_begun_at != run.begun_at or checkpoint.replay_finished:
             return
-        if course.doubtful and Place(found.epoch, found.sequence) == _place(course.doubtful[-1]):
-            _confirm(course, result)
+        committed = JournalCursor(checkpoint.epoch, checkpoint.sequence)
+        if run.unconfirmed and committed == _cursor(run.unconfirmed[-1]):
+            _confirm(run, result)
 
-    def _finish(self, course: _Course, place: Place) -> None:
-        """Step 5. To be marked twice does no harm."""
-        checkpoint = replace(self._checkpoint(course, place), replay_finished=True)
+    def _finish(self, run: _ReplayRun, last: JournalCursor) -> None:
+        """Step 5. Marking it twice does no harm."""
+        checkpoint = replace(self._checkpoint(run, last), replay_finished=True)
         try:
             self._sink.publish((), checkpoint)
         except SinkUnavailable:
             self._sink.recover()
             self._sink.publish((), checkpoint)
 
-    def _checkpoint(self, course: _Course, place: Place) -> Checkpoint:
+    def _checkpoint(self, run: _ReplayRun, cursor: JournalCursor) -> Checkpoint:
         return Checkpoint(
             transactional_id=self._sink.transactional_id,
             entra_tenant_id=self._tenant_id,
-            epoch=place.epoch,
-            sequence=place.sequence,
-            sealed=course.upto_snapshot,
+            epoch=cursor.epoch,
+            sequence=cursor.sequence,
+            sealed=run.upto_snapshot,
             snapshot_id=None,
             written_at=milliseconds_of(self._clock()),
             connector_version=__version__,
-            replay_begun_at=course.begun_at,
+            replay_begun_at=run.begun_at,
         )
 
-    def _result(self, course: _Course, *, dry_run: bool) -> ReplayResult:
-        beginning = course.scope.beginning
+    def _create_result(self, run: _ReplayRun, *, dry_run: bool) -> ReplayResult:
+        beginning = run.scope.beginning
         return ReplayResult(
             topic=self._topic,
             dry_run=dry_run,
-            resumed=course.resumed,
-            begun_at=moment_of(course.begun_at),
+            resumed=run.resumed,
+            begun_at=moment_of(run.begun_at),
             journal_from=beginning.snapshot_id if beginning else None,
-            cut=course.scope.cut,
+            cut=run.scope.cut,
         )
 
 
-def _confirm(course: _Course, result: ReplayResult) -> None:
-    """The batch in doubt is in Kafka."""
-    block, course.doubtful = course.doubtful, ()
-    course.after = _place(block[-1])
+def _confirm(run: _ReplayRun, result: ReplayResult) -> None:
+    """Count the unconfirmed batch: Kafka has it."""
+    block, run.unconfirmed = run.unconfirmed, ()
+    run.after = _cursor(block[-1])
     result.changes += len(block)
     counts = Counter(change["changeType"] for change in block)
     result.types = dict(Counter(result.types) + counts)
-    result.first = result.first or _told(block[0])
-    result.last = _told(block[-1])
+    result.first = result.first or _describe(block[0])
+    result.last = _describe(block[-1])
 
 
-def _place(change: Mapping[str, Any]) -> Place:
-    return Place(change["epoch"], change["sequence"])
+def _cursor(change: Mapping[str, Any]) -> JournalCursor:
+    return JournalCursor(change["epoch"], change["sequence"])
 
 
-def _told(change: Mapping[str, Any]) -> dict[str, Any]:
-    """A change as the end of a range."""
+def _describe(change: Mapping[str, Any]) -> dict[str, Any]:
+    """A change as the first or last of a range."""
     return {
         "event_id": change["eventId"],
         "snapshot_id": change["snapshotId"],
@@ -281,9 +282,9 @@ def _told(change: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _counts(tallies: Sequence[Tally]) -> tuple[int, dict[str, int]]:
+def _sum(counts: Sequence[ChangeCount]) -> tuple[int, dict[str, int]]:
     """All changes, and those of each type."""
     types: Counter[str] = Counter()
-    for each in tallies:
-        types[each.change_type] += each.changes
+    for count in counts:
+        types[count.change_type] += count.changes
     return types.total(), dict(types)

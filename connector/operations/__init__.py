@@ -1,1 +1,1 @@
-"""What the verbs answer, as data; the command line prints it, and so will the web console."""
+"""What the verbs find out, as data: the command line prints it, and a web console can show the same."""

@@ -29,7 +29,7 @@ from connector.state.journal import SNAPSHOT_COLUMNS, as_row
 from connector.state.schema import migrate
 from connector.state.sql import unnested
 
-AWAY_HINT: Final = "Move it away, with the files beside it, and run this again; keep it until the next poll ended well."
+AWAY_HINT: Final = "Move it away, with the files beside it, and run this again; keep it until a poll succeeds."
 
 
 class Event(NamedTuple):

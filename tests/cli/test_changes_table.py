@@ -1,4 +1,4 @@
-"""How the journal looks, at 80 and at 140 columns, and to programs."""
+"""How past changes look, at 80 and at 140 columns, and to programs."""
 
 from __future__ import annotations
 
@@ -72,13 +72,13 @@ def test_an_explanation_marks_what_differs(shown: Callable[[], list[str]], tmp_p
     assert [line.split() for line in lines if line.startswith("≠")] == [["≠", "numberOfWeaknesses", "3", "4"]]
     assert [any(line.split()[:1] == [name] for line in lines) for name in ("deviceId", "softwareFirstSeenTimestamp")]
     assert max(map(len, lines)) <= output.out.width
-    told = "\n".join(lines)
-    assert [word in told for word in (event_id, "pending", staged.snapshot_id, "ATTRIBUTES_CHANGED")] == [True] * 4
-    assert ("\x1b" in told, "\u202e" in told) == (False, False)
+    text = "\n".join(lines)
+    assert [word in text for word in (event_id, "pending", staged.snapshot_id, "ATTRIBUTES_CHANGED")] == [True] * 4
+    assert ("\x1b" in text, "\u202e" in text) == (False, False)
 
 
-def test_a_replay_is_told_with_its_counts_and_its_range(shown: Callable[[], list[str]]) -> None:
-    """What was, or would be, replayed; and that it is the rest of an earlier run."""
+def test_a_replay_is_shown_with_its_counts_and_its_range(shown: Callable[[], list[str]]) -> None:
+    """What was, or would be, replayed; and that an earlier run was resumed."""
     end = {"event_id": "x", "snapshot_id": "cpe-20261123T080000Z", "observed_at": None, "epoch": 1, "sequence": 1234}
     result = ReplayResult("mde.again", dry_run=True, resumed=False, begun_at=datetime(2026, 11, 23, tzinfo=UTC))
     changes_table.print_replay(result)
@@ -86,8 +86,8 @@ def test_a_replay_is_told_with_its_counts_and_its_range(shown: Callable[[], list
     result.first = result.last = end
     changes_table.print_replay(result)
     assert " ".join(" ".join(shown()).split()) == (
-        "would replay 0 changes to mde.again replayed 1,234 changes more, after what an earlier run had replayed to"
-        " mde.again: 1,200 ADDED, 34 REMOVED first cpe-20261123T080000Z, sequence 1,234 of epoch 1 last"
+        "would replay 0 changes to mde.again replayed 1,234 more changes to mde.again (resumed after an earlier run):"
+        " 1,200 ADDED, 34 REMOVED first cpe-20261123T080000Z, sequence 1,234 of epoch 1 last"
         " cpe-20261123T080000Z, sequence 1,234 of epoch 1"
     )
 
@@ -97,9 +97,9 @@ def test_ndjson_is_the_change_with_times_in_iso_8601(capsys: pytest.CaptureFixtu
     hostile = CHANGE | {"deviceName": "\x9b2J\u202e東京\U000e0041"}
     changes_table.write_ndjson([CHANGE, hostile])
     lines = capsys.readouterr().out.splitlines()
-    found = [json.loads(line) for line in lines]
+    changes = [json.loads(line) for line in lines]
     times = {"observedAt": "2026-11-23T08:00:00Z", "emittedAt": "2026-11-23T08:12:34.321000Z"}
-    assert (OBSERVED, found) == (CHANGE["observedAt"], [CHANGE | times, hostile | times])
+    assert (OBSERVED, changes) == (CHANGE["observedAt"], [CHANGE | times, hostile | times])
     assert [sign in lines[1] for sign in ("\x9b", "\u202e", "\U000e0041", "東京")] == [False, False, False, True]
 
 
@@ -109,11 +109,16 @@ def test_csv_is_no_formula(sign: str, capsys: pytest.CaptureFixture[str]) -> Non
     changes_table.write_csv_heading()
     changes_table.write_csv([CHANGE | {"deviceName": sign, "numberOfWeaknesses": -5, "rbacGroupName": 'a,"b"\nc'}])
     heading, row = csv.reader(io.StringIO(capsys.readouterr().out, newline=""))
-    found = dict(zip(heading, row, strict=True))
+    values = dict(zip(heading, row, strict=True))
+    names = ("deviceName", "numberOfWeaknesses", "rbacGroupName")
     assert heading == list(changes_table.CSV_COLUMNS)
-    assert (found["deviceName"], found["numberOfWeaknesses"], found["rbacGroupName"]) == (f"'{sign}", "-5", 'a,"b"\nc')
-    assert json.loads(found["before"]) == CHANGE["before"]
-    assert (found["isEndOfSupport"], found["observedAt"]) == ("true", "2026-11-23T08:00:00Z")
+    assert [values[name] for name in names] == [
+        f"'{sign}",
+        "-5",
+        'a,"b"\nc',
+    ]
+    assert json.loads(values["before"]) == CHANGE["before"]
+    assert (values["isEndOfSupport"], values["observedAt"]) == ("true", "2026-11-23T08:00:00Z")
     assert set(heading) == set(CHANGE) - {"replayed"}
 
 
@@ -121,10 +126,10 @@ def test_csv_on_a_terminal_does_not_drive_it(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A file gets the text as it is; a terminal sees its control characters."""
-    told = []
+    written = []
     for terminal in (False, True):
         monkeypatch.setattr(sys.stdout, "isatty", lambda terminal=terminal: terminal)
         changes_table.write_csv([CHANGE | {"deviceName": HOSTILE}])
-        told.append(capsys.readouterr().out)
-    assert [HOSTILE in each for each in told] == [True, False]
-    assert "\\x1b]0;pwned\\x07" in told[1]
+        written.append(capsys.readouterr().out)
+    assert [HOSTILE in text for text in written] == [True, False]
+    assert "\\x1b]0;pwned\\x07" in written[1]

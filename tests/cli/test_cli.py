@@ -57,8 +57,8 @@ def toml(tables: dict[str, Any]) -> str:
 @pytest.fixture(scope="module")
 def simulator() -> Iterator[Simulator]:
     """A small tenant."""
-    with Simulator(Fleet(seed=5, devices=8, start=datetime(2026, 1, 1, tzinfo=UTC))) as found:
-        yield found
+    with Simulator(Fleet(seed=5, devices=8, start=datetime(2026, 1, 1, tzinfo=UTC))) as simulator:
+        yield simulator
 
 
 @pytest.fixture
@@ -79,13 +79,13 @@ def run(simulator: Simulator, tmp_path: Path) -> Iterator[Callable[..., subproce
 
 def test_without_a_verb_the_help_is_shown() -> None:
     """Every verb stands in the help, with what it does."""
-    found = command("--help")
+    finished = command("--help")
     verbs = ("demo", "simulate", "check", "setup", "poll", "run", "status", "tail", "state", "schema")
-    assert [verb for verb in verbs if f" {verb} " not in found.stdout] == []
-    assert found.returncode == 0
+    assert [verb for verb in verbs if f" {verb} " not in finished.stdout] == []
+    assert finished.returncode == 0
 
 
-def test_the_version_is_told() -> None:
+def test_the_version_is_shown() -> None:
     """`--version` prints name and version."""
     assert command("--version").stdout == f"mde-inventory {__version__}\n"
 
@@ -98,20 +98,20 @@ def test_wrong_usage_is_exit_code_2(arguments: tuple[str, ...]) -> None:
 
 def test_a_missing_configuration_is_named_with_what_to_do(tmp_path: Path) -> None:
     """Exit code 2, the looked-for place, and a hint; stdout stays empty."""
-    found = command("poll", cwd=tmp_path)
-    assert (found.returncode, found.stdout) == (2, "")
-    assert "error: no configuration file at ./connector.toml" in found.stderr
-    assert "hint:" in found.stderr
+    finished = command("poll", cwd=tmp_path)
+    assert (finished.returncode, finished.stdout) == (2, "")
+    assert "error: no configuration file at ./connector.toml" in finished.stderr
+    assert "hint:" in finished.stderr
 
 
-def test_all_problems_of_a_configuration_are_told_at_once(tmp_path: Path) -> None:
+def test_all_problems_of_a_configuration_are_reported_at_once(tmp_path: Path) -> None:
     """A misspelt key and a missing one, each on its line, and no secret."""
     text = toml({"source": {"tenant_id": "t1", "client_id": "c", "client_secret": "canary-1", "page_sice": 5}})
     (tmp_path / "connector.toml").write_text(text, encoding="utf-8")
-    found = command("poll", cwd=tmp_path)
-    assert found.returncode == 2
-    assert [part in found.stderr for part in ("page_sice", "did you mean page_size", "kafka")] == [True] * 3
-    assert "canary-1" not in found.stderr + found.stdout
+    finished = command("poll", cwd=tmp_path)
+    assert finished.returncode == 2
+    assert [part in finished.stderr for part in ("page_sice", "did you mean page_size", "kafka")] == [True] * 3
+    assert "canary-1" not in finished.stderr + finished.stdout
 
 
 def test_a_poll_prints_one_json_object_with_the_contracts_keys(
@@ -119,7 +119,7 @@ def test_a_poll_prints_one_json_object_with_the_contracts_keys(
 ) -> None:
     """First the baseline, then unchanged: exit code 0 both times, one object on stdout and nothing else."""
     first, second = run("poll", "--json"), run("poll", "--json")
-    (one,), (two,) = ([json.loads(line) for line in found.stdout.splitlines()] for found in (first, second))
+    (one,), (two,) = ([json.loads(line) for line in finished.stdout.splitlines()] for finished in (first, second))
     assert (first.returncode, second.returncode) == (0, 0)
     assert list(one) == list(two) == POLL_KEYS
     assert (one["outcome"], one["baseline"], one["published"]) == ("published", one["records"], 0)
@@ -158,18 +158,18 @@ def test_access_denied_is_exit_code_5(
 ) -> None:
     """The API's 403 is explained by what the token lacks."""
     simulator.faults.add(Fault(Endpoint.EXPORT, FaultKind.STATUS, status=403, times=None))
-    found = run("poll", "--json")
-    assert (found.returncode, found.stdout) == (5, "")
-    assert "hint:" in found.stderr
+    finished = run("poll", "--json")
+    assert (finished.returncode, finished.stdout) == (5, "")
+    assert "hint:" in finished.stderr
 
 
 def test_status_tells_position_backlog_and_snapshots(run: Callable[..., subprocess.CompletedProcess[str]]) -> None:
     """As an object for machines, and as a table for people."""
     run("poll")
-    told = json.loads(run("status", "--json").stdout)
-    assert (told["epoch"], told["pending"], told["held"], len(told["snapshots"])) == (1, 0, [], 1)
-    assert told["snapshots"][0]["sealed"] is True
-    assert told["snapshots"][0]["snapshot_id"] in run("status").stdout
+    status = json.loads(run("status", "--json").stdout)
+    assert (status["epoch"], status["pending"], status["held"], len(status["snapshots"])) == (1, 0, [], 1)
+    assert status["snapshots"][0]["sealed"] is True
+    assert status["snapshots"][0]["snapshot_id"] in run("status").stdout
 
 
 def test_held_removals_are_listed_and_then_discarded_or_approved(
@@ -188,7 +188,7 @@ def test_held_removals_are_listed_and_then_discarded_or_approved(
     assert hold["since"].startswith("20")
     assert all(str(hold[name]) in shown.stdout for name in ("reason", "records", "devices"))
     discarded = run("held", "discard", "--yes")
-    assert (discarded.returncode, discarded.stdout) == (0, f"{hold['records']:,} records stay in the inventory\n")
+    assert (discarded.returncode, discarded.stdout) == (0, f"{hold['records']:,} records kept in the inventory\n")
     simulator.advance()
     assert run("poll", **guard).returncode == 3
     assert run("held", "approve").returncode == 1  # nobody said yes
@@ -201,14 +201,14 @@ def test_tail_decodes_what_was_published(run: Callable[..., subprocess.Completed
     """With `diff.baseline = "emit"`, every record comes back as a BASELINE change with all its fields."""
     polled = json.loads(run("poll", "--json", MDE_INVENTORY_DIFF__BASELINE="emit").stdout)
     # A registry inside a process ends with it: this one registers the same schemas in the same order.
-    found = run("tail", "--topic", "changes", "--from", "beginning", "--max", "5", "--json")
+    finished = run("tail", "--topic", "changes", "--from", "beginning", "--max", "5", "--json")
     assert polled["published"] == polled["records"]
-    if found.returncode == 0:
-        values = [json.loads(line)["value"] for line in found.stdout.splitlines()]
+    if finished.returncode == 0:
+        values = [json.loads(line)["value"] for line in finished.stdout.splitlines()]
         assert [value["changeType"] for value in values] == ["BASELINE"] * 5
         assert {field.name for field in SOFTWARE.fields} <= set(values[0])
     else:
-        assert "schema" in found.stderr
+        assert "schema" in finished.stderr
 
 
 def test_the_state_is_verified_and_exported(
@@ -254,36 +254,35 @@ def test_check_names_a_missing_permission(tmp_path: Path) -> None:
             "schema_registry": {"url": "mock://x"},
         }
         (tmp_path / "connector.toml").write_text(toml(tables), encoding="utf-8")
-        found = command("check", cwd=tmp_path)
-    assert found.returncode == 5
-    assert "Software.Read.All" in found.stdout
-    assert [line.split()[1] for line in found.stdout.splitlines() if line.startswith(("ok", "FAIL"))][:3] == [
+        finished = command("check", cwd=tmp_path)
+    assert finished.returncode == 5
+    assert "Software.Read.All" in finished.stdout
+    assert [line.split()[1] for line in finished.stdout.splitlines() if line.startswith(("ok", "FAIL"))][:3] == [
         "config", "token", "permission",
     ]  # fmt: skip
 
 
 def test_the_demo_ends_with_a_summary_that_checks_itself() -> None:
-    """Exit code 0: the changes that the consumer decoded give the simulated fleet, the alerts those of a list of it."""
-    found = command("demo", "--devices", "8", "--generations", "3")
-    assert found.returncode == 0, found.stderr
-    assert "equal the simulated fleet" in found.stdout
-    assert "The alerts equal a list made from the fleet's records" in found.stdout
+    """Exit code 0: the changes that the consumer decoded give the simulated fleet, record for record."""
+    finished = command("demo", "--devices", "8", "--generations", "3")
+    assert finished.returncode == 0, finished.stderr
+    assert "equal the simulated fleet" in finished.stdout
 
 
-def test_the_demo_fails_where_the_consumers_view_differs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A consumer that misses a change makes the demo say so, and exit with 1."""
-    original = demo.Consumer._apply
+def test_the_demo_fails_where_the_consumers_view_differs(capsys: pytest.CaptureFixture[str]) -> None:
+    """A consumer that misses one change makes the demo say so, and exit with 1."""
 
-    def forgetful(consumer: demo.Consumer, change: dict[str, Any]) -> None:
-        if change["sequence"] != 3:
-            original(consumer, change)
+    class Forgetful(demo.Consumer):
+        def apply(self, change: dict[str, Any]) -> None:
+            if change["sequence"] != 3:
+                super().apply(change)
 
-    monkeypatch.setattr(demo.Consumer, "_apply", forgetful)
-    assert demo.run(devices=5, generations=1, seed=1) == 1
+    assert demo.play(devices=5, generations=1, seed=1, consume=Forgetful) == 1
+    assert "DO NOT EQUAL the simulated fleet" in capsys.readouterr().out
 
 
 def test_the_simulator_prints_a_table_to_reach_it() -> None:
-    """`simulate` serves until it is told to stop; what it prints on stdout is a `[source]` table."""
+    """`simulate` serves until it is stopped; what it prints on stdout is a `[source]` table."""
     with subprocess.Popen(
         [sys.executable, "-u", "-m", "connector", "simulate", "--port", "0", "--devices", "5"],
         stdout=subprocess.PIPE,

@@ -101,7 +101,7 @@ def test_no_line_is_wider_than_the_terminal(shown: Callable[[], list[str]], requ
     assert [len(line) for line in shown()] == [width]
 
 
-def test_a_poll_is_told_in_three_lines(shown: Callable[[], list[str]]) -> None:
+def test_a_poll_is_shown_in_three_lines(shown: Callable[[], list[str]]) -> None:
     """Outcome, snapshot and size; counts that are not zero; time and steps."""
     result = PollResult(
         "published",
@@ -145,7 +145,7 @@ def test_failures_show_message_and_hint_on_stderr(monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize(
     ("seconds", "text"), [(5, "5 s"), (600, "10 min"), (3 * 3600, "3.0 h"), (5 * 86_400, "5.0 days")]
 )
-def test_an_age_is_told_in_one_unit(seconds: float, text: str) -> None:
+def test_an_age_is_shown_in_one_unit(seconds: float, text: str) -> None:
     """Seconds, minutes, hours or days."""
     assert output.age(seconds) == text
 
@@ -159,12 +159,12 @@ def test_toml_that_is_shown_can_be_read(capsys: pytest.CaptureFixture[str]) -> N
     assert tomllib.loads(capsys.readouterr().out) == {"source": table}
 
 
-@pytest.mark.parametrize(("stale", "told"), [([], False), (["CPE"], True)])
+@pytest.mark.parametrize(("stale", "is_marked"), [([], False), (["CPE"], True)])
 def test_a_status_says_where_the_export_is_stale(
-    shown: Callable[[], list[str]], stale: list[str], *, told: bool
+    shown: Callable[[], list[str]], stale: list[str], *, is_marked: bool
 ) -> None:
     """Beside the age of the data, and only there."""
     status = {"snapshots": [], "epoch": 1, "last_sequence": 0, "pending": 0, "inventory": 0, "state": "state.duckdb"}
-    found = {"age_seconds": {"CPE": 90_000}, "stale": stale, "held": [], "inventory_topic": None}
-    output.print_status(status | found)
-    assert ("STALE" in " ".join(shown())) is told
+    rest = {"age_seconds": {"CPE": 90_000}, "stale": stale, "held": [], "inventory_topic": None}
+    output.print_status(status | rest)
+    assert ("STALE" in " ".join(shown())) is is_marked

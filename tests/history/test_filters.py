@@ -1,4 +1,4 @@
-"""Times and patterns in a user's words."""
+"""Filters in a user's words."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from connector.errors import ConfigError
-from connector.history.filters import Filters, moment
+from connector.history.filters import Filters, parse_time
 
 NOW = datetime(2026, 11, 23, 12, 30, tzinfo=UTC)
 
@@ -29,7 +29,8 @@ NOW = datetime(2026, 11, 23, 12, 30, tzinfo=UTC)
 )  # fmt: skip
 def test_times_are_dates_moments_or_how_long_ago(text: str, begin: datetime, end: datetime) -> None:
     """A date or month stands for its beginning, and as `--until` for its end; without a zone it is UTC."""
-    assert (moment(text, NOW, option="--since"), moment(text, NOW, option="--until", end=True)) == (begin, end)
+    assert parse_time(text, NOW, option="--since") == begin
+    assert parse_time(text, NOW, option="--until", end=True) == end
 
 
 @pytest.mark.parametrize(
@@ -47,7 +48,7 @@ def test_times_are_dates_moments_or_how_long_ago(text: str, begin: datetime, end
         Filters(inventory="both"),
     ],
 )
-def test_what_means_nothing_is_refused(filters: Filters) -> None:
+def test_an_invalid_filter_is_refused(filters: Filters) -> None:
     """Exit code 2, and a hint that says what is allowed."""
     with pytest.raises(ConfigError) as refused:
         filters.at(NOW)
@@ -55,7 +56,7 @@ def test_what_means_nothing_is_refused(filters: Filters) -> None:
 
 
 def test_the_digest_is_that_of_the_meaning() -> None:
-    """The order, case and spelling of words make no other replay; another word does, and so does another target."""
+    """Other order, case or spelling of the same words is the same replay; another word or target is another."""
     filters = Filters(since="2026-11-01", until="7d", devices=("a", "B"), types=("added",), inventory="cpe")
     same = Filters(since="2026-11-01T01:00+01:00", until="7D", devices=("b", "A"), types=("ADDED",), inventory="CPE")
     others = [
@@ -67,6 +68,6 @@ def test_the_digest_is_that_of_the_meaning() -> None:
         replace(filters, end_of_support=True),
         replace(filters, snapshots=("cpe-1",)),
     ]
-    digests = {each.digest("topic") for each in (filters, *others)}
+    digests = {other.digest("topic") for other in (filters, *others)}
     assert filters.digest("topic") == same.digest("topic")
     assert len(digests | {filters.digest("other")}) == len(others) + 2

@@ -1,4 +1,4 @@
-"""Past changes, held against a plain filter over all of them."""
+"""Past changes, compared with a plain filter over all of them."""
 
 from __future__ import annotations
 
@@ -17,10 +17,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from connector.errors import StateError, StateLocked, Stopped
-from connector.history import blocks as past
-from connector.history.blocks import Past
+from connector.history.blocks import ATTEMPTS_MAX, PastChanges
 from connector.history.filters import Filters, Selection
-from connector.history.query import History, Place
+from connector.history.query import History, JournalCursor
 from connector.model import Inventory
 from connector.staging import derived, maintenance
 from connector.state import journal
@@ -42,7 +41,7 @@ products = st.sampled_from(
 days = st.integers(0, 14).map(lambda number: f"{START + timedelta(hours=12 * number):%Y-%m-%dT%H:%M}")
 
 
-class Told:
+class Journal:
     """An open journal, everything in it, and the time of its last snapshot."""
 
     def __init__(self, bench: Bench) -> None:
@@ -50,18 +49,18 @@ class Told:
         self.snapshots = bench.state.journal.recent_snapshots(1000)[::-1]
         self.all = [change for snapshot in self.snapshots for change in bench.changes(snapshot)]
 
-    def past(self) -> Past:
+    def past_changes(self) -> PastChanges:
         """Reads it, as if it were opened for each visit."""
 
         @contextmanager
         def opened() -> Iterator[StateFile]:
             yield self.state
 
-        return Past(opened, threading.Event())
+        return PastChanges(opened, threading.Event())
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Journal]:
     """Twelve snapshots of both inventories in two epochs, with a baseline published and an approval among them."""
     folder, random = tmp_path_factory.mktemp("past"), Random(5)
     with Bench(folder, rules=Rules(emit_baseline=True, min_removed=6, max_removed_share=0.3)) as bench:
@@ -73,7 +72,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
             inventory = Inventory.NON_CPE if number % 4 == 3 else Inventory.CPE
             lines = [_line(random) for _ in range(2 if number == 5 else 14)]
             bench.take(plain_snapshot(folder / "parts", lines, number + 1, inventory))
-        yield Told(bench)
+        yield Journal(bench)
 
 
 def _line(random: Random) -> dict[str, Any]:
@@ -90,12 +89,12 @@ def _line(random: Random) -> dict[str, Any]:
 
 
 def _like(pattern: str, text: str | None) -> bool:
-    """Whether a text is of a pattern, blind to case."""
+    """Whether a text matches a pattern, in any case."""
     parts = (".*" if sign == "*" else "." if sign == "?" else re.escape(sign) for sign in pattern.lower())
     return text is not None and re.fullmatch("".join(parts), text.lower(), re.DOTALL) is not None
 
 
-def _is_meant(change: dict[str, Any], filters: Filters) -> bool:
+def _is_selected(change: dict[str, Any], filters: Filters) -> bool:
     """The slow, obvious filter."""
     selection = filters.at(LAST)
     seen = datetime.fromtimestamp(change["observedAt"] / 1000, UTC)
@@ -129,8 +128,8 @@ def _some(values: st.SearchStrategy[str]) -> st.SearchStrategy[tuple[str, ...]]:
 
 @settings(max_examples=3 * SLOW.max_examples, deadline=None, suppress_health_check=list(HealthCheck))
 @given(drawn=st.data())
-def test_filters_find_what_a_plain_filter_finds(told: Told, drawn: st.DataObject) -> None:
-    """All filters together, in blocks of any size and from any place on: the same changes in the same order."""
+def test_filters_find_what_a_plain_filter_finds(whole: Journal, drawn: st.DataObject) -> None:
+    """All filters together, in blocks of any size and from any cursor on: the same changes in the same order."""
     since, until = sorted(drawn.draw(st.lists(days, min_size=2, max_size=2, unique=True)))
     filters = Filters(
         since=drawn.draw(st.sampled_from(["", since, "50d"])),
@@ -140,60 +139,62 @@ def test_filters_find_what_a_plain_filter_finds(told: Told, drawn: st.DataObject
         types=drawn.draw(_some(st.sampled_from(["ADDED", "REMOVED", "CHANGED", "BASELINE"]))),
         reasons=drawn.draw(_some(st.sampled_from(["INSTALLED", "UPGRADED", "APPROVED", "NEW_DEVICE"]))),
         end_of_support=drawn.draw(st.booleans()),
-        snapshots=drawn.draw(_some(st.sampled_from([snapshot.snapshot_id for snapshot in told.snapshots]))),
+        snapshots=drawn.draw(_some(st.sampled_from([snapshot.snapshot_id for snapshot in whole.snapshots]))),
         inventory=drawn.draw(st.sampled_from(["", "CPE", "NON_CPE"])),
     )
     if filters.since == "50d" and filters.until:
         filters = Filters(since="50d")
-    expected = [change for change in told.all if _is_meant(change, filters)]
-    reading = told.past()
-    scope = reading.scope(filters.at(LAST))
-    blocks = list(reading.blocks(scope, rows_max=drawn.draw(st.sampled_from([7, 40, 1000]))))
+    expected = [change for change in whole.all if _is_selected(change, filters)]
+    reading = whole.past_changes()
+    scope = reading.narrow(filters.at(LAST))
+    blocks = list(reading.read(scope, rows_max=drawn.draw(st.sampled_from([7, 40, 1000]))))
     assert [change for block in blocks for change in block] == expected
-    assert sum(each.changes for each in reading.tally(scope)) == len(expected)
+    assert sum(count.changes for count in reading.count(scope)) == len(expected)
     if expected:
         number = drawn.draw(st.integers(1, len(expected) + 1))
-        newest, _ = reading.newest(scope, number)
+        newest, _ = reading.read_newest(scope, number)
         assert [change for block in newest for change in block] == expected[-number:]
         begin = drawn.draw(st.sampled_from(expected))
-        place = Place(begin["epoch"], begin["sequence"])
-        rest = [change for block in reading.blocks(scope, after=place) for change in block]
+        cursor = JournalCursor(begin["epoch"], begin["sequence"])
+        rest = [change for block in reading.read(scope, after=cursor) for change in block]
         assert rest == expected[expected.index(begin) + 1 :]
-        assert sum(each.changes for each in reading.tally(scope, after=place)) == len(rest)
+        assert sum(count.changes for count in reading.count(scope, after=cursor)) == len(rest)
 
 
-def test_the_journal_of_these_tests_has_something_of_everything(told: Told) -> None:
+def test_the_journal_of_these_tests_has_something_of_everything(whole: Journal) -> None:
     """Both epochs and inventories, all types, an approval: the filters had something to find."""
-    assert {(change["epoch"], change["inventory"]) for change in told.all} >= {(1, "CPE"), (1, "NON_CPE"), (2, "CPE")}
-    assert {change["changeType"] for change in told.all} == {"ADDED", "REMOVED", "CHANGED", "BASELINE"}
-    assert "APPROVED" in {change["reason"] for change in told.all}
+    assert {(change["epoch"], change["inventory"]) for change in whole.all} >= {(1, "CPE"), (1, "NON_CPE"), (2, "CPE")}
+    assert {change["changeType"] for change in whole.all} == {"ADDED", "REMOVED", "CHANGED", "BASELINE"}
+    assert "APPROVED" in {change["reason"] for change in whole.all}
 
 
-def test_more_than_a_block_of_the_newest_is_read_from_its_place_on(told: Told) -> None:
-    """Beyond the size of a block only the place is looked for, and the changes come block by block."""
-    history = History(told.state)
-    scope = history.scope(Selection(inventory=Inventory.CPE))
-    expected = [change for change in told.all if change["inventory"] == "CPE"]
+def test_more_than_a_block_of_the_newest_is_read_from_a_cursor_on(whole: Journal) -> None:
+    """Beyond the size of a block only the cursor is looked for, and the changes come block by block."""
+    history = History(whole.state)
+    scope = history.narrow(Selection(inventory=Inventory.CPE))
+    expected = [change for change in whole.all if change["inventory"] == "CPE"]
     for number in (1, 7, len(expected) - 1):
-        place = history.place_before(scope, number)
-        assert place is not None
-        assert [change for block in told.past().blocks(scope, after=place) for change in block] == expected[-number:]
-    assert history.place_before(scope, len(expected)) is None
+        cursor = history.cursor_before_newest(scope, number)
+        assert cursor is not None
+        assert [change for block in whole.past_changes().read(scope, after=cursor) for change in block] == expected[
+            -number:
+        ]
+    assert history.cursor_before_newest(scope, len(expected)) is None
 
 
-def test_a_tally_counts_types_and_reasons(told: Told) -> None:
-    """Per epoch, with the first and the last place."""
-    history = History(told.state)
-    found = Counter[tuple[int, str, str]]()
-    for each in history.tally(history.scope(Selection())):
-        found[each.first.epoch, each.change_type, each.reason] += each.changes
-    assert found == Counter((change["epoch"], change["changeType"], change["reason"]) for change in told.all)
+def test_changes_are_counted_by_type_and_reason(whole: Journal) -> None:
+    """Within each epoch."""
+    history = History(whole.state)
+    counted = Counter[tuple[int, str, str]]()
+    for count in history.count(history.narrow(Selection())):
+        counted[count.first.epoch, count.change_type, count.reason] += count.changes
+    assert counted == Counter((change["epoch"], change["changeType"], change["reason"]) for change in whole.all)
 
 
-def test_an_unknown_snapshot_is_named(told: Told) -> None:
+def test_an_unknown_snapshot_is_named(whole: Journal) -> None:
     """It is no empty answer: the id may be mistyped, or too old."""
     with pytest.raises(StateError, match="no snapshot cpe-19990101T000000Z") as refused:
-        History(told.state).scope(Selection(snapshots=frozenset({"cpe-19990101T000000Z"})))
+        History(whole.state).narrow(Selection(snapshots=frozenset({"cpe-19990101T000000Z"})))
     assert "journal_retention_days" in refused.value.hint
 
 
@@ -202,9 +203,11 @@ def test_the_file_is_free_while_a_block_is_looked_at(tmp_path: Path) -> None:
     with Bench(tmp_path) as bench:
         _grow(bench, 3)
         bench.state.close()
-        reading = Past(lambda: bench.state.open(bench.path, read_only=True, memory_limit_mib=256), threading.Event())
+        reading = PastChanges(
+            lambda: bench.state.open(bench.path, read_only=True, memory_limit_mib=256), threading.Event()
+        )
         seen = []
-        for block in reading.blocks(reading.scope(Selection()), rows_max=1):
+        for block in reading.read(reading.narrow(Selection()), rows_max=1):
             seen += [change["softwareName"] for change in block]
             bench.reopen()
             bench.take(bench.snapshot([record("d", f"{name:02}") for name in range(bench.number + 1)]))
@@ -224,46 +227,46 @@ def test_a_file_that_is_held_is_waited_for_and_a_stop_ends_that(tmp_path: Path) 
 
     with Bench(tmp_path) as bench:
         _grow(bench, 2)
-        scope = History(bench.state).scope(Selection())
+        scope = History(bench.state).narrow(Selection())
     with pytest.raises(Stopped):
-        list(Past(locked, stop).blocks(scope))
+        list(PastChanges(locked, stop).read(scope))
     assert len(visits) == 3
     stop.clear()
     with pytest.raises(StateLocked):
-        list(Past(locked, threading.Event()).blocks(scope))
-    assert len(visits) == 3 + past.VISITS_MAX
+        list(PastChanges(locked, threading.Event()).read(scope))
+    assert len(visits) == 3 + ATTEMPTS_MAX
 
 
-def test_what_has_left_the_journal_is_told(tmp_path: Path) -> None:
-    """Where something is asked for that is older than the journal; not where nothing was let go of."""
+def test_a_selection_says_that_the_journal_does_not_go_back_far_enough(tmp_path: Path) -> None:
+    """Where it asks for changes older than the journal; not where nothing was deleted."""
     with Bench(tmp_path) as bench:
         _grow(bench, 6)
         history, middle = History(bench.state), bench.state.journal.recent_snapshots(3)[-1]
         old, young = (Selection(since=middle.observed_at + timedelta(hours=hours)) for hours in (-1, 1))
-        assert [history.scope(each).cut for each in (Selection(), old, young)] == [False, False, False]
+        assert [history.narrow(selection).cut for selection in (Selection(), old, young)] == [False, False, False]
         bench.state.journal.confirm(bench.checkpoint(bench.state.journal.recent_snapshots(1)[0]))
         maintenance.retire(bench.state, older_than=middle.observed_at)
-        scopes = [history.scope(each) for each in (Selection(), old, young)]
+        scopes = [history.narrow(selection) for selection in (Selection(), old, young)]
         assert [scope.cut for scope in scopes] == [False, True, False]
         assert scopes[0].beginning == middle
 
 
 def test_changes_that_leave_the_journal_before_they_are_read_are_missed(tmp_path: Path) -> None:
-    """Reading on from a place whose next change is gone is an error, not a gap that nobody sees."""
+    """Reading on from a cursor whose next change is gone is an error, not a gap that nobody sees."""
     with Bench(tmp_path) as bench:
         _grow(bench, 6)
         history = History(bench.state)
-        scope = history.scope(Selection())
-        block, place = history.read(scope, None, 1)
+        scope = history.narrow(Selection())
+        block, cursor = history.read(scope, None, 1)
         assert [change["sequence"] for change in block] == [1]
         bench.state.journal.confirm(bench.checkpoint(bench.state.journal.recent_snapshots(1)[0]))
         maintenance.retire(bench.state, older_than=bench.state.journal.recent_snapshots(3)[-1].observed_at)
         with pytest.raises(StateError, match="left the journal before they were read"):
-            history.read(scope, place, 1)
+            history.read(scope, cursor, 1)
 
 
-def test_millions_are_let_go_of_in_bounded_steps_while_polls_go_on(tmp_path: Path) -> None:
-    """Each poll lets go of a million at most, the oldest first, and stages as ever; the young remain."""
+def test_millions_are_deleted_in_bounded_steps_while_polls_go_on(tmp_path: Path) -> None:
+    """Each poll deletes a million at most, the oldest first, and stages as ever; the young remain."""
     with Bench(tmp_path, rules=EASY) as bench:
         _grow(bench, 3)
         first, second, third = bench.state.journal.recent_snapshots(3)[::-1]
@@ -281,10 +284,10 @@ def test_millions_are_let_go_of_in_bounded_steps_while_polls_go_on(tmp_path: Pat
             assert staged.counts.added + staged.counts.removed + staged.counts.changed > 0
         assert deleted == [journal.RETIRED_CHANGES_MAX, journal.RETIRED_CHANGES_MAX, 300_000]
         assert bench.state.database.number("SELECT count(*) FROM changes WHERE event_id = 'x'") == 0
-        assert History(bench.state).scope(Selection()).beginning == second
+        assert History(bench.state).narrow(Selection()).beginning == second
 
 
 def _grow(bench: Bench, count: int) -> None:
-    """So many snapshots: a baseline, then one with one more record each."""
+    """Stage `count` snapshots: a baseline, then one more record in each."""
     for number in range(count):
         bench.take(bench.snapshot([record("d", f"{name:02}") for name in range(number + 1)]))

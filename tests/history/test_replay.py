@@ -21,12 +21,12 @@ from confluent_kafka.serialization import MessageField, SerializationContext
 from connector import config
 from connector.assembly import Assembly
 from connector.errors import ConfigError, SinkUnavailable, StateError, Stopped
-from connector.history.blocks import Past
+from connector.history.blocks import PastChanges
 from connector.history.filters import Filters
 from connector.history.replay import Replay, ReplayResult
 from connector.kafka.mock import MockCluster
 from connector.model import Checkpoint, Message, Topic
-from connector.operations import checks
+from connector.operations.setup import set_up_replay_topic
 from connector.staging import maintenance
 from connector.state.state import StateFile
 from tests.conftest import Consumed, consume_all
@@ -40,11 +40,11 @@ TENANT = "8f4b1c9e-0d7a-4f7e-9a53-2f0c3a1b5d6e"
 
 
 class Kafka:
-    """A `Sink` that keeps what is published in lists, and fails when told to.
+    """A `Sink` that keeps what is published in lists, and fails on request.
 
     Attributes:
         published: keys and values of the batches that count.
-        outages: for each publishing to come: whether it fails before it counts, or after; None for neither.
+        outages: whether the next calls of `publish` fail "before" or "after" the batch counts; None for neither.
     """
 
     def __init__(self) -> None:
@@ -98,7 +98,7 @@ class Stage:
 
         fakes: Any = (PlainMessages(), self.kafka)
         return Replay(
-            Past(opened, self.stop),
+            PastChanges(opened, self.stop),
             *fakes,
             filters=filters or Filters(),
             topic="again",
@@ -185,15 +185,15 @@ def test_what_is_relative_means_the_same_to_whoever_goes_on(stage: Stage) -> Non
 
 
 def _between(stage: Stage, since_hours: int, until_hours: int) -> list[dict[str, Any]]:
-    """Changes observed so many hours before now."""
+    """Changes observed between `since_hours` and `until_hours` before now."""
     begin, end = (
         round((stage.now - timedelta(hours=hours)).timestamp() * 1000) for hours in (since_hours, until_hours)
     )
-    found = [stage.bench.changes(snapshot) for snapshot in stage.bench.state.journal.recent_snapshots(9)[::-1]]
-    return [change for changes in found for change in changes if begin <= change["observedAt"] < end]
+    by_snapshot = [stage.bench.changes(snapshot) for snapshot in stage.bench.state.journal.recent_snapshots(9)[::-1]]
+    return [change for changes in by_snapshot for change in changes if begin <= change["observedAt"] < end]
 
 
-def test_after_the_end_the_same_command_begins_anew(stage: Stage) -> None:
+def test_after_the_end_the_same_command_begins_again(stage: Stage) -> None:
     """A finished replay is finished: the next one is another, with what is past by then."""
     stage.run()
     stage.now += timedelta(hours=1)
@@ -201,7 +201,7 @@ def test_after_the_end_the_same_command_begins_anew(stage: Stage) -> None:
     assert (again.resumed, again.begun_at, stage.numbers) == (False, stage.now, [*range(1, 9), *range(1, 9)])
 
 
-def test_a_replay_whose_end_nobody_was_told_of_is_not_begun_anew(stage: Stage) -> None:
+def test_a_replay_whose_result_nobody_saw_is_not_begun_again(stage: Stage) -> None:
     """Killed after its last batch and before it could say so: the next run finds nothing left, and says that."""
 
     class Killed(Exception):
@@ -310,7 +310,7 @@ def test_a_replay_with_or_without_transactions_says_the_same(delivery: str, tmp_
         results: list[ReplayResult] = []
         assembly.replay(Filters(snapshots=(), since="2026-11-01")).run(results.append)
         incoming = assembly.reader().follow("p.changes", from_beginning=True, limit=10)
-        values = [assembly.messages.decode(each.value) for each in incoming if each.value is not None]
+        values = [assembly.messages.decode(message.value) for message in incoming if message.value is not None]
     originals, replayed = values[:5], values[5:]
     assert replayed == [value | {"replayed": True} for value in originals]
     assert results[0].changes == 5
@@ -360,10 +360,10 @@ def _consumed(run: Run, topic: str) -> tuple[list[Consumed], list[dict[str, Any]
 
 def _by_device(values: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
     """Values by device, in the order that they came in."""
-    found = defaultdict(list)
+    by_device = defaultdict(list)
     for value in values:
-        found[value["deviceId"]].append(value)
-    return dict(found)
+        by_device[value["deviceId"]].append(value)
+    return dict(by_device)
 
 
 def test_a_month_replayed_with_kills_in_the_middle_is_the_month_once(month: Run, topic_prefix: str) -> None:
@@ -374,13 +374,13 @@ def test_a_month_replayed_with_kills_in_the_middle_is_the_month_once(month: Run,
     """
     topic = f"{topic_prefix}.february"
     with month.assembly() as polling:
-        assert [check.text for check in checks.set_up_target(polling, topic) if not check.fine] == []
+        assert [check.text for check in set_up_replay_topic(polling, topic) if not check.fine] == []
         before = polling.publisher.checkpoint()
         with polling.read_state() as state:
             position = state.journal.position()
         begun_at = datetime.now(UTC)
         ended = [_replay(month, topic, point) for point in (*POINTS, "end")]
-        assert [each.returncode for each in ended] == [-9] * len(POINTS) + [0], ended[-1].stderr
+        assert [process.returncode for process in ended] == [-9] * len(POINTS) + [0], ended[-1].stderr
         messages, replayed = _consumed(month, topic)
         assert polling.publisher.checkpoint() == before
         with polling.read_state() as state:

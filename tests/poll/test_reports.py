@@ -26,7 +26,7 @@ from connector.kafka.client import Deadline
 from connector.kafka.mock import MockCluster
 from connector.kafka.sink import Sink
 from connector.model import Checkpoint, Inventory, Message, Topic
-from connector.operations.checks import status
+from connector.operations.status import read_status
 from connector.poll import reports
 from connector.poll.publisher import Publisher
 from connector.poll.reports import PollReports
@@ -221,7 +221,7 @@ def test_a_stale_export_is_reported_once_for_each_generation(world: World) -> No
     world.now = world.simulator.generated_at + 24 * HOUR
     stale = [world.poll() for _ in range(3)]
     with world.assembly() as assembly, assembly.read_state() as state:
-        stale_inventories = status(assembly, state, at=world.now)["stale"]
+        stale_inventories = read_status(assembly, state, at=world.now)["stale"]
     second = world.simulator.advance()
     world.now = second
     world.poll()

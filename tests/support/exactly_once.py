@@ -24,7 +24,7 @@ from connector import config
 from connector.assembly import Assembly
 from connector.kafka.sink import TRANSACTION_SECONDS_MAX
 from connector.model import Inventory
-from connector.operations import checks
+from connector.operations.setup import set_up
 from connector.simulator import Fleet, Simulator
 from connector.simulator.fleet.fleet import Device
 from tests.conftest import consume_all
@@ -121,7 +121,7 @@ class Run:
         with Simulator(fleet, records_of_part_max=300) as simulator:
             run = cls(simulator, settings | {"source": simulator.settings()})
             with run.assembly() as assembly:
-                assert [check.text for check in checks.set_up(assembly) if not check.fine] == []
+                assert [check.text for check in set_up(assembly) if not check.fine] == []
             yield run
 
     # ---- polling

@@ -32,7 +32,7 @@ from connector.assembly import Assembly
 from connector.clock import Backoff
 from connector.errors import ConnectorError
 from connector.model import Inventory
-from connector.operations import checks
+from connector.operations.setup import set_up
 from connector.poll.result import PollResult
 from connector.simulator import Endpoint, Fault, FaultKind, Fleet, Simulator
 from connector.source.http.tokens import Tokens
@@ -623,7 +623,7 @@ def begin(
                 simulator = made.enter_context(Simulator(fleet, records_of_part_max=80))
                 method = draw.choice(("files", "json"))
                 with QuickAssembly(settings | {"source": simulator.settings()}, QuickTimer()) as assembly:
-                    assert [check.text for check in checks.set_up(assembly) if not check.fine] == []
+                    assert [check.text for check in set_up(assembly) if not check.fine] == []
                 log = Log(broker.bootstrap_servers, f"{topic_prefix}.{seed}.changes", decode)
                 made.callback(log.close)
                 yield made.enter_context(Game(simulator, settings, log.read, draw, tally, method))

@@ -17,7 +17,7 @@ from confluent_kafka.serialization import MessageField, SerializationContext
 from connector import config
 from connector.assembly import Assembly
 from connector.model import Inventory
-from connector.operations import checks
+from connector.operations.setup import set_up
 from connector.poll.result import PollResult
 from connector.simulator import Fleet, Simulator
 
@@ -115,7 +115,7 @@ def world(
         with SchemaRegistryClient({"url": registry_url}) as registry:
             found = World(simulator, tmp_path, settings, consume, AvroDeserializer(registry))
             with found.assembly() as assembly:
-                assert [check.text for check in checks.set_up(assembly) if not check.fine] == []
+                assert [check.text for check in set_up(assembly) if not check.fine] == []
             yield found
 
 

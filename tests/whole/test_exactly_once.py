@@ -14,7 +14,8 @@ from confluent_kafka.admin import AdminClient
 from connector.assembly import now
 from connector.config import event_hubs
 from connector.model import Inventory
-from connector.operations import checks
+from connector.operations.setup import set_up
+from connector.operations.status import read_status
 from connector.service.polls import Polled
 from tests.service.test_service import TENANT, Running
 from tests.support.broker import Broker, LocalBroker
@@ -183,7 +184,7 @@ def shown_while_away(run: Run) -> int:
             _, ready = running.ready(lambda body: body["last_error"] is not None)
             metrics = running.samples()
         with assembly.read_state() as state:
-            status = checks.status(assembly, state, at=now())
+            status = read_status(assembly, state, at=now())
     pending = int(ready["pending_changes"])
     assert ready["last_error"]["type"] == "SinkUnavailable"
     assert (metrics["pending_changes"], status["pending"]) == (pending, pending)
@@ -244,7 +245,7 @@ def test_a_new_epoch_follows_a_lost_state_file_and_a_lost_checkpoint(begin: Call
     assert run.poll(tables={"kafka": {"batch_changes_max": 1000}}).code == 0
     _delete_topic(broker, f"{run.settings['kafka']['topic_prefix']}.checkpoints")
     with run.assembly() as assembly:
-        assert [check.text for check in checks.set_up(assembly) if not check.fine] == []
+        assert [check.text for check in set_up(assembly) if not check.fine] == []
     run.simulator.advance()
     lost = run.poll()
     assert (lost.code, lost.error) == (1, "CheckpointLost")

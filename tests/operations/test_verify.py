@@ -1,48 +1,23 @@
-"""What `state verify` and `state rebaseline` say; test_cli and the integration tests ask the other questions."""
+"""What `state verify` finds in a file, and between a file and Kafka's checkpoint."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import pytest
-
 from connector.assembly import Assembly
-from connector.kafka.mock import MockCluster
-from connector.model import Inventory, Topic
-from connector.operations import checks
+from connector.model import Inventory
+from connector.operations.verify import verify
 from tests.support import released
 from tests.support.broker import Broker
-
-
-@pytest.fixture(scope="module")
-def staged(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """A state file in which two snapshots are pending, the first of them published in part."""
-    folder = tmp_path_factory.mktemp("staged")
-    released.write(folder / "state.duckdb", folder / "parts")
-    return (folder / "state.duckdb").read_bytes()
-
-
-@pytest.fixture
-def assembly(staged: bytes, tmp_path: Path) -> Iterator[Assembly]:
-    """A connector with a copy of that file."""
-    path = tmp_path / "state.duckdb"
-    path.write_bytes(staged)
-    with (
-        MockCluster([topic.name_under("checks") for topic in Topic]) as cluster,
-        released.connector(path, cluster.bootstrap_servers, "checks") as found,
-    ):
-        yield found
 
 
 def verified(assembly: Assembly, *, offline: bool = False) -> list[tuple[str, bool, str, str]]:
     """Every line of `state verify`."""
     with assembly.read_state() as state:
-        return [
-            (found.name, found.fine, found.text, found.hint)
-            for found in checks.verify(assembly, state, offline=offline)
-        ]
+        checks = verify(assembly, state, offline=offline)
+        return [(check.name, check.fine, check.text, check.hint) for check in checks]
 
 
 def test_the_file_is_held_against_kafkas_checkpoint_and_neither_is_changed(assembly: Assembly) -> None:
@@ -51,7 +26,7 @@ def test_the_file_is_held_against_kafkas_checkpoint_and_neither_is_changed(assem
     with assembly.read_state() as state:
         third, fourth, fifth = reversed(state.journal.recent_snapshots(3))
         assert third.inventory is Inventory.CPE
-    found = [verified(assembly)[-1]]
+    checks = [verified(assembly)[-1]]
     assembly.sink.recover()
     within = released.checkpoint(fourth, sequence=fourth.sequence_after - 1)
     for checkpoint in (
@@ -63,8 +38,8 @@ def test_the_file_is_held_against_kafkas_checkpoint_and_neither_is_changed(assem
         replace(within, entra_tenant_id="another"),
     ):
         assembly.sink.publish([], checkpoint)
-        found.append(verified(assembly)[-1])
-    lines = [f"{'ok' if fine else 'FAIL'} {name}: {text}" for name, fine, text, _ in found]
+        checks.append(verified(assembly)[-1])
+    lines = [f"{'ok' if fine else 'FAIL'} {name}: {text}" for name, fine, text, _ in checks]
     expected = (
         ("FAIL", "Kafka, which has no checkpoint, is behind what"),
         ("ok", "checkpoint at epoch 1, sequence 3, snapshot 3, which fits the file; 3 changes pending"),
@@ -76,7 +51,7 @@ def test_the_file_is_held_against_kafkas_checkpoint_and_neither_is_changed(assem
     )
     assert [(mark, text) for (mark, text), line in zip(expected, lines, strict=True)
             if not line.startswith(f"{mark} kafka: ") or text not in line] == []  # fmt: skip
-    assert all(fine or hint for _, fine, _, hint in found)
+    assert all(fine or hint for _, fine, _, hint in checks)
     assert assembly.config.state.path.read_bytes() == before
     # Whoever publishes goes on undisturbed.
     assembly.sink.publish([], within)
@@ -104,14 +79,6 @@ def test_without_kafka_it_is_said_that_nothing_was_compared(assembly: Assembly, 
             ("state", True, "counts, keys and digests are as stored; Kafka was not asked", "")
         ]
     assert tmp_path.exists()
-
-
-def test_a_rebaseline_says_what_is_given_up_and_what_it_means_for_consumers(assembly: Assembly) -> None:
-    """With the figures of this file, and by whether the baseline is published."""
-    said = checks.rebaseline_notice(assembly)
-    for part in ("43 records", "3 pending changes, which are never published", "8 held removals", "nothing of it is"
-                 " published", "epoch go up", "sequence begin at 1 again", "forget what they folded"):  # fmt: skip
-        assert part in said
 
 
 def test_verifying_takes_nothing_over(

@@ -1,0 +1,67 @@
+"""The filter options that `changes` and `replay` share, declared once."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from functools import wraps
+from typing import Annotated, Any
+
+import typer
+
+from connector.history.filters import Filters
+
+
+def filtered(verb: Callable[..., None]) -> Callable[..., None]:
+    """Give a verb the options of `make_filters` in place of its parameter `filters`."""
+    options = inspect.signature(make_filters, eval_str=True).parameters
+    parameters: list[inspect.Parameter] = []
+    for name, parameter in inspect.signature(verb, eval_str=True).parameters.items():
+        parameters += options.values() if name == "filters" else [parameter]
+
+    @wraps(verb)
+    def verb_with_options(**given: Any) -> None:  # noqa: ANN401 - whatever typer read from the command line
+        chosen = {name: given.pop(name) for name in options}
+        verb(filters=make_filters(**chosen), **given)
+
+    # Typer reads the options from here, and passes every value by name.
+    by_name = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in parameters]
+    verb_with_options.__signature__ = inspect.Signature(by_name)  # type: ignore[attr-defined]
+    verb_with_options.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return verb_with_options
+
+
+def make_filters(  # noqa: PLR0913 - an option for each filter
+    *,
+    since: Annotated[
+        str, typer.Option(metavar="TIME", help="Seen since then: 2026-11-23, 2026-11-23T08:00, 24h, 7d.")
+    ] = "",
+    until: Annotated[str, typer.Option(metavar="TIME", help="Seen before then; a date includes its day.")] = "",
+    device: Annotated[
+        list[str] | None, typer.Option(help="Name (with or without domain) or id; * and ? as wildcards. Repeatable.")
+    ] = None,
+    software: Annotated[
+        list[str] | None, typer.Option(help="vendor/product or product; * and ? as wildcards. Repeatable.")
+    ] = None,
+    types: Annotated[
+        list[str] | None, typer.Option("--type", help="ADDED, REMOVED, CHANGED or BASELINE. Repeatable.")
+    ] = None,
+    reasons: Annotated[list[str] | None, typer.Option("--reason", help="INSTALLED, UPGRADED, … Repeatable.")] = None,
+    end_of_support: Annotated[
+        bool, typer.Option("--end-of-support", help="Only software that is out of support.")
+    ] = False,
+    snapshot: Annotated[list[str] | None, typer.Option(help="Id of a snapshot. Repeatable.")] = None,
+    inventory: Annotated[str, typer.Option(metavar="CPE|NON_CPE", help="Only one of the two exports.")] = "",
+) -> Filters:
+    """The filters in the user's words, as given on the command line."""
+    return Filters(
+        since,
+        until,
+        devices=tuple(device or ()),
+        software=tuple(software or ()),
+        types=tuple(types or ()),
+        reasons=tuple(reasons or ()),
+        end_of_support=end_of_support,
+        snapshots=tuple(snapshot or ()),
+        inventory=inventory,
+    )

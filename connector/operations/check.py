@@ -1,0 +1,92 @@
+"""What `check` and `schema check` ask: whether everything that a poll needs is there.
+
+The questions are asked in the order in which a poll needs their answers. An error of one question becomes a failed
+check, and the remaining questions are asked all the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from typing import Final
+
+from connector.assembly import Assembly
+from connector.errors import ConnectorError, SourceDenied
+from connector.kafka import schemas
+from connector.kafka.registry import value_subject
+from connector.model import Check, Topic
+from connector.source.http.tokens import claims_of, explain_denial
+
+PERMISSIONS: Final = ("Software.Read.All", "Software.Read")
+"""Application permission, and the delegated one that a device-code login gives. Source: the export's API page."""
+
+
+def check_everything(assembly: Assembly) -> Iterator[Check]:
+    """Check configuration, token, permission, API, state file, topics and schemas."""
+    config = assembly.config
+    yield Check(
+        "config", fine=True, text=f"tenant {config.source.tenant_id}, {config.source.auth}, {config.source.api_url}"
+    )
+    yield from failing_as_check("token", lambda: _check_token(assembly))
+    yield from failing_as_check("api", lambda: [Check("api", fine=True, text=assembly.source.probe())])
+    yield from failing_as_check("state", lambda: [_check_state(assembly)])
+    yield from failing_as_check("kafka", assembly.topics.check)
+    yield from check_schemas(assembly)
+
+
+def check_schemas(assembly: Assembly) -> Iterator[Check]:
+    """Check for every topic that its schema is registered, and compatible with the registered versions."""
+    for topic in published_topics(assembly):
+        yield from failing_as_check(subject_of(assembly, topic), partial(_check_schema, assembly, topic))
+
+
+def published_topics(assembly: Assembly) -> list[Topic]:
+    """The topics that this configuration publishes to."""
+    return [topic for topic in Topic if topic is not Topic.INVENTORY or assembly.config.kafka.inventory_topic]
+
+
+def subject_of(assembly: Assembly, topic: Topic) -> str:
+    """The subject of a topic's values in the schema registry."""
+    return value_subject(assembly.topic(topic))
+
+
+def failing_as_check(name: str, question: Callable[[], Iterable[Check]]) -> Iterator[Check]:
+    """The checks that a question gives; a `ConnectorError` becomes a failed check of that name."""
+    try:
+        yield from question()
+    except ConnectorError as error:
+        yield Check(name, fine=False, text=str(error), hint=error.hint, exit_code=error.exit_code)
+
+
+def _check_token(assembly: Assembly) -> Iterator[Check]:
+    token = assembly.tokens.token()
+    claims = claims_of(token)
+    granted = [*claims.roles, *claims.scopes]
+    yield Check("token", fine=True, text=f"audience {claims.audience}, grants {', '.join(granted) or 'nothing'}")
+    permitted = [name for name in PERMISSIONS if name in granted]
+    yield Check(
+        "permission",
+        fine=bool(permitted),
+        text=permitted[0] if permitted else f"the token does not grant {PERMISSIONS[0]}",
+        hint="" if permitted else explain_denial(token, assembly.config.source.scope),
+        exit_code=SourceDenied.exit_code,
+    )
+
+
+def _check_state(assembly: Assembly) -> Check:
+    path = assembly.config.state.path
+    if not path.exists():
+        return Check("state", fine=True, text=f"{path} will be created by the first poll")
+    with assembly.read_state() as state:
+        position = state.journal.position()
+    return Check("state", fine=True, text=f"{path}: epoch {position.epoch}, {position.pending:,} changes pending")
+
+
+def _check_schema(assembly: Assembly, topic: Topic) -> Iterator[Check]:
+    subject, schema = subject_of(assembly, topic), schemas.schema_of(topic)
+    problems = assembly.registry.find_conflicts(subject, schema)
+    if problems:
+        hint = "A newer connector registered it: update this one."
+        yield Check(subject, fine=False, text="; ".join(problems), hint=hint)
+        return
+    yield Check(subject, fine=True, text=f"registered with id {assembly.registry.schema_id(subject, schema)}")

@@ -1,0 +1,36 @@
+"""What `setup` and `schema register` do: create topics and register schemas. Safe to rerun."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+
+from connector.assembly import Assembly
+from connector.kafka import schemas
+from connector.kafka.registry import value_subject
+from connector.model import Check, Topic
+from connector.operations.check import failing_as_check, published_topics, subject_of
+
+
+def set_up(assembly: Assembly) -> Iterator[Check]:
+    """Create topics and register schemas; whatever exists is left as it is."""
+    yield from failing_as_check("kafka", assembly.topics.create)
+    yield from register_schemas(assembly)
+
+
+def set_up_replay_topic(assembly: Assembly, topic: str) -> Iterator[Check]:
+    """Create another topic for replays to publish to, and register its schema."""
+    yield assembly.topics.create_target(topic)
+    yield from _register(assembly, value_subject(topic), Topic.CHANGES)
+
+
+def register_schemas(assembly: Assembly) -> Iterator[Check]:
+    """Register the schema of every topic, with its compatibility."""
+    for topic in published_topics(assembly):
+        subject = subject_of(assembly, topic)
+        yield from failing_as_check(subject, partial(_register, assembly, subject, topic))
+
+
+def _register(assembly: Assembly, subject: str, topic: Topic) -> Iterator[Check]:
+    schema_id = assembly.registry.register(subject, schemas.schema_of(topic))
+    yield Check(subject, fine=True, text=f"registered with id {schema_id}, FULL_TRANSITIVE")

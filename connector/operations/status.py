@@ -1,0 +1,74 @@
+"""What `status` shows: position, backlog, recent snapshots, held removals, age of the data."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Final
+
+from connector.assembly import Assembly
+from connector.clock import moment_of
+from connector.model import StagedSnapshot
+from connector.operations.held import list_held
+from connector.poll import reports
+from connector.staging.inventory_topic import Mirror
+from connector.state.state import StateFile
+
+SNAPSHOTS_SHOWN: Final = 10
+
+
+def read_status(assembly: Assembly, state: StateFile, *, at: datetime) -> dict[str, Any]:
+    """What `status --json` prints; ages are seconds before `at`."""
+    position = state.journal.position()
+    latest = {inventory: state.journal.latest_snapshot(inventory) for inventory in assembly.inventories}
+    return {
+        "state": str(assembly.config.state.path),
+        "tenant_id": state.journal.tenant_id(),
+        "epoch": position.epoch,
+        "last_sequence": position.last_sequence,
+        "published_sequence": position.published_sequence,
+        "pending": position.pending,
+        "inventory": sum(state.journal.inventory_count(inventory) for inventory in assembly.inventories),
+        "age_seconds": {
+            inventory.value: round((at - snapshot.observed_at).total_seconds())
+            for inventory, snapshot in latest.items()
+            if snapshot
+        },
+        "stale": [
+            inventory.value
+            for inventory, snapshot in latest.items()
+            if snapshot and reports.is_stale(snapshot, stale_after=assembly.stale_after, at=at)
+        ],
+        "inventory_topic": _inventory_topic(Mirror(state.database)) if assembly.config.kafka.inventory_topic else None,
+        "held": list_held(state),
+        "snapshots": [
+            _snapshot(snapshot, sealed=snapshot.snapshot_no <= position.published_snapshot)
+            for snapshot in state.journal.recent_snapshots(SNAPSHOTS_SHOWN)
+        ],
+    }
+
+
+def _snapshot(snapshot: StagedSnapshot, *, sealed: bool) -> dict[str, Any]:
+    return {
+        "snapshot_id": snapshot.snapshot_id,
+        "inventory": snapshot.inventory.value,
+        "epoch": snapshot.epoch,
+        "baseline": snapshot.baseline,
+        "records": snapshot.counts.records,
+        "devices": snapshot.counts.devices,
+        "added": snapshot.counts.added,
+        "removed": snapshot.counts.removed,
+        "changed": snapshot.counts.changed,
+        "alerts": snapshot.counts.alerts,
+        "held": snapshot.counts.held,
+        "duplicates": snapshot.counts.duplicates,
+        "rejected": snapshot.counts.rejected,
+        "method": snapshot.method,
+        "generated_at": snapshot.observed_at.isoformat(),
+        "staged_at": moment_of(snapshot.staged_at).isoformat(),
+        "sealed": sealed,
+    }
+
+
+def _inventory_topic(mirror: Mirror) -> dict[str, Any]:
+    """How far it is filled up: `records`, `stale` (keys to be ended), or `whole`; and the remaining records."""
+    return {"phase": mirror.cursor().phase, "remaining": mirror.remaining()}

@@ -1,0 +1,6 @@
+"""Numbers in sentences."""
+
+
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """A number with its noun: `1 change`, `2,000 changes`, `0 changes`; `plural` where an `s` does not make it."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
