@@ -21,6 +21,7 @@ from connector.kafka.mock import MockCluster
 from connector.model import Topic
 from connector.poll.result import EXIT_CODES, OUTCOMES
 from connector.simulator import Endpoint, Fault, FaultKind, Fleet, Simulator
+from tests.support.commands import run_command
 
 POLL_KEYS = [
     "outcome", "inventory", "snapshot_id", "epoch", "records", "devices", "baseline", "added", "removed", "changed",
@@ -74,7 +75,7 @@ def run(simulator: Simulator, tmp_path: Path) -> Iterator[Callable[..., subproce
             "schema_registry": {"url": "mock://cli", "auto_register": True},
         }
         (tmp_path / "connector.toml").write_text(toml(tables), encoding="utf-8")
-        yield lambda *arguments, **environ: command(*arguments, cwd=tmp_path, **environ)
+        yield lambda *arguments, **environ: run_command(*arguments, cwd=tmp_path, **environ)
 
 
 def test_without_a_verb_the_help_is_shown() -> None:
@@ -235,10 +236,10 @@ def test_a_rebaseline_begins_a_new_epoch(run: Callable[..., subprocess.Completed
 
 def test_schemas_are_shown_as_json() -> None:
     """All of them, or one by its name."""
-    everything = [json.loads(line)["name"] for line in command("schema", "show").stdout.splitlines()]
-    one = json.loads(command("schema", "show", "SoftwareChange").stdout)
+    everything = [json.loads(line)["name"] for line in run_command("schema", "show").stdout.splitlines()]
+    one = json.loads(run_command("schema", "show", "SoftwareChange").stdout)
     assert (len(everything), one["name"]) == (5, "SoftwareChange")
-    assert command("schema", "show", "Nonsense").returncode == 2
+    assert run_command("schema", "show", "Nonsense").returncode == 2
 
 
 def test_check_names_a_missing_permission(tmp_path: Path) -> None:

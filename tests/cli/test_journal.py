@@ -20,8 +20,9 @@ import pytest
 
 from connector.kafka.mock import MockCluster
 from connector.model import Topic
-from tests.cli.test_cli import command, toml
+from tests.cli.test_cli import toml
 from tests.support.bench import EASY, Bench, record
+from tests.support.commands import run_command
 
 Run = "Callable[..., subprocess.CompletedProcess[str]]"
 
@@ -54,7 +55,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture
 def run(folder: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Runs a verb there."""
-    return lambda *arguments: command(*arguments, cwd=folder)
+    return lambda *arguments: run_command(*arguments, cwd=folder)
 
 
 def terminal(folder: Path, *arguments: str, columns: int) -> list[str]:
