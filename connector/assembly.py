@@ -13,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Self
 
+from connector.clock import Timer
 from connector.config.tables import Config
 from connector.diff.guard import GuardRules
 from connector.errors import ConfigError
@@ -143,8 +144,7 @@ class Assembly:
             limits=self.config.state.limits_path,
             rejected=self._rejected,
             progress=self._progress,
-            clock=self.clock,
-            stop=self.stop,
+            timer=Timer(self.stop, clock=self.clock),
         )
 
     # ---- the state file
