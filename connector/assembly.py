@@ -13,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Self
 
+from connector.clock import Timer
 from connector.config import Config
 from connector.errors import ConfigError
 from connector.history.blocks import PastChanges
@@ -123,8 +124,7 @@ class Assembly:
             limits=self.config.state.limits_path,
             rejected=self._rejected,
             progress=self._progress,
-            clock=self.clock,
-            stop=self.stop,
+            timer=Timer(self.stop, clock=self.clock),
         )
 
     # ---- the state file

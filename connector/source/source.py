@@ -6,15 +6,13 @@ nothing: if anything is raised, no part of the snapshot may be used.
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Final
 
 from connector import private_files
-from connector.clock import Timer, utc_now
+from connector.clock import Timer
 from connector.config.tables import SourceConfig
 from connector.errors import SourceUnreachable
 from connector.exports.fields import Export
@@ -51,12 +49,10 @@ class Source:
         transport: makes the requests.
         staging: the folder that snapshots are fetched to, created with mode 0700.
         limits: the file that records past calls.
+        rejected: the folder of rejected lines.
+        timer: clocks and waits; its stop ends a fetch within a second.
         progress: follows each fetch.
-        clock: now, in UTC.
-        stop: when set, ends a fetch within a second.
-        rejected: the folder of rejected lines; by default `rejected` beside `staging`.
         patience: how long and how often a call is tried.
-        timer: clocks and waits, instead of `clock` and `stop`.
     """
 
     def __init__(  # noqa: PLR0913 - the seam to everything outside; only `assembly` creates one
@@ -67,16 +63,13 @@ class Source:
         transport: Transport,
         staging: Path,
         limits: Path,
+        rejected: Path,
+        timer: Timer,
         progress: Progress | None = None,
-        clock: Callable[[], datetime] = utc_now,
-        stop: threading.Event | None = None,
-        rejected: Path | None = None,
         patience: Patience | None = None,
-        timer: Timer | None = None,
         export: Export = SOFTWARE,
     ) -> None:
         patience = patience or Patience()
-        timer = timer or Timer(stop or threading.Event(), clock=clock)
         counter = FetchCounter(progress or NoProgress())
         api = Api(
             config.scope,
@@ -98,7 +91,7 @@ class Source:
             counter=counter,
             backoff=patience.backoff,
         )
-        self._rejected = rejected or staging.with_name("rejected")
+        self._rejected = rejected
         self._is_warned = False
 
     def fetch(self, inventory: Inventory, *, newer_than: datetime | None) -> Snapshot | None:
