@@ -20,12 +20,11 @@ from connector.errors import StateCorrupt, StateError
 from connector.exports.fields import COLUMN_TYPES, Export
 from connector.exports.software import SOFTWARE
 from connector.model import Checkpoint, Inventory, StagedSnapshot
-from connector.staging import alerts, audit, first_seen, stage
+from connector.staging import alerts, audit, first_seen, rows, stage
 from connector.staging.inventory_topic import WHOLE, BackfillCursor, Mirror
 from connector.staging.stage import StagingRules
 from connector.state import file, meta
 from connector.state.engine import Engine
-from connector.state.journal import SNAPSHOT_COLUMNS, as_row
 from connector.state.schema import migrate
 from connector.state.sql import unnested
 
@@ -185,7 +184,7 @@ class Restoration:
             stage.refresh_digests(database, tracked)
             self._write_inventory(stored_digest(tracked))
             for row in snapshots:
-                self._write_snapshot(row)
+                rows.insert_snapshot(database, row)
                 stage.note_tracked(database, row.inventory, tracked)
                 workspace = Workspace(database, self._export, row.inventory)
                 first_seen.note(workspace, replace(row, baseline=True), "inventory")
@@ -217,13 +216,6 @@ class Restoration:
             JOIN software USING ({export.subject_columns})
             ORDER BY inventory, device_no, software_no
             """
-        )
-
-    def _write_snapshot(self, row: StagedSnapshot) -> None:
-        places = ", ".join(f"${number}" for number in range(1, len(SNAPSHOT_COLUMNS) + 1))
-        self._engine.rows(
-            f"INSERT INTO snapshots ({', '.join(SNAPSHOT_COLUMNS)}) VALUES ({places})",
-            as_row(row),
         )
 
     def _write_position(self, checkpoint: Checkpoint, epoch_snapshot: int) -> None:

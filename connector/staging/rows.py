@@ -224,13 +224,15 @@ def write_inventory(workspace: Workspace, outcome: Outcome) -> None:
 
 def write_snapshot(database: Database, row: StagedSnapshot) -> StagedSnapshot:
     """Append the row to `snapshots`, and move the position to it. Returns the row."""
-    placeholders = ", ".join(f"${number}" for number in range(1, len(SNAPSHOT_COLUMNS) + 1))
-    database.rows(
-        f"INSERT INTO snapshots ({', '.join(SNAPSHOT_COLUMNS)}) VALUES ({placeholders})",
-        as_row(row),
-    )
+    insert_snapshot(database, row)
     database.rows(
         "UPDATE position SET last_snapshot = $1, last_sequence = $2, last_alert = $3",
         [row.snapshot_no, row.sequence_after, row.alert_after],
     )
     return row
+
+
+def insert_snapshot(database: Database, row: StagedSnapshot) -> None:
+    """Append a row to `snapshots`."""
+    placeholders = ", ".join(f"${number}" for number in range(1, len(SNAPSHOT_COLUMNS) + 1))
+    database.rows(f"INSERT INTO snapshots ({', '.join(SNAPSHOT_COLUMNS)}) VALUES ({placeholders})", as_row(row))
