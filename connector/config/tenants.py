@@ -17,7 +17,7 @@ from connector.config.tables import Config
 from connector.errors import ConfigError
 
 SHARING_HINT: Final = (
-    "Give each tenant a state.path (and state.staging_dir, where it is set) of its own, and each pair of tenant and"
+    "Give each tenant its own state.path (and state.staging_dir, where it is set), and each pair of tenant and"
     " kafka.topic_prefix one configuration. Environment variables hold for all of them."
 )
 

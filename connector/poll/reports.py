@@ -52,7 +52,7 @@ class _Note:
     """The note of one inventory in the state file, whose JSON has these names.
 
     Attributes:
-        told: failures reported since a poll last ended well, without what varies.
+        told: failures reported since a poll last succeeded, without what varies.
         stale: the generation that was reported as stale, milliseconds since 1970.
         waiting: reports that Kafka has not confirmed.
     """
@@ -110,7 +110,7 @@ class PollReports:
 
     @staticmethod
     def note_success(state: StateFile, inventory: Inventory, *, advanced: bool) -> None:
-        """The poll of an inventory ended well; `advanced`: with a new generation. The next failure is news again."""
+        """The poll of an inventory succeeded; `advanced`: with a new generation. The next failure is news again."""
         note = _recall(state, inventory)
         if note.told or (advanced and note.stale is not None):
             note.told = []

@@ -97,12 +97,12 @@ class Health:
         if self.error and not self.error.retryable:
             yield f"the last poll failed, and waiting will not mend it: {self.error}"
         if self.succeeded_at is None:
-            yield f"no poll has ended well yet: {self.error}" if self.error else "no poll has ended yet"
+            yield f"no poll has succeeded yet: {self.error}" if self.error else "no poll has ended yet"
             return
         # While a poll runs, its own length does not count.
         age = (now if self.poll_began_at is None else self.poll_began_at) - self.succeeded_at
         if age > self.ready_seconds_max:
-            yield f"the last poll that ended well was {age:.0f} s ago"
+            yield f"the last poll that succeeded was {age:.0f} s ago"
 
     def readiness(self, now: float) -> dict[str, Any]:
         """The part of `/readyz` about this tenant."""

@@ -128,7 +128,7 @@ METRICS: Final = (
             _generation, shows_age=True, inventory=()),
     _metric("poll_duration_seconds", "histogram", "seconds", "Time that a step of a poll took.",
             lambda result: result.stages, stage=STAGES),
-    _metric("last_success_timestamp_seconds", "gauge", "seconds", "When a poll last ended well; 0 before the first."),
+    _metric("last_success_timestamp_seconds", "gauge", "seconds", "When a poll last succeeded; 0 before the first."),
     _metric("duplicates_total", "counter", "lines", "Lines that repeated a key within their snapshot.",
             lambda result: _staged(result).duplicates),
     _metric("rejected_lines_total", "counter", "lines", "Lines that could not be read and were set aside.",
@@ -180,7 +180,7 @@ class Metrics:
         self.put(tenant, "errors_total", {stage: 1})
 
     def note_success(self, tenant: str) -> None:
-        """A poll ended well, now."""
+        """A poll succeeded, now."""
         self.put(tenant, "last_success_timestamp_seconds", self._clock())
 
     def render(self) -> bytes:

@@ -38,7 +38,7 @@ ENDING: Final = (ConfigError, SinkFenced, Stopped)
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class ServiceTiming:
     """How time is measured, and how the process exits.
 
     Attributes:
@@ -80,7 +80,7 @@ class Polls:
         polled: the tenant.
         metrics: where its polls are counted.
         stop: ends the polls, set by whoever supervises them.
-        pace: clocks and limits.
+        timing: clocks and limits.
         first_after_seconds: how long the first poll waits, so that tenants do not begin all at once.
     """
 
@@ -90,7 +90,7 @@ class Polls:
         *,
         metrics: Metrics,
         stop: threading.Event,
-        pace: Pace,
+        timing: ServiceTiming,
         first_after_seconds: float = 0.0,
     ) -> None:
         self.tenant = polled.tenant
@@ -100,13 +100,13 @@ class Polls:
         self._metrics = metrics
         metrics.begin(self.tenant)
         self._stop = stop
-        self._pace = pace
+        self._timing = timing
         self._schedule = Schedule(polled.interval_seconds)
-        now = pace.monotonic()
+        now = timing.monotonic()
         self._first_due = now + first_after_seconds
         self._health = Health(
             ready_seconds_max=READY_INTERVALS * (polled.interval_seconds + self._schedule.jitter_seconds),
-            poll_seconds_max=pace.poll_seconds_max,
+            poll_seconds_max=timing.poll_seconds_max,
             ticked_at=now,
             due_at=self._first_due,
         )
@@ -126,15 +126,15 @@ class Polls:
 
     def stuck(self) -> str | None:
         """What is wrong with the polling thread; None where nothing is."""
-        return self._health.stuck(self._pace.monotonic())
+        return self._health.stuck(self._timing.monotonic())
 
     def readiness(self) -> dict[str, Any]:
         """Whether this tenant's data is fresh, and what stands in the way."""
-        return self._health.readiness(self._pace.monotonic())
+        return self._health.readiness(self._timing.monotonic())
 
     def _poll_once(self) -> float | None:
         """Poll once. Returns when the next poll is due, or None where there is to be none."""
-        began = self._pace.monotonic()
+        began = self._timing.monotonic()
         self._health = replace(self._health, poll_began_at=began, due_at=None)
         failure: ConnectorError | None = None
         try:
@@ -146,7 +146,7 @@ class Polls:
             return None
         except ConnectorError as error:
             failure = error
-        ended = self._pace.monotonic()
+        ended = self._timing.monotonic()
         if self._watch:
             self._watch.note()
         if failure is not None:
@@ -164,10 +164,10 @@ class Polls:
 
     def _wait_until(self, due: float) -> None:
         """Wait in short steps, which show that the thread lives and notice at once that the machine has slept."""
-        while not self._stop.is_set() and (now := self._pace.monotonic()) < due:
+        while not self._stop.is_set() and (now := self._timing.monotonic()) < due:
             self._health = replace(self._health, ticked_at=now)
             self._look()
-            self._stop.wait(min(due - now, self._pace.tick_seconds))
+            self._stop.wait(min(due - now, self._timing.tick_seconds))
 
     def _look(self) -> None:
         """Update what is pending and held, where a person approved or discarded in the meantime."""

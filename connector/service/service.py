@@ -23,7 +23,7 @@ from typing import Any, Final
 
 from connector.service.endpoint import Address, ProbeResponse, ProbeServer
 from connector.service.metrics import METRICS_CONTENT_TYPE, Metrics
-from connector.service.polls import Pace, Polled, Polls
+from connector.service.polls import Polled, Polls, ServiceTiming
 from connector.service.schedule import JITTER_SHARE
 from connector.service.systemd import notify
 from connector.telemetry import logger, remove_secrets
@@ -44,7 +44,7 @@ class Service:
         listen: host and port for health and metrics; port 0 takes a free one.
         metrics: of all tenants.
         stop: set by the service at the first signal, for everything that waits inside a poll; or by others, to end it.
-        pace: clocks and limits.
+        timing: clocks and limits.
     """
 
     def __init__(
@@ -54,19 +54,19 @@ class Service:
         listen: Address,
         metrics: Metrics,
         stop: threading.Event | None = None,
-        pace: Pace | None = None,
+        timing: ServiceTiming | None = None,
     ) -> None:
         self.address = listen
         self.listening = threading.Event()
         self._metrics = metrics
         self._stop = stop or threading.Event()
-        self._pace = pace or Pace()
+        self._timing = timing or ServiceTiming()
         self._polls = [
             Polls(
                 polled,
                 metrics=metrics,
                 stop=self._stop,
-                pace=self._pace,
+                timing=self._timing,
                 first_after_seconds=number
                 / len(tenants)
                 * min(FIRST_POLLS_SECONDS_MAX, JITTER_SHARE * polled.interval_seconds),
@@ -102,7 +102,7 @@ class Service:
         stopping_since: float | None = None
         while alive := [thread for thread in polling if thread.is_alive()]:
             alive[0].join(SUPERVISE_SECONDS)
-            now = self._pace.monotonic()
+            now = self._timing.monotonic()
             if not any(polls.stuck() for polls in self._polls):
                 notify("WATCHDOG=1")
             if not self._stop.is_set():
@@ -111,9 +111,9 @@ class Service:
                 stopping_since = now
                 notify("STOPPING=1")
                 log.info("stopping", signal=signal.Signals(self._signal).name if self._signal else None)
-            elif now - stopping_since > self._pace.grace_seconds and any(thread.is_alive() for thread in polling):
+            elif now - stopping_since > self._timing.grace_seconds and any(thread.is_alive() for thread in polling):
                 log.warning("a poll did not end in time; leaving as it is, the next start takes it up again")
-                self._pace.leave(_exit_code_of(self._signal))
+                self._timing.leave(_exit_code_of(self._signal))
                 return
 
     @contextmanager
@@ -132,7 +132,7 @@ class Service:
     def _stop_on_signal(self, number: int, _frame: FrameType | None) -> None:
         # No log line here: this may have interrupted the writing of one.
         if self._signal is not None:
-            self._pace.leave(_exit_code_of(number))
+            self._timing.leave(_exit_code_of(number))
         self._signal = number
         self._stop.set()
 

@@ -47,7 +47,7 @@ def test_before_the_first_good_poll_nothing_is_ready() -> None:
     fresh = Health(ready_seconds_max=100, ticked_at=0, poll_began_at=0)
     assert list(fresh.reasons(1)) == ["no poll has ended yet"]
     failed = replace(fresh, poll_began_at=None, error=SourceUnavailable("no route"))
-    assert list(failed.reasons(1)) == ["no poll has ended well yet: no route"]
+    assert list(failed.reasons(1)) == ["no poll has succeeded yet: no route"]
 
 
 def test_an_outage_that_may_pass_leaves_it_ready_for_some_intervals() -> None:
@@ -63,7 +63,7 @@ def test_an_outage_that_may_pass_leaves_it_ready_for_some_intervals() -> None:
         "retryable": True,
     }
     later = replace(failing, ticked_at=11_702)
-    assert list(later.reasons(11_702)) == ["the last poll that ended well was 10802 s ago"]
+    assert list(later.reasons(11_702)) == ["the last poll that succeeded was 10802 s ago"]
 
 
 def test_what_waiting_cannot_mend_is_not_ready_at_once() -> None:

@@ -27,7 +27,7 @@ from connector.errors import (
 from connector.model import Counts, Inventory
 from connector.poll.result import PollResult
 from connector.service.metrics import METRICS_CONTENT_TYPE, Metrics
-from connector.service.polls import Pace, Polled
+from connector.service.polls import Polled, ServiceTiming
 from connector.service.service import Service
 from connector.telemetry import configure
 from tests.support.logs import restored
@@ -86,10 +86,10 @@ class Script:
 class Running:
     """A service in a thread, with a client of its HTTP side."""
 
-    def __init__(self, tenants: list[Polled], stop: threading.Event, *, pace: Pace | None = None) -> None:
+    def __init__(self, tenants: list[Polled], stop: threading.Event, *, timing: ServiceTiming | None = None) -> None:
         self.metrics = Metrics(clock=lambda: NOW.timestamp() + 60)
         self.stop = stop
-        self.service = Service(tenants, listen=("127.0.0.1", 0), metrics=self.metrics, stop=stop, pace=pace)
+        self.service = Service(tenants, listen=("127.0.0.1", 0), metrics=self.metrics, stop=stop, timing=timing)
         self.exit_code: int | None = None
         self._thread = threading.Thread(target=self._run)
 
@@ -157,14 +157,14 @@ class Clock:
         """Seconds."""
         return time.monotonic() + self.ahead_seconds
 
-    def pace(self) -> Pace:
-        """A pace that notices at once when the clock was put forward."""
-        return Pace(tick_seconds=0.01, monotonic=self)
+    def timing(self) -> ServiceTiming:
+        """A timing that notices at once when the clock was put forward."""
+        return ServiceTiming(tick_seconds=0.01, monotonic=self)
 
 
-def run_script(script: Script, *, interval_seconds: float = HOUR, pace: Pace | None = None) -> Running:
+def run_script(script: Script, *, interval_seconds: float = HOUR, timing: ServiceTiming | None = None) -> Running:
     """A service that polls one tenant by a script."""
-    return Running([Polled(TENANT, script, interval_seconds)], script.stop, pace=pace)
+    return Running([Polled(TENANT, script, interval_seconds)], script.stop, timing=timing)
 
 
 def has_polled(body: dict[str, Any]) -> bool:
@@ -195,7 +195,7 @@ def test_after_sleep_it_polls_once_and_not_for_every_missed_interval() -> None:
     """The clock jumps over eight intervals while the thread waits: one poll follows, the next an interval later."""
     clock = Clock()
     script = Script([result()], [UNCHANGED])
-    with run_script(script, pace=clock.pace()) as running:
+    with run_script(script, timing=clock.timing()) as running:
         running.ready(has_polled)
         clock.ahead_seconds = 8.5 * HOUR
         _, body = running.ready(lambda body: bool(body["next_poll_seconds"]))
@@ -297,7 +297,7 @@ def test_an_outage_is_retried_long_before_the_interval() -> None:
         samples = running.samples()
     assert (status, body["reasons"], body["last_error"]["stage"]) == (
         503,
-        ["no poll has ended well yet: no route"],
+        ["no poll has succeeded yet: no route"],
         "fetch",
     )
     assert (0 < body["next_poll_seconds"] <= 15, samples) == (True, {'errors_total{stage="fetch"}': 1})
@@ -307,7 +307,7 @@ def test_a_denied_access_keeps_it_running_and_not_ready() -> None:
     """A consent that is granted later counts without a restart: alive, not ready, polled again at the interval."""
     clock = Clock()
     script = Script([result()], SourceDenied("no roles"), [UNCHANGED])
-    with run_script(script, pace=clock.pace()) as running:
+    with run_script(script, timing=clock.timing()) as running:
         running.ready(has_polled)
         clock.ahead_seconds += 1.1 * HOUR
         status, body = running.ready(lambda body: bool(body["last_error"]))
@@ -323,7 +323,7 @@ def test_kafka_away_shows_the_backlog_and_is_tried_again_soon() -> None:
     """A staged snapshot is no good poll: it is retried within seconds; the backlog is in readiness and metrics."""
     clock = Clock()
     staged = result("staged", records=100, added=4, pending=4, outage=SinkUnavailable("brokers away", hint="Wait."))
-    with run_script(Script([result()], [staged]), pace=clock.pace()) as running:
+    with run_script(Script([result()], [staged]), timing=clock.timing()) as running:
         running.ready(has_polled)
         clock.ahead_seconds += 1.1 * HOUR
         status, body = running.ready(lambda body: bool(body["last_error"]))
@@ -362,7 +362,9 @@ def test_a_poll_that_hangs_is_not_alive() -> None:
         gate.wait(WAIT_SECONDS_MAX)
         return [result()]
 
-    with Running([Polled(TENANT, hang, HOUR)], threading.Event(), pace=Pace(poll_seconds_max=0.05)) as running:
+    with Running(
+        [Polled(TENANT, hang, HOUR)], threading.Event(), timing=ServiceTiming(poll_seconds_max=0.05)
+    ) as running:
         status, body = running.ask_until("/healthz", lambda body: not body["alive"])
         assert (status, body["reasons"][0].startswith(f"{TENANT}: a poll has been running for")) == (503, True)
         assert running.ask("/readyz")[0] == 503
@@ -390,13 +392,13 @@ def test_anything_else_is_not_found() -> None:
 # ---- several tenants
 
 
-def run_scripts(*scripts: Script, interval_seconds: float = HOUR, pace: Pace | None = None) -> Running:
+def run_scripts(*scripts: Script, interval_seconds: float = HOUR, timing: ServiceTiming | None = None) -> Running:
     """A service that polls the tenants a, b, c … by a script each."""
     stop = threading.Event()
     for script in scripts:
         script.stop = stop
     tenants = [Polled(chr(ord("a") + number), script, interval_seconds) for number, script in enumerate(scripts)]
-    return Running(tenants, stop, pace=pace)
+    return Running(tenants, stop, timing=timing)
 
 
 @pytest.mark.parametrize(
@@ -439,7 +441,7 @@ def test_the_process_ends_with_the_last_tenant_and_the_highest_exit_code(
 def test_first_polls_of_several_tenants_are_spread() -> None:
     """The first is polled at once, the others follow within half a minute, in equal steps."""
     clock = Clock()
-    with run_scripts(Script([result()]), Script([result()]), Script([result()]), pace=clock.pace()) as running:
+    with run_scripts(Script([result()]), Script([result()]), Script([result()]), timing=clock.timing()) as running:
         body = running.ask_until("/readyz", lambda body: has_polled(body["tenants"]["a"]))[1]
         due = [body["tenants"][name]["next_poll_seconds"] for name in "bc"]
         reasons = body["reasons"]
@@ -460,7 +462,7 @@ def test_one_stuck_tenant_makes_the_process_not_alive() -> None:
 
     tenants = [Polled("a", hang, HOUR), Polled("b", lambda: [result()], HOUR)]
     clock = Clock()
-    with Running(tenants, threading.Event(), pace=clock.pace()) as running:
+    with Running(tenants, threading.Event(), timing=clock.timing()) as running:
         running.ask_until("/readyz", lambda body: body["tenants"]["a"]["polling"])
         clock.ahead_seconds = 7 * HOUR
         told = {"a": {"alive": False}, "b": {"alive": True}}
@@ -491,7 +493,7 @@ def test_while_it_stops_it_is_not_ready() -> None:
         return [result()]
 
     with Running(
-        [Polled(TENANT, finish, HOUR)], threading.Event(), pace=Pace(grace_seconds=WAIT_SECONDS_MAX)
+        [Polled(TENANT, finish, HOUR)], threading.Event(), timing=ServiceTiming(grace_seconds=WAIT_SECONDS_MAX)
     ) as running:
         running.stop.set()
         assert (running.ask("/readyz")[1]["reasons"][0], running.ask("/healthz")[0]) == ("stopping", 200)
@@ -509,7 +511,7 @@ def test_a_poll_that_does_not_end_is_left_after_the_grace() -> None:
         return []
 
     with Running(
-        [Polled(TENANT, hang, HOUR)], threading.Event(), pace=Pace(grace_seconds=0.1, leave=left.append)
+        [Polled(TENANT, hang, HOUR)], threading.Event(), timing=ServiceTiming(grace_seconds=0.1, leave=left.append)
     ) as running:
         running.stop.set()
         running.join()
@@ -535,7 +537,7 @@ PROGRAM = """
 import signal, sys, threading, time
 from connector.errors import Stopped
 from connector.service.metrics import Metrics
-from connector.service.polls import Pace, Polled
+from connector.service.polls import ServiceTiming, Polled
 from connector.service.service import Service
 from connector.telemetry import configure
 
@@ -557,7 +559,7 @@ def poll():
 
 before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
 service = Service([Polled("contoso", poll, 3600)], listen=("127.0.0.1", 0), metrics=Metrics(), stop=stop,
-                  pace=Pace(grace_seconds=grace_seconds))
+                  timing=ServiceTiming(grace_seconds=grace_seconds))
 code = service.run()
 print("handlers restored:", before == [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)])
 sys.exit(code)

@@ -27,7 +27,7 @@ from connector.kafka.mock import MockCluster
 from connector.model import Topic
 from connector.poll.result import PollResult
 from connector.service.metrics import METRICS, Metrics
-from connector.service.polls import Pace, Polled
+from connector.service.polls import Polled, ServiceTiming
 from connector.service.service import Service
 from connector.simulator import Endpoint, Fault, FaultKind, Fleet, Simulator
 from connector.state.state import StateFile
@@ -84,8 +84,8 @@ class Together:
         tenants = [
             Polled(name, self._poll_of(name), interval_seconds, self.assemblies[name].watch()) for name in configured
         ]
-        pace = Pace(tick_seconds=0.1)
-        self.service = Service(tenants, listen=("127.0.0.1", 0), metrics=self.metrics, stop=self.stop, pace=pace)
+        timing = ServiceTiming(tick_seconds=0.1)
+        self.service = Service(tenants, listen=("127.0.0.1", 0), metrics=self.metrics, stop=self.stop, timing=timing)
         self.exit_code: int | None = None
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
@@ -153,7 +153,7 @@ class Together:
 
 
 def test_one_tenants_trouble_delays_no_other(tmp_path: Path) -> None:
-    """An API that hangs, a Kafka that is away, a state file that is locked: the healthy tenant keeps its pace.
+    """An API that hangs, a Kafka that is away, a state file that is locked: the healthy tenant keeps its timing.
 
     All are polled by one process, which tells of each, and stops cleanly in the middle of it.
     """

@@ -1,4 +1,4 @@
-"""Calls the export API: within its rate limits, with a token and bounded retries, each kind of error told apart.
+"""Calls the export API: within its rate limits, with a token and bounded retries, each kind of error distinguished.
 
 The caller reads the body; the status is interpreted here:
 
