@@ -37,9 +37,12 @@ from connector.poll.result import PollResult
 from connector.simulator import Endpoint, Fault, FaultKind, Fleet, Simulator
 from connector.source.http.tokens import Tokens
 from connector.source.source import Source
+from connector.staging import audit, derived
+from connector.state.state import StateFile
 from tests.conftest import settle
 from tests.support.fetching import QUICK, START, QuickTimer
 from tests.support.plain_client import PlainClient, normal, records_of
+from tests.support.stored import missing_devices, stored_records
 
 pytestmark = pytest.mark.broker
 
@@ -400,14 +403,14 @@ class Game:
         self.tally["approvals"] += 1
         self.tally["approved"] += check_removals(self.read(), self.last, approved=True)
         with self.state() as state:
-            assert state.held_count() == 0
+            assert state.journal.held_count() == 0
 
     def discard(self) -> None:
         """A person does not."""
         with self.state() as state:
-            before = state.records(Inventory.CPE)
-            assert state.discard_held() == self.held
-            assert state.records(Inventory.CPE) == before
+            before = stored_records(state, Inventory.CPE)
+            assert derived.discard_held(state) == self.held
+            assert stored_records(state, Inventory.CPE) == before
         self.tally["discards"] += 1
         assert self.read() == []
 
@@ -457,9 +460,9 @@ class Game:
         self.tally["held polls"] += result.outcome == "held"
         self.tally["DEVICE_MISSING"] += sum(change["reason"] == "DEVICE_MISSING" for change in changes)
         with self.state() as state:
-            kept = by_key(state.records(Inventory.CPE))
-            held, missing = state.held_count(), state.missing_devices()
-            for hold in state.holds():
+            kept = by_key(stored_records(state, Inventory.CPE))
+            held, missing = state.journal.held_count(), missing_devices(state)
+            for hold in state.journal.holds():
                 self.tally[f"hold {hold.reason}"] += 1
         if conflicting:
             assert served.keys() <= kept.keys()
@@ -509,11 +512,11 @@ class Game:
     def look(self) -> None:
         """What must hold after every step; what it published is read already."""
         with self.state() as state:
-            assert state.verify() == []
-            assert self.folded == by_key(state.records(Inventory.CPE))
-            assert state.position().pending == 0
-            assert state.position().last_sequence == len(self.changes)
-            self.held = state.held_count()
+            assert audit.verify(state) == []
+            assert self.folded == by_key(stored_records(state, Inventory.CPE))
+            assert state.journal.position().pending == 0
+            assert state.journal.position().last_sequence == len(self.changes)
+            self.held = state.journal.held_count()
 
     def read(self) -> list[Change]:
         """The changes that are new on the topic, applied."""
@@ -528,11 +531,11 @@ class Game:
         """All that a failed poll must leave as it was."""
         with self.state() as state:
             # When Kafka last confirmed something is told anew: the report of the failed poll is published.
-            position = replace(state.position(), published_at=None)
-            records, holds = state.records(Inventory.CPE), state.holds()
-            return position, records, holds, state.missing_devices(), state.recent_snapshots(100)
+            position = replace(state.journal.position(), published_at=None)
+            records, holds = stored_records(state, Inventory.CPE), state.journal.holds()
+            return position, records, holds, missing_devices(state), state.journal.recent_snapshots(100)
 
-    def state(self) -> Any:
+    def state(self) -> StateFile:
         """The state file, open."""
         return self.assembly.open_state()
 
@@ -715,6 +718,6 @@ def test_a_dry_run_between_a_failed_first_poll_and_the_baseline_shows_the_baseli
         (result,) = game.assembly.pipeline.dry_run(shown.append)
         assert (result.outcome, result.counts.records, len(shown)) == ("dry_run", len(game.fleet()), len(game.fleet()))
         with game.state() as state:
-            assert state.records(Inventory.CPE) == []
+            assert stored_records(state, Inventory.CPE) == []
         game.poll_well()
         game.look()
