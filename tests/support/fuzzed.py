@@ -77,14 +77,14 @@ def skiptoken(content: bytes) -> None:
 
 def listing(content: bytes) -> None:
     """A listing of files gives texts and a time, or is refused."""
-    session: Any = SimpleNamespace(timer=SimpleNamespace(now=lambda: NOW))
+    session: Any = SimpleNamespace(timer=SimpleNamespace(now=lambda: NOW), export=SOFTWARE)
     try:
-        export = Files(session)._read(Inventory.CPE, bytearray(content))
+        listed = Files(session)._read(Inventory.CPE, bytearray(content))
     except SourceMalformed:
         return
-    assert all(isinstance(url, str) for url in export.urls)
-    assert export.generated_at is not None
-    assert export.generated_at <= NOW + FUTURE_MAX
+    assert all(isinstance(url, str) for url in listed.urls)
+    assert listed.generated_at is not None
+    assert listed.generated_at <= NOW + FUTURE_MAX
 
 
 def part(content: bytes) -> None:
