@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Self
@@ -73,7 +73,7 @@ class Assembly:
         self._prompt = prompt
         self.kafka_seconds_max = kafka_seconds_max
         self._rejected = rejected or config.state.rejected_path
-        self.clock = clock or now
+        self.clock = clock or utc_now
         self._parts = ExitStack()
 
     def __enter__(self) -> Self:
@@ -308,8 +308,3 @@ class Assembly:
             reports=PollReports(self.publisher.publish_reports, stale_after=self.stale_after, clock=self.clock),
             clock=self.clock,
         )
-
-
-def now() -> datetime:
-    """The time, in UTC."""
-    return datetime.now(UTC)

@@ -154,6 +154,16 @@ def test_walls_between_rooms_hold() -> None:
     assert [(module, other) for module, room, other in _room_imports() if other in WALLS.get(room, set())] == []
 
 
+def test_only_staging_chooses_the_engine_of_a_comparison() -> None:
+    """Whatever follows a comparison reads its relations, and does not know which engine made them."""
+    users = {
+        module
+        for module, path in _modules().items()
+        if any(name.startswith("connector.diff.engines.duckdb") for name in _imports(path))
+    }
+    assert users == {"staging.stage"}
+
+
 def test_only_the_command_line_knows_the_simulator() -> None:
     """The connector runs without the simulator's libraries, and the simulator stands for Microsoft's service alone."""
     users = {room for _, room, imported in _room_imports() if imported == "simulator"}

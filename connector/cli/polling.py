@@ -9,9 +9,10 @@ from typing import Annotated
 
 import typer
 
-from connector.assembly import Assembly, now
+from connector.assembly import Assembly
 from connector.cli import output
 from connector.cli.options import Json, show_checks, show_error, stopped_by_signals
+from connector.clock import utc_now
 from connector.config.tenants import Tenant, listen_of
 from connector.errors import ConfigError
 from connector.model import Topic
@@ -94,7 +95,7 @@ def _polled(tenant: Tenant, assembly: Assembly) -> Polled:
 def status(context: typer.Context, as_json: Json = False) -> None:
     """Show the last snapshots, the backlog, held removals and the age of the data."""
     with context.obj.assembly() as assembly, assembly.read_state() as state:
-        answer = read_status(assembly, state, at=now())
+        answer = read_status(assembly, state, at=utc_now())
     if as_json:
         output.print_json(answer)
     else:

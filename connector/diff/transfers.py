@@ -6,7 +6,7 @@ compared as they are, all parts; a product that is spelled differently there is 
 
 from __future__ import annotations
 
-from connector.diff.engines.duckdb import same_subject
+from connector.diff.keys import same_subject
 from connector.diff.scan import scan
 from connector.diff.tables import Difference, Moves, Relation, Workspace
 from connector.model import ChangeType, Snapshot

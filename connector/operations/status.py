@@ -38,7 +38,9 @@ def read_status(assembly: Assembly, state: StateFile, *, at: datetime) -> dict[s
             for inventory, snapshot in latest.items()
             if snapshot and reports.is_stale(snapshot, stale_after=assembly.stale_after, at=at)
         ],
-        "inventory_topic": _inventory_topic(Mirror(state.database)) if assembly.config.kafka.inventory_topic else None,
+        "inventory_topic": _inventory_topic(Mirror(state.database, state.export))
+        if assembly.config.kafka.inventory_topic
+        else None,
         "held": list_held(state),
         "snapshots": [
             _snapshot(snapshot, sealed=snapshot.snapshot_no <= position.published_snapshot)

@@ -95,7 +95,7 @@ class Backfill:
         Raises:
             SinkError, EncodingError: Kafka, or the schema registry, does not take it; what was published is noted.
         """
-        mirror, checkpoint = Mirror(state.database), self._checkpoint(state)
+        mirror, checkpoint = Mirror(state.database, state.export), self._checkpoint(state)
         if checkpoint is None or mirror.whole:
             return 0
         published, ends = 0, time.monotonic() + self._seconds_max

@@ -126,7 +126,7 @@ class Pipeline:
         source: fetches snapshots.
         publisher: publishes what is staged.
         backfill: fills up the inventory topic, where there is to be one.
-        rules: `[diff]`, `[guard]` and `state.max_pending`.
+        rules: `[diff]`, `[guard]`, `[alerts]` and `state.max_pending`.
         inventories: which exports to poll, in order.
         journal_retention: how long past changes are kept.
         reports: notes and reports failed polls and stale exports.

@@ -102,7 +102,7 @@ class Publisher:
         """
         before = state.journal.position().published_sequence
         if not self._inventory_topic:
-            Mirror(state.database).forget()
+            Mirror(state.database, state.export).forget()
         for attempt in range(1, PUBLISH_ATTEMPTS_MAX + 1):
             try:
                 for snapshot in state.journal.unsealed_snapshots():
@@ -204,7 +204,7 @@ class Publisher:
 
     def _is_whole(self, state: StateFile) -> bool:
         """Whether the inventory topic equals the inventory, before and after this batch."""
-        return self._inventory_topic and Mirror(state.database).whole
+        return self._inventory_topic and Mirror(state.database, state.export).whole
 
     def _now(self) -> int:
         return milliseconds_of(self._clock())

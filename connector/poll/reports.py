@@ -1,7 +1,7 @@
 """Failed polls and stale exports, as reports.
 
 The state file has a note for each inventory: what was reported already, and what still waits for Kafka. A failure is
-reported once until a poll ends well, however often it repeats; a stale export once for each generation. `publisher`
+reported once until a poll succeeds, however often it repeats; a stale export once for each generation. `publisher`
 asks for what waits, and says when Kafka has it.
 
 A report names the snapshot that failed, where the fetch got far enough to know its generation, else `cpe-unknown`. It
@@ -36,7 +36,7 @@ UNREPORTED: Final = (StateFull,)
 
 REASON_CHARACTERS_MAX: Final = 500
 FAILURES_MAX: Final = 20
-"""Different failures reported between two polls that end well."""
+"""Different failures reported between two polls that succeed."""
 
 WAITING_MAX: Final = 50
 """Reports that wait for Kafka, for each inventory; beyond it the oldest is dropped."""

@@ -26,7 +26,7 @@ SAMPLE_EVERY_BYTES: Final = 2**16
 BLOCK_LINES: Final = 4096
 """Lines of a page that are joined at a time."""
 
-DOCUMENTED_NAMES: Final = frozenset(name for field in SOFTWARE.fields for name in field.wire_names)
+DOCUMENTED_NAMES: Final = SOFTWARE.wire_names
 
 _OBJECT: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ITEMS: Final = msgspec.json.Decoder(list[msgspec.Raw])

@@ -7,6 +7,7 @@ between them is not new.
 
 from __future__ import annotations
 
+from connector.diff.keys import same_subject
 from connector.diff.tables import Relation, Workspace
 from connector.model import StagedSnapshot
 from connector.state.sql import literal
@@ -48,7 +49,7 @@ def note(workspace: Workspace, row: StagedSnapshot, arrivals: Relation) -> None:
         """,
         [row.generated_at],
     )
-    same = " AND ".join(f"first_seen.{field.column} = s.{field.column}" for field in workspace.export.subject)
+    same = same_subject(workspace.export, "first_seen", "s")
     workspace.database.rows(
         f"""
         UPDATE first_seen

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from connector.clock import moment_of
-from connector.diff.engines.duckdb import number_keys
+from connector.diff.keys import number_keys
 from connector.diff.scan import stored_digest
 from connector.diff.tables import Workspace
 from connector.errors import StateCorrupt, StateError
@@ -197,7 +197,7 @@ class Restoration:
             )
             self._write_position(checkpoint, min(row.snapshot_no for row in snapshots) - 1)
             if checkpoint.inventory_whole:
-                Mirror(database).note(BackfillCursor(checkpoint.epoch, WHOLE))
+                Mirror(database, self._export).note(BackfillCursor(checkpoint.epoch, WHOLE))
         if problems := audit.problems(database, self._export):
             raise StateError(
                 f"what Kafka has does not add up: {'; '.join(problems)}",

@@ -119,7 +119,7 @@ def stage_snapshot(  # noqa: PLR0913 - what a poll knows of a snapshot, each nam
 
     Raises:
         SnapshotIncomplete: the snapshot is empty where the inventory is not, or its files changed.
-        SourceMalformed: a line cannot be read, or has no device; `lines.repair` and stage again.
+        SourceMalformed: a line cannot be read, or has no device; `Source.repair` it and stage again.
         StateFull: `max_pending` would be exceeded, or the disk is full.
     """
     check_room(state.journal.position(), rules)

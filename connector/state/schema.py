@@ -1,7 +1,7 @@
 """The schema of the state file, and the steps from every released version of it to the newest.
 
 Owns the DDL. A step runs in one transaction and is followed by a CHECKPOINT; it is never edited after its release,
-which is why columns are spelled out here and not made from `fields`: a new field is a new step.
+which is why columns are spelled out here and not made from `exports`: a new field is a new step.
 No table has a key, an index or a constraint: reports of DuckDB files that would not open nearly all involve those.
 """
 

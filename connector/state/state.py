@@ -72,6 +72,7 @@ class StateFile:
         read_only: bool = False,
         scratch: bool = False,
         wait_seconds: float = 0.0,
+        export: Export = SOFTWARE,
     ) -> Self:
         """Open the file, making it (mode 0600) where it is missing, and bring its schema up to date.
 
@@ -83,6 +84,7 @@ class StateFile:
             scratch: for a dry run. The file is only read; what is staged goes to memory and is gone on `close`.
                 Without a file the inventory is empty, and none is made.
             wait_seconds: how long to wait for another process to close the file.
+            export: what the file holds.
 
         Raises:
             StateLocked: another process has it open, or this one has.
@@ -105,7 +107,7 @@ class StateFile:
         except BaseException:
             database.close()
             raise
-        return cls(database, path, scratch=scratch)
+        return cls(database, path, export=export, scratch=scratch)
 
     def __enter__(self) -> Self:
         return self

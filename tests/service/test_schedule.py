@@ -61,7 +61,7 @@ def test_instances_that_start_together_do_not_stay_together() -> None:
 
 
 def test_failures_back_off_up_to_a_quarter_of_an_hour() -> None:
-    """Twice as long after each failure in a row, then no longer; a poll that ends well begins anew."""
+    """Twice as long after each failure in a row, then no longer; a poll that succeeds resets it."""
     schedule = Schedule(HOUR, draw=lambda: 1.0)
     delays = [schedule.after_failure(began=0, ended=0, retryable=True) for _ in range(2000)]
     assert delays[:8] == [15, 30, 60, 120, 240, 480, 900, 900]

@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import Any, Final, Literal, cast
 
 from connector import config
-from connector.assembly import Assembly, now
+from connector.assembly import Assembly
+from connector.clock import utc_now
 from connector.kafka.messages import Messages
 from connector.kafka.sink import TRANSACTION_SECONDS_MAX, Sink
 from connector.model import (
@@ -343,7 +344,7 @@ class WatchedAssembly(Assembly):
             config.from_values(order.settings, {}, name="test"),
             progress=WatchedProgress(self.points),
             prompt=print,
-            clock=lambda: now() + off,
+            clock=lambda: utc_now() + off,
             kafka_seconds_max=order.deadline_seconds or TRANSACTION_SECONDS_MAX,
         )
 

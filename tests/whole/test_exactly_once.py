@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from confluent_kafka.admin import AdminClient
 
-from connector.assembly import now
+from connector.clock import utc_now
 from connector.config import event_hubs
 from connector.model import Inventory
 from connector.operations.setup import set_up
@@ -184,7 +184,7 @@ def shown_while_away(run: Run) -> int:
             _, ready = running.ready(lambda body: body["last_error"] is not None)
             metrics = running.samples()
         with assembly.read_state() as state:
-            status = read_status(assembly, state, at=now())
+            status = read_status(assembly, state, at=utc_now())
     pending = int(ready["pending_changes"])
     assert ready["last_error"]["type"] == "SinkUnavailable"
     assert (metrics["pending_changes"], status["pending"]) == (pending, pending)

@@ -12,12 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from connector.diff.keys import number_keys, same_subject
 from connector.diff.scan import digest, normal_forms, scan
 from connector.diff.tables import Difference, Relation, Workspace, no_difference
 from connector.errors import SnapshotIncomplete, SourceMalformed
 from connector.exports.fields import Export, Field, columns_of
 from connector.model import Snapshot
-from connector.state.sql import Database, literal
+from connector.state.sql import literal
 
 
 class DuckDBComparer:
@@ -74,38 +75,6 @@ class DuckDBComparer:
         return Difference(arrivals, earlier, absent, quiet, rewritten, snapshot.lines - duplicates, devices, duplicates)
 
 
-def number_keys(database: Database, export: Export, records: str) -> None:
-    """Give numbers to the devices and subjects of `records` (a SELECT with the key's columns) that have none."""
-    subject = export.subject_columns
-    database.rows(
-        f"""
-        CREATE OR REPLACE TEMP TABLE newcomers AS
-        SELECT {export.key_columns}, grouping(device_id) AS is_software
-        FROM ({records})
-        GROUP BY GROUPING SETS ((device_id), ({subject}))
-        """
-    )
-    database.rows(
-        """
-        INSERT INTO devices
-        SELECT (SELECT coalesce(max(device_no), 0) FROM devices) + row_number() OVER (ORDER BY device_id), device_id
-        FROM newcomers
-        ANTI JOIN devices USING (device_id)
-        WHERE is_software = 0
-        """
-    )
-    database.rows(
-        f"""
-        INSERT INTO software
-        SELECT (SELECT coalesce(max(software_no), 0) FROM software) + row_number() OVER (ORDER BY {subject}), {subject}
-        FROM newcomers
-        ANTI JOIN software USING ({subject})
-        WHERE is_software = 1
-        """
-    )
-    database.rows("DROP TABLE newcomers")
-
-
 def _numbered(export: Export, snapshot: Snapshot, tracked: Sequence[Field]) -> str:
     """The records as they are written, with their digest and, where already known, their two numbers."""
     return f"""
@@ -114,11 +83,6 @@ def _numbered(export: Export, snapshot: Snapshot, tracked: Sequence[Field]) -> s
         LEFT JOIN devices d ON d.device_id = r.device_id
         LEFT JOIN software s ON {same_subject(export, "s", "r")}
     """
-
-
-def same_subject(export: Export, left: str, right: str) -> str:
-    """Whether two aliases are about the same subject."""
-    return " AND ".join(f"{left}.{field.column} = {right}.{field.column}" for field in export.subject)
 
 
 def _find_differing(workspace: Workspace, snapshot: Snapshot, tracked: Sequence[Field]) -> Relation:
