@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Self
 
-from connector.clock import Timer
+from connector.clock import Timer, utc_now
 from connector.config import Config
 from connector.errors import ConfigError
 from connector.history.blocks import PastChanges

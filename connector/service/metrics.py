@@ -1,7 +1,8 @@
 """Metrics: what Prometheus reads about the polls, a series for each tenant.
 
 `METRICS` is the whole of it: what a metric is called, what it means, and how it is read from a poll's result. The
-table in docs/operations.md is made from it. Names follow Vector's: what was received, published, refused, with the unit last.
+table in docs/operations.md is made from it. Names follow Vector's: what was received, published, refused, with the
+unit last.
 """
 
 from __future__ import annotations
