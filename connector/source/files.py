@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Final
 
 from connector.errors import (
     ConnectorError,
@@ -28,7 +28,7 @@ from connector.source.downloads import Downloads, is_incurable
 from connector.source.folder import Verified, VerifiedList
 from connector.source.http.api import Call
 from connector.source.http.hosts import Link
-from connector.source.lines import UNREADABLE, read_value
+from connector.source.lines import UNREADABLE, read_envelope, read_value
 from connector.source.session import FetchSession
 from connector.telemetry import logger
 
@@ -121,10 +121,8 @@ class Files:
 
     def _read(self, inventory: Inventory, body: bytearray) -> Listing:
         try:
-            listing: Any = read_value(bytes(body))
-            urls = _read_urls(listing.get("exportFiles") or [])
-            generated_at = read_generated_time(listing.get("generatedTime"), self._session.timer.now())
-        except (*UNREADABLE, TypeError, AttributeError) as error:
+            urls, generated_at = read_listing(body, self._session.timer.now())
+        except (*UNREADABLE, TypeError) as error:
             path = self._session.export.feed(inventory).files.path
             raise SourceMalformed(
                 f"{path} returned an undocumented response: {str(error)[:200] or 'not JSON'}",
@@ -196,6 +194,16 @@ def _final_error(failure: Exception) -> ConnectorError:
     )
     incomplete.__cause__ = failure
     return incomplete
+
+
+def read_listing(body: bytes | bytearray, now: datetime) -> tuple[tuple[str, ...], datetime]:
+    """The URLs of a listing, which may be none, and the time of its generation.
+
+    Raises:
+        ValueError, TypeError, RecursionError: it is not a listing.
+    """
+    envelope = {name: read_value(value) for name, value in read_envelope(body).items()}
+    return _read_urls(envelope.get("exportFiles", [])), read_generated_time(envelope.get("generatedTime"), now)
 
 
 def _read_urls(values: object) -> tuple[str, ...]:

@@ -28,7 +28,7 @@ from connector.errors import (
 )
 from connector.model import Inventory, Method
 from connector.simulator import Endpoint, Fault, FaultKind, Fleet, Simulator
-from connector.source.files import FUTURE_MAX, LISTINGS_MAX, read_generated_time
+from connector.source.files import FUTURE_MAX, LISTINGS_MAX, read_generated_time, read_listing
 from connector.source.folder import LIST_NAME
 from tests.support.fetching import QUICK, START, QuickTimer, got, open_bench, records_of
 from tests.support.plain_client import in_order
@@ -207,6 +207,52 @@ def test_the_order_of_a_listing_does_not_matter(simulator: Simulator, tmp_path: 
         assert len(blobs(simulator)) == fetched
         assert first.content_digest == second.content_digest
         assert sorted(part.path.name for part in first.parts) == sorted(part.path.name for part in second.parts)
+
+
+# ---- the listing
+
+
+URLS = ("https://account.blob.core.windows.net/tvm/part-00000.c000.json.gz?sig=x",)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("exportFiles", "generatedTime"),
+        ("ExportFiles", "GeneratedTime"),
+        ("exportfiles", "generatedtime"),
+        ("EXPORTFILES", "GENERATEDTIME"),
+    ],
+)
+def test_a_listing_is_read_without_regard_to_case(names: tuple[str, str]) -> None:
+    """Microsoft's own table spells the properties in PascalCase."""
+    body = json.dumps({names[0]: URLS, names[1]: "2026-01-01T00:00:00.1234567Z", "extra": [{}]}).encode()
+    assert read_listing(body, START) == (URLS, datetime(2026, 1, 1, 0, 0, 0, 123_000, tzinfo=UTC))
+
+
+@pytest.mark.parametrize(
+    "listing",
+    [
+        [],
+        None,
+        {"exportFiles": URLS},
+        {"exportFiles": URLS[0], "generatedTime": "2026-01-01T00:00:00Z"},
+        {"exportFiles": [None], "generatedTime": "2026-01-01T00:00:00Z"},
+        {"exportFiles": 0, "generatedTime": "2026-01-01T00:00:00Z"},
+        {"exportFiles": URLS, "ExportFiles": [], "generatedTime": "2026-01-01T00:00:00Z"},
+        {"exportFiles": URLS, "generatedTime": "2026-01-01T00:00:00Z", "GeneratedTime": "2026-01-02T00:00:00Z"},
+    ],
+)
+def test_a_listing_of_another_form_or_one_that_contradicts_itself_is_refused(listing: object) -> None:
+    """Two spellings that disagree tell nobody which files are all files."""
+    with pytest.raises((ValueError, TypeError)):
+        read_listing(json.dumps(listing).encode(), START)
+
+
+def test_a_null_beside_another_spelling_does_not_count() -> None:
+    """Only values can disagree."""
+    body = json.dumps({"exportFiles": None, "ExportFiles": URLS, "GeneratedTime": "2026-01-01T00:00:00Z"}).encode()
+    assert read_listing(body, START) == (URLS, datetime(2026, 1, 1, tzinfo=UTC))
 
 
 # ---- generatedTime
