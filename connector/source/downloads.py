@@ -135,7 +135,7 @@ class Downloads:
     def _check_status(self, response: Response, link: Link) -> None:
         if response.status == OK:
             return
-        code = _CODE.search(response.body(ERROR_BYTES_MAX))
+        code = _CODE.search(response.beginning(ERROR_BYTES_MAX))
         reason = f" {code[1].decode()}" if code else ""
         message = f"the storage responded with {response.status}{reason} for {link.name}"
         if response.status in (FORBIDDEN, GONE):

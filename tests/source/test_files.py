@@ -90,6 +90,8 @@ BROKEN = [
     pytest.param(FaultKind.STATUS, {"status": 404}, SourceUnavailable, id="404"),
     pytest.param(FaultKind.STATUS, {"status": 500}, SourceUnavailable, id="500"),
     pytest.param(FaultKind.STATUS, {"status": 503, "retry_after": "0"}, SourceUnavailable, id="503"),
+    pytest.param(FaultKind.STATUS, {"status": 503, "text": "x" * 300_000}, SourceUnavailable, id="503, 300 KB long"),
+    pytest.param(FaultKind.STATUS, {"status": 403, "text": "x" * 300_000}, SnapshotIncomplete, id="403, 300 KB long"),
 ]
 
 

@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -287,6 +288,7 @@ def test_a_wrong_client_or_tenant_is_denied_with_what_to_do(settings: dict[str, 
     [
         Fault(Endpoint.TOKEN, FaultKind.STATUS, status=500, times=2),
         Fault(Endpoint.TOKEN, FaultKind.STATUS, status=503, times=2),
+        Fault(Endpoint.TOKEN, FaultKind.STATUS, status=503, times=2, text="x" * 2**21),
         Fault(Endpoint.TOKEN, FaultKind.STATUS, status=429, times=2, retry_after="3600"),
         Fault(Endpoint.TOKEN, FaultKind.CONNECTION_RESET, times=2),
         Fault(Endpoint.TOKEN, FaultKind.TRUNCATED_BODY, times=2),
@@ -300,7 +302,7 @@ def test_a_login_service_in_trouble_is_asked_again_a_few_times(fault: Fault) -> 
             simulator.faults.add(fault)
             assert is_good(simulator, tokens.token())
         with tokens_at(simulator) as tokens:
-            simulator.faults.add(Fault(fault.endpoint, fault.kind, status=fault.status, times=None))
+            simulator.faults.add(replace(fault, times=None, retry_after=None))
             with pytest.raises(SourceUnavailable):
                 tokens.token()
 
