@@ -28,6 +28,7 @@ POLL_SECONDS: Final = 0.2
 """How often running downloads are checked for a stop."""
 
 ERROR_BYTES_MAX: Final = 2**16
+LENGTH_DIGITS_MAX: Final = 18
 OK, FORBIDDEN, GONE = 200, 403, 410
 _CODE: Final = re.compile(rb"<Code>([A-Za-z]{1,60})</Code>")
 
@@ -122,14 +123,13 @@ class Downloads:
         with self._session.transport.get(link, headers, seconds_max=seconds_left, stop=self._halt) as response:
             self._check_status(response, link)
             encoded = "gzip" in response.headers.get("content-encoding", "").lower()
-            length = response.headers.get("content-length", "")
             with (
                 translate_errors(self._folder),
                 PartWriter(self._folder, stem_of(link.place), link.name, encoded=encoded) as writer,
             ):
                 for chunk in response.chunks(self._session.counter.add_bytes):
                     writer.feed(chunk)
-                part = writer.finish(int(length) if length.isdigit() else None)
+                part = writer.finish(read_length(response.headers.get("content-length", "")))
                 return Verified(part, link.place, writer.digest, writer.odd)
 
     def _check_status(self, response: Response, link: Link) -> None:
@@ -143,6 +143,11 @@ class Downloads:
         asked_seconds = retry_after(response.headers.get("retry-after"), self._timer.now())
         self._timer.wait(min(asked_seconds or 0.0, self._session.backoff.seconds_max))
         raise SourceUnavailable(message, hint="The next poll tries again.")
+
+
+def read_length(text: str) -> int | None:
+    """The bytes that a `Content-Length` header promises; None where it is missing or cannot be read."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= LENGTH_DIGITS_MAX else None
 
 
 def is_incurable(failure: Exception) -> bool:

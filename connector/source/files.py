@@ -46,6 +46,9 @@ LISTING_SECONDS_MAX: Final = 120.0
 DOWNLOAD_SECONDS_MAX: Final = 6 * 3600.0
 """The life of a generation, and the longest of a pre-signed URL."""
 
+GENERATION_MIN: Final = datetime(2000, 1, 1, tzinfo=UTC)
+"""An earlier time is a placeholder (0001-01-01, 1601-01-01, 1970-01-01): it would name a generation that never was."""
+
 FUTURE_MAX: Final = timedelta(days=2)
 """A generation this far ahead of the clock is not believed, whichever of the two is wrong."""
 
@@ -221,12 +224,17 @@ def read_generated_time(text: object, now: datetime) -> datetime:
     """A generation's time, cut to milliseconds, which is what the state file keeps.
 
     Raises:
-        ValueError, TypeError: it is not a time, or lies far in the future.
+        ValueError, TypeError: it is not a time, lies far in the future, or before the export existed.
     """
     if not isinstance(text, str):
         raise TypeError("generatedTime is not a string")
     moment = datetime.fromisoformat(text.strip())
-    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    try:
+        moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError("generatedTime is outside of the calendar") from error
+    if moment < GENERATION_MIN:
+        raise ValueError(f"generatedTime is {moment.isoformat()}, which stands for no time")
     if moment > now + FUTURE_MAX:
         raise ValueError(f"generatedTime is {moment.isoformat()}, and this machine's clock says {now.isoformat()}")
     return moment.replace(microsecond=moment.microsecond // 1000 * 1000)

@@ -26,7 +26,7 @@ from urllib.parse import unquote
 from connector.errors import ConnectorError, SnapshotIncomplete
 from connector.model import Inventory
 from connector.private_files import translate_errors
-from connector.source.files import FUTURE_MAX
+from connector.source.files import FUTURE_MAX, GENERATION_MIN
 from connector.source.folder import Verified
 from connector.source.http.api import Call
 from connector.source.http.hosts import Link
@@ -247,4 +247,4 @@ def generation_of(url: str, now: datetime) -> datetime | None:
         moment = datetime.fromisoformat(f"{day}T{hours}:{minutes}:00").replace(tzinfo=UTC)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError, binascii.Error):
         return None
-    return moment if moment <= now + FUTURE_MAX else None
+    return moment if GENERATION_MIN <= moment <= now + FUTURE_MAX else None

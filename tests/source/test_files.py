@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import gzip
 import json
 import random
 import re
 import resource
 import signal
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,10 +30,11 @@ from connector.errors import (
 )
 from connector.model import Inventory, Method
 from connector.simulator import Endpoint, Fault, FaultKind, Fleet, Simulator
-from connector.source.files import FUTURE_MAX, LISTINGS_MAX, read_generated_time, read_listing
+from connector.source.files import FUTURE_MAX, GENERATION_MIN, LISTINGS_MAX, read_generated_time, read_listing
 from connector.source.folder import LIST_NAME
 from tests.support.fetching import QUICK, START, QuickTimer, got, open_bench, records_of
 from tests.support.plain_client import in_order
+from tests.support.raw_server import RawServer
 
 ATTEMPTS = QUICK.backoff.attempts_max
 
@@ -260,9 +263,25 @@ def test_a_null_beside_another_spelling_does_not_count() -> None:
 # ---- generatedTime
 
 
-@pytest.mark.parametrize("text", ["", "soon", "2026-13-01T00:00:00Z", "9999-12-31T23:59:59Z", "2027-01-01T00:00:00Z"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "soon",
+        "2026-13-01T00:00:00Z",
+        "2027-01-01T00:00:00Z",
+        "9999-12-31T23:59:59Z",
+        "9999-12-31T23:59:59-05:00",
+        "9999-12-31T23:59:59.9999999-23:59",
+        "0001-01-01T00:00:00Z",
+        "0001-01-01T00:00:00",
+        "0001-01-01T00:00:00+05:00",
+        "1601-01-01T00:00:00Z",
+        "1970-01-01T00:00:00Z",
+    ],
+)
 def test_a_generation_time_that_is_none_is_refused(simulator: Simulator, tmp_path: Path, text: str) -> None:
-    """Garbage, or far in the future: files without a known generation are not a snapshot."""
+    """Garbage, far ahead, a placeholder, outside of the calendar: without a generation, files are no snapshot."""
     simulator.faults.add(Fault(Endpoint.EXPORT, FaultKind.GENERATED_TIME, text=text, times=None))
     with open_bench(simulator, tmp_path) as bench, pytest.raises(SourceMalformed) as caught:
         bench.source.fetch(Inventory.CPE, newer_than=None)
@@ -293,8 +312,18 @@ def test_a_generation_time_is_read_in_utc_to_the_millisecond(text: str, moment: 
     assert read_generated_time(text, START + timedelta(hours=1)) == moment
 
 
+ZONES = st.sampled_from(["", "Z", "+00:01", "-00:01", "+14:00", "-12:00", "+23:59", "-23:59"])
+
+
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(st.text(max_size=40) | st.none() | st.integers() | st.datetimes().map(str))
+@given(
+    st.text(max_size=40)
+    | st.none()
+    | st.integers()
+    | st.datetimes().map(str)
+    | st.builds("{}{}{}".format, st.datetimes().map(datetime.isoformat), st.sampled_from("+-"), st.times().map(str))
+    | st.builds("{}{}".format, st.sampled_from(["0001-01-01T00:00", "9999-12-31T23:59"]), ZONES)
+)
 def test_any_value_as_a_generation_time_is_a_time_or_refused(value: object) -> None:
     """Nothing else is raised, and no time far in the future is taken."""
     try:
@@ -302,7 +331,7 @@ def test_any_value_as_a_generation_time_is_a_time_or_refused(value: object) -> N
     except (ValueError, TypeError):
         return
     assert moment.tzinfo is UTC
-    assert moment <= START + FUTURE_MAX
+    assert GENERATION_MIN <= moment <= START + FUTURE_MAX
 
 
 # ---- where files may be
@@ -334,6 +363,25 @@ def test_a_redirect_of_the_storage_is_not_followed(simulator: Simulator, tmp_pat
     with open_bench(simulator, tmp_path) as bench, pytest.raises(SourceMalformed, match="redirect"):
         bench.source.fetch(Inventory.CPE, newer_than=None)
     assert not any(request.path == "/simulator/x" for request in simulator.requests)
+
+
+@pytest.mark.parametrize("length", ["\xb2", "-1", "1e3", "9" * 5_000, ""])
+def test_a_length_that_is_no_number_is_no_length(simulator: Simulator, tmp_path: Path, length: str) -> None:
+    """The file is judged by its content alone, as one without a length is."""
+    line = b'{"DeviceId":"a","SoftwareVendor":"v","SoftwareName":"n","SoftwareVersion":"1"}\n'
+
+    def serve(connection: socket.socket, _: bytes) -> None:
+        head = f"HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
+        connection.sendall(head.encode("latin-1") + gzip.compress(line))
+        connection.shutdown(socket.SHUT_WR)
+
+    with RawServer(serve, tmp_path) as storage:
+        bundle = tmp_path / "both.pem"
+        bundle.write_bytes(simulator.ca_bundle.read_bytes() + storage.ca_bundle.read_bytes())
+        simulator.faults.add(Fault(Endpoint.EXPORT, FaultKind.FILES_ELSEWHERE, url=storage.url, times=None))
+        with open_bench(simulator, tmp_path, allowed_hosts=["localhost"], ca_bundle=str(bundle)) as bench:
+            snapshot = got(bench.source.fetch(Inventory.CPE, newer_than=None))
+    assert {part.lines for part in snapshot.parts} == {1}
 
 
 # ---- resuming

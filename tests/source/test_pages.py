@@ -293,6 +293,8 @@ def test_the_generation_is_read_from_a_page_token(url: str) -> None:
         link_with(token_of({"ExportDefinition": {"TimePath": "2021-13-25/0200/"}})),
         link_with(token_of({"ExportDefinition": {"TimePath": "2021-01-25/9900/"}})),
         link_with(token_of({"ExportDefinition": {"TimePath": "9999-01-25/0200/"}})),
+        link_with(token_of({"ExportDefinition": {"TimePath": "0001-01-01/0000/"}})),
+        link_with(token_of({"ExportDefinition": {"TimePath": "1970-01-01/0000/"}})),
         link_with(token_of({"ExportDefinition": {"TimePath": "../../etc"}})),
         link_with("A" * 100_000),
         link_with(base64.b64encode(b"[" * 5_000).decode()),
