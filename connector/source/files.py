@@ -6,6 +6,7 @@ from the first listing to the last. `downloads` fetches the files.
     no files listed               listed again, then SnapshotIncomplete
     a file that is not complete   retried, listed again, then SnapshotIncomplete
     a signature that expired      listed again; the same generation continues with the new URLs
+    one that is not valid yet     waited for, and the same URL is asked for again
     another generation or list    started over, a few times
     no connection to the storage  SourceUnreachable, if nothing could be downloaded at all
 """

@@ -30,6 +30,7 @@ from connector.errors import (
 )
 from connector.model import Inventory, Method
 from connector.simulator import Endpoint, Fault, FaultKind, Fleet, Simulator
+from connector.source.downloads import read_early_seconds
 from connector.source.files import FUTURE_MAX, GENERATION_MIN, LISTINGS_MAX, read_generated_time, read_listing
 from connector.source.folder import LIST_NAME
 from tests.support.fetching import QUICK, START, QuickTimer, got, open_bench, records_of
@@ -170,6 +171,46 @@ def test_signatures_that_really_expire_are_renewed(tmp_path: Path) -> None:
         bench.progress.on_begin = let_time_pass
         assert records_of(bench.source.fetch(Inventory.CPE, newer_than=None)) == in_order(simulator.records())
         assert {request.status for request in simulator.requests if request.endpoint is Endpoint.BLOB} == {403, 200}
+
+
+def test_a_signature_that_is_not_valid_yet_is_waited_for(tmp_path: Path) -> None:
+    """The storage's clock is a little behind: the same URLs are asked for again, and no listing is spent on them."""
+    behind = [timedelta(0)]
+
+    def set_back() -> None:
+        behind[0] = timedelta(seconds=-2)
+
+    fleet = Fleet(seed=3, devices=6, start=START)
+    with (
+        Simulator(fleet, clock=lambda: datetime.now(UTC) + behind[0]) as simulator,
+        open_bench(simulator, tmp_path, download_parallelism=16) as bench,
+    ):
+        bench.progress.on_begin = set_back
+        assert records_of(bench.source.fetch(Inventory.CPE, newer_than=None)) == in_order(simulator.records())
+        assert asked(simulator, Endpoint.EXPORT) == 1
+        assert {request.status for request in simulator.requests if request.endpoint is Endpoint.BLOB} == {403, 200}
+
+
+PERIOD = b"<AuthenticationErrorDetail>Not valid in the specified time frame: Start [%b] - Expiry [%b] - Current [%b]"
+LATE = b"Fri, 27 Nov 2026 09:00:00 GMT"
+
+
+@pytest.mark.parametrize(
+    ("body", "seconds"),
+    [
+        (PERIOD % (b"Fri, 27 Nov 2026 03:00:02 GMT", LATE, b"Fri, 27 Nov 2026 03:00:00 GMT"), 2.0),
+        (PERIOD % (b"2026-11-27T03:00:02Z", LATE, b"2026-11-27T03:00:00.5000000Z"), 1.5),
+        (PERIOD % (b"2026-11-27T03:00:00Z", LATE, b"2026-11-27T03:00:00Z"), None),
+        (PERIOD % (b"Fri, 27 Nov 2026 03:00:00 GMT", LATE, b"Fri, 27 Nov 2026 09:00:01 GMT"), None),
+        (PERIOD % (b"soon", LATE, b"Fri, 27 Nov 2026 09:00:01 GMT"), None),
+        (PERIOD % (b"0001-01-01T00:00:00+05:00", LATE, b"9999-12-31T23:59:59-05:00"), None),
+        (b"<AuthenticationErrorDetail>Signature did not match.", None),
+        (b"", None),
+    ],
+)
+def test_a_refusal_says_how_long_a_signature_is_not_valid_yet(body: bytes, seconds: float | None) -> None:
+    """Both times are of the storage's clock, so this machine's does not matter."""
+    assert read_early_seconds(body) == seconds
 
 
 def test_a_generation_that_changes_between_listings_is_begun_anew(simulator: Simulator, tmp_path: Path) -> None:
