@@ -67,6 +67,8 @@ class FaultKind(StrEnum):
     NULL_VALUE = "null_value"
     NEXT_LINK_MISSING = "next_link_missing"
     NEXT_LINK_REPEATED = "next_link_repeated"
+    NEXT_LINK_ENDLESS = "next_link_endless"
+    """The link leads to the same records again, and differs from every link before."""
     NEXT_LINK_ELSEWHERE = "next_link_elsewhere"
     """The scheme and host of nextLink are replaced by `url`."""
     NEXT_LINK_OPAQUE = "next_link_opaque"

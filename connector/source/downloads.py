@@ -9,6 +9,8 @@ import contextvars
 import re
 import threading
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Final
 
@@ -28,7 +30,12 @@ POLL_SECONDS: Final = 0.2
 """How often running downloads are checked for a stop."""
 
 ERROR_BYTES_MAX: Final = 2**16
+LENGTH_DIGITS_MAX: Final = 18
 OK, FORBIDDEN, GONE = 200, 403, 410
+EARLY_SECONDS_MAX: Final = 900.0
+"""How long a URL that is not valid yet is waited for: clocks that differ by more need a new listing, or a person."""
+
+_PERIOD: Final = re.compile(rb"Start \[([ -Z^-~]{1,60})\].{0,200}Current \[([ -Z^-~]{1,60})\]", re.DOTALL)
 _CODE: Final = re.compile(rb"<Code>([A-Za-z]{1,60})</Code>")
 
 
@@ -122,27 +129,64 @@ class Downloads:
         with self._session.transport.get(link, headers, seconds_max=seconds_left, stop=self._halt) as response:
             self._check_status(response, link)
             encoded = "gzip" in response.headers.get("content-encoding", "").lower()
-            length = response.headers.get("content-length", "")
             with (
                 translate_errors(self._folder),
                 PartWriter(self._folder, stem_of(link.place), link.name, encoded=encoded) as writer,
             ):
                 for chunk in response.chunks(self._session.counter.add_bytes):
                     writer.feed(chunk)
-                part = writer.finish(int(length) if length.isdigit() else None)
+                part = writer.finish(read_length(response.headers.get("content-length", "")))
                 return Verified(part, link.place, writer.digest, writer.odd)
 
     def _check_status(self, response: Response, link: Link) -> None:
         if response.status == OK:
             return
-        code = _CODE.search(response.body(ERROR_BYTES_MAX))
+        body = response.beginning(ERROR_BYTES_MAX)
+        code = _CODE.search(body)
         reason = f" {code[1].decode()}" if code else ""
         message = f"the storage responded with {response.status}{reason} for {link.name}"
         if response.status in (FORBIDDEN, GONE):
-            raise ExpiredError(message)
+            early_seconds = read_early_seconds(body)
+            if early_seconds is None or early_seconds > EARLY_SECONDS_MAX:
+                raise ExpiredError(message)
+            self._timer.wait(early_seconds + 1.0)
+            raise SourceUnavailable(
+                f"{message}: its URL is not valid for another {early_seconds:.0f} seconds, says the storage's clock",
+                hint="Nothing was staged. The next poll tries again.",
+            )
         asked_seconds = retry_after(response.headers.get("retry-after"), self._timer.now())
         self._timer.wait(min(asked_seconds or 0.0, self._session.backoff.seconds_max))
         raise SourceUnavailable(message, hint="The next poll tries again.")
+
+
+def read_early_seconds(body: bytes) -> float | None:
+    """The seconds until a pre-signed URL that the storage refused becomes valid, by the storage's own clock.
+
+    None if the refusal has another reason, or does not name one.
+    """
+    match = _PERIOD.search(body)
+    if match is None:
+        return None
+    starts_at, now = (_read_moment(text.decode("ascii")) for text in match.groups())
+    if starts_at is None or now is None or starts_at <= now:
+        return None
+    return (starts_at - now).total_seconds()
+
+
+def _read_moment(text: str) -> datetime | None:
+    """A time as Azure Storage writes it: an HTTP date, or ISO 8601."""
+    for read in (datetime.fromisoformat, parsedate_to_datetime):
+        try:
+            moment = read(text.strip())
+            return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+        except (ValueError, TypeError, OverflowError, IndexError):
+            continue
+    return None
+
+
+def read_length(text: str) -> int | None:
+    """The bytes that a `Content-Length` header promises; None where it is missing or cannot be read."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= LENGTH_DIGITS_MAX else None
 
 
 def is_incurable(failure: Exception) -> bool:

@@ -6,6 +6,7 @@ from the first listing to the last. `downloads` fetches the files.
     no files listed               listed again, then SnapshotIncomplete
     a file that is not complete   retried, listed again, then SnapshotIncomplete
     a signature that expired      listed again; the same generation continues with the new URLs
+    one that is not valid yet     waited for, and the same URL is asked for again
     another generation or list    started over, a few times
     no connection to the storage  SourceUnreachable, if nothing could be downloaded at all
 """
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 import hashlib
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Final
 
 from connector.errors import (
     ConnectorError,
@@ -28,7 +29,7 @@ from connector.source.downloads import Downloads, is_incurable
 from connector.source.folder import Verified, VerifiedList
 from connector.source.http.api import Call
 from connector.source.http.hosts import Link
-from connector.source.lines import UNREADABLE, read_value
+from connector.source.lines import UNREADABLE, read_envelope, read_value
 from connector.source.session import FetchSession
 from connector.telemetry import logger
 
@@ -45,6 +46,9 @@ LISTING_BYTES_MAX: Final = 2**26
 LISTING_SECONDS_MAX: Final = 120.0
 DOWNLOAD_SECONDS_MAX: Final = 6 * 3600.0
 """The life of a generation, and the longest of a pre-signed URL."""
+
+GENERATION_MIN: Final = datetime(2000, 1, 1, tzinfo=UTC)
+"""An earlier time is a placeholder (0001-01-01, 1601-01-01, 1970-01-01): it would name a generation that never was."""
 
 FUTURE_MAX: Final = timedelta(days=2)
 """A generation this far ahead of the clock is not believed, whichever of the two is wrong."""
@@ -121,10 +125,8 @@ class Files:
 
     def _read(self, inventory: Inventory, body: bytearray) -> Listing:
         try:
-            listing: Any = read_value(bytes(body))
-            urls = _read_urls(listing.get("exportFiles") or [])
-            generated_at = read_generated_time(listing.get("generatedTime"), self._session.timer.now())
-        except (*UNREADABLE, TypeError, AttributeError) as error:
+            urls, generated_at = read_listing(body, self._session.timer.now())
+        except (*UNREADABLE, TypeError) as error:
             path = self._session.export.feed(inventory).files.path
             raise SourceMalformed(
                 f"{path} returned an undocumented response: {str(error)[:200] or 'not JSON'}",
@@ -198,6 +200,16 @@ def _final_error(failure: Exception) -> ConnectorError:
     return incomplete
 
 
+def read_listing(body: bytes | bytearray, now: datetime) -> tuple[tuple[str, ...], datetime]:
+    """The URLs of a listing, which may be none, and the time of its generation.
+
+    Raises:
+        ValueError, TypeError, RecursionError: it is not a listing.
+    """
+    envelope = {name: read_value(value) for name, value in read_envelope(body).items()}
+    return _read_urls(envelope.get("exportFiles", [])), read_generated_time(envelope.get("generatedTime"), now)
+
+
 def _read_urls(values: object) -> tuple[str, ...]:
     if not isinstance(values, list) or not all(isinstance(url, str) for url in values) or len(values) > PARTS_MAX:
         raise TypeError(f"exportFiles is not a list of up to {PARTS_MAX} URLs")
@@ -213,12 +225,17 @@ def read_generated_time(text: object, now: datetime) -> datetime:
     """A generation's time, cut to milliseconds, which is what the state file keeps.
 
     Raises:
-        ValueError, TypeError: it is not a time, or lies far in the future.
+        ValueError, TypeError: it is not a time, lies far in the future, or before the export existed.
     """
     if not isinstance(text, str):
         raise TypeError("generatedTime is not a string")
     moment = datetime.fromisoformat(text.strip())
-    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    try:
+        moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError("generatedTime is outside of the calendar") from error
+    if moment < GENERATION_MIN:
+        raise ValueError(f"generatedTime is {moment.isoformat()}, which stands for no time")
     if moment > now + FUTURE_MAX:
         raise ValueError(f"generatedTime is {moment.isoformat()}, and this machine's clock says {now.isoformat()}")
     return moment.replace(microsecond=moment.microsecond // 1000 * 1000)

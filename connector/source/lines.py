@@ -161,14 +161,46 @@ class LineCounter:
             self._documented[name] = documented
 
 
-class _Wire(msgspec.Struct):
-    """A page as received. `value` holds views into the page's text, one per record."""
+ENVELOPE_NAMES: Final = {
+    "value": "value",
+    "@odata.nextlink": "nextLink",
+    "nextlink": "nextLink",
+    "exportfiles": "exportFiles",
+    "generatedtime": "generatedTime",
+}
+"""The documented properties of an envelope, by the lower-case spellings that are accepted."""
 
-    value: list[msgspec.Raw]
-    next_link: str | None = msgspec.field(default=None, name="@odata.nextLink")
+_LINK: Final = msgspec.json.Decoder(str)
 
 
-_PAGE: Final = msgspec.json.Decoder(_Wire)
+def read_envelope(text: bytes | bytearray) -> dict[str, msgspec.Raw]:
+    """The documented properties of a page or a listing that are not null, their values unparsed.
+
+    Names are read without regard to case, as those of records are: Microsoft's own table spells them `ExportFiles` and
+    `GeneratedTime`. A property that is missed is worse than one that is refused: a page whose nextLink is not
+    recognized looks like the last one.
+
+    Raises:
+        ValueError: it is not one JSON object, or two spellings of one property disagree.
+        RecursionError: it is nested too deep.
+    """
+    envelope: dict[str, msgspec.Raw] = {}
+    for name, value in _OBJECT.decode(text).items():
+        documented = ENVELOPE_NAMES.get(name.lower()) if name.isascii() else None
+        if documented is None or bytes(memoryview(value)[:5]) == b"null":
+            continue
+        if documented in envelope and memoryview(envelope[documented]) != memoryview(value):
+            raise ValueError(f"it has {documented} twice, with different values")
+        envelope[documented] = value
+    return envelope
+
+
+def _read_page(text: bytes | bytearray) -> tuple[list[msgspec.Raw], str | None]:
+    """The records of a page, unparsed, and its nextLink. Raises as `read_envelope` does."""
+    envelope = read_envelope(text)
+    if "value" not in envelope:
+        raise ValueError("it has no value")
+    return _ITEMS.decode(envelope["value"]), _LINK.decode(envelope["nextLink"]) if "nextLink" in envelope else None
 
 
 class Page:
@@ -195,7 +227,7 @@ class Page:
             SourceMalformed: it is not a page, or not complete.
         """
         try:
-            wire = _PAGE.decode(text)
+            values, next_link = _read_page(text)
         except UNREADABLE as error:
             pieces = _split_loosely(bytes(text))
             if pieces is None:
@@ -204,7 +236,7 @@ class Page:
                     hint="The next poll tries again. Does a proxy change responses?",
                 ) from error
             return cls(*pieces)
-        return cls(wire.value, wire.next_link)
+        return cls(values, next_link)
 
     def blocks(self) -> Iterator[bytes]:
         """The lines, up to `BLOCK_LINES` at a time, each with its line break."""
@@ -219,7 +251,7 @@ class Page:
 
 _BLANKS: Final = bytes.maketrans(b"\r\n", b"  ")
 _TOKEN: Final = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\],]', re.DOTALL)
-_VALUE: Final = re.compile(rb'\s*\{(?:\s*(?:"[^"\\]*"\s*:\s*(?:"(?:[^"\\]|\\.)*"|null))\s*,)*?\s*"value"\s*:\s*\[')
+_VALUE: Final = re.compile(rb'\s*\{(?:\s*(?:"[^"\\]*"\s*:\s*(?:"(?:[^"\\]|\\.)*"|null))\s*,)*?\s*"(?i:value)"\s*:\s*\[')
 
 
 def _split_loosely(text: bytes) -> tuple[list[bytes], str | None] | None:
@@ -242,16 +274,13 @@ def _split_loosely(text: bytes) -> tuple[list[bytes], str | None] | None:
             break
     else:
         return None
-    return _read_envelope(text[: start.end()] + b"]" + text[begin:], values)
-
-
-def _read_envelope(envelope: bytes, values: list[bytes]) -> tuple[list[bytes], str | None] | None:
     try:
-        page = _PAGE.decode(envelope)
+        # One null stands for the records, so that a second list under another spelling still disagrees.
+        _, next_link = _read_page(text[: start.end()] + b"null]" + text[begin:])
     except UNREADABLE:
         return None
     lines = [] if values == [b""] else values
-    return (lines, page.next_link) if all(lines) else None
+    return (lines, next_link) if all(lines) else None
 
 
 def _describe(error: Exception) -> str:

@@ -6,6 +6,9 @@ The pages are a cursor over the files of one generation, which the page token na
 followed byte for byte. A page may be short or empty and still have one. The end is believed only if a second request
 confirms it: a nextLink that is missing by mistake would look like the end, and what follows it like removed software.
 (One that is missing twice in a row cannot be distinguished from the end; then the guard has to notice.)
+
+A page whose content the walk has seen before ends it, and the walk is incomplete: whether the export goes round in
+circles under links that differ, or one page came instead of another, what is missing cannot be known.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ from urllib.parse import unquote
 from connector.errors import ConnectorError, SnapshotIncomplete
 from connector.model import Inventory
 from connector.private_files import translate_errors
-from connector.source.files import FUTURE_MAX
+from connector.source.files import FUTURE_MAX, GENERATION_MIN
 from connector.source.folder import Verified
 from connector.source.http.api import Call
 from connector.source.http.hosts import Link
@@ -102,7 +105,8 @@ class Walk:
         self._endpoint = session.export.feed(inventory).pages
         self._deadline = session.timer.monotonic() + WALK_SECONDS_MAX
         self._digest = hashlib.sha256()
-        self._seen: set[bytes] = set()
+        self._followed: set[bytes] = set()
+        self._stored: set[str] = set()
         self._is_pinned = False
 
     @property
@@ -163,11 +167,11 @@ class Walk:
 
     def _follow(self, url: str) -> Link:
         digest = hashlib.sha256(url.encode("utf-8", "surrogatepass")).digest()
-        if digest in self._seen:
+        if digest in self._followed:
             raise SnapshotIncomplete(
                 "a page links back to an earlier page", hint="Nothing was staged. The next poll tries again."
             )
-        self._seen.add(digest)
+        self._followed.add(digest)
         return self._session.hosts.next_link(url)
 
     def _is_newer(self, page: Page, newer_than: datetime | None) -> bool:
@@ -184,7 +188,11 @@ class Walk:
         return False
 
     def _store(self, page: Page, folder: Path, number: int) -> str:
-        """Write a page as one part. Returns the hex SHA-256 of its lines."""
+        """Write a page as one part. Returns the hex SHA-256 of its lines.
+
+        Raises:
+            SnapshotIncomplete: a page of this walk had the same lines. Pages without lines may repeat.
+        """
         lines = hashlib.sha256()
         if not page.records:
             return lines.hexdigest()
@@ -194,6 +202,12 @@ class Walk:
                 self._digest.update(block)
             part = writer.finish()
             self.verified.append(Verified(part, part.name, writer.digest, writer.odd))
+        if writer.digest in self._stored:
+            raise SnapshotIncomplete(
+                f"page {number} repeats an earlier page, so the pages may never end",
+                hint='Nothing was staged. The next poll tries again; source.method = "files" needs no pages.',
+            )
+        self._stored.add(writer.digest)
         self._session.counter.add_part(part)
         return writer.digest
 
@@ -233,4 +247,4 @@ def generation_of(url: str, now: datetime) -> datetime | None:
         moment = datetime.fromisoformat(f"{day}T{hours}:{minutes}:00").replace(tzinfo=UTC)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError, binascii.Error):
         return None
-    return moment if moment <= now + FUTURE_MAX else None
+    return moment if GENERATION_MIN <= moment <= now + FUTURE_MAX else None

@@ -265,6 +265,15 @@ def test_paging_can_go_round_in_circles(client: PlainClient) -> None:
     assert second["@odata.nextLink"] == first["@odata.nextLink"]
 
 
+def test_paging_can_repeat_its_records_under_ever_new_links(client: PlainClient) -> None:
+    """The links grow, and the records are those of the first page."""
+    play(client, Endpoint.PAGES, FaultKind.NEXT_LINK_ENDLESS)
+    first = ask(client, Endpoint.PAGES).json()
+    second = client.get(first["@odata.nextLink"]).json()
+    assert second["value"] == first["value"]
+    assert second["@odata.nextLink"].startswith(f"{first['@odata.nextLink']}&=")
+
+
 @pytest.mark.parametrize("root", ["https://elsewhere.invalid", "http://localhost", "https://169.254.169.254"])
 def test_paging_can_lead_elsewhere(client: PlainClient, root: str) -> None:
     """NextLink names another host or scheme."""

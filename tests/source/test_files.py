@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import gzip
 import json
 import random
 import re
 import resource
 import signal
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,10 +30,12 @@ from connector.errors import (
 )
 from connector.model import Inventory, Method
 from connector.simulator import Endpoint, Fault, FaultKind, Fleet, Simulator
-from connector.source.files import FUTURE_MAX, LISTINGS_MAX, read_generated_time
+from connector.source.downloads import read_early_seconds
+from connector.source.files import FUTURE_MAX, GENERATION_MIN, LISTINGS_MAX, read_generated_time, read_listing
 from connector.source.folder import LIST_NAME
 from tests.support.fetching import QUICK, START, QuickTimer, got, open_bench, records_of
 from tests.support.plain_client import in_order
+from tests.support.raw_server import RawServer
 
 ATTEMPTS = QUICK.backoff.attempts_max
 
@@ -90,6 +94,8 @@ BROKEN = [
     pytest.param(FaultKind.STATUS, {"status": 404}, SourceUnavailable, id="404"),
     pytest.param(FaultKind.STATUS, {"status": 500}, SourceUnavailable, id="500"),
     pytest.param(FaultKind.STATUS, {"status": 503, "retry_after": "0"}, SourceUnavailable, id="503"),
+    pytest.param(FaultKind.STATUS, {"status": 503, "text": "x" * 300_000}, SourceUnavailable, id="503, 300 KB long"),
+    pytest.param(FaultKind.STATUS, {"status": 403, "text": "x" * 300_000}, SnapshotIncomplete, id="403, 300 KB long"),
 ]
 
 
@@ -167,6 +173,46 @@ def test_signatures_that_really_expire_are_renewed(tmp_path: Path) -> None:
         assert {request.status for request in simulator.requests if request.endpoint is Endpoint.BLOB} == {403, 200}
 
 
+def test_a_signature_that_is_not_valid_yet_is_waited_for(tmp_path: Path) -> None:
+    """The storage's clock is a little behind: the same URLs are asked for again, and no listing is spent on them."""
+    behind = [timedelta(0)]
+
+    def set_back() -> None:
+        behind[0] = timedelta(seconds=-2)
+
+    fleet = Fleet(seed=3, devices=6, start=START)
+    with (
+        Simulator(fleet, clock=lambda: datetime.now(UTC) + behind[0]) as simulator,
+        open_bench(simulator, tmp_path, download_parallelism=16) as bench,
+    ):
+        bench.progress.on_begin = set_back
+        assert records_of(bench.source.fetch(Inventory.CPE, newer_than=None)) == in_order(simulator.records())
+        assert asked(simulator, Endpoint.EXPORT) == 1
+        assert {request.status for request in simulator.requests if request.endpoint is Endpoint.BLOB} == {403, 200}
+
+
+PERIOD = b"<AuthenticationErrorDetail>Not valid in the specified time frame: Start [%b] - Expiry [%b] - Current [%b]"
+LATE = b"Fri, 27 Nov 2026 09:00:00 GMT"
+
+
+@pytest.mark.parametrize(
+    ("body", "seconds"),
+    [
+        (PERIOD % (b"Fri, 27 Nov 2026 03:00:02 GMT", LATE, b"Fri, 27 Nov 2026 03:00:00 GMT"), 2.0),
+        (PERIOD % (b"2026-11-27T03:00:02Z", LATE, b"2026-11-27T03:00:00.5000000Z"), 1.5),
+        (PERIOD % (b"2026-11-27T03:00:00Z", LATE, b"2026-11-27T03:00:00Z"), None),
+        (PERIOD % (b"Fri, 27 Nov 2026 03:00:00 GMT", LATE, b"Fri, 27 Nov 2026 09:00:01 GMT"), None),
+        (PERIOD % (b"soon", LATE, b"Fri, 27 Nov 2026 09:00:01 GMT"), None),
+        (PERIOD % (b"0001-01-01T00:00:00+05:00", LATE, b"9999-12-31T23:59:59-05:00"), None),
+        (b"<AuthenticationErrorDetail>Signature did not match.", None),
+        (b"", None),
+    ],
+)
+def test_a_refusal_says_how_long_a_signature_is_not_valid_yet(body: bytes, seconds: float | None) -> None:
+    """Both times are of the storage's clock, so this machine's does not matter."""
+    assert read_early_seconds(body) == seconds
+
+
 def test_a_generation_that_changes_between_listings_is_begun_anew(simulator: Simulator, tmp_path: Path) -> None:
     """Expired in the middle, and the new listing is of another generation: the snapshot is of that one alone."""
     simulator.faults.add(Fault(Endpoint.BLOB, FaultKind.EXPIRED_URL, after=1, times=1))
@@ -209,12 +255,74 @@ def test_the_order_of_a_listing_does_not_matter(simulator: Simulator, tmp_path: 
         assert sorted(part.path.name for part in first.parts) == sorted(part.path.name for part in second.parts)
 
 
+# ---- the listing
+
+
+URLS = ("https://account.blob.core.windows.net/tvm/part-00000.c000.json.gz?sig=x",)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("exportFiles", "generatedTime"),
+        ("ExportFiles", "GeneratedTime"),
+        ("exportfiles", "generatedtime"),
+        ("EXPORTFILES", "GENERATEDTIME"),
+    ],
+)
+def test_a_listing_is_read_without_regard_to_case(names: tuple[str, str]) -> None:
+    """Microsoft's own table spells the properties in PascalCase."""
+    body = json.dumps({names[0]: URLS, names[1]: "2026-01-01T00:00:00.1234567Z", "extra": [{}]}).encode()
+    assert read_listing(body, START) == (URLS, datetime(2026, 1, 1, 0, 0, 0, 123_000, tzinfo=UTC))
+
+
+@pytest.mark.parametrize(
+    "listing",
+    [
+        [],
+        None,
+        {"exportFiles": URLS},
+        {"exportFiles": URLS[0], "generatedTime": "2026-01-01T00:00:00Z"},
+        {"exportFiles": [None], "generatedTime": "2026-01-01T00:00:00Z"},
+        {"exportFiles": 0, "generatedTime": "2026-01-01T00:00:00Z"},
+        {"exportFiles": URLS, "ExportFiles": [], "generatedTime": "2026-01-01T00:00:00Z"},
+        {"exportFiles": URLS, "generatedTime": "2026-01-01T00:00:00Z", "GeneratedTime": "2026-01-02T00:00:00Z"},
+    ],
+)
+def test_a_listing_of_another_form_or_one_that_contradicts_itself_is_refused(listing: object) -> None:
+    """Two spellings that disagree tell nobody which files are all files."""
+    with pytest.raises((ValueError, TypeError)):
+        read_listing(json.dumps(listing).encode(), START)
+
+
+def test_a_null_beside_another_spelling_does_not_count() -> None:
+    """Only values can disagree."""
+    body = json.dumps({"exportFiles": None, "ExportFiles": URLS, "GeneratedTime": "2026-01-01T00:00:00Z"}).encode()
+    assert read_listing(body, START) == (URLS, datetime(2026, 1, 1, tzinfo=UTC))
+
+
 # ---- generatedTime
 
 
-@pytest.mark.parametrize("text", ["", "soon", "2026-13-01T00:00:00Z", "9999-12-31T23:59:59Z", "2027-01-01T00:00:00Z"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "soon",
+        "2026-13-01T00:00:00Z",
+        "2027-01-01T00:00:00Z",
+        "9999-12-31T23:59:59Z",
+        "9999-12-31T23:59:59-05:00",
+        "9999-12-31T23:59:59.9999999-23:59",
+        "0001-01-01T00:00:00Z",
+        "0001-01-01T00:00:00",
+        "0001-01-01T00:00:00+05:00",
+        "1601-01-01T00:00:00Z",
+        "1970-01-01T00:00:00Z",
+    ],
+)
 def test_a_generation_time_that_is_none_is_refused(simulator: Simulator, tmp_path: Path, text: str) -> None:
-    """Garbage, or far in the future: files without a known generation are not a snapshot."""
+    """Garbage, far ahead, a placeholder, outside of the calendar: without a generation, files are no snapshot."""
     simulator.faults.add(Fault(Endpoint.EXPORT, FaultKind.GENERATED_TIME, text=text, times=None))
     with open_bench(simulator, tmp_path) as bench, pytest.raises(SourceMalformed) as caught:
         bench.source.fetch(Inventory.CPE, newer_than=None)
@@ -245,8 +353,18 @@ def test_a_generation_time_is_read_in_utc_to_the_millisecond(text: str, moment: 
     assert read_generated_time(text, START + timedelta(hours=1)) == moment
 
 
+ZONES = st.sampled_from(["", "Z", "+00:01", "-00:01", "+14:00", "-12:00", "+23:59", "-23:59"])
+
+
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(st.text(max_size=40) | st.none() | st.integers() | st.datetimes().map(str))
+@given(
+    st.text(max_size=40)
+    | st.none()
+    | st.integers()
+    | st.datetimes().map(str)
+    | st.builds("{}{}{}".format, st.datetimes().map(datetime.isoformat), st.sampled_from("+-"), st.times().map(str))
+    | st.builds("{}{}".format, st.sampled_from(["0001-01-01T00:00", "9999-12-31T23:59"]), ZONES)
+)
 def test_any_value_as_a_generation_time_is_a_time_or_refused(value: object) -> None:
     """Nothing else is raised, and no time far in the future is taken."""
     try:
@@ -254,7 +372,7 @@ def test_any_value_as_a_generation_time_is_a_time_or_refused(value: object) -> N
     except (ValueError, TypeError):
         return
     assert moment.tzinfo is UTC
-    assert moment <= START + FUTURE_MAX
+    assert GENERATION_MIN <= moment <= START + FUTURE_MAX
 
 
 # ---- where files may be
@@ -286,6 +404,25 @@ def test_a_redirect_of_the_storage_is_not_followed(simulator: Simulator, tmp_pat
     with open_bench(simulator, tmp_path) as bench, pytest.raises(SourceMalformed, match="redirect"):
         bench.source.fetch(Inventory.CPE, newer_than=None)
     assert not any(request.path == "/simulator/x" for request in simulator.requests)
+
+
+@pytest.mark.parametrize("length", ["\xb2", "-1", "1e3", "9" * 5_000, ""])
+def test_a_length_that_is_no_number_is_no_length(simulator: Simulator, tmp_path: Path, length: str) -> None:
+    """The file is judged by its content alone, as one without a length is."""
+    line = b'{"DeviceId":"a","SoftwareVendor":"v","SoftwareName":"n","SoftwareVersion":"1"}\n'
+
+    def serve(connection: socket.socket, _: bytes) -> None:
+        head = f"HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
+        connection.sendall(head.encode("latin-1") + gzip.compress(line))
+        connection.shutdown(socket.SHUT_WR)
+
+    with RawServer(serve, tmp_path) as storage:
+        bundle = tmp_path / "both.pem"
+        bundle.write_bytes(simulator.ca_bundle.read_bytes() + storage.ca_bundle.read_bytes())
+        simulator.faults.add(Fault(Endpoint.EXPORT, FaultKind.FILES_ELSEWHERE, url=storage.url, times=None))
+        with open_bench(simulator, tmp_path, allowed_hosts=["localhost"], ca_bundle=str(bundle)) as bench:
+            snapshot = got(bench.source.fetch(Inventory.CPE, newer_than=None))
+    assert {part.lines for part in snapshot.parts} == {1}
 
 
 # ---- resuming

@@ -123,6 +123,42 @@ def test_a_million_names_in_a_line_do_not_fill_the_memory() -> None:
     assert len(census._documented) < 2_000
 
 
+LINK = "https://localhost/api/machines/SoftwareInventoryByMachine?pagesize=1&$skiptoken=e30"
+
+
+@pytest.mark.parametrize("link", ["@odata.nextLink", "@odata.nextlink", "@ODATA.NEXTLINK", "nextLink", "NextLink"])
+@pytest.mark.parametrize("value", ["value", "Value", "VALUE"])
+@pytest.mark.parametrize("record", [b'{"deviceId":"a"}', b'{"deviceId":NaN}'])
+def test_the_envelope_of_a_page_is_read_without_regard_to_case(link: str, value: str, record: bytes) -> None:
+    """A nextLink that is not recognized would look like the end of the walk, and what follows it like removed."""
+    text = b'{"@odata.context":"x","%b":[%b],"%b":"%b"}' % (value.encode(), record, link.encode(), LINK.encode())
+    page = Page.read(text)
+    assert (lines_of(page), page.next_link) == ([record], LINK)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b'{"value":[{}],"@odata.nextLink":"https://a/","nextLink":"https://b/"}',
+        b'{"value":[{}],"Value":[]}',
+        b'{"value":[{}],"nextLink":7}',
+        b'{"values":[{}]}',
+        b'{"@odata.nextLink":"https://a/"}',
+    ],
+)
+def test_an_envelope_that_contradicts_itself_or_has_no_records_is_refused(text: bytes) -> None:
+    """Which of two links is right cannot be known, and a page without a list is none."""
+    with pytest.raises(SourceMalformed):
+        Page.read(text)
+
+
+def test_the_same_link_under_two_names_is_one_link() -> None:
+    """Only values that differ contradict each other; null is no value."""
+    for other in (b'"https://a/"', b"null"):
+        page = Page.read(b'{"NextLink":%b,"value":[],"Value":null,"@odata.nextLink":"https://a/"}' % other)
+        assert (lines_of(page), page.next_link) == ([], "https://a/")
+
+
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),

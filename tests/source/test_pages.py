@@ -96,6 +96,18 @@ def test_a_link_back_is_refused(simulator: Simulator, tmp_path: Path) -> None:
         assert pages(simulator) < 10
 
 
+@pytest.mark.parametrize("after", [0, 1, 3])
+def test_a_page_whose_content_the_walk_has_seen_ends_it(simulator: Simulator, tmp_path: Path, after: int) -> None:
+    """Links that differ each time lead to the same records: no snapshot, and the next walk works."""
+    simulator.faults.add(Fault(Endpoint.PAGES, FaultKind.NEXT_LINK_ENDLESS, after=after, times=None))
+    with open_bench(simulator, tmp_path, method="json") as bench:
+        with pytest.raises(SnapshotIncomplete, match="repeats an earlier page"):
+            bench.source.fetch(Inventory.CPE, newer_than=None)
+        assert pages(simulator) <= after + 3
+        simulator.faults.clear()
+        assert records_of(bench.source.fetch(Inventory.CPE, newer_than=None)) == in_order(simulator.records())
+
+
 @pytest.mark.parametrize(
     "url",
     ["https://elsewhere.invalid", "http://localhost", "https://169.254.169.254", "https://localhost@elsewhere.invalid"],
@@ -199,6 +211,7 @@ KINDS = [
     FaultKind.NEXT_LINK_MISSING, FaultKind.NEXT_LINK_REPEATED, FaultKind.NULL_VALUE, FaultKind.GENERATION_CHANGED,
     FaultKind.STATUS, FaultKind.CONNECTION_RESET, FaultKind.RESET_IN_BODY, FaultKind.TRUNCATED_BODY,
     FaultKind.EMPTY_BODY, FaultKind.HTML_PAGE, FaultKind.NEXT_LINK_OPAQUE, FaultKind.NO_CONTENT,
+    FaultKind.NEXT_LINK_ENDLESS,
 ]  # fmt: skip
 
 
@@ -280,6 +293,8 @@ def test_the_generation_is_read_from_a_page_token(url: str) -> None:
         link_with(token_of({"ExportDefinition": {"TimePath": "2021-13-25/0200/"}})),
         link_with(token_of({"ExportDefinition": {"TimePath": "2021-01-25/9900/"}})),
         link_with(token_of({"ExportDefinition": {"TimePath": "9999-01-25/0200/"}})),
+        link_with(token_of({"ExportDefinition": {"TimePath": "0001-01-01/0000/"}})),
+        link_with(token_of({"ExportDefinition": {"TimePath": "1970-01-01/0000/"}})),
         link_with(token_of({"ExportDefinition": {"TimePath": "../../etc"}})),
         link_with("A" * 100_000),
         link_with(base64.b64encode(b"[" * 5_000).decode()),

@@ -102,6 +102,7 @@ BROKEN: dict[str, tuple[Fault, ...]] = {
         Fault(Endpoint.PAGES, FaultKind.RESET_IN_BODY, after=2, times=None),
         Fault(Endpoint.PAGES, FaultKind.STATUS, status=500, after=1, times=None),
         Fault(Endpoint.PAGES, FaultKind.NEXT_LINK_REPEATED, times=None),
+        Fault(Endpoint.PAGES, FaultKind.NEXT_LINK_ENDLESS, times=None),
         Fault(Endpoint.PAGES, FaultKind.NEXT_LINK_ELSEWHERE, times=None),
         Fault(Endpoint.PAGES, FaultKind.GENERATION_CHANGED, times=None),
     ),

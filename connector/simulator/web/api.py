@@ -155,6 +155,8 @@ class ExportApi:
             following = position
         if following is None or FaultKind.NEXT_LINK_MISSING in kinds:
             return None
+        if FaultKind.NEXT_LINK_ENDLESS in kinds:
+            return f"{self.base_url}{request.path}?{request.raw_query}&={size}"
         token = following.token()
         if FaultKind.NEXT_LINK_OPAQUE in kinds:
             token = _OPAQUE + token

@@ -98,7 +98,7 @@ class Storage:
         if not hmac.compare_digest(self._query(request.path, begins, ends).encode(), request.raw_query.encode()):
             return storage_error(403, "AuthenticationFailed", _FAILED, "Signature did not match.")
         now = self._clock().strftime(_TIME)
-        if expired or now >= ends:
+        if expired or not begins <= now < ends:
             detail = (
                 f"Signature not valid in the specified key time frame: Start [{begins}] - Expiry [{ends}] - Current"
                 f" [{now}]"

@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import math
 import os
 import re
 import threading
@@ -32,7 +33,14 @@ from msal.exceptions import MsalServiceError
 
 from connector.clock import Backoff, Timer
 from connector.config.tables import SourceConfig
-from connector.errors import ConfigError, SourceDenied, SourceError, SourceUnavailable
+from connector.errors import (
+    ConfigError,
+    ConnectorError,
+    SourceDenied,
+    SourceError,
+    SourceMalformed,
+    SourceUnavailable,
+)
 from connector.source.http.transport import Transport
 
 PERMISSION: Final = "Software.Read.All"
@@ -41,6 +49,9 @@ FEDERATED_VARIABLE: Final = "AZURE_FEDERATED_TOKEN_FILE"
 FEDERATED_BYTES_MAX: Final = 2**16
 RENEW_SECONDS: Final = 300.0
 """A token is not used in its last minutes; msal has the same rule."""
+
+VALID_SECONDS_MAX: Final = 86_400.0
+"""A token is renewed after a day at the latest, whatever `expires_in` says: the longest life of Microsoft's."""
 
 DESCRIPTION_CHARACTERS_MAX: Final = 300
 
@@ -116,6 +127,7 @@ class Tokens:
         Raises:
             SourceDenied: the login service refuses.
             SourceUnavailable: it cannot be reached, or does not work.
+        SourceMalformed: it returned an undocumented response.
             ConfigError: the certificate or the platform's token cannot be read.
             Stopped: asked to stop.
         """
@@ -137,23 +149,17 @@ class Tokens:
             if self._client is None:
                 self._client = self._make_client()
             result = self._acquire(renew=renew)
+        except (ConnectorError, MemoryError):
+            raise
         except MsalServiceError as error:
             raise SourceUnavailable(
                 f"the login service does not work: {error}", hint="The next poll tries again."
             ) from error
-        except (ValueError, KeyError, RuntimeError) as error:
+        except Exception as error:  # msal checks no response: an odd one raises whatever its code happens to raise
             raise self._error_of(error) from error
-        if not result or not result.get("access_token"):
-            raise _refusal_error(result or {})
-        token = str(result["access_token"])
-        if not (token.isascii() and token.isprintable() and " " not in token):
-            # The HTTP library would refuse such a header, with the token in its error.
-            raise SourceUnavailable(
-                "the login service returned a token that no header can carry",
-                hint="Check source.authority. Does a proxy change responses?",
-            )
+        token, seconds = _read_token(result)
         self._token = token
-        self._good_until = self._timer.monotonic() + float(result.get("expires_in") or 0) - RENEW_SECONDS
+        self._good_until = self._timer.monotonic() + seconds - RENEW_SECONDS
         return self._token
 
     # ---- the five ways to sign in
@@ -240,10 +246,48 @@ class Tokens:
                 "the managed identity endpoint returned an undocumented response",
                 hint="Does this machine have a managed identity? If not, choose another source.auth.",
             )
+        is_unreadable = isinstance(error, json.JSONDecodeError | RecursionError)
+        if is_unreadable or not isinstance(error, ValueError | RuntimeError):
+            return _malformed_error(
+                f"{self._config.authority} returned an undocumented response ({type(error).__name__})"
+            )
         return SourceDenied(
             f"no token from {self._config.authority}: {_first_line(error)}",
             hint="Check source.tenant_id, source.authority and source.cloud.",
         )
+
+
+def _read_token(result: object) -> tuple[str, float]:
+    """The token of a result of msal, and the seconds for which it is valid.
+
+    Raises:
+        SourceDenied, SourceUnavailable: the login service returned an error instead.
+        SourceMalformed: the result has no form that is documented.
+    """
+    if not isinstance(result, Mapping | None):
+        raise _malformed_error("the login service returned no object")
+    if not result or not result.get("access_token"):
+        raise _refusal_error(result or {})
+    token = result["access_token"]
+    if not isinstance(token, str):
+        raise _malformed_error("the login service returned an access_token that is not a text")
+    if not (token.isascii() and token.isprintable() and " " not in token):
+        # The HTTP library would refuse such a header, with the token in its error.
+        raise SourceUnavailable(
+            "the login service returned a token that no header can carry",
+            hint="Check source.authority. Does a proxy change responses?",
+        )
+    try:
+        seconds = float(result.get("expires_in") or 0)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise _malformed_error("the login service returned an expires_in that is not a number") from error
+    if not 0 <= seconds < math.inf:
+        raise _malformed_error(f"the login service returned an expires_in of {seconds}")
+    return token, min(seconds, VALID_SECONDS_MAX)
+
+
+def _malformed_error(message: str) -> SourceMalformed:
+    return SourceMalformed(message, hint="Check source.authority. Does a proxy change responses?")
 
 
 def _refusal_error(result: Mapping[str, Any]) -> SourceError:

@@ -9,10 +9,10 @@ pre-signed URL is a password.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from http.cookiejar import DefaultCookiePolicy
 from types import MappingProxyType
 from typing import Any, Final, Self
@@ -111,6 +111,23 @@ class Response:
                 )
         return content
 
+    def beginning(self, bytes_max: int) -> bytes:
+        """The first bytes of the decoded body, for an error's explanation: the status counts whatever the body is.
+
+        Args:
+            bytes_max: how many bytes to return at most; fewer where the body ends, or cannot be read.
+
+        Raises:
+            Stopped: asked to stop.
+        """
+        content = bytearray()
+        with contextlib.suppress(SourceUnavailable):
+            for chunk in self.chunks(decoded=True):
+                content += chunk
+                if len(content) >= bytes_max:
+                    break
+        return bytes(content[:bytes_max])
+
 
 class Transport:
     """Makes requests. Use it as a context manager, or close it explicitly.
@@ -148,7 +165,7 @@ class Transport:
         for session in (self._session, self.login_session, self.local_session):
             session.close()
 
-    @contextmanager
+    @contextlib.contextmanager
     def get(
         self, link: Link, headers: Mapping[str, str], *, seconds_max: float, stop: threading.Event | None = None
     ) -> Iterator[Response]:
@@ -255,12 +272,12 @@ class _Session(requests.Session):
             with _translate_errors(timed_request, host), bind_connections(timed_request):
                 response = super().request(method, url, *args, **{**options, "stream": True})
             with response:
+                if response.status_code in UNAVAILABLE or response.status_code >= BROKEN:
+                    raise SourceUnavailable(
+                        f"the login service at {host} responded with {response.status_code}",
+                        hint="The next poll tries again.",
+                    )
                 response._content = bytes(Response(response, timed_request).body(LOGIN_BYTES_MAX))  # noqa: SLF001 - the only way to limit it
-            if response.status_code in UNAVAILABLE or response.status_code >= BROKEN:
-                raise SourceUnavailable(
-                    f"the login service at {host} responded with {response.status_code}",
-                    hint="The next poll tries again.",
-                )
             return response
         finally:
             timed_request.end()
@@ -294,7 +311,7 @@ def _check_head(response: requests.Response, host: str) -> None:
         )
 
 
-@contextmanager
+@contextlib.contextmanager
 def _translate_errors(request: TimedRequest, subject: str) -> Iterator[None]:
     """Turn the exceptions of requests and urllib3 into ours, without queries."""
     try:

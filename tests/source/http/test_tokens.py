@@ -3,9 +3,12 @@ from __future__ import annotations
 import base64
 import json
 import logging
+import socket
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -27,11 +30,20 @@ from hypothesis import strategies as st
 
 from connector.clock import Backoff
 from connector.config.tables import SourceConfig
-from connector.errors import ConfigError, ConnectorError, SourceDenied, SourceUnavailable, Stopped
+from connector.errors import ConfigError, ConnectorError, SourceDenied, SourceMalformed, SourceUnavailable, Stopped
 from connector.simulator import Endpoint, Fault, FaultKind, Fleet, Simulator, federated_token
-from connector.source.http.tokens import FEDERATED_VARIABLE, Claims, Tokens, claims_of, explain_denial, read_certificate
+from connector.source.http.tokens import (
+    FEDERATED_VARIABLE,
+    VALID_SECONDS_MAX,
+    Claims,
+    Tokens,
+    claims_of,
+    explain_denial,
+    read_certificate,
+)
 from connector.source.http.transport import Transport
 from tests.support.fetching import START
+from tests.support.raw_server import RawServer
 
 SCOPE = "https://api.securitycenter.microsoft.com/.default"
 RESOURCE = "https://api.securitycenter.microsoft.com"
@@ -287,6 +299,7 @@ def test_a_wrong_client_or_tenant_is_denied_with_what_to_do(settings: dict[str, 
     [
         Fault(Endpoint.TOKEN, FaultKind.STATUS, status=500, times=2),
         Fault(Endpoint.TOKEN, FaultKind.STATUS, status=503, times=2),
+        Fault(Endpoint.TOKEN, FaultKind.STATUS, status=503, times=2, text="x" * 2**21),
         Fault(Endpoint.TOKEN, FaultKind.STATUS, status=429, times=2, retry_after="3600"),
         Fault(Endpoint.TOKEN, FaultKind.CONNECTION_RESET, times=2),
         Fault(Endpoint.TOKEN, FaultKind.TRUNCATED_BODY, times=2),
@@ -300,7 +313,7 @@ def test_a_login_service_in_trouble_is_asked_again_a_few_times(fault: Fault) -> 
             simulator.faults.add(fault)
             assert is_good(simulator, tokens.token())
         with tokens_at(simulator) as tokens:
-            simulator.faults.add(Fault(fault.endpoint, fault.kind, status=fault.status, times=None))
+            simulator.faults.add(replace(fault, times=None, retry_after=None))
             with pytest.raises(SourceUnavailable):
                 tokens.token()
 
@@ -315,6 +328,122 @@ def test_an_answer_that_is_no_answer_of_a_login_service_is_no_token(kind: FaultK
         with pytest.raises(ConnectorError) as caught:
             tokens.token()
         assert caught.value.hint
+
+
+TOKEN = {"access_token": "e30.e30.x", "expires_in": 3600, "token_type": "Bearer"}
+
+
+def discovery_of(root: str) -> dict[str, Any]:
+    """What msal needs of an authority's description."""
+    tenant = f"{root}/tenant"
+    return {
+        "issuer": f"{tenant}/v2.0",
+        "authorization_endpoint": f"{tenant}/authorize",
+        "token_endpoint": f"{tenant}/token",
+        "device_authorization_endpoint": f"{tenant}/devicecode",
+    }
+
+
+@contextmanager
+def tokens_of(folder: Path, discovery: object, token: object, **settings: Any) -> Iterator[Tokens]:
+    """Tokens from a login service that describes itself and answers as given."""
+
+    def serve(connection: socket.socket, head: bytes) -> None:
+        document = (discovery or discovery_of(server.url)) if head.startswith(b"GET") else token
+        body = document if isinstance(document, bytes) else json.dumps(document).encode()
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n" % len(body) + body)
+        connection.shutdown(socket.SHUT_WR)
+
+    with Simulator(fleet()) as simulator, RawServer(serve, folder) as server:
+        given = {"authority": server.url, "ca_bundle": str(server.ca_bundle), **settings}
+        with tokens_at(simulator, **given) as tokens:
+            yield tokens
+
+
+ODD: list[object] = [
+    [],
+    ["access_token"],
+    "text",
+    7,
+    True,
+    b"null",
+    b"NaN",
+    b"",
+    b"{",
+    b"<html></html>",
+    b"\xff\xfe\x00",
+    b"[" * 100_000,
+    b"9" * 5_000,
+    {},
+]
+
+
+@pytest.mark.parametrize("answer", ODD, ids=lambda answer: repr(answer)[:20])
+@pytest.mark.parametrize("place", ["discovery", "token", "device code"])
+def test_an_odd_answer_of_a_login_service_is_one_of_our_errors(tmp_path: Path, place: str, answer: object) -> None:
+    """Whatever JSON it is, or none: a sentence and a hint, and no traceback of msal's."""
+    settings = {"auth": "device_code", "client_secret": None} if place == "device code" else {}
+    discovery, token = (answer or b"{}", TOKEN) if place == "discovery" else (None, answer)
+    with tokens_of(tmp_path, discovery, token, **settings) as tokens:
+        with pytest.raises((SourceDenied, SourceMalformed)) as caught:
+            tokens.token()
+        assert str(caught.value)
+        assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        *({"access_token": value} for value in (7, True, ["x"], {"x": "y"}, "")),
+        *({"expires_in": value} for value in ("soon", [], [1], {"x": 1}, -1, -(10**400), 10**400, float("nan"))),
+        *({"error": value} for value in (7, ["x"], {"x": "y"})),
+        {"access_token": None, "error": 7, "error_description": ["x"]},
+        {"access_token": None, "error": "invalid_client", "error_description": {"x": "y"}},
+        {"scope": 7},
+        {"id_token": 7},
+        {"id_token": "x"},
+        {"client_info": 7},
+        {"refresh_token": ["x"]},
+        {"refresh_in": "soon"},
+    ],
+    ids=repr,
+)
+def test_an_odd_property_of_a_token_is_one_of_our_errors_or_does_no_harm(tmp_path: Path, odd: dict[str, Any]) -> None:
+    """A token that can be used, or a sentence and a hint."""
+    refusal = None
+    with tokens_of(tmp_path, None, TOKEN | odd) as tokens:
+        try:
+            token = tokens.token()
+        except (SourceDenied, SourceMalformed) as error:
+            refusal = error
+    if refusal is None:
+        assert (token, "access_token" in odd) == (TOKEN["access_token"], False)
+    else:
+        assert str(refusal)
+        assert refusal.hint
+
+
+@pytest.mark.parametrize("name", ["issuer", "authorization_endpoint", "token_endpoint"])
+@pytest.mark.parametrize("value", [None, 7, "", "x", [], {"x": "y"}, "http://localhost/", "https://[/"])
+def test_an_odd_property_of_the_description_is_one_of_our_errors_or_does_no_harm(
+    tmp_path: Path, name: str, value: object
+) -> None:
+    """The description of the login service comes from outside too."""
+    description = discovery_of("https://localhost:1") | {name: value}
+    with tokens_of(tmp_path, description, TOKEN) as tokens:
+        with pytest.raises((SourceDenied, SourceMalformed, SourceUnavailable)) as caught:
+            tokens.token()
+        assert str(caught.value)
+        assert caught.value.hint
+
+
+@pytest.mark.parametrize(("said", "renewed"), [(0, True), ("3600", False), (10**12, False)])
+def test_how_long_a_token_is_valid_may_be_said_in_several_ways(tmp_path: Path, said: object, renewed: bool) -> None:
+    """0 is no time; a number may be a text; a day is the most."""
+    with tokens_of(tmp_path, None, TOKEN | {"expires_in": said}) as tokens:
+        tokens.token()
+        left = tokens._good_until - time.monotonic()
+        assert (left < 0, left < VALID_SECONDS_MAX) == (renewed, True)
 
 
 def test_a_login_service_that_cannot_be_reached_is_unavailable() -> None:
