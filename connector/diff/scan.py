@@ -6,7 +6,8 @@ value, and the digest that shows quickly which records may have changed. Only te
 Why the columns are given, and never sniffed: sniffing would look at a sample and type a column by it. Why parts are
 read in groups: the reader takes one spelling of a property name at a time, so parts that spell them differently are
 read apart and joined by UNION ALL. Why values leave here as they were written: bringing them to their normal form
-costs half as much as parsing them, and only the few records whose digest differs need it.
+costs half as much as parsing them, and only the few records whose digest differs need it. Why file names are
+escaped: the reader takes them for patterns, and would read `t1` and `t2`, other tenants' folders, for a folder `t[12]`.
 
 What the reader takes without complaint, since no reading of it is ambiguous: a number or a boolean where text is
 expected (its text), an object or array there (its JSON), a numeric string or a fraction where a number is expected
@@ -18,12 +19,13 @@ The normal forms are a contract with every state file there is: to change one, m
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Final
 
 from connector.errors import SourceMalformed
 from connector.exports.fields import COLUMN_TYPES, Export, Field, Kind
 from connector.model import LINE_BYTES_MAX, Part, Snapshot
-from connector.state.sql import identifier, literal
+from connector.state.sql import file_pattern, identifier, literal
 
 Spelling = tuple[tuple[str, str], ...]
 """Pairs of (lower-case property name, how a part spells it), in the order of the export's fields."""
@@ -78,11 +80,15 @@ def scan(export: Export, parts: Iterable[Part], fields: Sequence[Field] | None =
         lenient: what cannot be read is null instead of an error.
     """
     fields = export.fields if fields is None else fields
-    groups: dict[Spelling, list[str]] = {}
+    groups: dict[tuple[Spelling, bool], list[Path]] = {}
     for part in parts:
         if part.lines:
-            groups.setdefault(spelling_of(export, part.spellings), []).append(str(part.path))
-    selects = [_scan_group(dict(spelling), paths, fields, lenient=lenient) for spelling, paths in groups.items()]
+            key = spelling_of(export, part.spellings), part.path.suffix == ".gz"
+            groups.setdefault(key, []).append(part.path)
+    selects = [
+        _scan_group(dict(spelling), paths, fields, packed=packed, lenient=lenient)
+        for (spelling, packed), paths in groups.items()
+    ]
     return "\nUNION ALL\n".join(selects or [_nothing(fields)])
 
 
@@ -109,7 +115,9 @@ def normal_forms(fields: Iterable[Field]) -> str:
     )
 
 
-def _scan_group(spelling: Mapping[str, str], paths: list[str], fields: Sequence[Field], *, lenient: bool) -> str:
+def _scan_group(
+    spelling: Mapping[str, str], paths: list[Path], fields: Sequence[Field], *, packed: bool, lenient: bool
+) -> str:
     columns = ", ".join(
         f"{identifier(spelling[name])}: {literal(_column_type(field, name))}"
         for field in fields
@@ -117,9 +125,11 @@ def _scan_group(spelling: Mapping[str, str], paths: list[str], fields: Sequence[
         if name in spelling
     )
     select = ",\n    ".join(f"{_read(field, spelling)} AS {field.column}" for field in fields)
-    files = ", ".join(literal(path) for path in paths)
+    files = ", ".join(literal(file_pattern(path)) for path in paths)
     return (
-        f"SELECT\n    {select}\nFROM read_json([{files}], format = 'newline_delimited', compression = 'auto_detect',\n"
+        f"SELECT\n    {select}\nFROM read_json([{files}], format = 'newline_delimited',\n"
+        # Never detected: from a `?` in a folder's name on, the engine takes the path for a query.
+        f"    compression = '{'gzip' if packed else 'none'}', hive_partitioning = false,\n"
         f"    maximum_object_size = {LINE_BYTES_MAX}, columns = {{{columns}}}{', ignore_errors = true' * lenient})"
     )
 

@@ -66,9 +66,7 @@ def _find_moved_in(workspace: Workspace, difference: Difference) -> Relation:
         since AS (
             SELECT snapshot_no
             FROM snapshots
-            WHERE inventory <> {inventory}
-              AND epoch = (SELECT epoch FROM position)
-              AND snapshot_no > (SELECT max(snapshot_no) FROM snapshots WHERE inventory = {inventory})
+            WHERE snapshot_no > (SELECT max(snapshot_no) FROM snapshots WHERE inventory = {inventory})
         ),
         lost AS (
             SELECT {keys}

@@ -12,9 +12,13 @@ from typing import Final
 
 from connector.model import Reason
 
-_EPOCH: Final = re.compile(r"^(\d+):")
-_SEGMENT: Final = re.compile(r"\d+|[a-z]+|~")
+_EPOCH: Final = re.compile(r"^([0-9]+):")
+_SEGMENT: Final = re.compile(r"[0-9]+|[a-z]+|~")
 _END: Final = (1, 0, "")
+
+_DIGITS_MAX: Final = 18
+"""A 64-bit integer holds these. Longer numbers are compared by length and text: int() of thousands of digits is slow,
+and refuses more than 4,300."""
 
 
 def version_reason(before: str, after: str) -> Reason:
@@ -31,14 +35,13 @@ def _order(version: str) -> tuple[tuple[int, int, str], ...]:
     text = version.lower()
     epoch = _EPOCH.match(text)
     segments = _SEGMENT.findall(text[epoch.end() :] if epoch else text)
-    return ((2, int(epoch.group(1)) if epoch else 0, ""), *(_rank(segment) for segment in segments), _END)
+    return (_rank(epoch.group(1) if epoch else "0"), *(_rank(segment) for segment in segments), _END)
 
 
 def _rank(segment: str) -> tuple[int, int, str]:
     if segment == "~":
         return (0, 0, "")
-    # Digits longer than any real version are compared by length and text, for int() of thousands of them is slow.
-    if segment.isdigit():
-        digits = segment.lstrip("0")
-        return (3, int(digits or "0"), "") if len(digits) <= 18 else (3, 10**18 + len(digits), digits)  # noqa: PLR2004 - 64 bits hold 18 digits
-    return (2, 0, segment)
+    if not segment.isdigit():
+        return (2, 0, segment)
+    digits = segment.lstrip("0")
+    return (3, int(digits or "0"), "") if len(digits) <= _DIGITS_MAX else (3, 10**_DIGITS_MAX + len(digits), digits)

@@ -23,7 +23,7 @@ from connector.errors import (
     StateLocked,
 )
 from connector.state import file
-from connector.state.sql import Parameters, literal
+from connector.state.sql import Parameters, file_pattern, literal
 
 NAME: Final = f"duckdb {duckdb.__version__}"
 """Engine and version: what is worked out with its hash function is worth nothing to another one."""
@@ -126,7 +126,7 @@ class Engine:
         Temporary tables that the block makes are gone after it. `reads` are files that it reads: their faults are the
         snapshot's, not the state file's.
         """
-        self._read_paths = tuple(str(path) for path in reads)
+        self._read_paths = tuple(name for path in reads for name in (str(path), file_pattern(path)))
         self.rows("BEGIN TRANSACTION")
         try:
             yield
@@ -163,7 +163,7 @@ def translate(error: Exception, path: Path, read_paths: Sequence[str] = ()) -> C
         )
     if isinstance(error, duckdb.InvalidInputException) and read_paths and "JSON" in text:
         return SourceMalformed(f"a line of the snapshot cannot be read: {text}", hint="Nothing was staged.")
-    if isinstance(error, duckdb.IOException) and any(part in text for part in read_paths):
+    if isinstance(error, duckdb.IOException) and any(part in str(error) for part in read_paths):
         return SnapshotIncomplete(
             f"a file of the snapshot cannot be read: {text}",
             hint="Nothing was staged. Is another program changing the staging folder?",

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any, Final, Protocol
 
+from connector.errors import StateError
 from connector.exports.fields import Export
 from connector.model import Inventory
 
 Parameters = Sequence[object] | Mapping[str, object]
+
+_WILDCARD: Final = re.compile(r"[*?\[]")
 
 
 class Database(Protocol):
@@ -24,6 +29,23 @@ class Database(Protocol):
 def literal(text: str) -> str:
     """A SQL string literal."""
     return "'" + text.replace("'", "''") + "'"
+
+
+def file_pattern(path: Path) -> str:
+    """The pattern that names this one file: the engine takes every file name for a pattern, and has no way not to.
+
+    Absolute, so that no name is taken for a URL or a home folder.
+
+    Raises:
+        StateError: it has a backslash beside a wildcard, and no pattern names it alone.
+    """
+    name = str(path.absolute())
+    if "\\" in name and _WILDCARD.search(name):
+        raise StateError(
+            f"{path.parent} has a backslash and one of * ? [ in its name",
+            hint="The engine cannot open such a path; name another in state.path or state.staging_dir.",
+        )
+    return _WILDCARD.sub(r"[\g<0>]", name)
 
 
 def unnested(kinds: Sequence[str]) -> str:

@@ -127,6 +127,22 @@ def test_a_poll_prints_one_json_object_with_the_contracts_keys(
     assert (two["outcome"], two["baseline"], two["records"]) == ("unchanged", 0, one["records"])
 
 
+def test_a_poll_reads_no_other_tenants_folder_whatever_its_own_is_called(
+    run: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    """Wildcards in the names of the state's and the staging folder: every record is there, and each once."""
+    numbers = []
+    for state, staging in (("t1", "s1"), ("t[12]", ""), ("t [!1]*", "deviceId=x [12]*?")):
+        folders = {
+            "MDE_INVENTORY_STATE__PATH": str(tmp_path / state / "state.duckdb"),
+            "MDE_INVENTORY_STATE__STAGING_DIR": staging and str(tmp_path / staging),
+        }
+        finished = run("poll", "--json", "--dry-run", **folders)
+        assert finished.returncode == 0, finished.stderr
+        numbers.append(json.loads(finished.stdout)["records"])
+    assert numbers == [numbers[0]] * 3
+
+
 def test_a_dry_run_shows_the_changes_and_leaves_no_trace(
     run: Callable[..., subprocess.CompletedProcess[str]], simulator: Simulator, tmp_path: Path
 ) -> None:

@@ -157,6 +157,16 @@ def test_a_device_of_no_group_or_of_one_that_others_are_in_is_no_lost_scope(grou
         assert [bench.stage(device("a")).counts.removed for _ in range(2)] == [0, 1]
 
 
+def test_a_group_whose_devices_were_all_replaced_is_not_lost(tmp_path: Path) -> None:
+    """New machines in the group of the old ones: what the application may see is what it was."""
+    with Bench(tmp_path, rules=STRICT) as bench:
+        bench.stage(device("a") + device("b", 2, group=2))
+        replaced = device("a") + device("c", 2, group=2)
+        first, second = bench.stage(replaced), bench.stage(replaced)
+        assert (first.counts.held, first.hold_reason, second.counts.held) == (0, None, 0)
+        assert removed(bench, second) == [("DEVICE_MISSING", "b", "p0"), ("DEVICE_MISSING", "b", "p1")]
+
+
 def test_a_group_that_lost_its_devices_one_by_one_is_held_when_the_last_one_goes(tmp_path: Path) -> None:
     """What is left of it waits, and is held from the snapshot that has nothing of the group any more."""
     with Bench(tmp_path, rules=replace(STRICT, missing_device_snapshots=3)) as bench:
@@ -215,6 +225,15 @@ def test_an_export_that_decays_while_removals_are_held_is_not_believed_step_by_s
         assert [hold.records for hold in bench.state.journal.holds()] == [20, 10, 10]
         back = bench.stage(device("a", 100))
         assert (back.counts.added, back.counts.removed, bench.state.journal.held_count()) == (2, 0, 0)
+
+
+def test_what_is_held_for_lost_scope_is_no_share_of_a_mass(tmp_path: Path) -> None:
+    """A group that is not seen any more says nothing about removals on devices that are."""
+    with Bench(tmp_path, rules=STRICT) as bench:
+        bench.stage(device("a", 20) + device("b", 10, group=2))
+        assert bench.stage(device("a", 20)).hold_reason == "SCOPE_LOST"
+        staged = bench.stage(device("a", 17))
+        assert (staged.counts.held, staged.counts.removed, staged.hold_reason) == (0, 3, None)
 
 
 def test_a_decision_ends_the_doubt_about_later_snapshots(tmp_path: Path) -> None:

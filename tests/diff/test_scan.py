@@ -11,6 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from connector.diff.scan import mixed_spellings, normal_forms, scan, spelling_of, stored_digest
+from connector.errors import SnapshotIncomplete, StateError
 from connector.exports.fields import Kind
 from connector.exports.software import SOFTWARE
 from connector.model import Inventory, Method, Part
@@ -32,6 +33,55 @@ def part_of(path: Path, text: str, spellings: Mapping[str, tuple[str, ...]]) -> 
     """A part with this text."""
     path.write_text(text, encoding="utf-8")
     return Part(path=path, name=path.name, lines=text.count("\n"), size_bytes=len(text), spellings=spellings)
+
+
+# ---- file names
+
+SPECIAL = (
+    "t[12]", "t[!3]", "t[1-2]", "t*", "t?", "**", "[", "]", "[]", "[[]", "a]b[c", "{t1,t2}", "a\\b",
+    "\\", "it's", 'a"b', "$1", "%41", "~", "a b", " ", "-", "#", ";--", "a=b", "deviceId=other", "device_id=other",
+    "line\nbreak", "tab\t", "\u05d0\U0001f600", "s3:", "file:", "t.gz", ".hidden", "...",
+)  # fmt: skip
+"""Names of folders: all that means something to a pattern, to SQL, to a reader of partitions, to a shell."""
+
+
+@pytest.mark.parametrize("name", SPECIAL)
+def test_a_folder_is_the_one_of_that_name_and_no_other(name: str, tmp_path: Path) -> None:
+    """Another tenant's folders, whose names it would match as a pattern, lie beside it and below it; none is read."""
+    own, ours, theirs = tmp_path / name, "part-1.json", ("part-2.json", "part-11.json")
+    for other in ("t1", "t2", "t", "a", "b", "ab", "ab1", "[", "x", "deep/t1"):
+        for folder in {tmp_path / other, own / other} - {own}:
+            folder.mkdir(parents=True, exist_ok=True)
+            for file in (ours, *theirs):
+                write_part(folder / file, [record("theirs", "a")], Random(1))
+    for file in theirs:
+        write_part(own / file, [record("theirs", "a")], Random(1))
+    part = write_part(own / ours, [record("ours", "a")], Random(1))
+    with Bench(tmp_path / "bench") as bench:
+        assert [row["deviceId"] for row in read(bench, [part])] == ["ours"]
+        assert bench.take(snapshot_of([part], 1)).counts.records == 1
+        part.path.unlink()
+        with pytest.raises(SnapshotIncomplete):
+            bench.take(snapshot_of([part], 2))
+
+
+@pytest.mark.parametrize("name", ["a\\b[1]", "\\*", "t?\\"])
+def test_a_name_that_no_pattern_names_alone_is_refused(name: str, tmp_path: Path) -> None:
+    """A backslash beside a wildcard: an error that says so, before anything is read."""
+    (tmp_path / name).mkdir()
+    part = write_part(tmp_path / name / "part-1.json", [record("d", "a")], Random(1))
+    with Bench(tmp_path / "bench") as bench, pytest.raises(StateError, match="backslash"):
+        bench.take(snapshot_of([part], 1))
+
+
+def test_a_folder_that_is_named_from_where_one_stands_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A relative name stays one, even where it looks like the home folder or a URL."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("~", "file:", "s3:"):
+        Path(name).mkdir()
+        part = write_part(Path(name) / "part.json", [record("d", "a")], Random(1))
+        with Bench(tmp_path / "bench") as bench:
+            assert [row["deviceId"] for row in read(bench, [part])] == ["d"]
 
 
 # ---- spellings

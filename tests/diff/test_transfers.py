@@ -173,6 +173,15 @@ def test_what_moves_without_the_guards_leave_is_held_until_it_is_seen_on_the_oth
         assert (both.reasons(last), last.counts.held, both.state.journal.held_count()) == ({("REMOVED", "MOVED")}, 0, 0)
 
 
+def test_what_moves_while_lines_are_unread_is_held_as_any_removal(tmp_path: Path) -> None:
+    """The record may stand on one of those lines; the next snapshot without any says that it moved."""
+    with Both(tmp_path, Random(1)) as both:
+        both.poll(software(range(10)), software([10]))
+        first, _ = both.poll(software(range(9)), software([9, 10]), rejected=1)
+        assert (both.reasons(first), first.counts.held, first.hold_reason) == (set(), 1, "REJECTED_LINES")
+        assert both.reasons(both.stage(CPE, software(range(9)))) == {("REMOVED", "MOVED")}
+
+
 def test_what_left_one_inventory_hours_ago_is_not_installed_in_the_other(tmp_path: Path) -> None:
     """Few records, and generations that differ in time: removed where it was, and MOVED where it comes to."""
     with Both(tmp_path, Random(1)) as both:

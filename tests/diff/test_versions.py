@@ -19,10 +19,15 @@ ASCENDING = (
     ("1.0beta2", "1.0beta10", "1.0rc1"),
     ("1", "1" + "0" * 20, "1" + "0" * 21, "2" + "0" * 21),
     ("a", "b", "1"),
+    ("9" * 18 + ":9", "1" + "0" * 18 + ":1", "1" * 4_301 + ":1", "1" * 4_301 + ":2", "2" * 4_301 + ":0"),
+    ("1", "0" * 4_301 + ":2", "0" * 4_300 + "1:0"),
 )
 """Each later than the one before it; RPM's own order where RPM has one."""
 
 VERSIONS = st.text("0129.:~-_aZ ", min_size=1, max_size=10)
+NUMBERS = st.builds(str.__mul__, st.sampled_from("0129"), st.sampled_from((1, 2, 18, 19, 4_300, 4_301, 10_000)))
+ODD = st.lists(NUMBERS | st.text(max_size=3) | st.sampled_from(":.~a"), max_size=5).map("".join)
+"""Any characters, digits of other scripts among them, and numbers longer than Python converts."""
 
 
 @pytest.mark.parametrize("versions", ASCENDING)
@@ -35,8 +40,11 @@ def test_later_versions_are_upgrades_and_earlier_ones_downgrades(versions: tuple
 
 @pytest.mark.parametrize(
     ("before", "after"),
-    [("", "1"), ("1", ""), ("1.0", "1_0"), ("1.0", "1.00"), ("A", "a"), ("", ""), ("0:1", "1"), ("...", "---")],
-)
+    [
+        ("", "1"), ("1", ""), ("1.0", "1_0"), ("1.0", "1.00"), ("A", "a"), ("", ""), ("0:1", "1"), ("...", "---"),
+        ("1." + "\u0660" * 19 + "\u0661", "1.\u0662"),
+    ],
+)  # fmt: skip
 def test_where_the_order_cannot_be_told_the_version_only_changed(before: str, after: str) -> None:
     """An empty version, or one that differs in what does not count."""
     assert version_reason(before, after) is Reason.VERSION_CHANGED
@@ -60,6 +68,21 @@ def test_two_upgrades_are_one(first: str, second: str, third: str) -> None:
         assert version_reason(first, third) is Reason.UPGRADED
 
 
+@given(versions=st.lists(ODD.filter(bool), min_size=3, max_size=3))
+def test_the_order_is_total_over_any_text(versions: list[str]) -> None:
+    """No text raises; of any two one is later or neither is, and three of them do not go round in a circle."""
+    rank = {Reason.DOWNGRADED: -1, Reason.VERSION_CHANGED: 0, Reason.UPGRADED: 1}
+    first, second, third = versions
+    one, two, both = (
+        rank[version_reason(before, after)] for before, after in ((first, second), (second, third), (first, third))
+    )
+    assert rank[version_reason(second, first)] == -one
+    assert version_reason(first, first) is Reason.VERSION_CHANGED
+    if one * two >= 0:
+        assert both == (one or two)
+
+
 def test_versions_of_any_length_are_compared_at_once() -> None:
-    """A million digits are no more work than their length."""
+    """A million digits are no more work than their length, as an epoch too."""
     assert version_reason("1" * 10**6, "1" * 10**6 + "0") is Reason.UPGRADED
+    assert version_reason("1" * 10**6 + ":1", "1" * 10**6 + "0:1") is Reason.UPGRADED

@@ -226,6 +226,28 @@ def test_a_generation_that_changes_between_listings_is_begun_anew(simulator: Sim
         ]
 
 
+def test_a_generation_that_changes_between_listings_of_the_same_names_is_begun_anew(
+    simulator: Simulator, tmp_path: Path
+) -> None:
+    """Equal names are no proof of equal files: none that came before the second listing is kept."""
+    earlier = f"{START - timedelta(hours=1):%Y-%m-%dT%H:%M:%SZ}"
+    simulator.faults.add(Fault(Endpoint.EXPORT, FaultKind.GENERATED_TIME, text=earlier, times=1))
+    simulator.faults.add(Fault(Endpoint.BLOB, FaultKind.EXPIRED_URL, after=1, times=1))
+    with open_bench(simulator, tmp_path, download_parallelism=1) as bench:
+        snapshot = got(bench.source.fetch(Inventory.CPE, newer_than=None))
+        assert snapshot.generated_at == simulator.generated_at == START
+        assert records_of(snapshot) == in_order(simulator.records())
+        assert [path.name for path in bench.staging.glob("cpe-*")] == [f"cpe-{START:%Y%m%dT%H%M%S%fZ}"]
+        assert len(blobs(simulator)) > len(snapshot.parts) + 1
+
+
+def test_a_generation_that_is_stored_already_is_not_downloaded_again(simulator: Simulator, tmp_path: Path) -> None:
+    """The files say in one call that nothing is new."""
+    with open_bench(simulator, tmp_path) as bench:
+        assert bench.source.fetch(Inventory.CPE, newer_than=simulator.generated_at) is None
+    assert (asked(simulator, Endpoint.EXPORT), blobs(simulator)) == (1, [])
+
+
 def test_a_list_of_files_that_changes_within_a_generation_is_begun_anew(simulator: Simulator, tmp_path: Path) -> None:
     """A file that was not in the first listing: what is staged is one listing, whole."""
     simulator.faults.add(Fault(Endpoint.EXPORT, FaultKind.GROUP_MISSING, times=1))

@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import itertools
 import json
+import os
 import stat
 import zlib
 from pathlib import Path
@@ -190,6 +191,30 @@ def test_a_file_that_is_not_whole_is_refused_and_leaves_nothing(tmp_path: Path, 
         with pytest.raises(SnapshotIncomplete, match=r"remote\.json\.gz"):
             write(tmp_path, content, cuts=cuts)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["rubbish behind", "zeros behind", "one byte behind"])
+def test_what_follows_the_gzip_data_is_named(tmp_path: Path, name: str) -> None:
+    """A person who looks into the file knows where to look."""
+    with pytest.raises(SnapshotIncomplete, match="garbage follows its gzip data"):
+        write(tmp_path, BROKEN[name])
+
+
+@pytest.mark.parametrize("content", [gzip.compress(records(500)), records(500)])
+def test_a_part_is_on_disk_before_it_has_its_name(
+    tmp_path: Path, content: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A power failure leaves a whole part under the final name, or none: all of it is synced before."""
+    synced: list[tuple[list[str], bytes]] = []
+    fsync = os.fsync
+
+    def note(descriptor: int) -> None:
+        fsync(descriptor)
+        synced.append(([path.name for path in tmp_path.iterdir()], (tmp_path / "part-x.draft").read_bytes()))
+
+    monkeypatch.setattr(os, "fsync", note)
+    write(tmp_path, content)
+    assert synced == [(["part-x.draft"], content)]
 
 
 @pytest.mark.parametrize("inner", [records(4), gzip.compress(records(4))])

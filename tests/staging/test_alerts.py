@@ -122,6 +122,13 @@ def test_out_of_support_software_that_is_new_is_installed(ended: dict[str, str],
     ]
 
 
+def test_support_ends_with_the_day_of_its_date(desk: Desk) -> None:
+    """On that day software is supported still; a day later it is not."""
+    desk.poll(0, [KEPT])
+    assert desk.poll(1, [KEPT, ending("a", 1)]) == []
+    assert said(desk.poll(2, [KEPT, ending("a", 1), ending("b", 1)])) == [("INSTALLED", "b", "1", "date")]
+
+
 def test_a_version_that_is_out_of_support_as_the_one_before_is_installed_again(desk: Desk) -> None:
     """Another version of what is out of support is news: it is another record."""
     desk.poll(0, [record("d", "a", "1", **ENDED)])
@@ -279,6 +286,22 @@ def test_a_clock_that_is_set_back_raises_nothing_and_repeats_nothing(desk: Desk)
     assert said(desk.idle(3)) == [("DATE_THRESHOLD", "b", "1", "date", 30)]
 
 
+def test_a_change_at_a_clock_that_is_set_back_crosses_no_threshold(desk: Desk) -> None:
+    """What is within a threshold of a day that is not today says nothing."""
+    desk.poll(0, [ending("a", 200)])
+    assert desk.poll(-5, [ending("a", 60)]) == []
+
+
+def test_a_clock_that_was_set_back_does_not_repeat_what_the_days_since_raised(desk: Desk) -> None:
+    """Also where an alert is forgotten, since its date is past: the last check was on the latest day, and stays so."""
+    lines = [ending("a", 1), ending("b", 2)]
+    desk.poll(0, lines)
+    assert [said(desk.idle(day)) for day in (1, 2)] == [
+        [("DATE_THRESHOLD", name, "1", "date", 0)] for name in ("a", "b")
+    ]  # fmt: skip
+    assert [desk.poll(0, lines), desk.idle(3)] == [[], []]
+
+
 def test_a_date_that_is_moved_to_within_a_threshold_raises_with_its_change(desk: Desk) -> None:
     """Also by a change of version; moved away, or moved within the same threshold, it raises nothing."""
     far, near, nearer = 200, 60, 50
@@ -305,6 +328,14 @@ def test_a_threshold_is_crossed_once_for_ever_by_one_date(desk: Desk) -> None:
     assert desk.poll(10, [near]) == []
     assert desk.poll(10, [far]) == []
     assert len(desk.poll(10, [ending("a", 61)])) == 1
+
+
+def test_a_threshold_is_crossed_once_also_on_the_day_of_the_date(desk: Desk) -> None:
+    """Another alert of that day does not make it forgotten; moved away and back, the date raises nothing again."""
+    desk.poll(0, [ending("a", 1), ending("b", 200)])
+    assert said(desk.idle(1)) == [("DATE_THRESHOLD", "a", "1", "date", 0)]
+    assert said(desk.poll(1, [ending("a", 300), ending("b", 60)])) == [("DATE_THRESHOLD", "b", "1", "date", 90)]
+    assert desk.poll(1, [ending("a", 1), ending("b", 60)]) == []
 
 
 def test_an_attribute_that_changes_on_the_day_of_a_threshold_does_not_hide_it(desk: Desk) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from connector.model import Inventory
 from connector.staging import audit, maintenance
-from tests.support.bench import EASY, START, Bench, record
+from tests.support.bench import EASY, START, Bench, plain_snapshot, record
 from tests.support.oracle import Rules
 
 EVER = START + timedelta(days=1000)
@@ -102,6 +102,21 @@ def test_the_newest_snapshot_of_each_inventory_is_kept(tmp_path: Path) -> None:
         maintenance.retire(bench.state, older_than=EVER)
         assert snapshots(bench) == [3]
         assert bench.state.journal.latest_snapshot(Inventory.CPE) is not None
+
+
+def test_the_newest_snapshot_of_an_inventory_is_kept_however_far_the_other_went(tmp_path: Path) -> None:
+    """One export may stand still for longer than the journal is kept: its next snapshot has one to be compared with."""
+    with Bench(tmp_path) as bench:
+        first, second, third = (
+            bench.take(plain_snapshot(tmp_path, [record("d", name) for name in names], number, inventory))
+            for number, (names, inventory) in enumerate(
+                (("a", Inventory.CPE), ("b", Inventory.NON_CPE), ("bc", Inventory.NON_CPE)), start=1
+            )
+        )
+        bench.state.journal.confirm(bench.checkpoint(third))
+        maintenance.retire(bench.state, older_than=EVER)
+        assert snapshots(bench) == [first.snapshot_no, third.snapshot_no] != [second.snapshot_no, third.snapshot_no]
+        assert bench.state.journal.latest_snapshot(Inventory.CPE) == first
 
 
 def test_the_snapshot_since_which_something_is_held_is_kept(tmp_path: Path) -> None:

@@ -119,7 +119,7 @@ class Hosts:
 def matches(host: str, pattern: str) -> bool:
     """Whether a host matches a pattern: a name, `*.suffix` (which excludes the suffix itself), or an IP address."""
     if pattern.startswith("*."):
-        return host.endswith(pattern[1:]) and len(host) > len(pattern) - 1 and _parse_address(host) is None
+        return host.endswith(pattern[1:]) and _parse_address(host) is None
     listed = _parse_address(pattern)
     return host == pattern if listed is None else _parse_address(host) == listed
 

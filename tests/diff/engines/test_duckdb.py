@@ -98,6 +98,20 @@ def test_twins_that_are_equal_and_as_stored_are_counted(tmp_path: Path) -> None:
         assert bench.stage(lines).counts.duplicates == 0
 
 
+def test_a_key_that_is_repeated_has_no_digest(tmp_path: Path) -> None:
+    """So that next time all of its lines are compared, also by another engine, which works every digest out again."""
+    twins = [record("d", "a"), record("d", "a", osPlatform="Linux")]
+    with Bench(tmp_path) as bench:
+        for lines in (
+            [record("d", "a"), record("d", "b")],
+            [*twins, record("d", "b")],
+            [*twins, record("d", "b", osPlatform="Linux")],
+        ):
+            bench.stage(lines)
+        statement = "SELECT software_name, digest IS NULL FROM inventory JOIN software USING (software_no) ORDER BY ALL"
+        assert bench.state.database.rows(statement) == [("a", True), ("b", False)]
+
+
 # ---- digests
 
 
@@ -253,6 +267,18 @@ def test_another_number_of_records_than_lines_were_verified_is_an_incomplete_sna
         bench.number += 1
         with pytest.raises(SnapshotIncomplete, match="3 records were read where"):
             bench.take(snapshot_of([replace(part, lines=3 + more)], bench.number))
+
+
+def test_a_line_more_than_were_verified_is_no_duplicate(tmp_path: Path) -> None:
+    """A line that came after the count, with the key of another one: the numbers add up, and it is noticed."""
+    with Bench(tmp_path) as bench:
+        bench.stage([record("d", "a"), record("d", "b")])
+        before = everything(bench)
+        lines = [record("d", "a"), record("d", "c"), record("d", "c", osPlatform="Linux")]
+        part = write_part(tmp_path / "part.json", lines, Random(1))
+        with pytest.raises(SnapshotIncomplete, match="3 records were read where 2 lines"):
+            bench.take(snapshot_of([replace(part, lines=2)], 2))
+        assert everything(bench) == before
 
 
 def test_parts_without_a_line_are_nothing(tmp_path: Path) -> None:
