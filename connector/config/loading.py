@@ -14,6 +14,7 @@ from typing import Any, Final, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource
 
+from connector.config.service_links import find_service_links
 from connector.config.tables import PREFIX, Config
 from connector.config.values import as_json_list, drop_overridden, problem_lines
 from connector.errors import ConfigError
@@ -61,7 +62,8 @@ def from_values(values: Mapping[str, Any], environ: Mapping[str, str], *, name: 
     Raises:
         ConfigError: with every problem, a line each.
     """
-    stray = [key for key in environ if key.startswith(PREFIX) and not _names_a_table(key)]
+    links = find_service_links(environ, PREFIX)
+    stray = [key for key in environ if key.startswith(PREFIX) and not _names_a_table(key) and key not in links]
 
     class _Config(Config):
         @classmethod
