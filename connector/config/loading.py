@@ -16,7 +16,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSetti
 
 from connector.config.service_links import find_service_links
 from connector.config.tables import PREFIX, Config
-from connector.config.values import as_json_list, drop_overridden, problem_lines
+from connector.config.values import as_json_list, decode, drop_overridden, problem_lines
 from connector.errors import ConfigError
 
 CONFIG_VARIABLE: Final = "MDE_INVENTORY_CONFIG"
@@ -48,10 +48,10 @@ def load(path: Path | None = None, environ: Mapping[str, str] = os.environ) -> C
     """
     file = find(path, environ)
     try:
-        values = tomllib.loads(file.read_text(encoding="utf-8"))
+        values = tomllib.loads(decode(file.read_bytes()).replace("\r\n", "\n").replace("\r", "\n"))
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{file}: not valid TOML: {error}", hint="Correct the line it names.") from error
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise ConfigError(f"{file}: cannot be read: {error}", hint="It must be a UTF-8 text file.") from error
     return from_values(values, environ, name=str(file))
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 from pydantic import model_validator as checked
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -21,7 +21,7 @@ PREFIX: Final = "MDE_INVENTORY_"
 HttpsUrl = Annotated[str, AfterValidator(values.check_https_url)]
 Host = Annotated[str, AfterValidator(values.check_host)]
 KafkaName = Annotated[str, AfterValidator(values.check_kafka_name)]
-ClientTable = dict[str, str | int | float | bool]
+ClientTable = dict[str, Annotated[str | int | float | bool, BeforeValidator(values.check_client_value)]]
 
 
 class Table(BaseModel):

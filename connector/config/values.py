@@ -6,6 +6,7 @@ a secret. The presets of the clouds, and the librdkafka keys that the connector 
 
 from __future__ import annotations
 
+import codecs
 import difflib
 import ipaddress
 import json
@@ -135,6 +136,18 @@ def check_kafka_name(name: str) -> str:
     return name
 
 
+def check_client_value(value: object) -> object:
+    """A value that librdkafka can be given, as its settings are text, numbers, true and false."""
+    if isinstance(value, str | int | float):
+        return value
+    advice = (
+        'a key with dots stands in quotes, "sasl.username"'
+        if isinstance(value, Mapping)
+        else "several values are one text, with commas"
+    )
+    raise ValueError(f"must be text, a number, true or false; {advice}")
+
+
 def with_dots(table: Mapping[str, Any]) -> dict[str, Any]:
     """Client keys as librdkafka writes them. Environment variables have no dots: `SASL_PASSWORD` is `sasl.password`."""
     return {str(key).replace("_", "."): value for key, value in table.items()}
@@ -192,11 +205,14 @@ def read_secret_files(values: Mapping[str, Any], keys: Iterable[str]) -> dict[st
 
 
 def read_client_table(table: Mapping[str, Any]) -> dict[str, Any]:
-    """A client's table, its keys dotted, with every `<secret>_file` read."""
+    """A client's table, its keys dotted, with every `<secret>_file` read, and a list of brokers as one text."""
     read = {}
     for key, value in with_dots(table).items():
         name = key.removesuffix(".file")
         is_file = name != key and key not in PASSED_FILE_KEYS and is_secret(name)
+        if name == "bootstrap.servers" and isinstance(value, list) and all(isinstance(item, str) for item in value):
+            read[name] = ",".join(value)
+            continue
         read[name if is_file else key] = read_secret(name, value) if is_file else value
     return read
 
@@ -223,13 +239,36 @@ def client_problems(client: Mapping[str, Any]) -> list[str]:
 
 
 def read_secret(key: str, path: object) -> str:
-    """A secret from its file, without the last line break."""
+    """A secret from its file, without a byte order mark and the last line break."""
     try:
-        with Path(str(path)).open(encoding="utf-8", newline="") as file:
-            return file.read(SECRET_BYTES_MAX).removesuffix("\n").removesuffix("\r")
+        with Path(str(path)).open("rb") as file:
+            content = file.read(SECRET_BYTES_MAX + 1)
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        reason = error.strerror if isinstance(error, OSError) else str(error)
         raise ValueError(f"{key}_file: cannot read {path}: {reason}") from error
+    if len(content) > SECRET_BYTES_MAX:
+        raise ValueError(f"{key}_file: cannot read {path}: longer than {SECRET_BYTES_MAX} bytes")
+    try:
+        return decode(content).removesuffix("\n").removesuffix("\r")
+    except ValueError as error:
+        raise ValueError(f"{key}_file: cannot read {path}: {error}") from None
+
+
+def decode(content: bytes) -> str:
+    """UTF-8 text, without the byte order mark that programs of Windows begin a file with.
+
+    Raises:
+        ValueError: it is no UTF-8 text; the message shows nothing of it.
+    """
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise ValueError("not UTF-8 text but UTF-16; save it as UTF-8")
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise ValueError("not UTF-8 text") from None
+    if "\0" in text:
+        raise ValueError("not UTF-8 text: it has a NUL character (UTF-16 looks like that)")
+    return text
 
 
 def problem_lines(problem: Mapping[str, Any], allowed_keys: Callable[[tuple[Any, ...]], list[str]]) -> list[str]:

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import codecs
 import json
 import stat
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ from hypothesis import strategies as st
 
 from connector.config import Config, find, from_values, load
 from connector.config.tables import SourceConfig
-from connector.config.values import CLOUDS, OWNED_CLIENT_KEYS, is_secret
+from connector.config.values import CLOUDS, OWNED_CLIENT_KEYS, SECRET_BYTES_MAX, is_secret
 from connector.errors import ConfigError
 from tests.support.configured import SECRET, config_of, tables
 
@@ -327,11 +329,12 @@ def test_a_table_that_is_no_table_is_an_error(text: str) -> None:
 # ---- secrets
 
 
+@pytest.mark.parametrize("start", [b"", codecs.BOM_UTF8])
 @pytest.mark.parametrize("ending", ["", "\n", "\r\n"])
-def test_a_secret_may_stand_in_a_file(tmp_path: Path, ending: str) -> None:
-    """Without its last line break, and from the environment too."""
+def test_a_secret_may_stand_in_a_file(tmp_path: Path, start: bytes, ending: str) -> None:
+    """Without its last line break and a byte order mark, and from the environment too."""
     file = tmp_path / "secret"
-    file.write_bytes(f" {SECRET} ".encode() + ending.encode())
+    file.write_bytes(start + f" {SECRET} ".encode() + ending.encode())
     for config in (
         config_of(source={"client_secret": None, "client_secret_file": str(file)}),
         config_of({"MDE_INVENTORY_SOURCE__CLIENT_SECRET_FILE": str(file)}, source={"client_secret": "older"}),
@@ -368,16 +371,27 @@ def test_the_environment_wins_over_the_file_whichever_way_a_secret_is_given(tmp_
     assert config.kafka.client["sasl.password"] == "by variable"
 
 
-@pytest.mark.parametrize("content", [None, b"\xff\xfe"])
-def test_a_secret_that_cannot_be_read_is_told_by_key_and_file(tmp_path: Path, content: bytes | None) -> None:
-    """Missing, or no text; what it has is not shown."""
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (None, "No such file or directory"),
+        (b"\xff", "not UTF-8 text"),
+        (SECRET.encode("utf-16"), "not UTF-8 text but UTF-16; save it as UTF-8"),
+        (SECRET.encode("utf-16-le"), "not UTF-8 text: it has a NUL character (UTF-16 looks like that)"),
+        (b"x" * (SECRET_BYTES_MAX + 1), "longer than 65536 bytes"),
+    ],
+)
+def test_a_secret_that_cannot_be_read_is_told_by_key_and_file(
+    tmp_path: Path, content: bytes | None, reason: str
+) -> None:
+    """Missing, no text, or too long; what it has is not shown."""
     file = tmp_path / "secret"
     if content:
         file.write_bytes(content)
-    found = problems(source={"client_secret": None, "client_secret_file": str(file)})
-    assert found[0].startswith(f"source.client_secret_file: cannot read {file}: ")
-    found = problems(kafka={"client": {"bootstrap.servers": "x:1", "sasl.password_file": str(file)}})
-    assert found[0].startswith(f"kafka.sasl.password_file: cannot read {file}: ")
+    lines = problems(source={"client_secret": None, "client_secret_file": str(file)})
+    assert lines[0] == f"source.client_secret_file: cannot read {file}: {reason}"
+    lines = problems(kafka={"client": {"bootstrap.servers": "x:1", "sasl.password_file": str(file)}})
+    assert lines[0] == f"kafka.sasl.password_file: cannot read {file}: {reason}"
 
 
 def config_with_secrets() -> Config:
@@ -463,6 +477,30 @@ def test_brokers_are_verified_and_nothing_turns_that_off(key: str, value: object
     usual = {"enable.ssl.certificate.verification": True, "ssl.endpoint.identification.algorithm": "https"}
     client = {"bootstrap.servers": "x:1", **usual}
     assert config_of(kafka={"client": client}).kafka.client == client
+
+
+def test_brokers_may_be_given_as_a_list() -> None:
+    """As TOML has lists; librdkafka gets them with commas."""
+    client = {"bootstrap.servers": ["a.example:9092", "b.example:9092"]}
+    assert config_of(kafka={"client": client}).kafka.client == {"bootstrap.servers": "a.example:9092,b.example:9092"}
+    assert problems(kafka={"client": {"bootstrap.servers": []}}) == [
+        "kafka.client.bootstrap.servers: is needed, for instance localhost:9092"
+    ]
+
+
+@pytest.mark.parametrize("value", [["a", "b"], [1], date(2026, 11, 23)])
+def test_a_client_value_that_librdkafka_cannot_be_given_is_refused_in_one_line(value: object) -> None:
+    """Lists and times: one sentence, whichever key it is."""
+    assert problems(kafka={"client": {"bootstrap.servers": "x:1", "client.id": value}}) == [
+        "kafka.client.client.id: must be text, a number, true or false; several values are one text, with commas"
+    ]
+
+
+def test_a_client_key_with_dots_and_without_quotes_is_refused_with_what_to_write() -> None:
+    """TOML reads it as a table in the table."""
+    assert problems(kafka={"client": {"bootstrap.servers": "x:1", "sasl": {"username": "me"}}}) == [
+        'kafka.client.sasl: must be text, a number, true or false; a key with dots stands in quotes, "sasl.username"'
+    ]
 
 
 def test_an_unsecured_oauth_token_is_refused() -> None:
@@ -586,6 +624,25 @@ def test_a_file_that_cannot_be_read_is_told_without_its_content(tmp_path: Path, 
     with pytest.raises(ConfigError, match=r"connector\.toml") as caught:
         load(path, {})
     assert SECRET not in f"{caught.value} {caught.value.hint}"
+
+
+@pytest.mark.parametrize("line_end", ["\n", "\r\n", "\r"])
+def test_a_file_written_on_windows_is_read_like_any_other(tmp_path: Path, line_end: str) -> None:
+    """A byte order mark before the first table, and its line ends."""
+    path = tmp_path / "connector.toml"
+    path.write_bytes(codecs.BOM_UTF8 + FILE.lstrip().replace("\n", line_end).encode())
+    marked = load(path, {}).model_dump()
+    path.write_text(FILE)
+    assert marked == load(path, {}).model_dump()
+
+
+def test_a_file_in_utf_16_is_refused_by_that_name(tmp_path: Path) -> None:
+    """As Windows PowerShell writes it unless asked otherwise."""
+    path = tmp_path / "connector.toml"
+    path.write_bytes(FILE.encode("utf-16"))
+    with pytest.raises(ConfigError, match=r"connector\.toml: cannot be read: not UTF-8 text but UTF-16") as caught:
+        load(path, {})
+    assert caught.value.hint == "It must be a UTF-8 text file."
 
 
 def test_reading_changes_nothing(tmp_path: Path) -> None:
