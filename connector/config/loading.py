@@ -51,6 +51,8 @@ def load(path: Path | None = None, environ: Mapping[str, str] = os.environ) -> C
         values = tomllib.loads(decode(file.read_bytes()).replace("\r\n", "\n").replace("\r", "\n"))
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{file}: not valid TOML: {error}", hint="Correct the line it names.") from error
+    except RecursionError as error:
+        raise ConfigError(f"{file}: not valid TOML: nested too deeply", hint="Values are one level deep.") from error
     except (OSError, ValueError) as error:
         raise ConfigError(f"{file}: cannot be read: {error}", hint="It must be a UTF-8 text file.") from error
     return from_values(values, environ, name=str(file))
@@ -85,6 +87,8 @@ def from_values(values: Mapping[str, Any], environ: Mapping[str, str], *, name: 
         lines = [line for problem in error.errors() for line in problem_lines(problem, _allowed_keys)]
     except ValueError as error:
         lines = [f"{str(error).splitlines()[0]}: a table or key given as a variable must be JSON"]
+    except RecursionError:
+        lines = ["nested too deeply: a table has keys and values, and [kafka] has the table client"]
     else:
         if not stray:
             return config

@@ -536,6 +536,127 @@ def test_a_wrong_key_of_another_table_is_named(changed: dict[str, dict[str, Any]
     assert [line.partition(":")[0] for line in found] == [key]
 
 
+PATHS = (
+    ("state", "path"), ("state", "staging_dir"), ("source", "ca_bundle"), ("source", "certificate_path"),
+    ("source", "federated_token_file"),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(("table", "key"), PATHS)
+@pytest.mark.parametrize(
+    ("path", "problem"),
+    [
+        ("a\0b", "must be a path without NUL characters (is 'a\\x00b')"),
+        (
+            "x" * 300,
+            f"must be a path of less than 4096 bytes, none of its parts longer than 255 (begins '{'x' * 99}…)",
+        ),
+        (
+            "x/" * 2048 + "x",
+            f"must be a path of less than 4096 bytes, none of its parts longer than 255 (begins '{'x/' * 49}x…)",
+        ),
+    ],
+)
+def test_a_path_that_no_system_takes_is_refused(table: str, key: str, path: str, problem: str) -> None:
+    """Each path of the configuration, before anything is asked of the disk."""
+    assert problems(**{table: {key: path}}) == [f"{table}.{key}: {problem}"]
+
+
+def test_the_file_of_a_secret_is_a_path_too() -> None:
+    """It is read while the configuration is checked, and refused as one that cannot be."""
+    assert problems(source={"client_secret": None, "client_secret_file": "a\0b"})[0] == (
+        "source.client_secret_file: cannot read 'a\\x00b': embedded null byte"
+    )
+
+
+@pytest.mark.parametrize("path", ["", ".", "..", "/", "a/..", "folder/"])
+def test_the_state_file_has_a_name(path: str) -> None:
+    """Neither nothing nor a folder, in the file and in a variable."""
+    line = f"state.path: must name a file, such as state.duckdb (is {path!r})"
+    assert problems(state={"path": path}) == [line]
+    assert problems({"MDE_INVENTORY_STATE__PATH": path}) == [line]
+
+
+@pytest.mark.parametrize(
+    "listen",
+    [
+        "9464", ":9464", "host:", "host:65536", "host:-1", "host:\u00b2", "host:\u0663", "a b:1", "a\0:1", "*:1",
+        "http://host:1", "host:9464/", f"{'a' * 64}:1", "a..b:1", f"host:{'9' * 50}",
+    ],
+)  # fmt: skip
+def test_an_address_that_nothing_can_listen_on_is_refused(listen: str) -> None:
+    """With what is allowed, and the value."""
+    assert problems(http={"listen": listen}) == [
+        f"http.listen: must be host:port, with a host name or IP address and a port of 0 to 65535 (is {listen!r})"
+    ]
+
+
+def test_a_container_may_be_named_with_underscores() -> None:
+    """Names of containers have them, though those of the Internet do not."""
+    assert config_of(http={"listen": "my_host:0"}).http.address == ("my_host", 0)
+
+
+@pytest.mark.parametrize(
+    ("table", "key", "greatest"),
+    [
+        ("source", "page_size", 200_000),
+        ("source", "sas_valid_hours", 6),
+        ("source", "download_parallelism", 64),
+        ("poll", "interval_seconds", 604_800),
+        ("poll", "stale_after_hours", 1_000_000),
+        ("state", "memory_limit_mib", 16_777_216),
+        ("state", "threads", 1024),
+        ("state", "journal_retention_days", 36_500),
+        ("state", "max_pending", 1_000_000_000_000),
+        ("guard", "min_removed", 1_000_000_000_000),
+        ("guard", "missing_device_snapshots", 1_000_000),
+        ("kafka", "batch_changes_max", 20_000),
+    ],
+)
+def test_every_number_has_a_greatest_one(table: str, key: str, greatest: int) -> None:
+    """Beyond it, something further down would fail without naming the key."""
+    changed: dict[str, Any] = {table: {key: greatest}}
+    assert getattr(getattr(config_of(**changed), table), key) == greatest
+    line = f"{table}.{key}: input should be less than or equal to {greatest}"
+    for number, shown in (
+        (greatest + 1, f"(is {greatest + 1})"),
+        (10**400, f"(begins 1{'0' * 99}…)"),
+        (1 << 20_000, "(is a number of thousands of digits)"),
+    ):
+        changed = {table: {key: number}}
+        assert problems(**changed) == [f"{line} {shown}"]
+
+
+def test_the_numbers_with_a_greatest_one_are_all_there_are() -> None:
+    """A new number of the configuration gets its bounds."""
+    unbounded = [
+        f"{table}.{key}"
+        for table, field in Config.model_fields.items()
+        for key, inner in getattr(field.annotation, "model_fields", {}).items()
+        if inner.annotation in (int, float) and sum(type(rule).__name__ in ("Ge", "Le") for rule in inner.metadata) != 2
+    ]
+    assert unbounded == []
+
+
+@pytest.mark.parametrize("share", [float("nan"), float("inf"), -1.0, 1.5])
+def test_a_share_is_a_number_from_0_to_1(share: float) -> None:
+    """Nothing is greater or less than NaN."""
+    assert [line.partition(":")[0] for line in problems(guard={"max_removed_share": share})] == [
+        "guard.max_removed_share"
+    ]
+
+
+@pytest.mark.parametrize(
+    "content", [f"x = {'9' * 5000}", f"x = {'[' * 5000}{']' * 5000}", f"{'a.' * 5000}a = 1", f"[{'a.' * 5000}a]"]
+)
+def test_a_file_without_measure_is_one_problem(tmp_path: Path, content: str) -> None:
+    """Numbers of thousands of digits, thousands of levels: our own error, whatever gives up first."""
+    path = tmp_path / "connector.toml"
+    path.write_text(content)
+    with pytest.raises(ConfigError, match=r"connector\.toml: "):
+        load(path, {})
+
+
 def test_a_severity_is_given_by_alert_type() -> None:
     """As a table in the file, or one key at a time from the environment."""
     given = {"installed": "high", "cleared": "low"}
