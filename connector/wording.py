@@ -1,4 +1,9 @@
-"""Numbers in sentences."""
+"""Numbers in sentences, and texts in spreadsheets."""
+
+from typing import Final
+
+FORMULA_SIGNS: Final = ("=", "+", "-", "@", "\t", "\r")
+"""A spreadsheet reads a text that begins with one of these as a formula; in CSV, a `'` goes in front of it."""
 
 
 def counted(number: int, noun: str, plural: str = "") -> str:

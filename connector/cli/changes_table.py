@@ -23,15 +23,13 @@ from connector.exports.software import SOFTWARE
 from connector.history.explain import with_times
 from connector.history.replay import ReplayResult
 from connector.redaction import escape
-from connector.wording import counted
+from connector.wording import FORMULA_SIGNS, counted
 
 CSV_COLUMNS: Final = (
     "eventId", "observedAt", "emittedAt", "changeType", "reason", "changedFields", "isEndOfSupport",
     *(field.name for field in SOFTWARE.fields),
     "before", "inventory", "snapshotId", "previousSnapshotId", "epoch", "sequence", "entraTenantId", "connectorVersion",
 )  # fmt: skip
-FORMULA_SIGNS: Final = ("=", "+", "-", "@", "\t", "\r")
-"""A spreadsheet reads a text that begins with one of these as a formula."""
 
 WIDE: Final = 132
 """From this many columns on, a terminal has room for years, vendors and whole event ids."""

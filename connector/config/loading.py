@@ -14,8 +14,9 @@ from typing import Any, Final, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource
 
+from connector.config.service_links import find_service_links
 from connector.config.tables import PREFIX, Config
-from connector.config.values import as_json_list, drop_overridden, problem_lines
+from connector.config.values import as_json_list, decode, drop_overridden, problem_lines
 from connector.errors import ConfigError
 
 CONFIG_VARIABLE: Final = "MDE_INVENTORY_CONFIG"
@@ -47,10 +48,12 @@ def load(path: Path | None = None, environ: Mapping[str, str] = os.environ) -> C
     """
     file = find(path, environ)
     try:
-        values = tomllib.loads(file.read_text(encoding="utf-8"))
+        values = tomllib.loads(decode(file.read_bytes()).replace("\r\n", "\n").replace("\r", "\n"))
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{file}: not valid TOML: {error}", hint="Correct the line it names.") from error
-    except (OSError, UnicodeDecodeError) as error:
+    except RecursionError as error:
+        raise ConfigError(f"{file}: not valid TOML: nested too deeply", hint="Values are one level deep.") from error
+    except (OSError, ValueError) as error:
         raise ConfigError(f"{file}: cannot be read: {error}", hint="It must be a UTF-8 text file.") from error
     return from_values(values, environ, name=str(file))
 
@@ -61,7 +64,8 @@ def from_values(values: Mapping[str, Any], environ: Mapping[str, str], *, name: 
     Raises:
         ConfigError: with every problem, a line each.
     """
-    stray = [key for key in environ if key.startswith(PREFIX) and not _names_a_table(key)]
+    links = find_service_links(environ, PREFIX)
+    stray = [key for key in environ if key.startswith(PREFIX) and not _names_a_table(key) and key not in links]
 
     class _Config(Config):
         @classmethod
@@ -83,6 +87,8 @@ def from_values(values: Mapping[str, Any], environ: Mapping[str, str], *, name: 
         lines = [line for problem in error.errors() for line in problem_lines(problem, _allowed_keys)]
     except ValueError as error:
         lines = [f"{str(error).splitlines()[0]}: a table or key given as a variable must be JSON"]
+    except RecursionError:
+        lines = ["nested too deeply: a table has keys and values, and [kafka] has the table client"]
     else:
         if not stray:
             return config

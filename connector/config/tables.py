@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 from pydantic import model_validator as checked
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -21,7 +21,9 @@ PREFIX: Final = "MDE_INVENTORY_"
 HttpsUrl = Annotated[str, AfterValidator(values.check_https_url)]
 Host = Annotated[str, AfterValidator(values.check_host)]
 KafkaName = Annotated[str, AfterValidator(values.check_kafka_name)]
-ClientTable = dict[str, str | int | float | bool]
+AnyPath = Annotated[Path, BeforeValidator(values.check_path)]
+PathText = Annotated[str, BeforeValidator(values.check_path)]
+ClientTable = dict[str, Annotated[str | int | float | bool, BeforeValidator(values.check_client_value)]]
 
 
 class Table(BaseModel):
@@ -48,18 +50,18 @@ class SourceConfig(Table):
         "client_secret"
     )
     client_secret: SecretStr | None = None
-    client_secret_file: Path | None = None
-    certificate_path: Path | None = None
+    client_secret_file: AnyPath | None = None
+    certificate_path: AnyPath | None = None
     certificate_password: SecretStr | None = None
-    certificate_password_file: Path | None = None
-    federated_token_file: Path | None = None
+    certificate_password_file: AnyPath | None = None
+    federated_token_file: AnyPath | None = None
     method: Literal["auto", "files", "json"] = "auto"
     cloud: Literal["commercial", "gcc", "gcc_high", "dod"] = "commercial"
     authority: HttpsUrl = ""
     api_url: HttpsUrl = ""
     scope: str = ""
     allowed_hosts: tuple[Host, ...] = ()
-    ca_bundle: str = ""
+    ca_bundle: PathText = ""
     page_size: int = Field(default=50_000, ge=1, le=200_000)
     sas_valid_hours: int = Field(default=6, ge=1, le=6)
     download_parallelism: int = Field(default=4, ge=1, le=64)
@@ -107,12 +109,12 @@ class PollConfig(Table):
 class StateConfig(Table):
     """`[state]`: the state file and its limits."""
 
-    path: Path = Path("state.duckdb")
-    staging_dir: str = ""
-    memory_limit_mib: int = Field(default=1024, ge=128)
+    path: Annotated[Path, BeforeValidator(values.check_file_path)] = Path("state.duckdb")
+    staging_dir: PathText = ""
+    memory_limit_mib: int = Field(default=1024, ge=128, le=16_777_216)
     threads: int = Field(default=0, ge=0, le=1024)
-    journal_retention_days: int = Field(default=90, ge=1)
-    max_pending: int = Field(default=50_000_000, ge=1)
+    journal_retention_days: int = Field(default=90, ge=1, le=36_500)
+    max_pending: int = Field(default=50_000_000, ge=1, le=1_000_000_000_000)
 
     @property
     def staging_path(self) -> Path:
@@ -149,9 +151,9 @@ class DiffConfig(Table):
 class GuardConfig(Table):
     """`[guard]`: which removals are published, and which are held for review."""
 
-    max_removed_share: float = Field(default=0.15, ge=0, le=1)
-    min_removed: int = Field(default=100, ge=0)
-    missing_device_snapshots: int = Field(default=2, ge=1)
+    max_removed_share: float = Field(default=0.15, ge=0, le=1, allow_inf_nan=False)
+    min_removed: int = Field(default=100, ge=0, le=1_000_000_000_000)
+    missing_device_snapshots: int = Field(default=2, ge=1, le=1_000_000)
 
 
 class AlertsConfig(Table):
@@ -225,14 +227,7 @@ class SchemaRegistryConfig(BaseModel):
 class HttpConfig(Table):
     """`[http]`: where `run` answers /healthz, /readyz and /metrics."""
 
-    listen: str = "127.0.0.1:9464"
-
-    @checked(mode="after")
-    def _check_listen(self) -> Self:
-        host, _, port = self.listen.rpartition(":")
-        if not host or not port.isdigit() or not 0 <= int(port) <= 65_535:  # noqa: PLR2004 - the highest port
-            raise ValueError("listen: must be host:port")
-        return self
+    listen: Annotated[str, AfterValidator(values.check_listen)] = "127.0.0.1:9464"
 
     @property
     def address(self) -> tuple[str, int]:

@@ -6,9 +6,11 @@ a secret. The presets of the clouds, and the librdkafka keys that the connector 
 
 from __future__ import annotations
 
+import codecs
 import difflib
 import ipaddress
 import json
+import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -93,6 +95,13 @@ SECRET_WORDS: Final = (
 )
 PUBLIC_ENDINGS: Final = ("_file", ".file", "location", "url", "uri")
 SECRET_BYTES_MAX: Final = 2**16
+SHOWN_MAX: Final = 100
+"""Characters of a wrong value that a message shows."""
+
+_PORT_MAX: Final = 65_535
+_LABEL_MAX: Final = 63
+_PATH_BYTES_MAX: Final = 4096
+_PATH_PART_BYTES_MAX: Final = 255
 
 _NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,200}")
 _LABEL: Final = r"[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?"
@@ -133,6 +142,61 @@ def check_kafka_name(name: str) -> str:
     if name and not _NAME.fullmatch(name):
         raise ValueError("may have up to 200 letters, digits, dots, underscores and hyphens")
     return name
+
+
+def check_listen(listen: str) -> str:
+    """An address to listen on: a host name or IP address, a colon and a port."""
+    host, _, port = listen.rpartition(":")
+    # An underscore is not for the Internet's names, and common in those of containers.
+    is_host = _is_host(host.replace("_", "-")) and all(0 < len(label) <= _LABEL_MAX for label in host.split("."))
+    if not is_host or re.fullmatch("[0-9]{1,5}", port) is None or int(port) > _PORT_MAX:
+        raise ValueError(
+            f"must be host:port, with a host name or IP address and a port of 0 to {_PORT_MAX}{shown(listen)}"
+        )
+    return listen
+
+
+def check_path(path: object) -> object:
+    """A path that the system can be asked about."""
+    text = str(path)
+    if "\0" in text:
+        raise ValueError(f"must be a path without NUL characters{shown(text)}")
+    if len(os.fsencode(text)) >= _PATH_BYTES_MAX or any(
+        len(os.fsencode(part)) > _PATH_PART_BYTES_MAX for part in Path(text).parts
+    ):
+        raise ValueError(
+            f"must be a path of less than {_PATH_BYTES_MAX} bytes, none of its parts longer than"
+            f" {_PATH_PART_BYTES_MAX}{shown(text)}"
+        )
+    return path
+
+
+def check_file_path(path: object) -> object:
+    """A path that names a file: neither nothing nor a folder such as `.`, `..` or `/`."""
+    if isinstance(path, str | Path) and (Path(path).name in ("", "..") or str(path).endswith("/")):
+        raise ValueError(f"must name a file, such as state.duckdb{shown(str(path))}")
+    return check_path(path)
+
+
+def shown(value: object) -> str:
+    """A wrong value for the end of a message, cut where it is long."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no number of more than 4,300 digits in full.
+        return " (is a number of thousands of digits)"
+    return f" (is {text})" if len(text) <= SHOWN_MAX else f" (begins {text[:SHOWN_MAX]}…)"
+
+
+def check_client_value(value: object) -> object:
+    """A value that librdkafka can be given, as its settings are text, numbers, true and false."""
+    if isinstance(value, str | int | float):
+        return value
+    advice = (
+        'a key with dots stands in quotes, "sasl.username"'
+        if isinstance(value, Mapping)
+        else "several values are one text, with commas"
+    )
+    raise ValueError(f"must be text, a number, true or false; {advice}")
 
 
 def with_dots(table: Mapping[str, Any]) -> dict[str, Any]:
@@ -192,11 +256,14 @@ def read_secret_files(values: Mapping[str, Any], keys: Iterable[str]) -> dict[st
 
 
 def read_client_table(table: Mapping[str, Any]) -> dict[str, Any]:
-    """A client's table, its keys dotted, with every `<secret>_file` read."""
+    """A client's table, its keys dotted, with every `<secret>_file` read, and a list of brokers as one text."""
     read = {}
     for key, value in with_dots(table).items():
         name = key.removesuffix(".file")
         is_file = name != key and key not in PASSED_FILE_KEYS and is_secret(name)
+        if name == "bootstrap.servers" and isinstance(value, list) and all(isinstance(item, str) for item in value):
+            read[name] = ",".join(value)
+            continue
         read[name if is_file else key] = read_secret(name, value) if is_file else value
     return read
 
@@ -223,13 +290,37 @@ def client_problems(client: Mapping[str, Any]) -> list[str]:
 
 
 def read_secret(key: str, path: object) -> str:
-    """A secret from its file, without the last line break."""
+    """A secret from its file, without a byte order mark and the last line break."""
     try:
-        with Path(str(path)).open(encoding="utf-8", newline="") as file:
-            return file.read(SECRET_BYTES_MAX).removesuffix("\n").removesuffix("\r")
+        with Path(str(path)).open("rb") as file:
+            content = file.read(SECRET_BYTES_MAX + 1)
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        raise ValueError(f"{key}_file: cannot read {path}: {reason}") from error
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        name = path if str(path).isprintable() else repr(path)
+        raise ValueError(f"{key}_file: cannot read {name}: {reason}") from error
+    if len(content) > SECRET_BYTES_MAX:
+        raise ValueError(f"{key}_file: cannot read {path}: longer than {SECRET_BYTES_MAX} bytes")
+    try:
+        return decode(content).removesuffix("\n").removesuffix("\r")
+    except ValueError as error:
+        raise ValueError(f"{key}_file: cannot read {path}: {error}") from None
+
+
+def decode(content: bytes) -> str:
+    """UTF-8 text, without the byte order mark that programs of Windows begin a file with.
+
+    Raises:
+        ValueError: it is no UTF-8 text; the message shows nothing of it.
+    """
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise ValueError("not UTF-8 text but UTF-16; save it as UTF-8")
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise ValueError("not UTF-8 text") from None
+    if "\0" in text:
+        raise ValueError("not UTF-8 text: it has a NUL character (UTF-16 looks like that)")
+    return text
 
 
 def problem_lines(problem: Mapping[str, Any], allowed_keys: Callable[[tuple[Any, ...]], list[str]]) -> list[str]:
@@ -251,8 +342,7 @@ def problem_lines(problem: Mapping[str, Any], allowed_keys: Callable[[tuple[Any,
     # What stands in a table's place may be any of its values, a secret one included.
     is_table = problem["type"] in ("dict_type", "model_type", "model_attributes_type")
     is_hidden = is_secret(place) or is_table or isinstance(problem["input"], dict | list)
-    shown = "" if is_hidden else f" (is {problem['input']!r})"
-    return [f"{place}: {text[:1].lower()}{text[1:]}{shown}"]
+    return [f"{place}: {text[:1].lower()}{text[1:]}{'' if is_hidden else shown(problem['input'])}"]
 
 
 def _is_host(name: str) -> bool:

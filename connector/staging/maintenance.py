@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Final
 
 from connector.errors import StateError
+from connector.exports.fields import COLUMN_TYPES, Field
 from connector.model import Checkpoint
 from connector.state.sql import Database, identifier, literal
 from connector.state.state import StateFile
+from connector.wording import FORMULA_SIGNS
 
 FORMATS: Final = {".parquet": "FORMAT parquet", ".ndjson": "FORMAT json", ".csv": "FORMAT csv"}
 
@@ -63,6 +65,8 @@ def _begin_epoch(database: Database, checkpoint: Checkpoint | None) -> int:
 def export(state: StateFile, path: Path) -> int:
     """Write both inventories to a new file, one record a row with the names of `SoftwareRecord`; returns the number.
 
+    In CSV, a text that begins like a formula gets a `'` in front of it.
+
     Raises:
         StateError: the file exists, or its name does not end in a known format.
     """
@@ -73,7 +77,11 @@ def export(state: StateFile, path: Path) -> int:
         )
     if path.exists() or path.is_symlink():
         raise StateError(f"{path} exists already", hint="Name a new file.")
-    columns = ", ".join(f"{field.column} AS {identifier(field.name)}" for field in state.export.fields)
+    in_csv = path.suffix == ".csv"
+    columns = ", ".join(
+        f"{_without_formula(field) if in_csv else field.column} AS {identifier(field.name)}"
+        for field in state.export.fields
+    )
     return state.database.number(
         f"""
         COPY (
@@ -86,6 +94,14 @@ def export(state: StateFile, path: Path) -> int:
         TO {literal(str(path))} ({FORMATS[path.suffix]})
         """
     )
+
+
+def _without_formula(field: Field) -> str:
+    """A column as SQL whose texts no spreadsheet takes for a formula; arrays begin with a bracket, and are none."""
+    if COLUMN_TYPES[field.kind] != "VARCHAR":
+        return field.column
+    column, signs, apostrophe = field.column, ", ".join(map(literal, FORMULA_SIGNS)), literal("'")
+    return f"CASE WHEN left({column}, 1) IN ({signs}) THEN {apostrophe} || {column} ELSE {column} END"
 
 
 def _forget_unused_keys(database: Database) -> None:

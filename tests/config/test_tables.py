@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import codecs
 import json
 import stat
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ from hypothesis import strategies as st
 
 from connector.config import Config, find, from_values, load
 from connector.config.tables import SourceConfig
-from connector.config.values import CLOUDS, OWNED_CLIENT_KEYS, is_secret
+from connector.config.values import CLOUDS, OWNED_CLIENT_KEYS, SECRET_BYTES_MAX, is_secret
 from connector.errors import ConfigError
 from tests.support.configured import SECRET, config_of, tables
 
@@ -327,11 +329,12 @@ def test_a_table_that_is_no_table_is_an_error(text: str) -> None:
 # ---- secrets
 
 
+@pytest.mark.parametrize("start", [b"", codecs.BOM_UTF8])
 @pytest.mark.parametrize("ending", ["", "\n", "\r\n"])
-def test_a_secret_may_stand_in_a_file(tmp_path: Path, ending: str) -> None:
-    """Without its last line break, and from the environment too."""
+def test_a_secret_may_stand_in_a_file(tmp_path: Path, start: bytes, ending: str) -> None:
+    """Without its last line break and a byte order mark, and from the environment too."""
     file = tmp_path / "secret"
-    file.write_bytes(f" {SECRET} ".encode() + ending.encode())
+    file.write_bytes(start + f" {SECRET} ".encode() + ending.encode())
     for config in (
         config_of(source={"client_secret": None, "client_secret_file": str(file)}),
         config_of({"MDE_INVENTORY_SOURCE__CLIENT_SECRET_FILE": str(file)}, source={"client_secret": "older"}),
@@ -368,16 +371,27 @@ def test_the_environment_wins_over_the_file_whichever_way_a_secret_is_given(tmp_
     assert config.kafka.client["sasl.password"] == "by variable"
 
 
-@pytest.mark.parametrize("content", [None, b"\xff\xfe"])
-def test_a_secret_that_cannot_be_read_is_told_by_key_and_file(tmp_path: Path, content: bytes | None) -> None:
-    """Missing, or no text; what it has is not shown."""
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (None, "No such file or directory"),
+        (b"\xff", "not UTF-8 text"),
+        (SECRET.encode("utf-16"), "not UTF-8 text but UTF-16; save it as UTF-8"),
+        (SECRET.encode("utf-16-le"), "not UTF-8 text: it has a NUL character (UTF-16 looks like that)"),
+        (b"x" * (SECRET_BYTES_MAX + 1), "longer than 65536 bytes"),
+    ],
+)
+def test_a_secret_that_cannot_be_read_is_told_by_key_and_file(
+    tmp_path: Path, content: bytes | None, reason: str
+) -> None:
+    """Missing, no text, or too long; what it has is not shown."""
     file = tmp_path / "secret"
     if content:
         file.write_bytes(content)
-    found = problems(source={"client_secret": None, "client_secret_file": str(file)})
-    assert found[0].startswith(f"source.client_secret_file: cannot read {file}: ")
-    found = problems(kafka={"client": {"bootstrap.servers": "x:1", "sasl.password_file": str(file)}})
-    assert found[0].startswith(f"kafka.sasl.password_file: cannot read {file}: ")
+    lines = problems(source={"client_secret": None, "client_secret_file": str(file)})
+    assert lines[0] == f"source.client_secret_file: cannot read {file}: {reason}"
+    lines = problems(kafka={"client": {"bootstrap.servers": "x:1", "sasl.password_file": str(file)}})
+    assert lines[0] == f"kafka.sasl.password_file: cannot read {file}: {reason}"
 
 
 def config_with_secrets() -> Config:
@@ -465,6 +479,30 @@ def test_brokers_are_verified_and_nothing_turns_that_off(key: str, value: object
     assert config_of(kafka={"client": client}).kafka.client == client
 
 
+def test_brokers_may_be_given_as_a_list() -> None:
+    """As TOML has lists; librdkafka gets them with commas."""
+    client = {"bootstrap.servers": ["a.example:9092", "b.example:9092"]}
+    assert config_of(kafka={"client": client}).kafka.client == {"bootstrap.servers": "a.example:9092,b.example:9092"}
+    assert problems(kafka={"client": {"bootstrap.servers": []}}) == [
+        "kafka.client.bootstrap.servers: is needed, for instance localhost:9092"
+    ]
+
+
+@pytest.mark.parametrize("value", [["a", "b"], [1], date(2026, 11, 23)])
+def test_a_client_value_that_librdkafka_cannot_be_given_is_refused_in_one_line(value: object) -> None:
+    """Lists and times: one sentence, whichever key it is."""
+    assert problems(kafka={"client": {"bootstrap.servers": "x:1", "client.id": value}}) == [
+        "kafka.client.client.id: must be text, a number, true or false; several values are one text, with commas"
+    ]
+
+
+def test_a_client_key_with_dots_and_without_quotes_is_refused_with_what_to_write() -> None:
+    """TOML reads it as a table in the table."""
+    assert problems(kafka={"client": {"bootstrap.servers": "x:1", "sasl": {"username": "me"}}}) == [
+        'kafka.client.sasl: must be text, a number, true or false; a key with dots stands in quotes, "sasl.username"'
+    ]
+
+
 def test_an_unsecured_oauth_token_is_refused() -> None:
     """Without oidc, librdkafka would make up a token."""
     oauth = {"bootstrap.servers": "x:1", "sasl.mechanism": "OAUTHBEARER"}
@@ -496,6 +534,127 @@ def test_a_wrong_key_of_another_table_is_named(changed: dict[str, dict[str, Any]
     """One line, the key first."""
     found = problems(**changed)
     assert [line.partition(":")[0] for line in found] == [key]
+
+
+PATHS = (
+    ("state", "path"), ("state", "staging_dir"), ("source", "ca_bundle"), ("source", "certificate_path"),
+    ("source", "federated_token_file"),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(("table", "key"), PATHS)
+@pytest.mark.parametrize(
+    ("path", "problem"),
+    [
+        ("a\0b", "must be a path without NUL characters (is 'a\\x00b')"),
+        (
+            "x" * 300,
+            f"must be a path of less than 4096 bytes, none of its parts longer than 255 (begins '{'x' * 99}…)",
+        ),
+        (
+            "x/" * 2048 + "x",
+            f"must be a path of less than 4096 bytes, none of its parts longer than 255 (begins '{'x/' * 49}x…)",
+        ),
+    ],
+)
+def test_a_path_that_no_system_takes_is_refused(table: str, key: str, path: str, problem: str) -> None:
+    """Each path of the configuration, before anything is asked of the disk."""
+    assert problems(**{table: {key: path}}) == [f"{table}.{key}: {problem}"]
+
+
+def test_the_file_of_a_secret_is_a_path_too() -> None:
+    """It is read while the configuration is checked, and refused as one that cannot be."""
+    assert problems(source={"client_secret": None, "client_secret_file": "a\0b"})[0] == (
+        "source.client_secret_file: cannot read 'a\\x00b': embedded null byte"
+    )
+
+
+@pytest.mark.parametrize("path", ["", ".", "..", "/", "a/..", "folder/"])
+def test_the_state_file_has_a_name(path: str) -> None:
+    """Neither nothing nor a folder, in the file and in a variable."""
+    line = f"state.path: must name a file, such as state.duckdb (is {path!r})"
+    assert problems(state={"path": path}) == [line]
+    assert problems({"MDE_INVENTORY_STATE__PATH": path}) == [line]
+
+
+@pytest.mark.parametrize(
+    "listen",
+    [
+        "9464", ":9464", "host:", "host:65536", "host:-1", "host:\u00b2", "host:\u0663", "a b:1", "a\0:1", "*:1",
+        "http://host:1", "host:9464/", f"{'a' * 64}:1", "a..b:1", f"host:{'9' * 50}",
+    ],
+)  # fmt: skip
+def test_an_address_that_nothing_can_listen_on_is_refused(listen: str) -> None:
+    """With what is allowed, and the value."""
+    assert problems(http={"listen": listen}) == [
+        f"http.listen: must be host:port, with a host name or IP address and a port of 0 to 65535 (is {listen!r})"
+    ]
+
+
+def test_a_container_may_be_named_with_underscores() -> None:
+    """Names of containers have them, though those of the Internet do not."""
+    assert config_of(http={"listen": "my_host:0"}).http.address == ("my_host", 0)
+
+
+@pytest.mark.parametrize(
+    ("table", "key", "greatest"),
+    [
+        ("source", "page_size", 200_000),
+        ("source", "sas_valid_hours", 6),
+        ("source", "download_parallelism", 64),
+        ("poll", "interval_seconds", 604_800),
+        ("poll", "stale_after_hours", 1_000_000),
+        ("state", "memory_limit_mib", 16_777_216),
+        ("state", "threads", 1024),
+        ("state", "journal_retention_days", 36_500),
+        ("state", "max_pending", 1_000_000_000_000),
+        ("guard", "min_removed", 1_000_000_000_000),
+        ("guard", "missing_device_snapshots", 1_000_000),
+        ("kafka", "batch_changes_max", 20_000),
+    ],
+)
+def test_every_number_has_a_greatest_one(table: str, key: str, greatest: int) -> None:
+    """Beyond it, something further down would fail without naming the key."""
+    changed: dict[str, Any] = {table: {key: greatest}}
+    assert getattr(getattr(config_of(**changed), table), key) == greatest
+    line = f"{table}.{key}: input should be less than or equal to {greatest}"
+    for number, shown in (
+        (greatest + 1, f"(is {greatest + 1})"),
+        (10**400, f"(begins 1{'0' * 99}…)"),
+        (1 << 20_000, "(is a number of thousands of digits)"),
+    ):
+        changed = {table: {key: number}}
+        assert problems(**changed) == [f"{line} {shown}"]
+
+
+def test_the_numbers_with_a_greatest_one_are_all_there_are() -> None:
+    """A new number of the configuration gets its bounds."""
+    unbounded = [
+        f"{table}.{key}"
+        for table, field in Config.model_fields.items()
+        for key, inner in getattr(field.annotation, "model_fields", {}).items()
+        if inner.annotation in (int, float) and sum(type(rule).__name__ in ("Ge", "Le") for rule in inner.metadata) != 2
+    ]
+    assert unbounded == []
+
+
+@pytest.mark.parametrize("share", [float("nan"), float("inf"), -1.0, 1.5])
+def test_a_share_is_a_number_from_0_to_1(share: float) -> None:
+    """Nothing is greater or less than NaN."""
+    assert [line.partition(":")[0] for line in problems(guard={"max_removed_share": share})] == [
+        "guard.max_removed_share"
+    ]
+
+
+@pytest.mark.parametrize(
+    "content", [f"x = {'9' * 5000}", f"x = {'[' * 5000}{']' * 5000}", f"{'a.' * 5000}a = 1", f"[{'a.' * 5000}a]"]
+)
+def test_a_file_without_measure_is_one_problem(tmp_path: Path, content: str) -> None:
+    """Numbers of thousands of digits, thousands of levels: our own error, whatever gives up first."""
+    path = tmp_path / "connector.toml"
+    path.write_text(content)
+    with pytest.raises(ConfigError, match=r"connector\.toml: "):
+        load(path, {})
 
 
 def test_a_severity_is_given_by_alert_type() -> None:
@@ -586,6 +745,25 @@ def test_a_file_that_cannot_be_read_is_told_without_its_content(tmp_path: Path, 
     with pytest.raises(ConfigError, match=r"connector\.toml") as caught:
         load(path, {})
     assert SECRET not in f"{caught.value} {caught.value.hint}"
+
+
+@pytest.mark.parametrize("line_end", ["\n", "\r\n", "\r"])
+def test_a_file_written_on_windows_is_read_like_any_other(tmp_path: Path, line_end: str) -> None:
+    """A byte order mark before the first table, and its line ends."""
+    path = tmp_path / "connector.toml"
+    path.write_bytes(codecs.BOM_UTF8 + FILE.lstrip().replace("\n", line_end).encode())
+    marked = load(path, {}).model_dump()
+    path.write_text(FILE)
+    assert marked == load(path, {}).model_dump()
+
+
+def test_a_file_in_utf_16_is_refused_by_that_name(tmp_path: Path) -> None:
+    """As Windows PowerShell writes it unless asked otherwise."""
+    path = tmp_path / "connector.toml"
+    path.write_bytes(FILE.encode("utf-16"))
+    with pytest.raises(ConfigError, match=r"connector\.toml: cannot be read: not UTF-8 text but UTF-16") as caught:
+        load(path, {})
+    assert caught.value.hint == "It must be a UTF-8 text file."
 
 
 def test_reading_changes_nothing(tmp_path: Path) -> None:

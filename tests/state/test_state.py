@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 import hashlib
 import multiprocessing
 import os
@@ -419,6 +420,27 @@ def test_an_export_has_every_record_once_with_the_names_that_are_published(suffi
     assert names == ["inventory", *(field.name for field in SOFTWARE.fields)]
     assert [(row[0], row[1], row[7]) for row in rows] == [("CPE", "d", "a"), ("CPE", "d", "b"), ("NON_CPE", "e", "c")]
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("sign", ["=1+1", "+1", "-1", "@SUM(A1)", "\tx", "\rx"])
+def test_an_export_as_csv_is_no_formula(sign: str, tmp_path: Path) -> None:
+    """A text that begins like one gets an apostrophe in front of it; numbers, arrays and the other formats do not."""
+    odd = record(sign, sign, softwareVendor=sign, softwareVersion=sign, deviceName=sign, endOfSupportDate=sign,
+                 diskPaths=[sign], numberOfWeaknesses=-1)  # fmt: skip
+    with Bench(tmp_path) as bench:
+        bench.stage([odd])
+        for suffix in (".csv", ".parquet"):
+            maintenance.export(bench.state, tmp_path / f"dump{suffix}")
+        (kept,) = bench.state.database.rows("SELECT * FROM read_parquet($1)", [str(tmp_path / "dump.parquet")])
+    with (tmp_path / "dump.csv").open(encoding="utf-8", newline="") as file:
+        heading, row = csv.reader(file)
+    names = [field.name for field in SOFTWARE.fields]
+    assert heading == ["inventory", *names]
+    texts = {"deviceId", "softwareName", "softwareVendor", "softwareVersion", "deviceName", "endOfSupportDate"}
+    values, plain = dict(zip(heading, row, strict=True)), dict(zip(heading, kept, strict=True))
+    assert {name: values[name] for name in texts} == {name: f"'{plain[name]}" for name in texts}
+    assert {plain[name] for name in ("deviceId", "deviceName", "softwareVersion")} == {sign}
+    assert (values["numberOfWeaknesses"], values["diskPaths"][0]) == ("-1", "[")
 
 
 def test_an_export_that_cannot_be_is_told(tmp_path: Path) -> None:
