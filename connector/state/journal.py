@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from datetime import datetime
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
@@ -169,8 +170,8 @@ class Journal:
             WHERE epoch = $1 AND sequence > $2 AND sequence <= $3
             ORDER BY sequence
         """
-        for block in self._database.blocks(statement, [snapshot.epoch, begin, end], FETCH_ROWS):
-            yield from self.as_changes(block, snapshot)
+        blocks = self._database.blocks(statement, [snapshot.epoch, begin, end], FETCH_ROWS)
+        yield from self.as_changes(chain.from_iterable(blocks), snapshot)
 
     def alerts(self, snapshot: StagedSnapshot, *, after: int, limit: int) -> Iterator[dict[str, Any]]:
         """Alerts of a snapshot beyond number `after`, at most `limit`, in order, as `EndOfSupportAlert` mappings."""
@@ -183,8 +184,8 @@ class Journal:
             ORDER BY alert_no
         """
         if begin < end:
-            for block in self._database.blocks(statement, [snapshot.epoch, begin, end], FETCH_ROWS):
-                yield from self.as_alerts(block, snapshot)
+            blocks = self._database.blocks(statement, [snapshot.epoch, begin, end], FETCH_ROWS)
+            yield from self.as_alerts(chain.from_iterable(blocks), snapshot)
 
     def as_changes(self, rows: Iterable[tuple[Any, ...]], snapshot: StagedSnapshot) -> Iterator[dict[str, Any]]:
         """Rows of `change_columns` as `SoftwareChange` mappings."""
