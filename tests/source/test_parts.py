@@ -21,6 +21,11 @@ from connector.source.parts import BYTE_ORDER_MARK, Gunzip, PartWriter
 LINE = b'{"DeviceId":"aaaa","SoftwareName":"edge"}\n'
 
 
+def packed(text: bytes, level: int = 9) -> bytes:
+    """The text as one gzip member without the time of day, so that the ids of tests are the same in every process."""
+    return gzip.compress(text, level, mtime=0)
+
+
 def records(count: int) -> bytes:
     """`count` lines, none like another."""
     return b"".join(
@@ -74,7 +79,7 @@ def files(draw: st.DrawFn) -> bytes:
     if draw(st.booleans()):
         cuts = sorted(draw(st.lists(st.integers(0, len(text)), max_size=3)))
         content = b"".join(
-            gzip.compress(text[begin:end], draw(st.sampled_from([0, 1, 9])))
+            packed(text[begin:end], draw(st.sampled_from([0, 1, 9])))
             for begin, end in itertools.pairwise([0, *cuts, len(text)])
         )
     damage = draw(st.sampled_from(["none", "none", "none", "cut", "flip", "tail"]))
@@ -90,8 +95,8 @@ def files(draw: st.DrawFn) -> bytes:
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300, deadline=None)
 @given(files(), st.lists(st.integers(0, 5_000), max_size=6).map(tuple), st.sampled_from([1, 64, 65_536]))
-@example(gzip.compress(b"") + gzip.compress(LINE), (), 1)
-@example(gzip.compress(BYTE_ORDER_MARK[:1]) + gzip.compress(BYTE_ORDER_MARK[1:] + LINE), (1, 2, 3), 1)
+@example(packed(b"") + packed(LINE), (), 1)
+@example(packed(BYTE_ORDER_MARK[:1]) + packed(BYTE_ORDER_MARK[1:] + LINE), (1, 2, 3), 1)
 @example(b"\x1f", (), 1)
 def test_however_a_file_is_cut_on_the_way_it_is_stored_as_the_slow_way_reads_it(
     tmp_path: Path, content: bytes, cuts: tuple[int, ...], gathered: int
@@ -116,13 +121,13 @@ def test_a_whole_file_is_never_refused(tmp_path: Path, text: bytes, members: int
     """Any text that ends with a line break, packed in any number of members, is taken."""
     text = text.rstrip(b"\n") + b"\n"
     size = len(text) // members + 1
-    content = b"".join(gzip.compress(text[begin : begin + size]) for begin in range(0, len(text), size))
+    content = b"".join(packed(text[begin : begin + size]) for begin in range(0, len(text), size))
     assert stored(write(tmp_path, content, expected_bytes=len(content))) == text.removeprefix(BYTE_ORDER_MARK)
 
 
 def test_plain_gzip_is_stored_as_it_came(tmp_path: Path) -> None:
     """One member, no byte order mark: byte for byte, with its counts and spellings."""
-    content = gzip.compress(records(3))
+    content = packed(records(3))
     part = write(tmp_path, content, expected_bytes=len(content))
     assert part == Part(
         tmp_path / "part-x.json.gz",
@@ -137,9 +142,9 @@ def test_plain_gzip_is_stored_as_it_came(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "content",
     [
-        gzip.compress(records(2)) + gzip.compress(records(3)),
-        gzip.compress(records(5)) + gzip.compress(b""),
-        gzip.compress(BYTE_ORDER_MARK + records(5)),
+        packed(records(2)) + packed(records(3)),
+        packed(records(5)) + packed(b""),
+        packed(BYTE_ORDER_MARK + records(5)),
         records(5),
         BYTE_ORDER_MARK + records(5),
     ],
@@ -151,33 +156,33 @@ def test_other_whole_files_are_stored_as_plain_text(tmp_path: Path, content: byt
     assert part.path.read_bytes() == slow_text(content)
 
 
-@pytest.mark.parametrize("inner", [records(4), gzip.compress(records(4))])
+@pytest.mark.parametrize("inner", [records(4), packed(records(4))])
 def test_a_content_encoding_is_undone_before_the_file_is_looked_at(tmp_path: Path, inner: bytes) -> None:
     """`Content-Encoding: gzip` over a text or over a gzip file."""
-    assert stored(write(tmp_path, gzip.compress(inner), encoded=True)) == records(4)
+    assert stored(write(tmp_path, packed(inner), encoded=True)) == records(4)
 
 
 BROKEN = {
     "empty": b"",
-    "empty gzip": gzip.compress(b""),
-    "only blank lines": gzip.compress(b"\n \n\t\n"),
-    "cut in a member": gzip.compress(records(500))[:-400],
-    "cut in the checksum": gzip.compress(records(5))[:-3],
-    "cut in the second header": gzip.compress(records(5)) + gzip.compress(records(5))[:1],
-    "cut in the second member": gzip.compress(records(5)) + gzip.compress(records(500))[:-100],
-    "wrong checksum": gzip.compress(records(5))[:-8] + b"\0\0\0\0" + gzip.compress(records(5))[-4:],
-    "wrong length": gzip.compress(records(5))[:-4] + b"\0\0\0\0",
-    "wrong checksum of the second member": gzip.compress(records(5)) + gzip.compress(LINE)[:-8] + b"\0" * 8,
-    "rubbish behind": gzip.compress(records(5)) + b"rubbish",
-    "zeros behind": gzip.compress(records(5)) + b"\0" * 512,
-    "one byte behind": gzip.compress(records(5)) + b"\0",
-    "a flipped byte": gzip.compress(records(50))[:60] + b"\x55" + gzip.compress(records(50))[61:],
+    "empty gzip": packed(b""),
+    "only blank lines": packed(b"\n \n\t\n"),
+    "cut in a member": packed(records(500))[:-400],
+    "cut in the checksum": packed(records(5))[:-3],
+    "cut in the second header": packed(records(5)) + packed(records(5))[:1],
+    "cut in the second member": packed(records(5)) + packed(records(500))[:-100],
+    "wrong checksum": packed(records(5))[:-8] + b"\0\0\0\0" + packed(records(5))[-4:],
+    "wrong length": packed(records(5))[:-4] + b"\0\0\0\0",
+    "wrong checksum of the second member": packed(records(5)) + packed(LINE)[:-8] + b"\0" * 8,
+    "rubbish behind": packed(records(5)) + b"rubbish",
+    "zeros behind": packed(records(5)) + b"\0" * 512,
+    "one byte behind": packed(records(5)) + b"\0",
+    "a flipped byte": packed(records(50))[:60] + b"\x55" + packed(records(50))[61:],
     "a web page": b"<!DOCTYPE html><html></html>\n",
     "an error in XML": b'\xef\xbb\xbf<?xml version="1.0"?><Error></Error>\n',
     "a web page after blanks": b" \n\n \n<html></html>\n",
-    "a packed web page": gzip.compress(b"<html></html>\n"),
-    "a last line that is cut": gzip.compress(records(5)[:-10]),
-    "a last line that is no object": gzip.compress(records(5) + b"17"),
+    "a packed web page": packed(b"<html></html>\n"),
+    "a last line that is cut": packed(records(5)[:-10]),
+    "a last line that is no object": packed(records(5) + b"17"),
     "half a magic": b"\x1f",
     "a zip file": b"PK\x03\x04 something",
 }
@@ -200,7 +205,7 @@ def test_what_follows_the_gzip_data_is_named(tmp_path: Path, name: str) -> None:
         write(tmp_path, BROKEN[name])
 
 
-@pytest.mark.parametrize("content", [gzip.compress(records(500)), records(500)])
+@pytest.mark.parametrize("content", [packed(records(500)), records(500)])
 def test_a_part_is_on_disk_before_it_has_its_name(
     tmp_path: Path, content: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -217,22 +222,22 @@ def test_a_part_is_on_disk_before_it_has_its_name(
     assert synced == [(["part-x.draft"], content)]
 
 
-@pytest.mark.parametrize("inner", [records(4), gzip.compress(records(4))])
+@pytest.mark.parametrize("inner", [records(4), packed(records(4))])
 def test_an_encoding_that_is_cut_is_refused(tmp_path: Path, inner: bytes) -> None:
     """The outer packing counts as much as the file's own."""
     with pytest.raises(SnapshotIncomplete):
-        write(tmp_path, gzip.compress(inner)[:-2], encoded=True)
+        write(tmp_path, packed(inner)[:-2], encoded=True)
 
 
 def test_a_file_shorter_or_longer_than_told_is_refused(tmp_path: Path) -> None:
     """`Content-Length` counts, even where the file looks whole."""
-    content = gzip.compress(records(5))
+    content = packed(records(5))
     for length in (len(content) - 1, len(content) + 1):
         with pytest.raises(SnapshotIncomplete, match=f"{len(content)} of its {length} bytes"):
             write(tmp_path, content, expected_bytes=length)
 
 
-@pytest.mark.parametrize("content", [records(5)[:-1], gzip.compress(records(5)[:-1])])
+@pytest.mark.parametrize("content", [records(5)[:-1], packed(records(5)[:-1])])
 def test_a_last_line_without_a_line_break_is_whole_if_it_is_an_object(tmp_path: Path, content: bytes) -> None:
     """A file need not end with a line break."""
     assert write(tmp_path, content).lines == 5
@@ -241,7 +246,7 @@ def test_a_last_line_without_a_line_break_is_whole_if_it_is_an_object(tmp_path: 
 def test_a_bad_line_in_a_whole_file_is_no_reason_to_refuse_it(tmp_path: Path) -> None:
     """The file came as it was written: its bad line is for the reader, or for `repair`."""
     with PartWriter(tmp_path, "part-x", "n") as writer:
-        writer.feed(gzip.compress(LINE + b'{"DeviceId": oh\n' + b"[1]\n"))
+        writer.feed(packed(LINE + b'{"DeviceId": oh\n' + b"[1]\n"))
         part = writer.finish()
     assert (part.lines, writer.odd) == (3, True)
 
@@ -266,7 +271,7 @@ def test_a_file_that_never_ends_is_stopped_whatever_its_ratio(tmp_path: Path) ->
     gunzip = Gunzip("endless")
     gunzip._packed_bytes = gunzip._unpacked_bytes = parts.UNPACKED_BYTES_MAX
     with pytest.raises(SnapshotIncomplete, match="unpack to more than"):
-        list(gunzip.feed(gzip.compress(LINE)))
+        list(gunzip.feed(packed(LINE)))
     with PartWriter(tmp_path, "part-x", "endless") as writer:
         writer.wire_bytes = parts.UNPACKED_BYTES_MAX
         with pytest.raises(SnapshotIncomplete, match="longer than"):
@@ -275,14 +280,14 @@ def test_a_file_that_never_ends_is_stopped_whatever_its_ratio(tmp_path: Path) ->
 
 def test_equal_lines_that_pack_very_well_are_no_bomb(tmp_path: Path) -> None:
     """The ratio is not looked at below some megabytes."""
-    content = gzip.compress(LINE * 100_000, 9)
+    content = packed(LINE * 100_000, 9)
     assert len(LINE) * 100_000 > 100 * len(content)
     assert write(tmp_path, content).lines == 100_000
 
 
 def test_parts_are_for_their_owner_only(tmp_path: Path) -> None:
     """Mode 0600, also for one that is stored as text instead."""
-    for content in (gzip.compress(records(2)), gzip.compress(records(2)) * 2):
+    for content in (packed(records(2)), packed(records(2)) * 2):
         assert stat.S_IMODE(write(tmp_path, content).path.stat().st_mode) == 0o600
 
 
@@ -292,7 +297,7 @@ def test_a_link_in_place_of_a_draft_is_replaced_and_not_followed(tmp_path: Path)
     victim.write_bytes(b"precious")
     (tmp_path / "part-x.draft").symlink_to(victim)
     (tmp_path / "part-x.json.gz").symlink_to(victim)
-    part = write(tmp_path, gzip.compress(records(2)))
+    part = write(tmp_path, packed(records(2)))
     assert victim.read_bytes() == b"precious"
     assert not part.path.is_symlink()
 
@@ -304,7 +309,7 @@ def test_a_large_part_keeps_within_its_memory(tmp_path: Path, members: int) -> N
 
     text = records(80_000)
     size = len(text) // members + 1
-    content = b"".join(gzip.compress(text[begin : begin + size], 1) for begin in range(0, len(text), size))
+    content = b"".join(packed(text[begin : begin + size], 1) for begin in range(0, len(text), size))
     tracemalloc.start()
     try:
         with PartWriter(tmp_path, "part-x", "n") as writer:
