@@ -46,11 +46,11 @@ KNOWN_STATUSES: Final = ("None", *END_OF_SUPPORT_STATUSES, *UPCOMING_STATUSES)
 STATUSES_NOTED_MAX: Final = 20
 """Unknown statuses that are reported of one snapshot; a feed that invents more says nothing by them."""
 
+# These alerts are about software: no other export says when the support of something ends.
 _STATUS: Final = SOFTWARE.column("endOfSupportStatus")
 _DATE: Final = SOFTWARE.column("endOfSupportDate")
 _BEFORE_STATUS: Final = "before.endOfSupportStatus"
 _BEFORE_DATE: Final = "before.endOfSupportDate"
-_RAISED: Final = f"sequence, event_id, change_type, alert_type, threshold_days, decided_by, {SOFTWARE.columns}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +164,7 @@ def _days(database: Database, row: StagedSnapshot, rules: AlertRules) -> Days:
 
 
 def _judge_changes(workspace: Workspace, row: StagedSnapshot, days: Days, *, on_baseline: bool) -> Relation:
-    """The changes of a snapshot that raise an alert: rows of `_RAISED`."""
+    """The changes of a snapshot that raise an alert, with what is raised of them."""
     is_move = f"reason = {literal(Reason.MOVED)}"
     is_version = f"change_type = {literal(ChangeType.ADDED)} OR reason <> {literal(Reason.ATTRIBUTES_CHANGED)}"
     upcoming = _texts(UPCOMING_STATUSES)
@@ -202,7 +202,7 @@ def _judge_changes(workspace: Workspace, row: StagedSnapshot, days: Days, *, on_
             FROM judged
             WHERE alert_type IS NOT NULL
         )
-        SELECT {_RAISED}
+        SELECT sequence, event_id, change_type, alert_type, threshold_days, decided_by, {workspace.export.columns}
         FROM raised
         """,
         {"epoch": row.epoch, "number": row.snapshot_no, "on_baseline": on_baseline},
