@@ -16,6 +16,7 @@ from typing import Self
 from connector.clock import Timer, utc_now
 from connector.config import Config
 from connector.errors import ConfigError
+from connector.exports.software import SOFTWARE
 from connector.history.blocks import PastChanges
 from connector.history.filters import Filters
 from connector.history.replay import Replay
@@ -286,6 +287,7 @@ class Assembly:
             lambda: Reader(kafka.client),
             name_of=self.topic,
             rules=self.rules,
+            export=SOFTWARE,
             path=state.path,
             options={"memory_limit_mib": state.memory_limit_mib, "threads": state.threads},
             transactions=kafka.delivery == "exactly_once",

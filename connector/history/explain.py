@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from connector.clock import moment_of
 from connector.errors import ConfigError, StateError
-from connector.exports.software import SOFTWARE
+from connector.exports.fields import Export
 from connector.history.filters import Selection
 from connector.history.query import History
 from connector.model import ChangeType, Reason, StagedSnapshot
@@ -113,7 +113,7 @@ def _explain_in(
         "change": with_times(change) if change else None,
         "alerts": [with_times(alert) for alert in alerts],
         "rule": RULES.get(change["reason"], "this version does not know the reason") if change else ALERT_RULE,
-        "fields": _side_by_side(event),
+        "fields": _side_by_side(state.export, event),
         "snapshot": _describe(snapshot),
         "previous_snapshot": _describe(previous) if previous else None,
         "previous_snapshot_id": snapshot.previous_snapshot_id,
@@ -135,9 +135,9 @@ def with_times(event: Mapping[str, Any]) -> dict[str, Any]:
     return {**event, **{name: moment_of(event[name]) for name in times}}
 
 
-def _side_by_side(event: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _side_by_side(export: Export, event: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Every field with its value before and after; all None on a side that has no record."""
-    record = {field.name: event[field.name] for field in SOFTWARE.fields}
+    record = {field.name: event[field.name] for field in export.fields}
     kind = event["changeType"]
     before = event.get("before") or (record if kind == ChangeType.REMOVED else {})
     after = {} if kind == ChangeType.REMOVED else record
@@ -149,7 +149,7 @@ def _side_by_side(event: Mapping[str, Any]) -> list[dict[str, Any]]:
             "after": after.get(field.name),
             "differs": one_sided or before.get(field.name) != after.get(field.name),
         }
-        for field in SOFTWARE.fields
+        for field in export.fields
     ]
 
 

@@ -14,7 +14,6 @@ from operator import itemgetter
 from typing import Any, Final
 
 from connector.errors import StateError
-from connector.exports.software import SOFTWARE
 from connector.history.filters import Selection
 from connector.model import StagedSnapshot
 from connector.state.journal import alert_columns, change_columns
@@ -26,10 +25,6 @@ HELD_SECONDS: Final = 1.0
 WINDOW_FACTOR: Final = 4
 MATCHES_MAX: Final = 20
 """How many changes or alerts whose id begins with the same characters are read: people tell no more apart."""
-
-_CHANGE_COLUMNS: Final = change_columns(SOFTWARE)
-_COLUMNS: Final = ", ".join(("snapshot_no", *_CHANGE_COLUMNS.values()))
-_ALERT_COLUMNS: Final = ", ".join(("snapshot_no", *alert_columns(SOFTWARE).values()))
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -109,6 +104,10 @@ class History:
     def __init__(self, state: StateFile) -> None:
         self._database = state.database
         self._journal = state.journal
+        changes = change_columns(state.export)
+        self._columns = ", ".join(("snapshot_no", *changes.values()))
+        self._alert_columns = ", ".join(("snapshot_no", *alert_columns(state.export).values()))
+        self._sequence_at = 1 + list(changes).index("sequence")
 
     def narrow(self, selection: Selection) -> Scope:
         """Narrow a selection by what the rows of the snapshots say.
@@ -161,7 +160,7 @@ class History:
                 limit = rows_max - len(rows)
                 matches = self._select(scope, part, f"ORDER BY sequence LIMIT {limit}")
                 rows += matches
-                begin = _sequence(matches[-1]) if len(matches) == limit else part.upto
+                begin = int(matches[-1][self._sequence_at]) if len(matches) == limit else part.upto
                 if len(rows) == rows_max or time.monotonic() > ends:
                     return list(self._as_changes(rows, scope)), JournalCursor(remaining.epoch, begin)
                 window *= WINDOW_FACTOR
@@ -217,11 +216,11 @@ class History:
             """,
             [beginning, MATCHES_MAX],
         )
-        found = []
+        changes = []
         for cursor in sorted(cursors):
             (row,) = self._database.rows(
                 f"""
-                SELECT {_COLUMNS}
+                SELECT {self._columns}
                 FROM changes
                 WHERE epoch = $1
                   AND sequence = $2
@@ -230,8 +229,8 @@ class History:
             )
             snapshot = self._journal.numbered_snapshot(row[0])
             if snapshot is not None:
-                found += [(snapshot, change) for change in self._journal.as_changes([row[1:]], snapshot)]
-        return found
+                changes += [(snapshot, change) for change in self._journal.as_changes([row[1:]], snapshot)]
+        return changes
 
     def find_alerts(self, beginning: str) -> list[tuple[StagedSnapshot, dict[str, Any]]]:
         """The alerts whose `alertId` begins with a text, with their snapshots, oldest first; `MATCHES_MAX` at most."""
@@ -253,9 +252,9 @@ class History:
         return self._journal.confirmed_at(snapshot.snapshot_no)
 
     def _select(
-        self, scope: Scope, part: SequenceRange, ending: str = "", *, columns: str = _COLUMNS
+        self, scope: Scope, part: SequenceRange, ending: str = "", *, columns: str = ""
     ) -> list[tuple[Any, ...]]:
-        """Columns of the selected changes in a part of a range; `ending` groups, orders or limits them."""
+        """The selected changes in a part of a range, or some `columns` of them; `ending` groups, orders or limits."""
         condition, parameters = scope.selection.condition()
         of_snapshots = "true"
         if part.snapshot_numbers is not None:
@@ -263,7 +262,7 @@ class History:
             parameters |= {"numbers": list(part.snapshot_numbers)}
         return self._database.rows(
             f"""
-            SELECT {columns}
+            SELECT {columns or self._columns}
             FROM changes
             WHERE epoch = $epoch
               AND sequence > $after
@@ -282,7 +281,7 @@ class History:
     def _alerts(self, condition: str, parameters: Sequence[object]) -> list[tuple[StagedSnapshot, dict[str, Any]]]:
         rows = self._database.rows(
             f"""
-            SELECT {_ALERT_COLUMNS}
+            SELECT {self._alert_columns}
             FROM alerts
             WHERE {condition}
             ORDER BY snapshot_no, alert_no
@@ -290,12 +289,12 @@ class History:
             """,
             parameters,
         )
-        found = []
+        alerts = []
         for row in rows:
             snapshot = self._journal.numbered_snapshot(row[0])
             if snapshot is not None:
-                found += [(snapshot, alert) for alert in self._journal.as_alerts([row[1:]], snapshot)]
-        return found
+                alerts += [(snapshot, alert) for alert in self._journal.as_alerts([row[1:]], snapshot)]
+        return alerts
 
     def _beginning(self, known: Sequence[StagedSnapshot]) -> tuple[StagedSnapshot | None, bool]:
         """Where the journal begins, and whether something was before it."""
@@ -350,7 +349,3 @@ def _range(changing: Sequence[StagedSnapshot], admitted: Sequence[StagedSnapshot
     between = [snapshot for snapshot in changing if first.snapshot_no <= snapshot.snapshot_no <= last.snapshot_no]
     numbers = None if len(between) == len(admitted) else tuple(snapshot.snapshot_no for snapshot in admitted)
     return SequenceRange(first.epoch, (first.first_sequence or 1) - 1, last.sequence_after, numbers)
-
-
-def _sequence(row: tuple[Any, ...]) -> int:
-    return int(row[1 + list(_CHANGE_COLUMNS).index("sequence")])

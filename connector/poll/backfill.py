@@ -22,6 +22,7 @@ from typing import Any, Final
 
 from connector.clock import milliseconds_of
 from connector.errors import Stopped
+from connector.exports.fields import Export
 from connector.kafka.messages import Messages
 from connector.kafka.reader import Incoming, Reader
 from connector.kafka.sink import Sink
@@ -46,7 +47,6 @@ BACKFILL_SECONDS_MAX: Final = 900.0
 """How long one poll may fill up the topic before the next snapshot is due: enough for some ten million records."""
 
 KEYS_AT_ONCE: Final = 5_000
-KEY_PARTS: Final = 5
 
 
 class Backfill:
@@ -99,20 +99,20 @@ class Backfill:
         if checkpoint is None or mirror.whole:
             return 0
         published, ends = 0, time.monotonic() + self._seconds_max
-        place = mirror.cursor()
-        log.info("the inventory topic is filled up", phase=place.phase, remaining=mirror.remaining())
-        while place.phase == RECORDS and not self._ended(ends):
-            records, place = mirror.next_records(place, self._batch_records_max)
+        cursor = mirror.cursor()
+        log.info("the inventory topic is filled up", phase=cursor.phase, remaining=mirror.remaining())
+        while cursor.phase == RECORDS and not self._ended(ends):
+            records, cursor = mirror.next_records(cursor, self._batch_records_max)
             if records:
                 self._sink.publish((self._messages.encode_record(key, record) for key, record in records), checkpoint)
-            mirror.note(place)
+            mirror.note(cursor)
             published += len(records)
-        if place.phase == STALE and not self._ended(ends):
-            published += self._end_stale_keys(mirror, place, checkpoint, ends)
+        if cursor.phase == STALE and not self._ended(ends):
+            published += self._end_stale_keys(mirror, cursor, checkpoint, ends)
         log.info("inventory topic", published=published, phase=mirror.cursor().phase, remaining=mirror.remaining())
         return published
 
-    def _end_stale_keys(self, mirror: Mirror, place: BackfillCursor, checkpoint: Checkpoint, ends: float) -> int:
+    def _end_stale_keys(self, mirror: Mirror, cursor: BackfillCursor, checkpoint: Checkpoint, ends: float) -> int:
         """Steps 2 and 3. Returns the number of tombstones."""
         published = 0
         try:
@@ -125,7 +125,7 @@ class Backfill:
             self._sink.publish((self._messages.encode_record(key, None) for key in keys), checkpoint)
             published += len(keys)
         self._sink.publish((), replace(checkpoint, inventory_whole=True))
-        mirror.note(BackfillCursor(place.epoch, WHOLE))
+        mirror.note(BackfillCursor(cursor.epoch, WHOLE))
         return published
 
     def _read_keys(self, mirror: Mirror) -> None:
@@ -135,7 +135,7 @@ class Backfill:
         block: list[TopicKey] = []
         with self._open_reader() as reader:
             for incoming in reader.read_whole(self._topic, self._stop):
-                key = key_of(incoming) if incoming.headers.get("ce_source") == source else None
+                key = key_of(incoming, mirror.key_parts) if incoming.headers.get("ce_source") == source else None
                 if key is not None:
                     block.append((key, incoming.partition, incoming.offset, incoming.value is not None))
                 if len(block) == KEYS_AT_ONCE:
@@ -161,18 +161,18 @@ class Backfill:
         )
 
 
-def encode_change_records(messages: Messages, change: Mapping[str, Any]) -> Iterator[Message]:
+def encode_change_records(messages: Messages, export: Export, change: Mapping[str, Any]) -> Iterator[Message]:
     """Encode what a change means for the inventory topic: a record, the tombstone of one that is gone, or both."""
-    for key, record in steps_of(change):
+    for key, record in steps_of(export, change):
         yield messages.encode_record(key, record)
 
 
-def key_of(incoming: Incoming) -> RecordKey | None:
+def key_of(incoming: Incoming, parts: int) -> RecordKey | None:
     """Parse the key of a message on the inventory topic; None where the connector did not write it."""
     try:
-        parts = json.loads(incoming.key or b"")
+        key = json.loads(incoming.key or b"")
     except ValueError:
         return None
-    if not isinstance(parts, list) or len(parts) != KEY_PARTS or not all(isinstance(part, str) for part in parts):
+    if not isinstance(key, list) or len(key) != parts or not all(isinstance(part, str) for part in key):
         return None
-    return parts[0], parts[1], parts[2], parts[3], parts[4]
+    return tuple(key)

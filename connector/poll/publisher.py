@@ -180,7 +180,7 @@ class Publisher:
         for change in state.journal.changes(snapshot, after=after, limit=upto - after):
             yield self._messages.encode_change(change)
             if self._inventory_topic:
-                yield from encode_change_records(self._messages, change)
+                yield from encode_change_records(self._messages, state.export, change)
         after, upto = batch.alerts
         for alert in state.journal.alerts(snapshot, after=after, limit=upto - after):
             yield self._messages.encode_alert(alert)

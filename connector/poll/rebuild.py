@@ -25,7 +25,7 @@ from typing import Any, Final
 from connector import __version__
 from connector.clock import milliseconds_of, moment_of
 from connector.errors import StateError
-from connector.exports.software import SOFTWARE
+from connector.exports.fields import Export
 from connector.kafka import schemas
 from connector.kafka.messages import Messages
 from connector.kafka.reader import Incoming, Reader
@@ -56,7 +56,6 @@ NOTICE: Final = (
     " product was first seen. An instance that still runs under this transactional id is fenced."
 )
 
-_KEYS: Final = frozenset(field.name for field in SOFTWARE.keys)
 _TYPES: Final = {"baseline": ChangeType.BASELINE, "added": ChangeType.ADDED, "removed": ChangeType.REMOVED,
                  "changed": ChangeType.CHANGED}  # fmt: skip
 
@@ -92,6 +91,7 @@ class Rebuild:
         open_reader: a reader of topics, to be closed.
         name_of: the full name of a topic.
         rules: tenant, and what is tracked.
+        export: what the state file holds.
         path: the state file.
         options: memory and threads.
         transactions: whether a batch and its checkpoint were one: else the inventory topic may be ahead of it.
@@ -107,6 +107,7 @@ class Rebuild:
         *,
         name_of: Callable[[Topic], str],
         rules: StagingRules,
+        export: Export,
         path: Path,
         options: Mapping[str, Any],
         transactions: bool,
@@ -118,6 +119,8 @@ class Rebuild:
         self._open_reader = open_reader
         self._name_of = name_of
         self._rules = rules
+        self._export = export
+        self._keys = frozenset(field.name for field in export.keys)
         self._path = path
         self._options = options
         self._transactions = transactions
@@ -152,7 +155,7 @@ class Rebuild:
             checkpoint = self._seal(checkpoint, reports, reports.begun)
             reports = self._read_reports(checkpoint)
         from_inventory = checkpoint.inventory_whole and self._transactions
-        with drafted(self._path, self._options) as restoration:
+        with drafted(self._path, self._options, self._export) as restoration:
             if from_inventory:
                 self._load(restoration, Topic.INVENTORY, self._records())
             else:
@@ -247,7 +250,7 @@ class Rebuild:
     def _records(self) -> Iterator[Event]:
         """The records and tombstones on the inventory topic."""
         for incoming in self._incoming(Topic.INVENTORY):
-            key = key_of(incoming)
+            key = key_of(incoming, 1 + len(self._export.keys))
             if key is None or incoming.key is None:
                 continue
             cut = incoming.headers.get("ce_shortenedfields", b"").decode().split(",")
@@ -256,7 +259,7 @@ class Rebuild:
                 incoming.partition,
                 incoming.offset,
                 key[0],
-                not _KEYS.isdisjoint(cut),
+                not self._keys.isdisjoint(cut),
                 None if incoming.value is None else self._messages.decode(incoming.value),
             )
 
@@ -266,8 +269,8 @@ class Rebuild:
             sequence, inventory = change["sequence"], change["inventory"]
             if sequence > checkpoint.sequence:
                 continue
-            cut = not _KEYS.isdisjoint(change["shortenedFields"])
-            for key, record in steps_of(change):
+            cut = not self._keys.isdisjoint(change["shortenedFields"])
+            for key, record in steps_of(self._export, change):
                 yield Event(json.dumps(key), 0, sequence, inventory, cut, record)
 
     def _crossings(self, since: int) -> dict[str, str]:

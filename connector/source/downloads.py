@@ -128,10 +128,11 @@ class Downloads:
         seconds_left = self._deadline - self._timer.monotonic()
         with self._session.transport.get(link, headers, seconds_max=seconds_left, stop=self._halt) as response:
             self._check_status(response, link)
+            documented = self._session.export.wire_names
             encoded = "gzip" in response.headers.get("content-encoding", "").lower()
             with (
                 translate_errors(self._folder),
-                PartWriter(self._folder, stem_of(link.place), link.name, encoded=encoded) as writer,
+                PartWriter(self._folder, stem_of(link.place), link.name, documented, encoded=encoded) as writer,
             ):
                 for chunk in response.chunks(self._session.counter.add_bytes):
                     writer.feed(chunk)

@@ -7,14 +7,13 @@ for the names of their properties.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Final, Self
 
 import msgspec
 
 from connector.errors import SourceMalformed
-from connector.exports.software import SOFTWARE
 from connector.model import LINE_BYTES_MAX, SAMPLE_WHOLE_BYTES
 
 UNREADABLE: Final = (ValueError, RecursionError)
@@ -25,8 +24,6 @@ SAMPLE_EVERY_BYTES: Final = 2**16
 
 BLOCK_LINES: Final = 4096
 """Lines of a page that are joined at a time."""
-
-DOCUMENTED_NAMES: Final = SOFTWARE.wire_names
 
 _OBJECT: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ITEMS: Final = msgspec.json.Decoder(list[msgspec.Raw])
@@ -65,18 +62,22 @@ def is_object(line: bytes) -> bool:
 class LineCounter:
     """Counts the lines of a part while it is written, and notes how they spell the documented properties.
 
+    Args:
+        documented: names of the export's properties, in lower case.
+
     Attributes:
         lines: complete lines that are not blank.
         size_bytes: of all text.
         odd: whether a line does not begin with `{`, or is longer than `LINE_BYTES_MAX`: the part needs `repair`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, documented: Collection[str]) -> None:
+        self._documented = documented
         self.lines = 0
         self.size_bytes = 0
         self.odd = False
         self._spellings: dict[str, dict[str, None]] = {}
-        self._documented: dict[str, str | None] = {}
+        self._known: dict[str, str | None] = {}
         self._rest: list[bytes] = []
         self._rest_bytes = 0
         self._next_sample = 0
@@ -150,15 +151,15 @@ class LineCounter:
         except UNREADABLE:
             return  # `repair` or the reader will report it
         for name in names:
-            if name not in self._documented:
+            if name not in self._known:
                 self._learn(name)
 
     def _learn(self, name: str) -> None:
-        documented = name.lower() if name.isascii() and name.lower() in DOCUMENTED_NAMES else None
+        documented = name.lower() if name.isascii() and name.lower() in self._documented else None
         if documented is not None:
             self._spellings.setdefault(documented, {})[name] = None
-        if documented is not None or len(self._documented) < len(DOCUMENTED_NAMES) * 64:
-            self._documented[name] = documented
+        if documented is not None or len(self._known) < len(self._documented) * 64:
+            self._known[name] = documented
 
 
 ENVELOPE_NAMES: Final = {

@@ -196,7 +196,8 @@ class Walk:
         lines = hashlib.sha256()
         if not page.records:
             return lines.hexdigest()
-        with translate_errors(folder), PartWriter(folder, f"page-{number:06}", f"page-{number}") as writer:
+        documented = self._session.export.wire_names
+        with translate_errors(folder), PartWriter(folder, f"page-{number:06}", f"page-{number}", documented) as writer:
             for block in page.blocks():
                 writer.feed(block)
                 self._digest.update(block)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Final, Self
 
@@ -130,6 +130,7 @@ class PartWriter:
         folder: mode 0700.
         stem: the local file name without its extension; never a remote name.
         name: the remote file's name, for people.
+        documented: names of the export's properties, in lower case.
         encoded: whether the response says `Content-Encoding: gzip`, a compression on top of the file's.
         chunk_bytes_min: pieces are buffered to this size before they are unpacked.
 
@@ -138,7 +139,14 @@ class PartWriter:
     """
 
     def __init__(
-        self, folder: Path, stem: str, name: str, *, encoded: bool = False, chunk_bytes_min: int = CHUNK_BYTES_MIN
+        self,
+        folder: Path,
+        stem: str,
+        name: str,
+        documented: Collection[str],
+        *,
+        encoded: bool = False,
+        chunk_bytes_min: int = CHUNK_BYTES_MIN,
     ) -> None:
         self.wire_bytes = 0
         self._path = folder / stem
@@ -146,7 +154,7 @@ class PartWriter:
         self._draft = folder / f"{stem}.draft"
         self._file = private_files.create(self._draft)
         self._digest = hashlib.sha256()
-        self._counter = LineCounter()
+        self._counter = LineCounter(documented)
         self._outer = Gunzip(name) if encoded else None
         self._inner: Gunzip | None = None
         self._buffer: list[bytes] = []

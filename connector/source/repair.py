@@ -18,15 +18,14 @@ import json
 import math
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, Final
 
 from connector import private_files
 from connector.errors import SnapshotIncomplete
-from connector.exports.fields import Kind
-from connector.exports.software import SOFTWARE
+from connector.exports.fields import Export, Kind
 from connector.model import LINE_BYTES_MAX, Part
 from connector.source.lines import UNREADABLE, read_items, read_object, read_value
 
@@ -41,13 +40,6 @@ DIGITS_MAX: Final = 400
 
 _INTEGER: Final = re.compile(r"-?[0-9]{1,19}")
 
-PROPERTIES: Final[dict[str, tuple[str, Kind]]] = {
-    name.lower(): (name, Kind.TEXT if field.kind is Kind.TEXT_SET and name != field.name else field.kind)
-    for field in SOFTWARE.fields
-    for name in (field.name, *field.aliases)
-}
-"""Camel-case name and kind of each documented property, by its lower-case name. An alias of a set is one text."""
-
 
 @dataclass(frozen=True, slots=True)
 class Repaired:
@@ -61,11 +53,12 @@ class RejectedLineError(Exception):
     """Says why a line is rejected; never leaves this module."""
 
 
-def repair(part: Part, rejected: Path) -> Repaired:
+def repair(part: Part, export: Export, rejected: Path) -> Repaired:
     """Rewrite the good lines of a part, with the documented properties in camelCase, to a file beside it.
 
     Args:
         part: a verified part.
+        export: what its lines are records of.
         rejected: bad lines are appended to this file, mode 0600: JSON lines of part, line, reason and raw text.
 
     Raises:
@@ -75,6 +68,7 @@ def repair(part: Part, rejected: Path) -> Repaired:
     path = part.path.with_name(f"repaired-{part.path.name.removesuffix('.gz')}")
     lines = bad_lines = size_bytes = 0
     names: dict[str, None] = {}
+    properties = _properties(export)
     with (
         private_files.translate_errors(rejected),
         private_files.append(rejected) as rejected_file,
@@ -82,7 +76,7 @@ def repair(part: Part, rejected: Path) -> Repaired:
     ):
         for number, line in _read_lines(part):
             try:
-                record = _read_record(line)
+                record = _read_record(line, properties, export.device)
             except RejectedLineError as reason:
                 bad_lines += 1
                 if bad_lines <= REJECTED_LINES_MAX:
@@ -124,7 +118,16 @@ def _read_lines(part: Part) -> Iterator[tuple[int, bytes]]:
         ) from error
 
 
-def _read_record(line: bytes) -> dict[str, bytes]:
+def _properties(export: Export) -> dict[str, tuple[str, Kind]]:
+    """Name and kind of each documented property, by its lower-case name. An alias of a set is one text."""
+    return {
+        name.lower(): (name, Kind.TEXT if field.kind is Kind.TEXT_SET and name != field.name else field.kind)
+        for field in export.fields
+        for name in (field.name, *field.aliases)
+    }
+
+
+def _read_record(line: bytes, documented: Mapping[str, tuple[str, Kind]], device: str) -> dict[str, bytes]:
     """The documented properties of a line by their camelCase names, each value as JSON that the reader accepts."""
     if len(line) > LINE_BYTES_MAX:
         raise RejectedLineError(f"longer than {LINE_BYTES_MAX} bytes")
@@ -134,7 +137,7 @@ def _read_record(line: bytes) -> dict[str, bytes]:
         raise RejectedLineError(_describe(error)) from error
     record: dict[str, bytes] = {}
     for spelled, raw in properties.items():
-        name, kind = PROPERTIES.get(spelled.lower() if spelled.isascii() else "", ("", Kind.TEXT))
+        name, kind = documented.get(spelled.lower() if spelled.isascii() else "", ("", Kind.TEXT))
         value = bytes(raw)
         if name and (value != b"null" or name not in record):
             try:
@@ -143,8 +146,8 @@ def _read_record(line: bytes) -> dict[str, bytes]:
                 raise RejectedLineError(f"{name}: {_describe(error)}") from error
             except RejectedLineError as reason:
                 raise RejectedLineError(f"{name}: {reason}") from reason
-    if record.get("deviceId", b"null") in (b"null", b'""'):
-        raise RejectedLineError("no DeviceId")
+    if record.get(device, b"null") in (b"null", b'""'):
+        raise RejectedLineError(f"no {device[0].upper()}{device[1:]}")
     return record
 
 

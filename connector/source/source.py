@@ -204,7 +204,7 @@ class Source:
 
     def _repair_part(self, name: str, part: Part) -> Part:
         private_files.make_folder(self._rejected)
-        result = repair(part, self._rejected_path(name))
+        result = repair(part, self._session.export, self._rejected_path(name))
         with private_files.translate_errors(self._rejected):
             if not self._rejected_path(name).stat().st_size:
                 self._rejected_path(name).unlink()

@@ -21,7 +21,6 @@ from typing import Any, Final
 
 from connector.exports.fields import Export
 from connector.exports.identity import KEY_PART_BYTES_MAX, key_part
-from connector.exports.software import SOFTWARE
 from connector.model import ChangeType, Inventory
 from connector.state import meta
 from connector.state.sql import Database, stored_records, unnested
@@ -32,8 +31,8 @@ RECORDS: Final = "records"
 STALE: Final = "stale"
 WHOLE: Final = "whole"
 
-RecordKey = tuple[str, str, str, str, str]
-"""Inventory, device, vendor, name and version: the key of the topic."""
+RecordKey = tuple[str, ...]
+"""The inventory, then the parts of a record's key, such as device, vendor, name and version: the key of the topic."""
 
 TopicKey = tuple[RecordKey, int, int, bool]
 """A key as a message of the topic has it, with its partition and offset, and whether it has a value."""
@@ -53,7 +52,7 @@ class BackfillCursor:
 class Mirror:
     """The mirror's part of an open state file."""
 
-    def __init__(self, database: Database, export: Export = SOFTWARE) -> None:
+    def __init__(self, database: Database, export: Export) -> None:
         self._database = database
         self._export = export
 
@@ -62,6 +61,11 @@ class Mirror:
         epoch = self._database.number("SELECT epoch FROM position")
         cursor = _recall(self._database)
         return cursor if cursor is not None and cursor.epoch == epoch else BackfillCursor(epoch)
+
+    @property
+    def key_parts(self) -> int:
+        """How many parts the key of a message on the topic has."""
+        return 1 + len(self._export.keys)
 
     @property
     def whole(self) -> bool:
@@ -95,6 +99,7 @@ class Mirror:
 
         Without any, the new cursor is in the next phase.
         """
+        names = [field.name for field in self._export.fields]
         for inventory in Inventory:
             if inventory.value < cursor.inventory:
                 continue
@@ -115,16 +120,18 @@ class Mirror:
                 _bound(cursor, inventory),
             )
             if rows:
-                records = [dict(zip(_NAMES, row[2:], strict=True)) for row in rows]
+                records = [dict(zip(names, row[2:], strict=True)) for row in rows]
                 beyond = BackfillCursor(cursor.epoch, RECORDS, inventory.value, rows[-1][0], rows[-1][1])
-                return [(record_key(inventory, record), record) for record in records], beyond
+                return [(record_key(self._export, inventory, record), record) for record in records], beyond
         return [], BackfillCursor(cursor.epoch, STALE)
 
     # ---- what is stale on the topic
 
     def begin_topic_keys(self) -> None:
         """Make room for the keys of the topic."""
-        columns = ", ".join(f"{column} VARCHAR" for column in ("inventory", *_KEY_COLUMNS))
+        columns = ", ".join(
+            f"{column} VARCHAR" for column in ("inventory", *(field.column for field in self._export.keys))
+        )
         self._database.rows(
             f'CREATE OR REPLACE TEMP TABLE topic_keys ({columns}, partition INTEGER, "offset" BIGINT, valued BOOLEAN)'
         )
@@ -132,7 +139,7 @@ class Mirror:
     def add_topic_keys(self, keys: Sequence[TopicKey]) -> None:
         """Note some keys of the topic; each as often as it is there."""
         columns = [list(column) for column in zip(*((*key, *rest) for key, *rest in keys), strict=True)]
-        types = ("VARCHAR",) * 5 + ("INTEGER", "BIGINT", "BOOLEAN")
+        types = ("VARCHAR",) * self.key_parts + ("INTEGER", "BIGINT", "BOOLEAN")
         self._database.rows(f"INSERT INTO topic_keys SELECT {unnested(types)}", columns)
 
     def stale_keys(self, block_keys: int) -> Iterator[list[RecordKey]]:
@@ -167,18 +174,15 @@ class Mirror:
         self._database.rows("DROP TABLE topic_keys")
         stale = self._database.number("SELECT count(*) FROM stale_keys")
         for begin in range(0, stale, block_keys):
-            yield [
-                (row[0], row[1], row[2], row[3], row[4])
-                for row in self._database.rows(
-                    f"SELECT inventory, {keys} FROM stale_keys WHERE number > $1 AND number <= $2",
-                    [begin, begin + block_keys],
-                )
-            ]
+            yield self._database.rows(
+                f"SELECT inventory, {keys} FROM stale_keys WHERE number > $1 AND number <= $2",
+                [begin, begin + block_keys],
+            )
 
     def _spell_out_cut_keys(self) -> None:
         """Replace each part that is cut in the key of a message by the whole one that the inventory has."""
-        for column in _KEY_COLUMNS:
-            table = "devices" if column == _KEY_COLUMNS[0] else "software"
+        for field in self._export.keys:
+            column, table = field.column, "devices" if field.name == self._export.device else "software"
             long = self._database.rows(
                 f"SELECT DISTINCT {column} FROM {table} WHERE strlen({column}) > {KEY_PART_BYTES_MAX}"
             )
@@ -197,19 +201,18 @@ class Mirror:
                 )
 
 
-def record_key(inventory: str, record: Mapping[str, Any]) -> RecordKey:
-    """The key of a record: anything with the names of `SoftwareRecord`."""
-    device, vendor, name, version = (record[field.name] for field in SOFTWARE.keys)
-    return str(inventory), device, vendor or "", name or "", version or ""
+def record_key(export: Export, inventory: str, record: Mapping[str, Any]) -> RecordKey:
+    """The key of a record of an export, given as a mapping with the names of its fields."""
+    return str(inventory), *(record[field.name] or "" for field in export.keys)
 
 
-def steps_of(change: Mapping[str, Any]) -> Iterator[tuple[RecordKey, dict[str, Any] | None]]:
+def steps_of(export: Export, change: Mapping[str, Any]) -> Iterator[tuple[RecordKey, dict[str, Any] | None]]:
     """What a change means key by key: its record, None where that is gone; before it an earlier key that it left."""
-    key, before = record_key(change["inventory"], change), change["before"]
-    if before is not None and (earlier := record_key(change["inventory"], before)) != key:
+    key, before = record_key(export, change["inventory"], change), change["before"]
+    if before is not None and (earlier := record_key(export, change["inventory"], before)) != key:
         yield earlier, None
     gone = change["changeType"] == ChangeType.REMOVED
-    yield key, None if gone else {name: change[name] for name in _NAMES}
+    yield key, None if gone else {field.name: change[field.name] for field in export.fields}
 
 
 def fall_behind(database: Database, inventory: Inventory) -> None:
@@ -229,8 +232,6 @@ def begin_epoch(database: Database, epoch: int) -> None:
     _remember(database, BackfillCursor(epoch, STALE))
 
 
-_NAMES: Final = tuple(field.name for field in SOFTWARE.fields)
-_KEY_COLUMNS: Final = tuple(field.column for field in SOFTWARE.keys)
 _BEYOND: Final = "inventory = $1 AND device_no >= $2 AND (device_no > $2 OR software_no > $3)"
 
 

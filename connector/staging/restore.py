@@ -18,7 +18,6 @@ from connector.diff.scan import stored_digest
 from connector.diff.tables import Workspace
 from connector.errors import StateCorrupt, StateError
 from connector.exports.fields import COLUMN_TYPES, Export
-from connector.exports.software import SOFTWARE
 from connector.model import Checkpoint, Inventory, StagedSnapshot
 from connector.staging import alerts, audit, first_seen, rows, stage
 from connector.staging.inventory_topic import WHOLE, BackfillCursor, Mirror
@@ -52,7 +51,7 @@ class Event(NamedTuple):
 
 
 @contextmanager
-def drafted(path: Path, options: Mapping[str, Any]) -> Iterator[Restoration]:
+def drafted(path: Path, options: Mapping[str, Any], export: Export) -> Iterator[Restoration]:
     """An empty draft of a state file; it becomes the file if the block ends well.
 
     Raises:
@@ -68,7 +67,7 @@ def drafted(path: Path, options: Mapping[str, Any]) -> Iterator[Restoration]:
     try:
         try:
             migrate(database, draft, fresh=False)
-            yield Restoration(database)
+            yield Restoration(database, export)
             database.checkpoint()
         finally:
             database.close()
@@ -89,7 +88,7 @@ def check_absent(path: Path) -> None:
 class Restoration:
     """An open draft that is filled: `add` what there is, look at it, and `write` it."""
 
-    def __init__(self, database: Engine, export: Export = SOFTWARE) -> None:
+    def __init__(self, database: Engine, export: Export) -> None:
         self._engine = database
         self._export = export
         self._added = 0

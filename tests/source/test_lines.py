@@ -10,13 +10,14 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from connector.errors import SourceMalformed
+from connector.exports.software import SOFTWARE
 from connector.model import LINE_BYTES_MAX, SAMPLE_WHOLE_BYTES
 from connector.source.lines import SAMPLE_EVERY_BYTES, LineCounter, Page, is_object
 
 
 def census_of(text: bytes, cuts: list[int] | None = None) -> tuple[LineCounter, bool]:
     """The counter of a text that arrives cut at these places, and whether its end is complete."""
-    census = LineCounter()
+    census = LineCounter(SOFTWARE.wire_names)
     places = sorted({0, len(text), *(cut % (len(text) + 1) for cut in cuts or [])})
     for begin, end in itertools.pairwise(places):
         census.feed(text[begin:end])
@@ -96,7 +97,7 @@ def test_a_text_of_few_huge_lines_has_its_spellings_noted() -> None:
 
 def test_a_line_longer_than_any_that_is_read_makes_a_part_odd_and_is_not_kept() -> None:
     """A gigabyte without a line break is counted as one line, in bounded memory."""
-    census = LineCounter()
+    census = LineCounter(SOFTWARE.wire_names)
     piece = b"x" * 2**20
     census.feed(b'{"DeviceId":"')
     for _ in range(LINE_BYTES_MAX // 2**20 + 4):
@@ -109,7 +110,7 @@ def test_a_line_longer_than_any_that_is_read_makes_a_part_odd_and_is_not_kept() 
 
 def test_a_last_line_too_long_and_without_its_end_is_not_whole() -> None:
     """It may have been cut off: nobody can know."""
-    census = LineCounter()
+    census = LineCounter(SOFTWARE.wire_names)
     for _ in range(LINE_BYTES_MAX // 2**20 + 1):
         census.feed(b"{" * 2**20)
     assert not census.finish()

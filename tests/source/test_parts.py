@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from connector.errors import SnapshotIncomplete
+from connector.exports.software import SOFTWARE
 from connector.model import Part
 from connector.source import parts
 from connector.source.parts import BYTE_ORDER_MARK, Gunzip, PartWriter
@@ -44,7 +45,9 @@ def write(
     gathered: int = 1,
 ) -> Part:
     """Write a part that arrives cut at these places."""
-    with PartWriter(folder, "part-x", "remote.json.gz", encoded=encoded, chunk_bytes_min=gathered) as writer:
+    with PartWriter(
+        folder, "part-x", "remote.json.gz", SOFTWARE.wire_names, encoded=encoded, chunk_bytes_min=gathered
+    ) as writer:
         places = sorted({0, len(content), *(cut % (len(content) + 1) for cut in cuts)})
         for begin, end in itertools.pairwise(places):
             writer.feed(content[begin:end])
@@ -245,7 +248,7 @@ def test_a_last_line_without_a_line_break_is_whole_if_it_is_an_object(tmp_path: 
 
 def test_a_bad_line_in_a_whole_file_is_no_reason_to_refuse_it(tmp_path: Path) -> None:
     """The file came as it was written: its bad line is for the reader, or for `repair`."""
-    with PartWriter(tmp_path, "part-x", "n") as writer:
+    with PartWriter(tmp_path, "part-x", "n", SOFTWARE.wire_names) as writer:
         writer.feed(packed(LINE + b'{"DeviceId": oh\n' + b"[1]\n"))
         part = writer.finish()
     assert (part.lines, writer.odd) == (3, True)
@@ -272,7 +275,7 @@ def test_a_file_that_never_ends_is_stopped_whatever_its_ratio(tmp_path: Path) ->
     gunzip._packed_bytes = gunzip._unpacked_bytes = parts.UNPACKED_BYTES_MAX
     with pytest.raises(SnapshotIncomplete, match="unpack to more than"):
         list(gunzip.feed(packed(LINE)))
-    with PartWriter(tmp_path, "part-x", "endless") as writer:
+    with PartWriter(tmp_path, "part-x", "endless", SOFTWARE.wire_names) as writer:
         writer.wire_bytes = parts.UNPACKED_BYTES_MAX
         with pytest.raises(SnapshotIncomplete, match="longer than"):
             writer.feed(LINE)
@@ -312,7 +315,7 @@ def test_a_large_part_keeps_within_its_memory(tmp_path: Path, members: int) -> N
     content = b"".join(packed(text[begin : begin + size], 1) for begin in range(0, len(text), size))
     tracemalloc.start()
     try:
-        with PartWriter(tmp_path, "part-x", "n") as writer:
+        with PartWriter(tmp_path, "part-x", "n", SOFTWARE.wire_names) as writer:
             for begin in range(0, len(content), 16_384):
                 writer.feed(content[begin : begin + 16_384])
             part = writer.finish()

@@ -33,7 +33,7 @@ def repaired(folder: Path, *lines: bytes) -> tuple[list[dict[str, Any]], list[di
     """The good lines and the rejected ones."""
     rejected = folder / "rejected.ndjson"
     rejected.unlink(missing_ok=True)
-    result = repair(part_of(folder, *lines), rejected)
+    result = repair(part_of(folder, *lines), SOFTWARE, rejected)
     good = [json.loads(line) for line in result.part.path.read_bytes().splitlines()]
     bad = [json.loads(line) for line in rejected.read_bytes().splitlines()]
     assert (result.part.lines, result.part.size_bytes) == (len(good), result.part.path.stat().st_size)
@@ -69,7 +69,7 @@ def test_good_lines_get_one_spelling_and_bad_ones_are_set_aside(tmp_path: Path) 
 def test_a_packed_part_is_read_too_and_the_new_part_says_how_it_spells(tmp_path: Path) -> None:
     """The new part is plain text beside the old one."""
     part = part_of(tmp_path, GOOD, b'{"deviceId":"b","SoftwareVendor":"v"}', packed=True)
-    result = repair(part, tmp_path / "rejected.ndjson")
+    result = repair(part, SOFTWARE, tmp_path / "rejected.ndjson")
     assert result.part == Part(
         tmp_path / "repaired-part-1.json",
         "remote.json.gz",
@@ -83,8 +83,8 @@ def test_a_packed_part_is_read_too_and_the_new_part_says_how_it_spells(tmp_path:
 def test_a_second_repair_finds_nothing_more(tmp_path: Path) -> None:
     """Repairing what was repaired changes no line, and counts what was rejected before."""
     rejected = tmp_path / "rejected.ndjson"
-    once = repair(part_of(tmp_path, GOOD, b"{", b'{"deviceid":"b"}'), rejected)
-    twice = repair(once.part, rejected)
+    once = repair(part_of(tmp_path, GOOD, b"{", b'{"deviceid":"b"}'), SOFTWARE, rejected)
+    twice = repair(once.part, SOFTWARE, rejected)
     assert (once.rejected, twice.rejected, twice.part.rejected) == (1, 0, 1)
     assert twice.part.path.read_bytes() == once.part.path.read_bytes()
 
@@ -168,14 +168,14 @@ def test_a_line_longer_than_any_that_is_read_is_rejected_and_the_next_one_is_not
 
 def test_rejected_lines_are_all_counted_and_kept_up_to_a_bound(tmp_path: Path) -> None:
     """A part that is garbage from end to end does not fill the disk."""
-    result = repair(part_of(tmp_path, *[b"x"] * (REJECTED_LINES_MAX + 5), GOOD), tmp_path / "rejected.ndjson")
+    result = repair(part_of(tmp_path, *[b"x"] * (REJECTED_LINES_MAX + 5), GOOD), SOFTWARE, tmp_path / "rejected.ndjson")
     assert (result.rejected, result.part.lines) == (REJECTED_LINES_MAX + 5, 1)
     assert len((tmp_path / "rejected.ndjson").read_bytes().splitlines()) == REJECTED_LINES_MAX
 
 
 def test_the_files_it_makes_are_for_their_owner_only(tmp_path: Path) -> None:
     """Mode 0600, both of them."""
-    result = repair(part_of(tmp_path, GOOD, b"x"), tmp_path / "rejected.ndjson")
+    result = repair(part_of(tmp_path, GOOD, b"x"), SOFTWARE, tmp_path / "rejected.ndjson")
     modes = [stat.S_IMODE(path.stat().st_mode) for path in (result.part.path, tmp_path / "rejected.ndjson")]
     assert modes == [0o600, 0o600]
 
@@ -189,7 +189,7 @@ def test_a_part_that_is_not_what_was_verified_is_no_part(tmp_path: Path, damage:
     if not content:
         part.path.unlink()
     with pytest.raises(SnapshotIncomplete, match=r"remote\.json\.gz"):
-        repair(part, tmp_path / "rejected.ndjson")
+        repair(part, SOFTWARE, tmp_path / "rejected.ndjson")
 
 
 TOKENS = st.sampled_from(
@@ -219,7 +219,7 @@ def test_a_line_that_the_reader_takes_reads_the_same_after_repair(tmp_path: Path
     part = part_of(tmp_path, line)
     spellings = {name.decode().lower(): (name.decode(),) for name in [b"SoftwareName", *values]}
     before = read_by_the_reader(Part(part.path, part.name, 1, len(line), spellings))
-    result = repair(part, tmp_path / "rejected.ndjson")
+    result = repair(part, SOFTWARE, tmp_path / "rejected.ndjson")
     after = read_by_the_reader(result.part)
     assert after is not None, "what was repaired cannot be read"
     if before is not None and before[0][0] and not any(odd in line for odd in (b"NaN", b"0x", b"_")):

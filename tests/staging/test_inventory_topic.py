@@ -114,10 +114,8 @@ def test_a_backfill_that_is_killed_at_any_batch_goes_on_and_ends_whole(tenant: T
     for batch, after in ((1, True), (2, True), (2, True), (2, False)):
         tenant.fill_up(dies_at=batch, after=after)
     with tenant.process() as process, process.open_state() as state:
-        assert (Mirror(state.database).cursor().phase, Mirror(state.database).cursor().inventory) == (
-            "records",
-            "NON_CPE",
-        )
+        cursor = Mirror(state.database, state.export).cursor()
+        assert (cursor.phase, cursor.inventory) == ("records", "NON_CPE")
     tenant.evolve()
     tenant.poll(dies_at=2, after=True)
     for after in (True, False):
@@ -126,7 +124,7 @@ def test_a_backfill_that_is_killed_at_any_batch_goes_on_and_ends_whole(tenant: T
     assert messages(tenant) > stale
     assert tenant.compacted() == tenant.stored()
     with tenant.process() as process, process.read_state() as state:
-        assert Mirror(state.database).whole
+        assert Mirror(state.database, state.export).whole
 
 
 def test_keys_that_went_while_the_topic_was_off_or_in_an_earlier_epoch_are_ended(tenant: Tenant) -> None:
@@ -160,7 +158,11 @@ def test_a_backfill_is_bounded_in_time_and_stops_when_told(tenant: Tenant) -> No
         process.stop.set()
         assert process.backfill is not None
         assert process.backfill.run(state) == 0
-        assert (Mirror(state.database).whole, Mirror(state.database).remaining()) == (False, staged.counts.stored)
+        mirror = Mirror(state.database, state.export)
+        assert (mirror.whole, mirror.remaining()) == (
+            False,
+            staged.counts.stored,
+        )
     assert tenant.fill_up(seconds_max=-1) == 0
     assert messages(tenant) == 0
     assert tenant.fill_up() == staged.counts.stored

@@ -98,7 +98,9 @@ def part(content: bytes) -> None:
         body += gzip.compress(content[1:9], mtime=0)
     step = max(1, how >> 3)
     try:
-        with PartWriter(FOLDER, "part-x", "remote", encoded=bool(how & 4), chunk_bytes_min=1) as writer:
+        with PartWriter(
+            FOLDER, "part-x", "remote", SOFTWARE.wire_names, encoded=bool(how & 4), chunk_bytes_min=1
+        ) as writer:
             for begin in range(0, len(body), step):
                 writer.feed(body[begin : begin + step])
             written = writer.finish()
@@ -116,7 +118,7 @@ def census(content: bytes) -> None:
     """However a text is cut, its lines are counted the same."""
     counted = []
     for step in (len(content) + 1, 1, 7):
-        counter = LineCounter()
+        counter = LineCounter(SOFTWARE.wire_names)
         for begin in range(0, len(content), step):
             counter.feed(content[begin : begin + step])
         complete = counter.finish()
@@ -129,9 +131,9 @@ def lines(content: bytes) -> None:
     path, rejected = FOLDER / "lines.json", FOLDER / "rejected.ndjson"
     rejected.unlink(missing_ok=True)
     path.write_bytes(content)
-    once = repair(Part(path, "remote", 1, len(content), {}), rejected)
+    once = repair(Part(path, "remote", 1, len(content), {}), SOFTWARE, rejected)
     assert once.rejected + once.part.lines == sum(bool(line.strip()) for line in content.split(b"\n"))
-    twice = repair(once.part, rejected)
+    twice = repair(once.part, SOFTWARE, rejected)
     assert (twice.rejected, twice.part.lines) == (0, once.part.lines)
     assert twice.part.path.read_bytes() == once.part.path.read_bytes()
     read = READER.execute(

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connector.errors import SnapshotIncomplete, SourceMalformed
+from connector.exports.software import SOFTWARE
 from connector.model import SAMPLE_WHOLE_BYTES, Inventory, Part
 from connector.source.parts import PartWriter
 from connector.source.repair import repair
@@ -315,7 +316,7 @@ def one_odd_line(bench: Bench, spelled: bytes, name: bytes) -> Any:
     line = b'{"DeviceId":"d","SoftwareVendor":"v","SoftwareName":"n%06d","SoftwareVersion":"1","OSPlatform":"x"}\n'
     lines = [line % number for number in range(2 * SAMPLE_WHOLE_BYTES // len(line))]
     lines[-777] = lines[-777].replace(spelled, name)
-    with PartWriter(bench.folder, f"part-{bench.number}", "remote") as writer:
+    with PartWriter(bench.folder, f"part-{bench.number}", "remote", SOFTWARE.wire_names) as writer:
         writer.feed(b"".join(lines[:-1000]))
         writer.feed(b"".join(lines[-1000:]))
         part = writer.finish()
@@ -331,7 +332,7 @@ def test_a_part_of_a_key_under_another_name_on_one_line_is_no_removal(tmp_path: 
         odd = one_odd_line(bench, name, name.lower())
         with pytest.raises(SourceMalformed, match="differently"):
             bench.take(odd)
-        mended = replace(odd, parts=tuple(repair(part, tmp_path / "rejected").part for part in odd.parts))
+        mended = replace(odd, parts=tuple(repair(part, SOFTWARE, tmp_path / "rejected").part for part in odd.parts))
         assert bench.take(mended).counts.changes == 0
 
 
