@@ -291,10 +291,23 @@ class Counts:
         return {_REPORTED.get(name, name): getattr(self, name) for name in self.__dataclass_fields__}
 
     @property
+    def by_type(self) -> dict[ChangeType, int]:
+        """The number of changes of each type."""
+        return {kind: getattr(self, name) for kind, name in CHANGE_COUNTS.items()}
+
+    @property
     def changes(self) -> int:
         """Changes of all types."""
-        return self.baselined + self.added + self.removed + self.changed
+        return sum(self.by_type.values())
 
+
+CHANGE_COUNTS: Final[Mapping[ChangeType, str]] = {
+    ChangeType.BASELINE: "baselined",
+    ChangeType.ADDED: "added",
+    ChangeType.REMOVED: "removed",
+    ChangeType.CHANGED: "changed",
+}
+"""The count of each type of change."""
 
 _REPORTED: Final = {"baselined": "baseline"}
 """Counts that a `SnapshotReport` calls something else."""

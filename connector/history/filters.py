@@ -107,19 +107,13 @@ class Selection:
 
     def admits(self, snapshot: StagedSnapshot) -> bool:
         """Whether a snapshot may have changes that are asked for; decided from its row alone."""
-        changes_of = {
-            ChangeType.ADDED: snapshot.counts.added,
-            ChangeType.REMOVED: snapshot.counts.removed,
-            ChangeType.CHANGED: snapshot.counts.changed,
-            ChangeType.BASELINE: snapshot.counts.baselined,
-        }
         return (
             (self.since is None or snapshot.observed_at >= self.since)
             and (self.until is None or snapshot.observed_at < self.until)
             and (not self.snapshots or snapshot.snapshot_id in self.snapshots)
             and (self.inventory is None or snapshot.inventory is self.inventory)
             and (self.upto_snapshot is None or snapshot.snapshot_no <= self.upto_snapshot)
-            and any(changes_of[kind] for kind in self.types or tuple(ChangeType))
+            and any(snapshot.counts.by_type[kind] for kind in self.types or tuple(ChangeType))
         )
 
     def condition(self) -> tuple[str, dict[str, object]]:

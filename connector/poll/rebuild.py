@@ -31,8 +31,8 @@ from connector.kafka.messages import Messages
 from connector.kafka.reader import Incoming, Reader
 from connector.kafka.sink import Sink
 from connector.model import (
+    CHANGE_COUNTS,
     AlertType,
-    ChangeType,
     Checkpoint,
     Counts,
     Inventory,
@@ -55,9 +55,6 @@ NOTICE: Final = (
     " changes, holds (held removals are judged again by the next poll), how often a device was missing, and when a"
     " product was first seen. An instance that still runs under this transactional id is fenced."
 )
-
-_TYPES: Final = {"baseline": ChangeType.BASELINE, "added": ChangeType.ADDED, "removed": ChangeType.REMOVED,
-                 "changed": ChangeType.CHANGED}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,19 +202,19 @@ class Rebuild:
             for _, change in self._values(Topic.CHANGES, checkpoint.epoch)
             if first <= change["sequence"] <= checkpoint.sequence
         ]
-        counts = {name: kinds.count(kind) for name, kind in _TYPES.items()}
         alerts = sum(
             alert["snapshotId"] == begun["snapshotId"] for _, alert in self._values(Topic.ALERTS, checkpoint.epoch)
         ) - sum(seal["alerts"] for seal in reports.seals if seal["snapshotId"] == begun["snapshotId"])
         previous = reports.last_of(Inventory(begun["inventory"]))
         stored = None if previous is None else previous["stored"]
         now = milliseconds_of(self._clock())
-        report = _whole_report(begun) | counts | {
+        begun = _whole_report(begun)
+        changes = {name: kinds.count(kind) for kind, name in CHANGE_COUNTS.items()}
+        counts = replace(Counts.of_report(begun), **changes, alerts=alerts, held=0)
+        report = begun | counts.as_report() | {
             "status": SnapshotStatus.COMPLETE.value,
-            "alerts": alerts,
-            "held": 0,
             "reason": None,
-            "stored": None if stored is None else stored + counts["added"] - counts["removed"],
+            "stored": None if stored is None else stored + counts.added - counts.removed,
             "firstSequence": first if kinds else None,
             "lastSequence": checkpoint.sequence if kinds else None,
             "generatedAt": None,

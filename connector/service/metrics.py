@@ -91,13 +91,7 @@ def _staged(result: PollResult) -> Counts:
 
 def _changes(result: PollResult) -> Mapping[str, float]:
     """Changes by type. A silent baseline makes none."""
-    counts = _staged(result)
-    return {
-        ChangeType.BASELINE: counts.baselined,
-        ChangeType.ADDED: counts.added,
-        ChangeType.REMOVED: counts.removed,
-        ChangeType.CHANGED: counts.changed,
-    }
+    return {kind: count for kind, count in _staged(result).by_type.items()}  # noqa: C416 - keys of a wider type
 
 
 def _generation(result: PollResult) -> Mapping[str, float]:

@@ -13,7 +13,7 @@ from typing import Final
 from connector.diff.scan import digest
 from connector.diff.tables import Relation, Workspace
 from connector.exports.fields import Export
-from connector.model import ChangeType, Inventory
+from connector.model import CHANGE_COUNTS, Inventory
 from connector.state import engine
 from connector.state.sql import Database, literal, stored_records
 from connector.state.state import StateFile
@@ -53,7 +53,8 @@ def verify(state: StateFile) -> list[str]:
 
 def problems(database: Database, export: Export) -> list[str]:
     """What does not add up in the state file, in words; nothing where all is well."""
-    counted = [text.format(number) for text, query in _COUNTS if (number := database.number(query))]
+    counts = (*_COUNTS, _repeated_subjects(export))
+    counted = [text.format(number) for text, query in counts if (number := database.number(query))]
     return [*counted, *_position(database), *_journal(database), *_inventories(database, export)]
 
 
@@ -100,16 +101,6 @@ _COUNTS: Final = (
         "SELECT count(*) - least(count(DISTINCT device_no), count(DISTINCT device_id)) FROM devices",
     ),
     (
-        "{} product versions have more or fewer than one number",
-        """
-        SELECT count(*) - least(
-                   count(DISTINCT software_no),
-                   count(DISTINCT (software_vendor, software_name, software_version))
-               )
-        FROM software
-        """,
-    ),
-    (
         "{} held removals are of records that are not stored",
         """
         WITH stored AS (
@@ -123,6 +114,18 @@ _COUNTS: Final = (
         """,
     ),
 )
+
+
+def _repeated_subjects(export: Export) -> tuple[str, str]:
+    """As one of `_COUNTS`: what is on devices has a number each, which its inventory refers to."""
+    query = f"""
+        SELECT count(*) - least(
+                   count(DISTINCT software_no),
+                   count(DISTINCT ({export.subject_columns}))
+               )
+        FROM software
+        """
+    return "{} product versions have more or fewer than one number", query
 
 
 def _position(database: Database) -> Iterator[str]:
@@ -174,10 +177,7 @@ def _position(database: Database) -> Iterator[str]:
 
 def _journal(database: Database) -> Iterator[str]:
     """Snapshots whose changes are not those that they count; the oldest may be retired in part."""
-    counts = ", ".join(
-        f"count(*) FILTER (change_type = {literal(kind)})"
-        for kind in (ChangeType.ADDED, ChangeType.REMOVED, ChangeType.CHANGED, ChangeType.BASELINE)
-    )
+    counts = ", ".join(f"count(*) FILTER (change_type = {literal(kind)})" for kind in CHANGE_COUNTS)
     differing = database.rows(
         f"""
         WITH counted AS (
@@ -190,7 +190,7 @@ def _journal(database: Database) -> Iterator[str]:
         JOIN counted USING (snapshot_no)
         WHERE snapshot_no > (SELECT min(snapshot_no) FROM changes)
           AND (
-              counts <> [added, removed, changed, baselined]
+              counts <> [{", ".join(CHANGE_COUNTS.values())}]
               OR first <> first_sequence
               OR last <> last_sequence
           )

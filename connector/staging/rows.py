@@ -15,7 +15,7 @@ from connector.diff.tables import Difference, Outcome, Relation, Workspace
 from connector.exports.fields import Export, columns_of
 from connector.exports.identity import event_id_expression, event_namespace
 from connector.exports.software import END_OF_SUPPORT_STATUSES
-from connector.model import ChangeType, Counts, Position, Snapshot, StagedSnapshot
+from connector.model import CHANGE_COUNTS, ChangeType, Counts, Position, Snapshot, StagedSnapshot
 from connector.staging import audit
 from connector.state.journal import SNAPSHOT_COLUMNS, as_row
 from connector.state.sql import Database, literal
@@ -54,10 +54,7 @@ def snapshot_row(
         records=difference.records,
         devices=difference.devices,
         stored=difference.records if previous is None else stored + added - removed,
-        baselined=types.get(ChangeType.BASELINE, 0),
-        added=added,
-        removed=removed,
-        changed=types.get(ChangeType.CHANGED, 0),
+        **{name: types.get(kind, 0) for kind, name in CHANGE_COUNTS.items()},
         held=verdict.held,
         duplicates=difference.duplicates,
         rejected=context.rejected,
