@@ -152,7 +152,7 @@ class Assembly:
         """Past changes, read block by block."""
         return PastChanges(self.read_state, self.stop)
 
-    def watch(self) -> StateWatcher:
+    def state_watcher(self) -> StateWatcher:
         """A watcher that notices what other processes do to the state file."""
         state = self.config.state
         return StateWatcher(

@@ -89,7 +89,7 @@ def _polled(tenant: Tenant, assembly: Assembly) -> Polled:
     def poll() -> Iterable[PollResult]:
         return assembly.pipeline.poll()
 
-    return Polled(tenant.name, poll, tenant.config.poll.interval_seconds, assembly.watch())
+    return Polled(tenant.name, poll, tenant.config.poll.interval_seconds, assembly.state_watcher())
 
 
 def status(context: typer.Context, as_json: Json = False) -> None:

@@ -26,6 +26,10 @@ PathText = Annotated[str, BeforeValidator(values.check_path)]
 ClientTable = dict[str, Annotated[str | int | float | bool, BeforeValidator(values.check_client_value)]]
 
 
+Delivery = Literal["exactly_once", "at_least_once"]
+"""How messages reach Kafka: in transactions, or before the checkpoint that confirms them."""
+
+
 class Table(BaseModel):
     """One table of the file: frozen; unknown keys are errors; secrets are never shown."""
 
@@ -169,7 +173,7 @@ class KafkaConfig(Table):
     """`[kafka]`: topics, delivery, and the settings passed to librdkafka."""
 
     topic_prefix: KafkaName = Field(default="mde.software", min_length=1)
-    delivery: Literal["exactly_once", "at_least_once"] = "exactly_once"
+    delivery: Delivery = "exactly_once"
     transactional_id: KafkaName = ""
     inventory_topic: bool = False
     batch_changes_max: int = Field(default=10_000, ge=1, le=20_000)

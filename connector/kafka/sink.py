@@ -17,12 +17,13 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from connector import __version__
 from connector.config import event_hubs
+from connector.config.tables import Delivery
 from connector.errors import SinkError, SinkFenced, SinkUnavailable
 from connector.kafka.client import (
     AGAIN_HINT,
@@ -42,8 +43,6 @@ from connector.model import Checkpoint, Message
 from connector.telemetry import logger
 
 log = logger(__name__)
-
-Delivery = Literal["exactly_once", "at_least_once"]
 
 FIRST_ANSWER_SECONDS: Final = 20.0
 """How long a cluster may take to answer at all when a recovery begins."""

@@ -28,7 +28,8 @@ from connector.model import AlertType, ChangeType, Counts
 from connector.poll.result import OUTCOMES, PollResult
 
 Kind = Literal["counter", "gauge", "histogram"]
-Values = float | Mapping[str, float]
+Readings = float | Mapping[str, float]
+"""What a metric reads: one number, or a number for each value of its label."""
 """A number, or one for each value of the metric's label."""
 
 METRICS_PREFIX: Final = "mde_inventory_"
@@ -60,7 +61,7 @@ class Metric:
     unit: str
     help: str
     labels: Mapping[str, tuple[str, ...]]
-    read: Callable[[PollResult], Values] | None
+    read: Callable[[PollResult], Readings] | None
     shows_age: bool = False
 
     @property
@@ -74,7 +75,7 @@ def _metric(
     kind: Kind,
     unit: str,
     text: str,
-    read: Callable[[PollResult], Values] | None = None,
+    read: Callable[[PollResult], Readings] | None = None,
     /,
     *,
     shows_age: bool = False,
@@ -166,7 +167,7 @@ class Metrics:
             if metric.read is not None:
                 self._put(tenant, metric, metric.read(result))
 
-    def put(self, tenant: str, name: str, values: Values) -> None:
+    def put(self, tenant: str, name: str, values: Readings) -> None:
         """Add to a counter, set a gauge or observe in a histogram, by its name without the prefix."""
         self._put(tenant, _NAMED[METRICS_PREFIX + name], values)
 
@@ -182,7 +183,7 @@ class Metrics:
         """All metrics in Prometheus's text format; of type `METRICS_CONTENT_TYPE`."""
         return generate_latest(self._registry)
 
-    def _put(self, tenant: str, metric: Metric, values: Values) -> None:
+    def _put(self, tenant: str, metric: Metric, values: Readings) -> None:
         labelled = values.items() if isinstance(values, Mapping) else [(None, values)]
         for label, value in labelled:
             labels = (tenant,) if label is None else (tenant, label)

@@ -64,13 +64,13 @@ class Polled:
         tenant: its name in logs, metrics and answers.
         poll: polls all inventories, and yields the result of each as soon as it is there.
         interval_seconds: from the begin of a poll to the begin of the next.
-        watch: notices between polls what another process did to the state file.
+        state_watcher: notices between polls what another process did to the state file.
     """
 
     tenant: str
     poll: Callable[[], Iterable[PollResult]]
     interval_seconds: float
-    watch: StateWatcher | None = None
+    state_watcher: StateWatcher | None = None
 
 
 class Polls:
@@ -96,7 +96,7 @@ class Polls:
         self.tenant = polled.tenant
         self.exit_code = 0
         self._poll = polled.poll
-        self._watch = polled.watch
+        self._state_watcher = polled.state_watcher
         self._metrics = metrics
         metrics.begin(self.tenant)
         self._stop = stop
@@ -147,8 +147,8 @@ class Polls:
         except ConnectorError as error:
             failure = error
         ended = self._timing.monotonic()
-        if self._watch:
-            self._watch.note()
+        if self._state_watcher:
+            self._state_watcher.note()
         if failure is not None:
             due = self._schedule.after_failure(began=began, ended=ended, retryable=failure.retryable)
             self._note_failure(failure, due - ended)
@@ -171,7 +171,7 @@ class Polls:
 
     def _look(self) -> None:
         """Update what is pending and held, where a person approved or discarded in the meantime."""
-        backlog = self._watch.look() if self._watch else None
+        backlog = self._state_watcher.look() if self._watch else None
         if backlog is not None:
             self._metrics.put(self.tenant, "pending_changes", backlog.pending)
             self._metrics.put(self.tenant, "held_records", backlog.held)

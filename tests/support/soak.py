@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Final
 
 from connector.config import event_hubs
-from connector.kafka.sink import Delivery
+from connector.config.tables import Delivery
 from tests.support.broker import Broker, LocalBroker, session_broker, session_registry
 from tests.support.exactly_once import ANY_MOMENT, BASELINE_BATCH, Run
 from tests.support.judging import Verdict

@@ -82,7 +82,8 @@ class Together:
         }
         self.metrics = Metrics()
         tenants = [
-            Polled(name, self._poll_of(name), interval_seconds, self.assemblies[name].watch()) for name in configured
+            Polled(name, self._poll_of(name), interval_seconds, self.assemblies[name].state_watcher())
+            for name in configured
         ]
         timing = ServiceTiming(tick_seconds=0.1)
         self.service = Service(tenants, listen=("127.0.0.1", 0), metrics=self.metrics, stop=self.stop, timing=timing)

@@ -65,7 +65,7 @@ class TimedRequest:
         self._over = threading.Event()
         self._lock = threading.Lock()
         self._handle: socket.socket | None = None
-        threading.Thread(target=self._watch, name=f"watch {host}", daemon=True).start()
+        threading.Thread(target=self._cut_when_over, name=f"limit {host}", daemon=True).start()
 
     def check(self) -> None:
         """Raise if the request must end.
@@ -117,7 +117,7 @@ class TimedRequest:
         is_slow = measured_seconds > 0 and self._received_bytes < RATE_BYTES_MIN * measured_seconds
         return is_slow or seconds > self._seconds_max
 
-    def _watch(self) -> None:
+    def _cut_when_over(self) -> None:
         """Cut the connection when a stop or a limit requires it: whatever blocks on it fails with an error."""
         while not self._over.wait(CHECK_SECONDS):
             if self._stop.is_set() or self._is_overdue():
