@@ -171,7 +171,7 @@ class Polls:
 
     def _look(self) -> None:
         """Update what is pending and held, where a person approved or discarded in the meantime."""
-        backlog = self._state_watcher.look() if self._watch else None
+        backlog = self._state_watcher.look() if self._state_watcher else None
         if backlog is not None:
             self._metrics.put(self.tenant, "pending_changes", backlog.pending)
             self._metrics.put(self.tenant, "held_records", backlog.held)
