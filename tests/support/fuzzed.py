@@ -10,9 +10,11 @@ import atexit
 import base64
 import contextlib
 import gzip
+import io
 import json
 import shutil
 import tempfile
+import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,16 +23,23 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 import duckdb
+import requests
+from pydantic import SecretStr
+from requests import PreparedRequest, Response
+from requests.adapters import HTTPAdapter
 
 from connector import config
+from connector.clock import DELAY_SECONDS_MAX, Backoff, milliseconds_of, moment_of, retry_after
+from connector.config.tables import SourceConfig
 from connector.diff.scan import scan
-from connector.errors import ConfigError, SnapshotIncomplete, SourceMalformed
+from connector.diff.versions import version_reason
+from connector.errors import ConfigError, ConnectorError, SnapshotIncomplete, SourceMalformed
 from connector.exports.software import SOFTWARE
-from connector.model import Inventory, Part
+from connector.model import Inventory, Part, Reason
 from connector.simulator import Fleet, Simulator
-from connector.source.files import FUTURE_MAX, Files
+from connector.source.files import FUTURE_MAX, GENERATION_MIN, Files, read_generated_time
 from connector.source.http.hosts import Hosts, Link
-from connector.source.http.tokens import claims_of, explain_denial
+from connector.source.http.tokens import Tokens, claims_of, explain_denial
 from connector.source.lines import LineCounter, Page
 from connector.source.pages import generation_of
 from connector.source.parts import BYTE_ORDER_MARK, MAGIC, PartWriter
@@ -44,6 +53,24 @@ HOSTS: Final = Hosts(
     api_url="https://api.security.microsoft.com",
     storage_suffix="blob.core.windows.net",
     allowed=("eu.api.security.microsoft.com", "*.files.example", "10.1.2.3", "fd00::1"),
+)
+AUTHORITY: Final = {
+    "issuer": "https://login.example/tenant/v2.0",
+    "authorization_endpoint": "https://login.example/tenant/authorize",
+    "token_endpoint": "https://login.example/tenant/token",
+}
+"""What msal needs of an authority's description."""
+
+TOKEN: Final = {"access_token": "e30.e30.x", "expires_in": 3600, "token_type": "Bearer"}
+REFUSED: Final = {
+    "error": "invalid_client",
+    "error_description": "AADSTS7000215: Invalid client secret.\r\nTrace ID: x",
+}
+SOURCE: Final = SourceConfig(
+    tenant_id="contoso.example",
+    client_id="00000000-0000-0000-0000-000000000001",
+    client_secret=SecretStr(CANARY),
+    authority="https://login.example",
 )
 FOLDER: Final = Path(tempfile.mkdtemp(prefix="fuzzed-"))
 """The folder for targets that need files; removed when the process ends."""
@@ -153,6 +180,75 @@ def claims(content: bytes) -> None:
         assert explain_denial(token, SCOPE)
 
 
+class _Answering(HTTPAdapter):
+    """Answers every request of a session: the description of the authority, or else the bytes."""
+
+    def __init__(self, status: int, body: bytes, *, describes: bool) -> None:
+        super().__init__()
+        self._status, self._body, self._describes = status, body, describes
+
+    def send(self, request: PreparedRequest, *_: Any, **__: Any) -> Response:
+        """The answer to a request."""
+        described = json.dumps(AUTHORITY).encode()
+        is_odd = (request.method == "GET") is self._describes
+        response = Response()
+        response.status_code = self._status if is_odd else 200
+        response.raw = io.BytesIO(self._body if is_odd else described)
+        response.url, response.request = request.url or "", request
+        return response
+
+
+def login(content: bytes) -> None:
+    """An answer of the login service, or its description of itself, gives a token for a header or an error of ours."""
+    if not content:
+        return
+    status = (200, 200, 400, 401, 403, 404, 429, 500)[content[0] & 7]
+    session = requests.Session()
+    session.mount("https://", _Answering(status, content[1:], describes=bool(content[0] & 8)))
+    transport: Any = SimpleNamespace(login_session=session, local_session=session, stop=threading.Event())
+    tokens = Tokens(SOURCE, transport, backoff=Backoff(attempts_max=1))
+    try:
+        token = tokens.token()
+    except ConnectorError as error:
+        text, hint = str(error), error.hint
+    else:
+        text, hint = "", token
+        assert token.isascii()
+        assert token.isprintable()
+        assert " " not in token
+    assert hint
+    assert CANARY not in text
+
+
+def versions(content: bytes) -> None:
+    """Two versions, cut at a line break: one way round is the reverse of the other, and a version is not its own."""
+    before, _, after = content.decode("utf-8", "replace").partition("\n")
+    reverse = {Reason.UPGRADED: Reason.DOWNGRADED, Reason.DOWNGRADED: Reason.UPGRADED}
+    forth, back = version_reason(before, after), version_reason(after, before)
+    assert back is reverse.get(forth, Reason.VERSION_CHANGED)
+    assert version_reason(before, before) is Reason.VERSION_CHANGED
+
+
+def times(content: bytes) -> None:
+    """A text as a generation's time, as `Retry-After`, and as the dates of a record: a time in bounds, or none."""
+    text = content.decode("utf-8", "replace")
+    with contextlib.suppress(ValueError, TypeError):
+        generation = read_generated_time(text, NOW)
+        assert generation.tzinfo is UTC
+        assert GENERATION_MIN <= generation <= NOW + FUTURE_MAX
+        assert moment_of(milliseconds_of(generation)) == generation
+    seconds = retry_after(text, NOW)
+    assert seconds is None or 0 <= seconds <= DELAY_SECONDS_MAX
+    path = FOLDER / "times.json"
+    record = {"deviceId": "a", "endOfSupportDate": text, "softwareFirstSeenTimestamp": text}
+    path.write_text(json.dumps(record) + "\n", encoding="utf-8")
+    part = Part(path, "remote", 1, path.stat().st_size, {name.lower(): (name,) for name in record})
+    rows = READER.execute(
+        f"SELECT end_of_support_date, software_first_seen_timestamp FROM ({scan(SOFTWARE, [part])})"
+    ).fetchall()
+    assert len(rows) == 1
+
+
 def configuration(content: bytes) -> None:
     """A configuration is taken, or refused with errors that do not show its secrets."""
     path = FOLDER / "connector.toml"
@@ -187,7 +283,8 @@ def _is_allowed(link: Link, suffixes: tuple[str, ...]) -> bool:
 
 
 TARGETS: Final[dict[str, Callable[[bytes], None]]] = {
-    target.__name__: target for target in (page, skiptoken, listing, part, census, lines, claims, configuration, links)
+    target.__name__: target
+    for target in (page, skiptoken, listing, part, census, lines, claims, login, versions, times, configuration, links)
 }
 
 
@@ -212,6 +309,18 @@ def seeds() -> dict[str, list[bytes]]:
         "census": [some, some.replace(b"DeviceId", b"deviceid", 1), b"\n[1]\n{"],
         "lines": [some, walk.content, b'{"DeviceId":"a","RbacGroupId":"7","DiskPaths":[null,"x"]}\n17\n'],
         "claims": [base64.urlsafe_b64decode(middle + "=" * (-len(middle) % 4)), token.encode()],
+        "login": [
+            bytes([how]) + json.dumps(answer).encode() for how in (0, 2, 8) for answer in (TOKEN, AUTHORITY, REFUSED)
+        ],
+        "versions": [b"1:8.0.3910.13\n1:8.0.3910.130", b"1.0~rc1\n1.0", b"9" * 4_301 + b":1\n" + b"9" * 4_302 + b":0"],
+        "times": [
+            b"2026-11-23T08:00:00Z",
+            b"2026-11-23T08:00:00.1234567+01:00",
+            b"0001-01-01T00:00:00",
+            b"9999-12-31T23:59:59.9999999-14:00",
+            b"Mon, 23 Nov 2026 08:00:00 GMT",
+            b"120",
+        ],
         "configuration": [example, b"[source]\ntenant_id = 1\n"],
         "links": [next_link.encode(), files["exportFiles"][0].encode(), b"https://x.blob.core.windows.net/a?sig=b"],
     }
