@@ -11,11 +11,11 @@ from contextlib import ExitStack
 from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from connector.clock import Timer, utc_now
 from connector.config import Config
-from connector.errors import ConfigError
+from connector.errors import ConfigError, StateLocked
 from connector.exports.software import SOFTWARE
 from connector.history.blocks import PastChanges
 from connector.history.filters import Filters
@@ -38,7 +38,11 @@ from connector.source.http.transport import Transport
 from connector.source.progress import NoProgress, Progress
 from connector.source.source import Source
 from connector.staging.stage import StagingRules
+from connector.state.publisher_lock import PublisherLock
 from connector.state.state import StateFile
+from connector.telemetry import logger
+
+log = logger(__name__)
 
 STATE_WAIT_SECONDS = 5.0
 """How long a verb that only reads waits for a poll to close the state file."""
@@ -130,10 +134,24 @@ class Assembly:
 
     # ---- the state file
 
-    def open_state(self) -> StateFile:
-        """Open the state file, which no other process can open until it is closed."""
+    def publisher_lock(self, verb: str, *, wait_seconds: float = 0.0) -> PublisherLock:
+        """The lock of whoever publishes from the state file; `verb` says to others what this process does with it."""
+        return PublisherLock(self.config.state.path, verb, wait_seconds=wait_seconds)
+
+    def open_state(self, wait_seconds: float = 0.0) -> StateFile:
+        """Open the state file, which no other process can open until it is closed.
+
+        Waits at most `wait_seconds` for another process to close it, and says so.
+        """
         state = self.config.state
-        return StateFile.open(state.path, memory_limit_mib=state.memory_limit_mib, threads=state.threads)
+        options: dict[str, Any] = {"memory_limit_mib": state.memory_limit_mib, "threads": state.threads}
+        try:
+            return StateFile.open(state.path, **options)
+        except StateLocked as error:
+            if not wait_seconds:
+                raise
+            log.info("waiting for another process to close the state file", error=error, seconds_max=wait_seconds)
+        return StateFile.open(state.path, **options, wait_seconds=wait_seconds)
 
     def open_scratch(self) -> StateFile:
         """Open the state file for a dry run; an empty one in memory where there is none yet."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 import typer
 
 from connector.cli import output
-from connector.cli.options import Json, Yes
-from connector.operations import held
+from connector.cli.options import Json, Wait, Yes
+from connector.operations import decisions, held
+from connector.operations.decisions import WAIT_SECONDS, Decision
 from connector.poll.result import EXIT_CODES
-from connector.staging import derived
 from connector.wording import counted
 
 HELD_EXIT_CODE = EXIT_CODES["held"]
@@ -29,20 +29,35 @@ def list_held(context: typer.Context, as_json: Json = False) -> None:
 
 
 @app.command("approve")
-def approve_held(context: typer.Context, yes: Yes = False) -> None:
+def approve_held(context: typer.Context, yes: Yes = False, wait: Wait = WAIT_SECONDS) -> None:
     """Approve the held removals: publish them as REMOVED with reason APPROVED."""
     if not yes and not typer.confirm("Publish all held removals as REMOVED?", err=True):
         raise typer.Exit(1)
     with context.obj.assembly() as assembly:
-        removed = assembly.pipeline.approve_held()
-    output.print_line(f"{counted(removed, 'removal')} approved and published")
+        decision = decisions.approve_held(assembly, wait_seconds=wait)
+    output.print_line(_approval(decision))
+    if decision.outage is not None:
+        raise decision.outage
+
+
+def _approval(decision: Decision) -> str:
+    """What became of an approval, in words."""
+    removals = counted(decision.records, "removal")
+    if not decision.records:
+        return "nothing is held"
+    if decision.outage is not None:
+        return f"{removals} approved and staged; the next poll publishes them"
+    if decision.publisher is None:
+        return f"{removals} approved and published"
+    when = "soon" if decision.publisher.lasts else "with its next poll"
+    return f"{removals} approved and staged; {decision.publisher} publishes them {when}"
 
 
 @app.command("discard")
-def discard_held(context: typer.Context, yes: Yes = False) -> None:
+def discard_held(context: typer.Context, yes: Yes = False, wait: Wait = WAIT_SECONDS) -> None:
     """Discard the held removals as missing data: the records stay, and the next snapshot is judged on its own."""
     if not yes and not typer.confirm("Discard the held removals and keep the records?", err=True):
         raise typer.Exit(1)
-    with context.obj.assembly() as assembly, assembly.open_state() as state:
-        kept = derived.discard_held(state)
+    with context.obj.assembly() as assembly:
+        kept = decisions.discard_held(assembly, wait_seconds=wait).records
     output.print_line(f"{counted(kept, 'record')} kept in the inventory")

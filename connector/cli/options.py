@@ -23,6 +23,10 @@ from connector.model import Check
 from connector.source.progress import Progress
 
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")]
+Wait = Annotated[
+    float,
+    typer.Option("--wait", metavar="SECONDS", min=0, help="How long to wait for a poll to close the state file."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
 

@@ -17,12 +17,14 @@ from connector.config.tenants import Tenant, listen_of
 from connector.errors import ConfigError
 from connector.model import Topic
 from connector.operations.check import check_everything
+from connector.operations.run import take_locks
 from connector.operations.setup import set_up, set_up_replay_topic
 from connector.operations.status import read_status
 from connector.poll.result import PollResult
 from connector.service.metrics import Metrics
 from connector.service.polls import Polled
 from connector.service.service import Service
+from connector.state.publisher_lock import PublisherLock
 
 
 def check(context: typer.Context) -> None:
@@ -53,7 +55,11 @@ def poll(
 ) -> None:
     """Poll once: fetch the export, stage what changed, publish it."""
     exit_code = 0
-    with context.obj.assembly(output.FetchProgress()) as assembly, stopped_by_signals(assembly.stop):
+    with ExitStack() as stack:
+        assembly = stack.enter_context(context.obj.assembly(output.FetchProgress()))
+        stack.enter_context(stopped_by_signals(assembly.stop))
+        if not dry_run:
+            stack.enter_context(assembly.publisher_lock("poll"))
         show = None if as_json else output.print_event
         for result in assembly.pipeline.dry_run(show) if dry_run else assembly.pipeline.poll():
             if as_json:
@@ -70,26 +76,26 @@ def run(context: typer.Context) -> None:
     """Poll until stopped, one tenant or several, with health and metrics over HTTP; SIGTERM finishes cleanly."""
     configured, stop = context.obj.tenants(), threading.Event()
     with ExitStack() as stack:
-        polled = [
-            _polled(
-                tenant,
-                stack.enter_context(
-                    Assembly(tenant.config, prompt=output.print_notice, stop=stop, rejected=tenant.rejected)
-                ),
+        assemblies = [
+            stack.enter_context(
+                Assembly(tenant.config, prompt=output.print_notice, stop=stop, rejected=tenant.rejected)
             )
             for tenant in configured
         ]
+        locks = take_locks(assemblies, stack)
+        polled = [_polled(*parts) for parts in zip(configured, assemblies, locks, strict=True)]
         service = Service(polled, listen=listen_of(configured), metrics=Metrics(), stop=stop)
         raise typer.Exit(service.run())
 
 
-def _polled(tenant: Tenant, assembly: Assembly) -> Polled:
+def _polled(tenant: Tenant, assembly: Assembly, lock: PublisherLock) -> Polled:
     """A tenant as `run` polls it; its first poll creates its parts, so that a fault in them stops no other tenant."""
 
     def poll() -> Iterable[PollResult]:
+        lock.renew()
         return assembly.pipeline.poll()
 
-    return Polled(tenant.name, poll, tenant.config.poll.interval_seconds, assembly.state_watcher())
+    return Polled(tenant.name, poll, tenant.config.poll.interval_seconds, assembly.state_watcher(), lock.release)
 
 
 def status(context: typer.Context, as_json: Json = False) -> None:

@@ -8,7 +8,9 @@ from typing import Annotated
 import typer
 
 from connector.cli import output
-from connector.cli.options import Yes, show_checks
+from connector.cli.options import Wait, Yes, show_checks
+from connector.operations import decisions
+from connector.operations.decisions import WAIT_SECONDS
 from connector.operations.rebaseline import rebaseline_notice
 from connector.operations.verify import verify as verify_state
 from connector.poll.rebuild import NOTICE
@@ -43,13 +45,13 @@ def export(
 
 
 @app.command("rebaseline")
-def rebaseline(context: typer.Context, yes: Yes = False) -> None:
+def rebaseline(context: typer.Context, yes: Yes = False, wait: Wait = WAIT_SECONDS) -> None:
     """Begin a new epoch: the next snapshot becomes the baseline, and changes until then are not published."""
     with context.obj.assembly() as assembly:
-        output.print_notice(rebaseline_notice(assembly))
+        output.print_notice(rebaseline_notice(assembly, wait_seconds=wait))
         if not yes and not typer.confirm("Begin a new epoch?", err=True):
             raise typer.Exit(1)
-        epoch = assembly.pipeline.rebaseline()
+        epoch = decisions.rebaseline(assembly, wait_seconds=wait)
     output.print_line(f"epoch {epoch} begins with the next poll")
 
 
@@ -61,7 +63,8 @@ def rebuild(context: typer.Context, yes: Yes = False) -> None:
         output.print_notice(NOTICE)
         if not yes and not typer.confirm("Rebuild the state file?", err=True):
             raise typer.Exit(1)
-        rebuilt = assembly.rebuild.run()
+        with assembly.publisher_lock("state rebuild"):
+            rebuilt = assembly.rebuild.run()
     records = ", ".join(f"{inventory} {number:,}" for inventory, number in sorted(rebuilt.records.items()))
     output.print_line(f"restored from {rebuilt.topic}: {records or 'no'} records")
     output.print_line(f"epoch {rebuilt.checkpoint.epoch}, sequence {rebuilt.checkpoint.sequence:,}; poll as usual")

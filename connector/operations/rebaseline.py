@@ -7,11 +7,11 @@ from connector.model import Inventory
 from connector.wording import counted
 
 
-def rebaseline_notice(assembly: Assembly) -> str:
+def rebaseline_notice(assembly: Assembly, *, wait_seconds: float = 0.0) -> str:
     """What a new epoch means, with this file's figures and this configuration's baseline."""
     records, pending, held = 0, 0, 0
     if assembly.config.state.path.exists():
-        with assembly.open_state() as state:
+        with assembly.open_state(wait_seconds) as state:
             records = sum(state.journal.inventory_count(inventory) for inventory in Inventory)
             pending, held = state.journal.position().pending, state.journal.held_count()
     baseline = (

@@ -7,17 +7,14 @@ from typing import Final
 
 from connector.assembly import Assembly
 from connector.errors import EncodingError, SinkError
-from connector.kafka.client import Deadline
-from connector.kafka.sink import last_checkpoint
-from connector.model import Check, Checkpoint, Topic
+from connector.model import Check
 from connector.operations.check import failing_as_check
+from connector.operations.checkpoint import read_checkpoint
 from connector.staging import audit
 from connector.state.reconcile import Standing
 from connector.state.state import StateFile
 from connector.wording import counted
 
-CHECKPOINT_SECONDS: Final = 20.0
-"""How long `state verify` waits for Kafka's checkpoint; the state file stays open as long."""
 DIFFERS_HINT: Final = (
     "Move the file away. Then restore a copy, or rebuild it from Kafka with `mde-inventory state rebuild`."
 )
@@ -41,7 +38,7 @@ def verify(assembly: Assembly, state: StateFile, *, offline: bool) -> Iterator[C
 def _compare_with_kafka(assembly: Assembly, state: StateFile) -> Check:
     """Compare the checkpoint with the file. Raises where the table of checkpoint and file says to stop."""
     try:
-        checkpoint = _read_checkpoint(assembly)
+        checkpoint = read_checkpoint(assembly)
     except (SinkError, EncodingError) as error:
         return Check("kafka", fine=False, text=f"not compared with Kafka's checkpoint: {error}", hint=error.hint)
     standing, position = state.journal.compare(checkpoint), state.journal.position()
@@ -55,13 +52,3 @@ def _compare_with_kafka(assembly: Assembly, state: StateFile) -> Check:
     if standing is Standing.WITHIN:
         text += "; Kafka has confirmed more than the file has noted, and the next poll notes it"
     return Check("kafka", fine=True, text=text)
-
-
-def _read_checkpoint(assembly: Assembly) -> Checkpoint | None:
-    value = last_checkpoint(
-        assembly.reader(),
-        assembly.topic(Topic.CHECKPOINTS),
-        assembly.config.transactional_id,
-        Deadline(min(CHECKPOINT_SECONDS, assembly.kafka_seconds_max)),
-    )
-    return None if value is None else assembly.messages.decode_checkpoint(value)

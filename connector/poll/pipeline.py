@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from connector.clock import Stopwatch
 from connector.errors import OUTAGES, ConnectorError, SnapshotError, SourceError, SourceMalformed
@@ -42,6 +42,21 @@ log = logger(__name__)
 
 ISOLATED: Final = (SourceError, SnapshotError, *OUTAGES)
 """Errors that stop the poll of one inventory, and not that of the other."""
+
+OPEN_SECONDS: Final = 5.0
+"""How long a poll waits for a short verb of another process, such as `held approve`, to close the state file."""
+
+
+class Approval(NamedTuple):
+    """What came of approving the held removals.
+
+    Attributes:
+        removed: the removals approved.
+        outage: what kept them from Kafka, if anything did; the next poll publishes them.
+    """
+
+    removed: int
+    outage: ConnectorError | None = None
 
 
 @dataclass(slots=True)
@@ -121,7 +136,8 @@ class Pipeline:
     """Polls one tenant.
 
     Args:
-        open_state: opens the state file; it is held for one poll.
+        open_state: opens the state file, and waits that many seconds for another process to close it. The file stays
+            open for one poll.
         open_scratch: opens it for a dry run, which writes nothing.
         source: fetches snapshots.
         publisher: publishes what is staged.
@@ -136,7 +152,7 @@ class Pipeline:
     def __init__(  # noqa: PLR0913 - the seams of a poll, each named at the one place that wires them
         self,
         *,
-        open_state: Callable[[], AbstractContextManager[StateFile]],
+        open_state: Callable[[float], AbstractContextManager[StateFile]],
         open_scratch: Callable[[], AbstractContextManager[StateFile]],
         source: Source,
         publisher: Publisher,
@@ -165,7 +181,7 @@ class Pipeline:
             ConnectorError: whatever stopped the poll, or that of one inventory, once the other is done; what was staged
                 stays staged.
         """
-        with self._open_state() as state:
+        with self._open_state(OPEN_SECONDS) as state:
             run = _Run(state)
             self._recover_and_drain(run)
             for inventory in self._inventories:
@@ -183,25 +199,41 @@ class Pipeline:
             self._retire(state)
         run.raise_first_failure()
 
-    def approve_held(self) -> int:
-        """Publish what the guard holds as REMOVED, reason APPROVED. Returns the number of removals.
+    def approve_held(self, *, publish: bool = True, wait_seconds: float = 0.0) -> Approval:
+        """Stage what the guard holds as REMOVED, reason APPROVED, and publish it.
+
+        Args:
+            publish: false where another process publishes from the state file. Kafka is left to that process, which
+                publishes the removals with its next poll.
+            wait_seconds: how long to wait for another process to close the state file.
 
         Raises:
-            SinkError: they are staged, and published by the next poll.
+            StateLocked: another process still has the state file open; nothing was approved.
+            SinkFenced: another instance took over; what was approved stays staged.
         """
-        with self._open_state() as state:
-            self._publisher.recover(state)
+        outage: ConnectorError | None = None
+        with self._open_state(wait_seconds) as state:
+            try:
+                if publish:
+                    self._publisher.recover(state)
+            except OUTAGES as error:
+                outage = error
             approved = derived.approve_held(state, self._rules, now=self._clock())
-            self._publisher.drain(state)
-            return sum(snapshot.counts.removed for snapshot in approved)
+            try:
+                if publish and outage is None:
+                    self._publisher.drain(state)
+            except OUTAGES as error:
+                outage = error
+        return Approval(sum(snapshot.counts.removed for snapshot in approved), outage)
 
-    def rebaseline(self) -> int:
-        """Begin a new epoch, beyond whatever Kafka knows. Returns its number.
+    def rebaseline(self, *, wait_seconds: float = 0.0) -> int:
+        """Begin a new epoch, beyond whatever Kafka knows, and take over from an older instance. Returns its number.
 
         Raises:
+            StateLocked: another process still has the state file open.
             SinkError: Kafka cannot be asked.
         """
-        with self._open_state() as state:
+        with self._open_state(wait_seconds) as state:
             return maintenance.rebaseline(state, self._publisher.checkpoint())
 
     def dry_run(self, show: Callable[[Mapping[str, Any]], None] | None = None) -> Iterator[PollResult]:

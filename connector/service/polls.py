@@ -65,12 +65,14 @@ class Polled:
         poll: polls all inventories, and yields the result of each as soon as it is there.
         interval_seconds: from the begin of a poll to the begin of the next.
         state_watcher: notices between polls what another process did to the state file.
+        end: called once no further poll will come.
     """
 
     tenant: str
     poll: Callable[[], Iterable[PollResult]]
     interval_seconds: float
     state_watcher: StateWatcher | None = None
+    end: Callable[[], None] | None = None
 
 
 class Polls:
@@ -97,6 +99,7 @@ class Polls:
         self.exit_code = 0
         self._poll = polled.poll
         self._state_watcher = polled.state_watcher
+        self._end_polls = polled.end
         self._metrics = metrics
         metrics.begin(self.tenant)
         self._stop = stop
@@ -115,14 +118,17 @@ class Polls:
         """Poll until stopped, or until an error ends the polls."""
         with bind_tenant(self.tenant):
             try:
-                self._wait_until(self._first_due)
+                self._wait_until(self._first_due, wakes=False)
                 while not self._stop.is_set() and (due := self._poll_once()) is not None:
-                    self._wait_until(due)
+                    self._wait_until(due, wakes=True)
             except BaseException as error:
                 log.exception("a fault of the program ends the polls", exc_info=error)
                 self._metrics.note_error(self.tenant, "poll")
                 self.exit_code = 1
                 self._health = replace(self._health, ended=f"a fault of the program: {type(error).__name__}")
+            finally:
+                if self._end_polls:
+                    self._end_polls()
 
     def stuck(self) -> str | None:
         """What is wrong with the polling thread; None where nothing is."""
@@ -162,20 +168,30 @@ class Polls:
         )
         return due
 
-    def _wait_until(self, due: float) -> None:
-        """Wait in short steps, which show that the thread lives and notice at once that the machine has slept."""
+    def _wait_until(self, due: float, *, wakes: bool) -> None:
+        """Wait in short steps, which show that the thread lives and notice at once that the machine has slept.
+
+        With `wakes`, the wait ends early where another process has staged something: a poll publishes it.
+        """
         while not self._stop.is_set() and (now := self._timing.monotonic()) < due:
             self._health = replace(self._health, ticked_at=now)
-            self._look()
+            if self._look() and wakes:
+                log.info("another process has staged changes; polling now to publish them")
+                return
             self._stop.wait(min(due - now, self._timing.tick_seconds))
 
-    def _look(self) -> None:
-        """Update what is pending and held, where a person approved or discarded in the meantime."""
+    def _look(self) -> bool:
+        """Update what is pending and held, where a person approved or discarded in the meantime.
+
+        Returns whether another process has staged something that waits for Kafka.
+        """
         backlog = self._state_watcher.look() if self._state_watcher else None
-        if backlog is not None:
-            self._metrics.put(self.tenant, "pending_changes", backlog.pending)
-            self._metrics.put(self.tenant, "held_records", backlog.held)
-            self._health = replace(self._health, pending=backlog.pending, held=backlog.held)
+        if backlog is None:
+            return False
+        self._metrics.put(self.tenant, "pending_changes", backlog.pending)
+        self._metrics.put(self.tenant, "held_records", backlog.held)
+        self._health = replace(self._health, pending=backlog.pending, held=backlog.held)
+        return backlog.waits
 
     def _end(self, error: ConnectorError) -> None:
         """Note an error that ends the polls."""

@@ -17,10 +17,15 @@ from connector.state.state import StateFile
 
 
 class Backlog(NamedTuple):
-    """What is waiting: changes for Kafka, and removals for a person, by inventory."""
+    """What is waiting: changes for Kafka, and removals for a person, by inventory.
+
+    Attributes:
+        waits: whether anything waits for Kafka: a change, an alert or a seal.
+    """
 
     pending: int
     held: dict[str, int]
+    waits: bool = False
 
 
 class StateWatcher:
@@ -51,9 +56,11 @@ class StateWatcher:
             return None
         try:
             with self._open_state() as state:
+                position = state.journal.position()
                 backlog = Backlog(
-                    state.journal.position().pending,
+                    position.pending,
                     {inventory.value: state.journal.held_count(inventory) for inventory in self._inventories},
+                    waits=not position.drained,
                 )
         except StateError:
             # The other process still has it open. The next look comes soon, and a poll reports a file that is damaged.

@@ -146,7 +146,7 @@ def test_a_mass_removal_is_held_and_then_approved(tenant: Tenant) -> None:
     tenant.simulator.advance()
     (held,) = tenant.poll(guard={"min_removed": 10})
     with tenant.assembly() as assembly:
-        approved = assembly.pipeline.approve_held()
+        approved = assembly.pipeline.approve_held().removed
     reasons = Counter(change["reason"] for change in tenant.published(Topic.CHANGES))
     statuses = Counter(report["status"] for report in tenant.published(Topic.SNAPSHOTS))
     assert (held.outcome, held.exit_code, held.counts.removed) == ("held", 3, 0)

@@ -29,7 +29,7 @@ from connector.simulator import Fleet, Simulator
 from connector.simulator.fleet.fleet import Device
 from tests.conftest import consume_all
 from tests.support import avro
-from tests.support.judging import Message, Staged, Verdict, by_key, expected, judge
+from tests.support.judging import Message, Staged, Verdict, by_key, expected, judge, plain_diff
 from tests.support.killing import Child, Ended
 from tests.support.watching import DELAYED, POINTS, Order
 
@@ -51,6 +51,9 @@ MOVING_SHARE: Final = 0.3
 
 CLOCKS: Final = (0, 0, -3600, 3600, -86_400, 86_400, -30 * 86_400, 100 * 86_400)
 """Seconds that the clock of a process may be off; the last is beyond the journal's retention."""
+
+HOLD_ALL: Final = {"missing_device_snapshots": 1, "max_removed_share": 0, "min_removed": 0}
+"""A guard that holds every removal."""
 
 ANY_MOMENT: Final = "any moment"
 """Where a kill is counted that came after a time, and not at a point."""
@@ -174,10 +177,28 @@ class Run:
         return f"cpe-{self.simulator.generated_at:%Y%m%dT%H%M%SZ}"
 
     def note_snapshot(self) -> None:
-        """The generation that is served is staged by now: it belongs to what is expected."""
+        """The generation that is served is staged by now: it belongs to what is expected.
+
+        Where every removal is held (`HOLD_ALL`), the records that it lacks stay until they are approved.
+        """
         snapshot_id = self.snapshot_id
-        if not self._staged or self._staged[-1].snapshot_id != snapshot_id:
-            self._staged.append(Staged(snapshot_id, by_key(self.simulator.records(Inventory.CPE))))
+        if self._staged and self._staged[-1].snapshot_id == snapshot_id:
+            return
+        served, held = by_key(self.simulator.records(Inventory.CPE)), {}
+        if self._staged and self.settings["guard"] == HOLD_ALL:
+            before = self._staged[-1].records
+            held = {key: before[key] for kind, key in plain_diff(before, served) if kind == "REMOVED"}
+        self._staged.append(Staged(snapshot_id, served | held, held=bool(held)))
+
+    @property
+    def holds(self) -> bool:
+        """Whether the last generation has removals that are to be approved."""
+        return self._staged[-1].held
+
+    def note_approval(self) -> None:
+        """What the last generation held is approved: a snapshot of its own."""
+        snapshot_id = f"{self.snapshot_id}-approved-{len(self._staged) + 1}"
+        self._staged.append(Staged(snapshot_id, by_key(self.simulator.records(Inventory.CPE))))
 
     def baseline(self) -> None:
         """The first snapshot, in larger batches."""

@@ -45,10 +45,16 @@ class Message(NamedTuple):
 
 
 class Staged(NamedTuple):
-    """A generation that was staged, and its records."""
+    """A generation that was staged, the records that are stored after it, and whether removals were held with it."""
 
     snapshot_id: str
     records: dict[Key, Record]
+    held: bool = False
+
+    @property
+    def marks(self) -> list[tuple[str, str]]:
+        """Its reports: STARTED first, COMPLETE last."""
+        return [(self.snapshot_id, status) for status in (MARKS[0], *(["HELD"] if self.held else []), MARKS[1])]
 
 
 def key_of(record: Mapping[str, Any]) -> Key:
@@ -86,9 +92,10 @@ def expected(staged: Iterable[Staged]) -> Expected:
     """Every change of every snapshot."""
     due: Expected = {}
     before: dict[Key, Record] | None = None
-    for snapshot_id, records in staged:
-        due |= {(snapshot_id, *place): change for place, change in plain_diff(before, records).items()}
-        before = records
+    for snapshot in staged:
+        changes = plain_diff(before, snapshot.records)
+        due |= {(snapshot.snapshot_id, *place): change for place, change in changes.items()}
+        before = snapshot.records
     return due
 
 
@@ -200,7 +207,7 @@ def _wrong_reports(staged: Sequence[Staged], due: Expected, seen: Sequence[Messa
         marks = list(dict.fromkeys(marks))
     # Alerts that the date alone raises are reported as snapshots of their own, between those of the export.
     names = dict.fromkeys([name for name, _ in marks if DATED in name])
-    wanted = [(snapshot.snapshot_id, status) for snapshot in staged for status in MARKS]
+    wanted = [mark for snapshot in staged for mark in snapshot.marks]
     wrong = []
     if [mark for mark in marks if mark[0] not in names] != wanted:
         wrong.append(f"reports {marks}")

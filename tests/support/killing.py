@@ -1,4 +1,4 @@
-"""A process that polls, and dies or waits at a named point of a poll.
+"""A process that polls, runs or approves, and dies or waits at a named point of a poll.
 
 It polls as often as its `Order` says, with the watched parts of tests/support/watching.py. At the point of a kill the
 process gets SIGKILL, which nothing in it can see; at a point to wait it says so, and goes on at a word. The
@@ -11,31 +11,79 @@ import multiprocessing
 import os
 import signal
 import sys
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any, Final, cast
 
 from connector.errors import ConnectorError
-from tests.support.watching import Order, WatchedAssembly
+from connector.operations import decisions
+from connector.operations.run import take_locks
+from connector.poll.result import PollResult
+from connector.service.metrics import Metrics
+from connector.service.polls import Polled, ServiceTiming
+from connector.service.service import Service
+from tests.support.watching import Order, Verb, WatchedAssembly
 
 SECONDS_MAX: Final = 150
 """How long a process is waited for."""
 
+TICK_SECONDS: Final = 0.05
+"""The longest wait of a `run` between two looks at its state file."""
+
 
 def carry_out(order: Order, parent: Connection) -> None:
-    """Poll as ordered, tell the parent what comes of it, and exit with the code that the command would have."""
-    exit_code = 0
+    """Carry out an order, tell the parent what comes of it, and exit with the code that the command would have."""
     with WatchedAssembly(order, parent) as assembly:
         try:
-            for _ in range(order.polls):
-                for result in assembly.pipeline.poll():
-                    exit_code = max(exit_code, result.exit_code)
-                    parent.send({**result.as_json(), "pending": result.pending})
+            exit_code = VERBS[order.verb](assembly, parent)
         except ConnectorError as error:
             parent.send({"error": type(error).__name__, "text": str(error), "hint": error.hint})
             exit_code = error.exit_code
     sys.exit(exit_code)
+
+
+def _poll(assembly: WatchedAssembly, parent: Connection) -> int:
+    """Poll as often as ordered."""
+    return max(
+        result.exit_code for _ in range(assembly.order.polls) for result in _telling(assembly.pipeline.poll(), parent)
+    )
+
+
+def _run(assembly: WatchedAssembly, parent: Connection) -> int:
+    """Poll until stopped, as `run` does."""
+    with ExitStack() as stack:
+        (lock,) = take_locks([assembly], stack)
+
+        def poll() -> Iterator[PollResult]:
+            lock.renew()
+            yield from _telling(assembly.pipeline.poll(), parent)
+
+        polled = Polled("tenant", poll, assembly.order.interval_seconds, assembly.state_watcher(), lock.release)
+        timing = ServiceTiming(tick_seconds=TICK_SECONDS)
+        service = Service([polled], listen=("127.0.0.1", 0), metrics=Metrics(), stop=assembly.stop, timing=timing)
+        return service.run()
+
+
+def _approve_held(assembly: WatchedAssembly, parent: Connection) -> int:
+    """Approve what is held, as a person does."""
+    decision = decisions.approve_held(assembly)
+    parent.send({"removed": decision.records, "left": decision.publisher is not None})
+    return decision.outage.exit_code if decision.outage else 0
+
+
+def _telling(results: Iterable[PollResult], parent: Connection) -> Iterator[PollResult]:
+    for result in results:
+        parent.send({**result.as_json(), "pending": result.pending, "holding": result.holding})
+        yield result
+
+
+VERBS: Final[dict[Verb, Callable[[WatchedAssembly, Connection], int]]] = {
+    "poll": _poll,
+    "run": _run,
+    "held approve": _approve_held,
+}
 
 
 class Child:
@@ -53,6 +101,21 @@ class Child:
     def pid(self) -> int:
         """Its number."""
         return self._process.pid or 0
+
+    @property
+    def alive(self) -> bool:
+        """Whether it runs."""
+        return self._process.is_alive()
+
+    def wait(self, seconds: float) -> None:
+        """Wait for its end, at most so long."""
+        self._process.join(seconds)
+
+    def until_said(self, told: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+        """The next message that says this."""
+        while not told(message := self.next_message()):
+            assert "error" not in message, message
+        return message
 
     def until_reached(self) -> None:
         """Wait until it waits."""

@@ -3,8 +3,10 @@
 `python -m tests.support.soak [KILLS] [SEED] [AWAY_SECONDS]` goes on until KILLS processes (500) of `exactly_once`
 tenants were killed, and a fifth as many of `at_least_once` ones, and prints tables. Tenant after tenant has a fleet
 of its own. Between two generations come the mishaps of tests/support/mishaps.py, in a shuffled turn; once, Kafka is
-stopped for five minutes. In the end the controls: what is deliberately broken must be found. The exit code is 0 where
-nothing was lost, nothing repeated (but by `at_least_once`), the controls were found, and enough really happened.
+stopped for five minutes. Then come two fifths as many kills of a `run` and of approvals beside it, as
+tests/support/side_by_side.py has them. In the end the controls: what is deliberately broken must be found. The exit
+code is 0 where nothing was lost, nothing repeated (but by `at_least_once`), the controls were found, and enough really
+happened.
 """
 
 from __future__ import annotations
@@ -28,6 +30,8 @@ from tests.support.broker import Broker, LocalBroker, session_broker, session_re
 from tests.support.exactly_once import ANY_MOMENT, BASELINE_BATCH, Run
 from tests.support.judging import Verdict
 from tests.support.mishaps import Mishaps, Outage, small_disk
+from tests.support.side_by_side import KILLS_OF_TENANT as KILLS_OF_PAIR
+from tests.support.side_by_side import Tally, side_by_side
 from tests.support.watching import POINTS, Control
 
 KILLS: Final = 500
@@ -39,6 +43,9 @@ MISHAP_SHARE: Final = 0.4
 
 AT_LEAST_ONCE_SHARE: Final = 5
 """Kills of other tenants for one of an `at_least_once` tenant."""
+
+SIDE_BY_SIDE_SHARE: Final = 0.4
+"""Kills of a `run` and of approvals beside it, for one of a poll."""
 
 CONTROLS: Final[tuple[Control, ...]] = ("checkpoint apart", "confirmed first")
 CONTROL_KILLS: Final = 5
@@ -126,6 +133,7 @@ class Soak:
     def __init__(self, broker: Broker, registry_url: str, folder: Path, seed: int) -> None:
         self.figures: dict[Delivery, Figures] = {"exactly_once": Figures(), "at_least_once": Figures()}
         self.controls: dict[Control, Verdict] = {}
+        self.side_by_side = Tally()
         self.long_outage: Outage | None = None
         self.broken: list[str] = []
         self._turns: dict[Delivery, list[str]] = {"exactly_once": [], "at_least_once": []}
@@ -175,6 +183,12 @@ class Soak:
                 assert run.poll(control=control).code == 0
             self.controls[control] = run.verdict()
 
+    def work_side_by_side(self, kills: int) -> None:
+        """A tenant whose `run` and whose approvals are killed while both go on."""
+        self._tenants += 1
+        folder = self._folder / f"tenant-{self._tenants}"
+        side_by_side(self._broker, self._registry_url, folder, self._draw, kills=kills, tally=self.side_by_side)
+
     @contextmanager
     def _begun(self, delivery: Delivery) -> Iterator[Run]:
         """The next tenant, its state on its own small disk where one can be had."""
@@ -222,6 +236,7 @@ class Soak:
             f"control, {control}: {found.lost} lost, {found.duplicated} duplicated of {found.events} events"
             for control, found in self.controls.items()
         ]
+        lines += ["", "a `run` and approvals side by side", *self.side_by_side.lines()]
         return "\n".join([*lines, *(text for found in self.figures.values() for text in found.wrong)])
 
     def problems(self, kills: int) -> list[str]:
@@ -241,6 +256,9 @@ class Soak:
             for control in CONTROLS
             if control not in self.controls or self.controls[control].exact
         ]
+        both, wanted = self.side_by_side, round(kills * SIDE_BY_SIDE_SHARE)
+        found += [] if all(verdict.exact for verdict in both.verdicts) else ["side by side: a tenant is not exact"]
+        found += [f"side by side: too few kills: {both.kills.total()}"] if both.kills.total() < wanted else []
         return found
 
 
@@ -259,6 +277,14 @@ def soak(run: Soak, broker: Broker, kills: int, away_seconds: float) -> None:
             run.broken.append(f"{delivery}: {str(error)[:BROKEN_CHARACTERS_MAX]}")
             if isinstance(broker, LocalBroker):
                 broker.ensure_running()
+    while (left := round(kills * SIDE_BY_SIDE_SHARE) - run.side_by_side.kills.total()) > 0 and len(
+        run.broken
+    ) < BROKEN_MAX:
+        try:
+            run.work_side_by_side(min(left, KILLS_OF_PAIR))
+        except AssertionError as error:
+            traceback.print_exc()
+            run.broken.append(f"side by side: {str(error)[:BROKEN_CHARACTERS_MAX]}")
     for control in CONTROLS:
         run.control(control)
     if isinstance(broker, LocalBroker) and away_seconds:

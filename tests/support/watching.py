@@ -71,6 +71,11 @@ POINTS: Final = (
 )
 """In the order of a poll. The `seal` points are those of a snapshot's last batch."""
 
+DECISION_POINTS: Final = ("decision in memory", "decision committed")
+"""Points of a process that approves what is held, beside those of publishing."""
+
+Verb = Literal["poll", "run", "held approve"]
+
 DELAYED: Final = {"committing what is staged": 0.004, "checkpointing the file": 0.008, "commit under way": 0.008}
 """Points inside a library: the kill comes from a thread, up to this many seconds later."""
 
@@ -90,7 +95,9 @@ class Order:
         kill: the point of the kill, and at which reaching of it; None: it lives.
         delay_seconds: from the point to the kill.
         wait: the point to wait at, and at which reaching of it.
-        polls: how often it polls.
+        verb: what it carries out.
+        polls: how often it polls, as `poll`.
+        interval_seconds: between two polls, as `run`.
         control: what is broken in it.
         deadline_seconds: how long it waits for Kafka, where not as long as it would.
         full: the point from which on no file of it may grow, and at which reaching of it: a disk that is full.
@@ -101,7 +108,9 @@ class Order:
     kill: tuple[str, int] | None = None
     delay_seconds: float = 0.0
     wait: tuple[str, int] | None = None
+    verb: Verb = "poll"
     polls: int = 1
+    interval_seconds: float = 1.0
     control: Control = ""
     deadline_seconds: float | None = None
     full: tuple[str, int] | None = None
@@ -113,6 +122,7 @@ class Points:
 
     Attributes:
         batch: which kind of batch is under way: one like any other, or the last of its snapshot.
+        decides: whether the process approves what is held.
     """
 
     def __init__(self, order: Order, parent: Connection) -> None:
@@ -120,6 +130,7 @@ class Points:
         self.batch: Literal["", "batch", "seal"] = ""
         self._order = order
         self._reached: Counter[str] = Counter()
+        self.decides = order.verb == "held approve"
 
     def reach(self, point: str) -> None:
         """The poll is at this point."""
@@ -206,8 +217,12 @@ class WatchedEngine(Delegate):
             if self.staging:
                 self._points.reach("staged in memory")
                 self._points.reach("committing what is staged")
+            elif self._points.decides:
+                self._points.reach("decision in memory")
         if self.staging:
             self._points.reach("staging committed")
+        elif self._points.decides:
+            self._points.reach("decision committed")
 
     def checkpoint(self) -> None:
         """As `Engine.checkpoint`."""
@@ -363,9 +378,10 @@ class WatchedAssembly(Assembly):
         """Watched."""
         return cast("Sink", WatchedSink(super().sink, self.points, self.order.control))
 
-    def open_state(self) -> StateFile:
+    def open_state(self, wait_seconds: float = 0.0) -> StateFile:
         """Watched."""
         self.points.reach("poll begins")
-        state = WatchedState.over(super().open_state(), self.points, recovers=self.order.control != "confirmed first")
+        recovers = self.order.control != "confirmed first"
+        state = WatchedState.over(super().open_state(wait_seconds), self.points, recovers=recovers)
         cast("WatchedSink", self.sink).state = state
         return state

@@ -99,7 +99,7 @@ def test_of_two_commands_the_second_wins_and_the_first_publishes_nothing_more(
         run.note_snapshot()
         events = run.expected_events
         assert (locked.returncode, second.returncode, first.returncode) == (1, 0, 4), (said, trouble, last_words)
-        assert f"process {first.pid} " in " ".join(said.split())
+        assert f"`mde-inventory poll` (process {first.pid}) publishes from" in " ".join(said.split())
         said_last = " ".join(last_words.split())
         assert "leaked" not in said_last
         assert "hint: Only one instance may publish under a transactional id" in said_last

@@ -1,0 +1,72 @@
+"""What a person decides about the state file: approve or discard held removals, begin a new epoch.
+
+A decision is staged in the state file. Whoever publishes from that file publishes it: a `run` that lives, or else the
+verb itself. Were the verb to publish beside a living `run`, Kafka would take it for an instance that took over, and
+fence the `run` for good.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from connector.assembly import Assembly
+from connector.errors import ConnectorError
+from connector.operations.checkpoint import read_checkpoint
+from connector.staging import derived, maintenance
+from connector.state.publisher_lock import Holder
+
+WAIT_SECONDS: Final = 60.0
+"""How long a decision waits for a poll to close the state file, unless the verb is given another time."""
+
+
+class Decision(NamedTuple):
+    """What came of a decision.
+
+    Attributes:
+        records: those that it is about.
+        publisher: the other process that publishes what was decided; None where this one did.
+        outage: what kept this process from publishing it, if anything did; the next poll does.
+    """
+
+    records: int
+    publisher: Holder | None = None
+    outage: ConnectorError | None = None
+
+
+def approve_held(assembly: Assembly, *, wait_seconds: float = WAIT_SECONDS) -> Decision:
+    """Stage what the guard holds as REMOVED, and publish it unless another process does.
+
+    Raises:
+        StateLocked: a poll still has the state file open; nothing was approved.
+        SinkFenced: another instance took over.
+    """
+    with assembly.publisher_lock("held approve").attempted() as other:
+        approval = assembly.pipeline.approve_held(publish=other is None, wait_seconds=wait_seconds)
+    return Decision(approval.removed, other, approval.outage)
+
+
+def discard_held(assembly: Assembly, *, wait_seconds: float = WAIT_SECONDS) -> Decision:
+    """Keep the records whose removal the guard holds. There is nothing to publish.
+
+    Raises:
+        StateLocked: a poll still has the state file open; nothing was discarded.
+    """
+    with assembly.open_state(wait_seconds) as state:
+        return Decision(derived.discard_held(state))
+
+
+def rebaseline(assembly: Assembly, *, wait_seconds: float = WAIT_SECONDS) -> int:
+    """Begin a new epoch, beyond whatever Kafka knows. Returns its number.
+
+    Beside a living `run`, Kafka's checkpoint is only read. The state file is open meanwhile, so that the `run`
+    publishes nothing; a batch of its own that is in doubt belongs to the epoch that ends.
+
+    Raises:
+        StateLocked: a poll still has the state file open.
+        SinkError: Kafka cannot be asked.
+    """
+    with assembly.publisher_lock("state rebaseline").attempted() as other:
+        if other is None:
+            return assembly.pipeline.rebaseline(wait_seconds=wait_seconds)
+        with assembly.open_state(wait_seconds) as state:
+            return maintenance.rebaseline(state, read_checkpoint(assembly))
