@@ -22,7 +22,8 @@
     │   ├── SinkUnavailable       exit 1   brokers unavailable or too slow; staged changes are kept
     │   ├── SinkFenced            exit 4   another instance with the same transactional id took over
     │   └── SinkRejected          exit 1   Kafka refuses: authorisation, missing topic, too large, no transactions
-    └── Stopped                   exit 0   the process was asked to stop, and left a poll between two steps
+    └── Stopped                   exit 0   `run` was asked to stop, and left a poll between two steps; a verb that a
+                                           signal interrupts exits with 130 or 143
 
 A class exists only where a caller treats it differently. Only `service` catches; only `cli` exits.
 """

@@ -253,13 +253,13 @@ def test_every_filter_of_changes_stands_in_its_table() -> None:
 
 
 def test_every_exit_code_stands_in_its_table_and_no_other() -> None:
-    """The table of exit codes has the codes that the tree of errors has, and 0 and 3."""
+    """The table of exit codes has the codes that the tree of errors has, 0 and 3, and those of SIGINT and SIGTERM."""
     codes = {
         kind.exit_code
         for kind in vars(errors).values()
         if isinstance(kind, type) and issubclass(kind, errors.ConnectorError)
     }
-    assert {int(code) for code, _ in table("operations", "| exit code | means |")} == codes | {0, 3}
+    assert {int(code) for code, _ in table("operations", "| exit code | means |")} == codes | {0, 3, 130, 143}
 
 
 def test_every_key_of_poll_json_stands_in_its_table_and_no_other() -> None:

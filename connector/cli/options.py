@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -18,9 +18,12 @@ from connector.assembly import Assembly
 from connector.cli import output
 from connector.config import Config, tenants
 from connector.config.tenants import Tenant
-from connector.errors import ConnectorError
+from connector.errors import ConnectorError, Stopped
 from connector.model import Check
 from connector.source.progress import Progress
+
+SIGNAL_EXIT_CODES: Final = 128
+"""A verb that a signal has interrupted exits with this and the signal's number."""
 
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")]
 Wait = Annotated[
@@ -58,14 +61,20 @@ class Options:
 
 @contextmanager
 def stopped_by_signals(stop: threading.Event) -> Iterator[None]:
-    """The first SIGTERM or SIGINT sets `stop`; a second one ends the process as usual."""
+    """The first SIGTERM or SIGINT sets `stop`; a second one ends the process as usual.
+
+    What the block leaves undone for it ends the verb with the exit code of that signal, as shells give it: 143 or 130.
+    A block that comes to its end all the same has its usual exit code.
+    """
+    received: list[int] = []
     previous = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
 
     def restore() -> None:
         for number, handler in previous.items():
             signal.signal(number, handler)
 
-    def request_stop(_number: int, _frame: FrameType | None) -> None:
+    def request_stop(number: int, _frame: FrameType | None) -> None:
+        received.append(number)
         stop.set()
         restore()
 
@@ -73,6 +82,11 @@ def stopped_by_signals(stop: threading.Event) -> Iterator[None]:
         signal.signal(number, request_stop)
     try:
         yield
+    except Stopped as error:
+        if not received:
+            raise
+        output.print_notice(str(error))
+        raise typer.Exit(SIGNAL_EXIT_CODES + received[0]) from error
     finally:
         restore()
 

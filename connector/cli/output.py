@@ -16,6 +16,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, SpinnerColumn, Ta
 from rich.table import Table
 from rich.text import Text
 
+from connector.cli import poll_lines
 from connector.clock import moment_of
 from connector.model import Check
 from connector.poll.result import PollResult
@@ -90,23 +91,24 @@ def print_check(check: Check) -> None:
 
 
 def print_poll(result: PollResult) -> None:
-    """The result of a poll, in three lines."""
+    """The result of a poll, in three lines, and what waits after it."""
     style = OUTCOME_STYLES[result.outcome]
     out.print(
         Text.assemble(
-            (result.outcome.replace("_", " "), f"bold {style}"),
+            (poll_lines.headline(result), f"bold {style}"),
             f"  {result.snapshot_id or 'no snapshot yet'}"
             f"  {counted(result.counts.records, 'record')} on {counted(result.counts.devices, 'device')}",
         )
     )
-    if result.outcome != "unchanged":
+    if result.is_staged or result.outcome == "dry_run":
         out.print(Text("  ").append_text(counts(result)))
     steps = ", ".join(f"{name} {seconds:.1f}" for name, seconds in result.stages.items())
-    out.print(Text(f"  {result.duration_seconds:.1f} s ({steps}); published {result.published:,}", style="dim"))
+    out.print(Text(f"  {result.duration_seconds:.1f} s ({steps}); {poll_lines.kafka_line(result)}", style="dim"))
     if result.backfilled:
         out.print(Text(f"  {counted(result.backfilled, 'record')} added to the inventory topic", style="dim"))
-    if result.pending:
-        out.print(Text(f"  {counted(result.pending, 'change')} staged, waiting for Kafka", style="yellow"))
+    for line in (poll_lines.waiting_line(result), poll_lines.held_line(result)):
+        if line:
+            out.print(Text(f"  {line}", style="yellow"))
 
 
 def counts(result: PollResult) -> Text:

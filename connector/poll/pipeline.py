@@ -249,6 +249,7 @@ class Pipeline:
                     self._fetch(run, inventory)
         for turn in run.in_turn():
             with self._open_scratch() as state:
+                pending = state.journal.position().pending
                 staged = self._staged(state, turn, keep=False)
                 if turn.snapshot is not None:
                     self._source.discard(turn.snapshot)
@@ -259,25 +260,26 @@ class Pipeline:
                     for event in _events(state, staged):
                         show(event)
                 result = staged_result(state, "dry_run", staged, turn.stopwatch)
-                yield replace(result, fetched_bytes=turn.fetched_bytes)
+                yield replace(result, fetched_bytes=turn.fetched_bytes, pending=pending)
         run.raise_first_failure()
 
     # ---- the steps
 
     def _recover_and_drain(self, run: _Run) -> None:
         """Steps 0 and 1; then the reports that wait."""
+        step, before = "recover", None
         try:
             self._publisher.recover(run.state)
-            run.stopwatch.lap("recover")
-            drained = self._publisher.drain(run.state)
+            run.stopwatch.lap(step)
+            step, before = "drain", run.state.journal.position().published_sequence
+            self._publisher.drain(run.state)
             self._publisher.publish_reports(run.state)
         except OUTAGES as error:
             log.warning("Kafka is not available, the poll goes on without it", error=str(error), hint=error.hint)
-            run.stopwatch.lap("recover")
             run.outage = error
-        else:
-            run.stopwatch.lap("drain")
-            run.drained = drained
+        run.stopwatch.lap(step)
+        # An outage may have let a part through.
+        run.drained = 0 if before is None else run.state.journal.position().published_sequence - before
 
     def _fetch(self, run: _Run, inventory: Inventory) -> None:
         """Step 2. Adds the turn of the inventory, or reports why there is none."""
@@ -365,8 +367,15 @@ class Pipeline:
             result = unchanged_result(state, outcome, turn.inventory, turn.stopwatch)
         else:
             raise outage
-        published, run.drained = run.drained + turn.published, 0
-        turn.result = replace(result, published=published, fetched_bytes=turn.fetched_bytes, outage=outage, stale=stale)
+        drained, run.drained = run.drained, 0
+        turn.result = replace(
+            result,
+            published=drained + turn.published,
+            drained=drained,
+            fetched_bytes=turn.fetched_bytes,
+            outage=outage,
+            stale=stale,
+        )
 
     def _fill_up(self, run: _Run, turn: _Turn) -> None:
         """Step 6, with the last inventory, of whose result it becomes a part."""

@@ -24,13 +24,16 @@ class PollResult:
     """The result of polling one inventory: the object that `poll --json` prints.
 
     Attributes:
-        outcome: `published`; `staged` (safe in the state file, Kafka not available); `unchanged` (the generation has
-            not advanced); `held` (published, but removals wait for a person); `dry_run`.
+        outcome: `published` (all of the snapshot is with Kafka, be it only its report); `staged` (safe in the state
+            file, Kafka not available); `unchanged` (the generation has not advanced); `held` (published, but removals
+            wait for a person); `dry_run`.
         counts: those of the snapshot that was staged; where none was, only the records and devices of the latest one.
         baseline: records taken as the baseline; published only with `diff.baseline = "emit"`.
+        pending: changes that wait for Kafka after the poll; after a dry run those of earlier polls.
         holding: removals that the guard holds now, whichever snapshot they are held since.
         stale: whether the generation has not advanced for `poll.stale_after_hours`.
-        published: changes confirmed by Kafka in this poll, a drained backlog included.
+        published: changes confirmed by Kafka in this poll, `drained` ones included.
+        drained: those of them that earlier polls, or an approval, had staged.
         alert_types: alerts staged in this poll, by type.
         backfilled: records and tombstones published to fill up the inventory topic, with the last inventory.
         duration_seconds: of the whole poll of this inventory.
@@ -45,6 +48,7 @@ class PollResult:
     counts: Counts = field(default_factory=Counts)
     baseline: int = 0
     published: int = 0
+    drained: int = 0
     backfilled: int = 0
     first_sequence: int | None = None
     last_sequence: int | None = None
@@ -63,6 +67,11 @@ class PollResult:
         """The exit code that the outcome asks for; an outage is worth another try, whatever came before it."""
         return EXIT_CODES[self.outcome] or int(self.outage is not None)
 
+    @property
+    def is_staged(self) -> bool:
+        """Whether this poll staged something: a snapshot, or the alerts of a new day."""
+        return "stage" in self.stages or self.counts.alerts > 0
+
     def as_json(self) -> dict[str, Any]:
         """The contract of `poll --json`, in its order."""
         counts = self.counts.as_report() | {"baseline": self.baseline}
@@ -79,6 +88,7 @@ class PollResult:
             "duration_seconds": round(self.duration_seconds, 3),
             "stages": {step: round(seconds, 3) for step, seconds in self.stages.items()},
             "backfilled": self.backfilled,
+            "drained": self.drained,
         }
 
 

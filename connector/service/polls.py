@@ -232,6 +232,7 @@ class Polls:
             held=counts.held,
             rejected=counts.rejected,
             published=result.published,
+            drained=result.drained,
             pending=result.pending,
             duration_seconds=round(result.duration_seconds, 3),
         )

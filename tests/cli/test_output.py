@@ -117,7 +117,7 @@ def test_a_poll_is_shown_in_three_lines(shown: Callable[[], list[str]]) -> None:
     assert shown() == [
         "published  cpe-20260105T060000Z  3,778 records on 40 devices",
         "  +2 added  -0 removed  ~36 changed",
-        "  1.3 s (fetch 0.7, stage 0.4); published 38",
+        "  1.3 s (fetch 0.7, stage 0.4); 38 changes published",
     ]
 
 
