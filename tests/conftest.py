@@ -69,7 +69,11 @@ class Components:
     @property
     def started(self) -> list[Broker | Registry]:
         """What runs."""
-        return [found for found in (self._broker, self._registry, self.private) if isinstance(found, Broker | Registry)]
+        return [
+            component
+            for component in (self._broker, self._registry, self.private)
+            if isinstance(component, Broker | Registry)
+        ]
 
     def broker(self, folder: Path) -> Broker:
         """The session's broker. A registry that will be wanted too starts beside it.
@@ -99,8 +103,8 @@ class Components:
         begun = time.monotonic()
         if self._registry is None:
             self._start_registry(folder)
-        if isinstance(self._registry, Missing) and isinstance(found := self._broker, ContainerBroker):
-            self._registry = Registry(found.registry_url, found.origin)
+        if isinstance(self._registry, Missing) and isinstance(container := self._broker, ContainerBroker):
+            self._registry = Registry(container.registry_url, container.origin)
         if isinstance(self._registry, Registry) and self._registry.origin not in self.seconds:
             try:
                 assert self._registry.url
@@ -364,7 +368,7 @@ def settle(bootstrap_servers: str, topic: str, partitions: Iterable[int]) -> Non
     deadline = time.monotonic() + SETTLE_SECONDS_MAX
     while time.monotonic() < deadline:
         ends = [
-            {place.partition: found.result(30).offset for place, found in answers.items()}
+            {place.partition: offset.result(30).offset for place, offset in answers.items()}
             for answers in (
                 admin.list_offsets(latest, isolation_level=isolation)
                 for isolation in (IsolationLevel.READ_COMMITTED, IsolationLevel.READ_UNCOMMITTED)

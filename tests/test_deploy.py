@@ -59,14 +59,14 @@ def flattened(tables: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def optional_keys() -> dict[str, Any]:
     """The keys that stand behind a comment mark, by their full name."""
-    found: dict[str, Any] = {}
+    keys: dict[str, Any] = {}
     table = ""
     for line in EXAMPLE.splitlines():
         if line.startswith("["):
             table = line.strip("[]")
         elif OPTIONAL_LINE.match(line):
-            found |= {f"{table}.{key}": value for key, value in tomllib.loads(line.removeprefix("# ")).items()}
-    return found
+            keys |= {f"{table}.{key}": value for key, value in tomllib.loads(line.removeprefix("# ")).items()}
+    return keys
 
 
 # ---- the example configuration
@@ -132,9 +132,9 @@ def instructions() -> list[tuple[str, str]]:
 
 def last_stage() -> dict[str, str]:
     """The instructions of the stage that becomes the image; of several of a kind, the last."""
-    found = instructions()
-    start = max(number for number, (name, _) in enumerate(found) if name == "FROM")
-    return dict(found[start:])
+    lines = instructions()
+    start = max(number for number, (name, _) in enumerate(lines) if name == "FROM")
+    return dict(lines[start:])
 
 
 def container_environment() -> dict[str, str]:
@@ -198,8 +198,8 @@ def test_the_image_and_the_unit_fix_nothing_that_several_tenants_must_not_share(
     unit = dict(re.findall(r"^Environment=(MDE_\w+)=(.*)$", UNIT, re.MULTILINE))
     for environ in (container_environment(), unit):
         ours = {name: value for name, value in environ.items() if name.startswith("MDE_") and "SECRET" not in name}
-        found = tenants.load([], ours | {config.CONFIG_VARIABLE: str(tmp_path)})
-        assert [(one.config.state.path, one.config.secrets) for one in found] == [
+        loaded = tenants.load([], ours | {config.CONFIG_VARIABLE: str(tmp_path)})
+        assert [(tenant.config.state.path, tenant.config.secrets) for tenant in loaded] == [
             (Path("contoso.duckdb"), ("contoso",)), (Path("fabrikam.duckdb"), ("fabrikam",)),
         ]  # fmt: skip
 

@@ -220,8 +220,8 @@ def test_every_option_in_the_table_of_verbs_is_one_of_the_verb() -> None:
         command = root.commands[verb.strip("`")]
         options = {
             option
-            for one in (command, *getattr(command, "commands", {}).values())
-            for parameter in one.params
+            for documented in (command, *getattr(command, "commands", {}).values())
+            for parameter in documented.params
             for option in parameter.opts
         }
         assert {word for span in spans(does) for word in span.split() if word.startswith("--")} <= options

@@ -122,8 +122,8 @@ def write_journal(path: Path, changes: int) -> str:
             [changes, snapshots],
         )
         database.execute("CHECKPOINT")
-        found = database.execute("SELECT event_id FROM changes WHERE sequence = $1", [changes // 2]).fetchall()
-    return str(found[0][0])
+        rows = database.execute("SELECT event_id FROM changes WHERE sequence = $1", [changes // 2]).fetchall()
+    return str(rows[0][0])
 
 
 def _toml(path: Path) -> str:

@@ -27,13 +27,13 @@ def measure(step: Callable[..., Any], *arguments: object) -> Figures:
         return pool.submit(_measured, step, arguments).result()
 
 
-def best(found: Iterable[Figures]) -> Figures:
+def best(measured: Iterable[Figures]) -> Figures:
     """The quickest of several by processor time, with the largest peak of memory: others use the machine too."""
-    figures = sorted(found, key=lambda each: each.cpu_seconds)
+    figures = sorted(measured, key=lambda figure: figure.cpu_seconds)
     return Figures(
         figures[0].cpu_seconds,
-        min(each.wall_seconds for each in figures),
-        max(each.peak_mib for each in figures),
+        min(figure.wall_seconds for figure in figures),
+        max(figure.peak_mib for figure in figures),
         figures[0].result,
     )
 
@@ -58,4 +58,4 @@ def _measured(step: Callable[..., Any], arguments: tuple[object, ...]) -> Figure
 
 def _cpu_seconds() -> float:
     used = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return sum(each.ru_utime + each.ru_stime for each in used)
+    return sum(usage.ru_utime + usage.ru_stime for usage in used)

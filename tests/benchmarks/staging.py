@@ -40,33 +40,33 @@ def run(records: int, *, memory_limit_mib: int = 1024, rounds: int = ROUNDS, pol
         folder = Path(name)
         first, second = (write_snapshot(folder / f"{number}", size, number) for number in (0, 1))
         state, baseline = folder / "state.duckdb", folder / "baseline.duckdb"
-        found: dict[str, list[Any]] = {
+        measured: dict[str, list[Any]] = {
             step: []
             for step in ("zcat | wc -c", "parse", "baseline", "1 % diff", "1 % diff, no alerts", "a new day", "no diff")
         }
         for _ in range(rounds):
-            found["zcat | wc -c"].append(measure(zcat, second))
-            found["parse"].append(measure(parse, second, memory_limit_mib))
+            measured["zcat | wc -c"].append(measure(zcat, second))
+            measured["parse"].append(measure(parse, second, memory_limit_mib))
             baseline.unlink(missing_ok=True)
-            found["baseline"].append(measure(stage, baseline, first, memory_limit_mib))
+            measured["baseline"].append(measure(stage, baseline, first, memory_limit_mib))
             shutil.copy(baseline, state)
-            found["no diff"].append(measure(stage, state, first, memory_limit_mib))
+            measured["no diff"].append(measure(stage, state, first, memory_limit_mib))
             shutil.copy(baseline, state)
-            found["1 % diff"].append(measure(stage, state, second, memory_limit_mib))
+            measured["1 % diff"].append(measure(stage, state, second, memory_limit_mib))
             # Nothing new, and a day later: the only step that looks at every date.
-            found["a new day"].append(measure(look_at_dates, state, memory_limit_mib))
+            measured["a new day"].append(measure(look_at_dates, state, memory_limit_mib))
             shutil.copy(baseline, state)
-            found["1 % diff, no alerts"].append(measure(stage_without_alerts, state, second, memory_limit_mib))
-        quickest = {step: best(figures) for step, figures in found.items()}
+            measured["1 % diff, no alerts"].append(measure(stage_without_alerts, state, second, memory_limit_mib))
+        quickest = {step: best(figures) for step, figures in measured.items()}
         parsing, unpacking = quickest["parse"].cpu_seconds, quickest["zcat | wc -c"].cpu_seconds
         print_table(
             f"staging: {records:,} records, {first.size_bytes / records:.0f} bytes each, {size.parts} gzip parts,"
             f" memory_limit_mib {memory_limit_mib}, best of {rounds}",
             ("step", "CPU s", "clock s", "x parse", "x zcat", "peak MiB", "changes"),
             [
-                (step, f"{each.cpu_seconds:.2f}", f"{each.wall_seconds:.2f}", f"{each.cpu_seconds / parsing:.2f}",
-                 f"{each.cpu_seconds / unpacking:.2f}", each.peak_mib, each.result)
-                for step, each in quickest.items()
+                (step, f"{figure.cpu_seconds:.2f}", f"{figure.wall_seconds:.2f}", f"{figure.cpu_seconds / parsing:.2f}",
+                 f"{figure.cpu_seconds / unpacking:.2f}", figure.peak_mib, figure.result)
+                for step, figure in quickest.items()
             ],
         )  # fmt: skip
         _print_growth(folder, size, second, state, memory_limit_mib, polls)
@@ -138,8 +138,8 @@ def _print_growth(folder: Path, size: Size, snapshot: Snapshot, state: Path, mem
         f"state file after {polls} polls with 1 % of the records changed in each",
         ("file", "MiB", "x live"),
         [
-            (name, f"{found / 2**20:.1f}", f"{found / live.stat().st_size:.2f}")
-            for name, found in (
+            (name, f"{size_bytes / 2**20:.1f}", f"{size_bytes / live.stat().st_size:.2f}")
+            for name, size_bytes in (
                 ("a new file of the last snapshot alone", fresh.stat().st_size),
                 ("after the first poll", sizes[0]),
                 ("after the last poll", sizes[-1]),

@@ -120,11 +120,13 @@ def test_a_poll_prints_one_json_object_with_the_contracts_keys(
 ) -> None:
     """First the baseline, then unchanged: exit code 0 both times, one object on stdout and nothing else."""
     first, second = run("poll", "--json"), run("poll", "--json")
-    (one,), (two,) = ([json.loads(line) for line in finished.stdout.splitlines()] for finished in (first, second))
+    (baseline,), (unchanged,) = (
+        [json.loads(line) for line in finished.stdout.splitlines()] for finished in (first, second)
+    )
     assert (first.returncode, second.returncode) == (0, 0)
-    assert list(one) == list(two) == POLL_KEYS
-    assert (one["outcome"], one["baseline"], one["published"]) == ("published", one["records"], 0)
-    assert (two["outcome"], two["baseline"], two["records"]) == ("unchanged", 0, one["records"])
+    assert list(baseline) == list(unchanged) == POLL_KEYS
+    assert (baseline["outcome"], baseline["baseline"], baseline["published"]) == ("published", baseline["records"], 0)
+    assert (unchanged["outcome"], unchanged["baseline"], unchanged["records"]) == ("unchanged", 0, baseline["records"])
 
 
 def test_a_poll_reads_no_other_tenants_folder_whatever_its_own_is_called(
@@ -253,8 +255,8 @@ def test_a_rebaseline_begins_a_new_epoch(run: Callable[..., subprocess.Completed
 def test_schemas_are_shown_as_json() -> None:
     """All of them, or one by its name."""
     everything = [json.loads(line)["name"] for line in run_command("schema", "show").stdout.splitlines()]
-    one = json.loads(run_command("schema", "show", "SoftwareChange").stdout)
-    assert (len(everything), one["name"]) == (5, "SoftwareChange")
+    schema = json.loads(run_command("schema", "show", "SoftwareChange").stdout)
+    assert (len(everything), schema["name"]) == (5, "SoftwareChange")
     assert run_command("schema", "show", "Nonsense").returncode == 2
 
 

@@ -73,8 +73,8 @@ def problems(environ: dict[str, str] | None = None, **changed: dict[str, Any]) -
 def test_the_least_configuration_has_the_documented_defaults() -> None:
     """Every key has the default that users were told."""
     config = config_of()
-    found = {table: {key: getattr(getattr(config, table), key) for key in keys} for table, keys in DEFAULTS.items()}
-    assert found == DEFAULTS
+    values = {table: {key: getattr(getattr(config, table), key) for key in keys} for table, keys in DEFAULTS.items()}
+    assert values == DEFAULTS
 
 
 def test_every_key_is_known_to_this_test() -> None:
@@ -145,8 +145,8 @@ def test_a_cloud_picks_authority_api_scope_and_storage_and_each_can_be_overridde
     """Four clouds, each with its hosts."""
     source = config_of(source={"cloud": cloud}).source
     preset = CLOUDS[cloud]
-    found = source.authority, source.api_url, source.scope, source.storage_suffix
-    assert found == (preset["authority"], preset["api_url"], preset["scope"], preset["storage"])
+    picked = source.authority, source.api_url, source.scope, source.storage_suffix
+    assert picked == (preset["authority"], preset["api_url"], preset["scope"], preset["storage"])
     changed = {
         "authority": "https://login.example/",
         "api_url": "https://api.example:8443",
@@ -216,9 +216,9 @@ NO_HOSTS = (
 )
 def test_a_wrong_key_of_the_source_is_named_with_what_is_allowed(changed: dict[str, Any], problem: str) -> None:
     """One line, the key first."""
-    found = problems(source=changed)
-    assert len(found) == 1
-    assert found[0].startswith(problem)
+    lines = problems(source=changed)
+    assert len(lines) == 1
+    assert lines[0].startswith(problem)
 
 
 @pytest.mark.parametrize(
@@ -256,13 +256,13 @@ def test_each_way_to_be_let_in_needs_only_its_own_keys(changed: dict[str, Any]) 
 
 def test_all_problems_are_told_at_once() -> None:
     """Over tables, kinds of problems, and variables that name no table."""
-    found = problems(
+    lines = problems(
         {"MDE_INVENTORY_SOURSE__X": "1", "MDE_INVENTORY_POLL__INTERVAL_SECONDS": "0"},
         source={"page_size": 0, "tenent_id": "x", "cloud": "mars"},
         kafka={"delivery": "maybe"},
         guard={"max_removed_share": 2},
     )
-    assert [line.partition(":")[0] for line in found] == [
+    assert [line.partition(":")[0] for line in lines] == [
         "source.cloud",
         "source.page_size",
         "source.tenent_id",
@@ -275,11 +275,11 @@ def test_all_problems_are_told_at_once() -> None:
 
 def test_problems_of_values_together_are_told_at_once() -> None:
     """Where each key is fine by itself and they do not fit."""
-    found = problems(
+    lines = problems(
         source={"auth": "certificate", "client_id": None, "tenant_id": "!", "ca_bundle": "/nowhere", "scope": "x"},
         kafka={"client": {"acks": "all", "group.id": "x"}},
     )
-    assert [line.partition(":")[0] for line in found] == [
+    assert [line.partition(":")[0] for line in lines] == [
         "source.tenant_id",
         "source.client_id",
         "source.certificate_path",
@@ -409,7 +409,7 @@ def test_no_text_of_a_configuration_shows_a_secret() -> None:
     """Neither repr nor str, of the whole or of a table."""
     config = config_with_secrets()
     shown = [config, config.source, config.kafka, config.schema_registry]
-    assert not any(SECRET in text(one) for one in shown for text in (repr, str, "{}".format))
+    assert not any(SECRET in text(value) for value in shown for text in (repr, str, "{}".format))
 
 
 def test_every_secret_is_known_to_redaction() -> None:
@@ -457,8 +457,8 @@ def test_keys_that_only_point_somewhere_are_no_secrets(key: str) -> None:
 @pytest.mark.parametrize("key", sorted(OWNED_CLIENT_KEYS))
 def test_keys_that_the_connector_owns_are_refused_by_name(key: str) -> None:
     """Delivery depends on them."""
-    found = problems(kafka={"client": {"bootstrap.servers": "x:1", key: "1"}})
-    assert found == [f"kafka.client.{key}: set by the connector, remove it here"]
+    lines = problems(kafka={"client": {"bootstrap.servers": "x:1", key: "1"}})
+    assert lines == [f"kafka.client.{key}: set by the connector, remove it here"]
 
 
 @pytest.mark.parametrize(
@@ -471,9 +471,9 @@ def test_keys_that_the_connector_owns_are_refused_by_name(key: str) -> None:
 )
 def test_brokers_are_verified_and_nothing_turns_that_off(key: str, value: object) -> None:
     """Neither the certificate nor the name in it is taken unseen; what asks for the usual is let through."""
-    found = problems(kafka={"client": {"bootstrap.servers": "x:1", key: value}})
+    lines = problems(kafka={"client": {"bootstrap.servers": "x:1", key: value}})
     advice = "must not turn the verification of brokers off (name their authority in ssl.ca.location)"
-    assert found == [f"kafka.client.{key}: {advice}"]
+    assert lines == [f"kafka.client.{key}: {advice}"]
     usual = {"enable.ssl.certificate.verification": True, "ssl.endpoint.identification.algorithm": "https"}
     client = {"bootstrap.servers": "x:1", **usual}
     assert config_of(kafka={"client": client}).kafka.client == client
@@ -532,8 +532,8 @@ def test_an_unsecured_oauth_token_is_refused() -> None:
 )
 def test_a_wrong_key_of_another_table_is_named(changed: dict[str, dict[str, Any]], key: str) -> None:
     """One line, the key first."""
-    found = problems(**changed)
-    assert [line.partition(":")[0] for line in found] == [key]
+    lines = problems(**changed)
+    assert [line.partition(":")[0] for line in lines] == [key]
 
 
 PATHS = (
@@ -806,10 +806,10 @@ VARIABLES = st.sampled_from(
 def test_any_values_make_a_configuration_or_a_list_of_problems(values: dict[str, Any], environ: dict[str, str]) -> None:
     """Nothing but our own error comes out of wrong values."""
     try:
-        told = [from_values(values, environ, name="x").source.tenant_id]
+        outcome = [from_values(values, environ, name="x").source.tenant_id]
     except ConfigError as error:
-        told = str(error).splitlines()[1:]
-    assert told
+        outcome = str(error).splitlines()[1:]
+    assert outcome
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])

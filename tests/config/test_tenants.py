@@ -54,8 +54,8 @@ def refused(*given: Path, environ: dict[str, str] | None = None) -> list[str]:
 def test_several_files_are_several_tenants_in_their_order(write: Callable[..., Path]) -> None:
     """Each has its name, its file and its configuration."""
     files = [write("b"), write("a")]
-    found = tenants.load(files, {})
-    assert [(one.name, one.file, one.config.source.tenant_id) for one in found] == [
+    loaded = tenants.load(files, {})
+    assert [(tenant.name, tenant.file, tenant.config.source.tenant_id) for tenant in loaded] == [
         ("b.example", files[0], "b.example"),
         ("a.example", files[1], "a.example"),
     ]
@@ -147,7 +147,11 @@ def test_a_tenant_configured_twice_has_its_prefix_in_its_name(write: Callable[..
     """Two prefixes of one tenant are two series of metrics."""
     source = {"tenant_id": CONTOSO}
     files = [write("a", source=source), write("b", source=source, kafka={"topic_prefix": "test"}), write("c")]
-    assert [one.name for one in tenants.load(files, {})] == [f"{CONTOSO}/mde.software", f"{CONTOSO}/test", "c.example"]
+    assert [tenant.name for tenant in tenants.load(files, {})] == [
+        f"{CONTOSO}/mde.software",
+        f"{CONTOSO}/test",
+        "c.example",
+    ]
 
 
 def test_state_files_in_one_folder_do_not_share_the_folder_of_rejected_lines(
@@ -155,19 +159,19 @@ def test_state_files_in_one_folder_do_not_share_the_folder_of_rejected_lines(
 ) -> None:
     """Alone it is `rejected`; beside others it is one for each state file in there."""
     beside = [write(name, state={"path": str(tmp_path / f"{name}.duckdb")}) for name in ("a", "b")]
-    found = tenants.load([*beside, write("c")], {})
-    assert [one.rejected for one in found] == [
+    loaded = tenants.load([*beside, write("c")], {})
+    assert [tenant.rejected for tenant in loaded] == [
         tmp_path / "rejected" / "a.duckdb", tmp_path / "rejected" / "b.duckdb", tmp_path / "c" / "rejected",
     ]  # fmt: skip
 
 
 def test_one_address_is_listened_on(write: Callable[..., Path]) -> None:
     """Set in one file, or alike in all; two addresses are refused."""
-    plain, one = write("a"), write("b", http={"listen": "127.0.0.1:1"})
+    plain, listening = write("a"), write("b", http={"listen": "127.0.0.1:1"})
     same, other = write("c", http={"listen": "127.0.0.1:1"}), write("d", http={"listen": "127.0.0.1:2"})
-    assert tenants.listen_of(tenants.load([plain, one, same], {})) == ("127.0.0.1", 1)
+    assert tenants.listen_of(tenants.load([plain, listening, same], {})) == ("127.0.0.1", 1)
     assert tenants.listen_of(tenants.load([plain], {})) == ("127.0.0.1", 9464)
-    assert refused(plain, one, other) == [
-        f"http.listen: one process listens once, and here are 127.0.0.1:1 in {one}, 127.0.0.1:2 in {other}; set it in"
-        " one of them, or alike in all"
+    assert refused(plain, listening, other) == [
+        f"http.listen: one process listens once, and here are 127.0.0.1:1 in {listening}, 127.0.0.1:2 in {other}; set"
+        " it in one of them, or alike in all"
     ]

@@ -71,10 +71,10 @@ def test_other_rules_between_two_polls_make_no_event(seed: int, tmp_path_factory
 
 def test_a_b_a_gives_each_change_an_id_of_its_own(tmp_path: Path) -> None:
     """What comes, goes and comes again is three events with three ids."""
-    one, both = [record("d", "a")], [record("d", "a"), record("d", "b")]
+    single, both = [record("d", "a")], [record("d", "a"), record("d", "b")]
     with Bench(tmp_path) as bench:
-        staged = [bench.stage(lines) for lines in (one, both, one, both)]
-        changes = [change for each in staged for change in bench.changes(each)]
+        staged = [bench.stage(lines) for lines in (single, both, single, both)]
+        changes = [change for snapshot in staged for change in bench.changes(snapshot)]
     assert [change["changeType"] for change in changes] == ["ADDED", "REMOVED", "ADDED"]
     assert len({change["eventId"] for change in changes}) == 3
 
@@ -138,8 +138,8 @@ def test_one_version_gone_and_one_come_are_one_change(
     with Bench(tmp_path) as bench:
         bench.stage([record("d", "product", version) for version in before])
         staged = bench.stage([record("d", "product", version) for version in after])
-        found = [(kind, reason, version) for kind, reason, _, _, version in brief(bench.changes(staged))]
-    assert found == expected
+        changes = [(kind, reason, version) for kind, reason, _, _, version in brief(bench.changes(staged))]
+    assert changes == expected
 
 
 def test_a_version_of_another_device_vendor_or_product_is_no_pair(tmp_path: Path) -> None:

@@ -335,8 +335,8 @@ def test_a_snapshot_with_rejected_lines_does_not_count_as_one_without_a_device(t
     """The device's lines may be those: two snapshots in a row means two that could be read."""
     with Bench(tmp_path, rules=STRICT) as bench:
         bench.stage(device("a") + device("b", 1))
-        found = [bench.stage(device("a"), rejected=rejected).counts.removed for rejected in (0, 1, 1, 0)]
-        assert found == [0, 0, 0, 1]
+        removals = [bench.stage(device("a"), rejected=rejected).counts.removed for rejected in (0, 1, 1, 0)]
+        assert removals == [0, 0, 0, 1]
 
 
 def test_lines_that_were_rejected_while_fetching_hold_removals_too(tmp_path: Path) -> None:

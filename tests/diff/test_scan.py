@@ -130,8 +130,8 @@ def test_parts_of_different_spellings_are_read_side_by_side(tmp_path: Path) -> N
         ),
     ]
     with Bench(tmp_path) as bench:
-        found = {(row["deviceId"], row["osPlatform"]) for row in read(bench, parts)}
-    assert found == {("a", "x"), ("b", "x"), ("c", "x")}
+        pairs = {(row["deviceId"], row["osPlatform"]) for row in read(bench, parts)}
+    assert pairs == {("a", "x"), ("b", "x"), ("c", "x")}
 
 
 def test_two_spellings_of_a_documented_property_in_one_part_are_told() -> None:
@@ -149,9 +149,9 @@ def test_the_single_registry_path_of_the_other_export_is_a_set_of_one(tmp_path: 
     )
     with Bench(tmp_path) as bench:
         for spellings in (PASCAL, PASCAL | {"registrypath": ("RegistryPath",)}):
-            found = {row["softwareName"]: row["registryPaths"] for row in read(bench, [
+            paths = {row["softwareName"]: row["registryPaths"] for row in read(bench, [
                 part_of(tmp_path / "part.json", text, spellings)])}  # fmt: skip
-            assert found == {"a": ["HKLM\\x"], "b": [], "c": []}
+            assert paths == {"a": ["HKLM\\x"], "b": [], "c": []}
 
 
 def test_any_path_names_its_file(tmp_path: Path) -> None:
@@ -202,8 +202,8 @@ def as_date_and_time(bench: Bench, path: Path, texts: Sequence[tuple[Any, Any]])
         record("d", f"{number}", endOfSupportDate=date, softwareFirstSeenTimestamp=time)
         for number, (date, time) in enumerate(texts)
     ]
-    found = {int(row["softwareName"]): row for row in read(bench, [write_part(path, lines, Random(len(texts)))])}
-    rows = [found[number] for number in range(len(texts))]
+    by_number = {int(row["softwareName"]): row for row in read(bench, [write_part(path, lines, Random(len(texts)))])}
+    rows = [by_number[number] for number in range(len(texts))]
     return [(row["endOfSupportDate"], row["softwareFirstSeenTimestamp"]) for row in rows]
 
 
@@ -222,9 +222,9 @@ def test_any_array_has_the_normal_form_of_the_oracle(
     folder = tmp_path_factory.mktemp("scan")
     with Bench(folder) as bench:
         lines = [record("d", f"{number}", diskPaths=paths) for number, paths in enumerate(sets)]
-        found = {int(row["softwareName"]): row["diskPaths"] for row in read(bench, [
+        by_number = {int(row["softwareName"]): row["diskPaths"] for row in read(bench, [
             write_part(folder / "part.json", lines, Random(len(sets)))])}  # fmt: skip
-    assert [found[number] for number in range(len(sets))] == [normal_value(Kind.TEXT_SET, paths) for paths in sets]
+    assert [by_number[number] for number in range(len(sets))] == [normal_value(Kind.TEXT_SET, paths) for paths in sets]
 
 
 @pytest.mark.parametrize(
@@ -257,8 +257,8 @@ def test_the_digest_of_what_is_stored_is_the_one_of_the_usual_way_it_is_written(
     with Bench(tmp_path) as bench:
         bench.stage([line])
         tracked = [SOFTWARE.field(field.name) for field in SOFTWARE.fields if not field.key]
-        found = bench.state.database.rows(f"SELECT digest, {stored_digest(tracked)} FROM inventory")
-    assert found[0][0] == found[0][1]
+        digests = bench.state.database.rows(f"SELECT digest, {stored_digest(tracked)} FROM inventory")
+    assert digests[0][0] == digests[0][1]
 
 
 def test_a_snapshot_of_no_lines_at_all_is_read_as_no_records(tmp_path: Path) -> None:

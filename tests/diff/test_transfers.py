@@ -92,8 +92,8 @@ class Both:
         changes = self.changes(staged)
         assert changes == stamped(outcome.changes, staged)
         assert (staged.counts.held, staged.hold_reason) == (outcome.held, outcome.hold_reason)
-        assert {key_of(one): one for one in stored_records(self.state, inventory)} == model.inventory
-        assert self.state.journal.held_count() == sum(len(one.held) for one in self.models.values())
+        assert {key_of(line): line for line in stored_records(self.state, inventory)} == model.inventory
+        assert self.state.journal.held_count() == sum(len(side.held) for side in self.models.values())
         self.logs[inventory] = dict(model.inventory) if staged.baseline else fold(self.logs[inventory], changes)
         assert self.logs[inventory] == model.inventory
         self.left[inventory] = set()
@@ -138,8 +138,8 @@ def test_whatever_moves_when_the_log_of_each_inventory_is_the_inventory(
             rejected = random.choice((0, 0, 0, 1))
             if lines[CPE] and lines[NON_CPE] and random.random() < 0.6:
                 both.poll(lines[CPE], lines[NON_CPE], rejected=rejected)
-            elif lines[one := random.choice(list(Inventory))]:
-                both.stage(one, lines[one], rejected=rejected)
+            elif lines[chosen := random.choice(list(Inventory))]:
+                both.stage(chosen, lines[chosen], rejected=rejected)
             for key in random.sample(keys, random.choice((1, 2, 9))):
                 homes[key] = random.choice(({CPE}, {NON_CPE}, {CPE}, {NON_CPE}, set(), {CPE, NON_CPE}))
 
@@ -201,14 +201,14 @@ def test_what_is_in_both_inventories_is_uninstalled_once(tmp_path: Path) -> None
 
 def test_what_moves_raises_no_alert_but_that_its_end_of_support_is_known_now(tmp_path: Path) -> None:
     """Only one of the exports tells of the end of support: leaving it clears nothing, coming to it installs nothing."""
-    ended = [one | {"endOfSupportStatus": "EOS Version"} for one in software(range(10))]
+    ended = [line | {"endOfSupportStatus": "EOS Version"} for line in software(range(10))]
     with Both(tmp_path, Random(1)) as both:
         both.poll(ended, software([10]))
         staged = [*both.poll(ended[:9], software([9, 10])), *both.poll(ended, software([10]))]
         raised = [
-            (one.inventory, alert["alertType"])
-            for one in staged
-            for alert in both.state.journal.alerts(one, after=0, limit=9)
+            (snapshot.inventory, alert["alertType"])
+            for snapshot in staged
+            for alert in both.state.journal.alerts(snapshot, after=0, limit=9)
         ]
         assert raised == [(CPE, "REACHED")]
 
@@ -221,10 +221,10 @@ def test_a_dry_run_knows_what_moved(tmp_path: Path) -> None:
         both.state.close()
         snapshot = both.write(NON_CPE, software([9, 10]))
         with StateFile.open(tmp_path / "state.duckdb", memory_limit_mib=256, scratch=True) as scratch:
-            told = stage_snapshot(
+            foreseen = stage_snapshot(
                 scratch, snapshot, staging_rules(STRICT), started_at=snapshot.generated_at, now=snapshot.generated_at
             )
-            changes = list(scratch.journal.changes(told, after=0, limit=10))
+            changes = list(scratch.journal.changes(foreseen, after=0, limit=10))
         assert [row[:2] for row in brief(changes)] == [("ADDED", "MOVED")]
         both.state = StateFile.open(tmp_path / "state.duckdb", memory_limit_mib=256, threads=1)
 

@@ -73,13 +73,13 @@ def test_the_order_is_total_over_any_text(versions: list[str]) -> None:
     """No text raises; of any two one is later or neither is, and three of them do not go round in a circle."""
     rank = {Reason.DOWNGRADED: -1, Reason.VERSION_CHANGED: 0, Reason.UPGRADED: 1}
     first, second, third = versions
-    one, two, both = (
+    first_step, second_step, whole_way = (
         rank[version_reason(before, after)] for before, after in ((first, second), (second, third), (first, third))
     )
-    assert rank[version_reason(second, first)] == -one
+    assert rank[version_reason(second, first)] == -first_step
     assert version_reason(first, first) is Reason.VERSION_CHANGED
-    if one * two >= 0:
-        assert both == (one or two)
+    if first_step * second_step >= 0:
+        assert whole_way == (first_step or second_step)
 
 
 def test_versions_of_any_length_are_compared_at_once() -> None:

@@ -25,13 +25,11 @@ def test_ids_made_in_sql_are_those_made_in_python(
         for number, name in enumerate(names):
             bench.state.database.rows("INSERT INTO names VALUES ($1, $2, $3, $4)", [number, *name])
         expression = event_id_expression("a", "b", "c")
-        found = bench.state.database.rows(
+        rows = bench.state.database.rows(
             f"SELECT {expression} FROM names ORDER BY number", {"namespace": event_namespace()}
         )
-    assert (
-        [row[0] for row in found] == [event_id(*name) for name in names] == [oracle.event_id(*name) for name in names]
-    )
-    assert {uuid.UUID(row[0]).version for row in found} == {5}
+    assert [row[0] for row in rows] == [event_id(*name) for name in names] == [oracle.event_id(*name) for name in names]
+    assert {uuid.UUID(row[0]).version for row in rows} == {5}
 
 
 @given(first=st.lists(TEXT, max_size=5), second=st.lists(TEXT, max_size=5))

@@ -163,11 +163,11 @@ def test_the_age_of_the_generation_is_worked_out_when_it_is_asked_for() -> None:
 
 def test_metrics_share_nothing() -> None:
     """Two services in one process count for themselves, and two tenants of one service too."""
-    one, other = Metrics(), Metrics()
-    one.put(TENANT, "published_changes_total", 1)
-    one.put("fabrikam", "published_changes_total", 2)
+    metrics, other = Metrics(), Metrics()
+    metrics.put(TENANT, "published_changes_total", 1)
+    metrics.put("fabrikam", "published_changes_total", 2)
     counted = {
         'published_changes_total{tenant="contoso"}': 1,
         'published_changes_total{tenant="fabrikam"}': 2,
     }
-    assert (samples(one), samples(other)) == (counted, {})
+    assert (samples(metrics), samples(other)) == (counted, {})

@@ -79,7 +79,7 @@ def test_a_back_off_is_never_longer_than_the_interval() -> None:
 def test_a_back_off_is_drawn_too() -> None:
     """After an outage that all instances saw, they come back spread over half of the delay."""
     lowest, highest = Schedule(HOUR, draw=lambda: 0.0), Schedule(HOUR, draw=lambda: 1.0)
-    delays = [one.after_failure(began=0, ended=0, retryable=True) for one in (lowest, highest)]
+    delays = [schedule.after_failure(began=0, ended=0, retryable=True) for schedule in (lowest, highest)]
     assert delays == [7.5, 15]
 
 

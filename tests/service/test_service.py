@@ -126,15 +126,15 @@ class Running:
         status, _, body = self.get(path)
         return status, json.loads(body)
 
-    def ready(self, told: Callable[[dict[str, Any]], bool], tenant: str = TENANT) -> tuple[int, dict[str, Any]]:
+    def ready(self, wanted: Callable[[dict[str, Any]], bool], tenant: str = TENANT) -> tuple[int, dict[str, Any]]:
         """The first answer of /readyz that tells this of a tenant: status, and what it tells of the tenant."""
-        status, body = self.ask_until("/readyz", lambda body: told(body["tenants"][tenant]))
+        status, body = self.ask_until("/readyz", lambda body: wanted(body["tenants"][tenant]))
         return status, body["tenants"][tenant]
 
-    def ask_until(self, path: str, told: Callable[[dict[str, Any]], bool]) -> tuple[int, dict[str, Any]]:
+    def ask_until(self, path: str, wanted: Callable[[dict[str, Any]], bool]) -> tuple[int, dict[str, Any]]:
         """The first answer that tells this; what the polling thread does next is seen from outside only."""
         deadline = time.monotonic() + WAIT_SECONDS_MAX
-        while not told((answer := self.ask(path))[1]):
+        while not wanted((answer := self.ask(path))[1]):
             assert time.monotonic() < deadline, f"never told: {answer}"
         return answer
 
@@ -143,8 +143,8 @@ class Running:
         lines = self.get("/metrics")[2].decode().splitlines()
         lines = [line.replace(f'{{tenant="{TENANT}"}}', "").replace(f',tenant="{TENANT}"', "") for line in lines]
         lines = [line.replace(f'tenant="{TENANT}",', "") for line in lines if line.startswith("mde_")]
-        found = dict(line.removeprefix("mde_inventory_").rsplit(" ", 1) for line in lines)
-        return {name: float(value) for name, value in found.items() if float(value) and "_bucket" not in name}
+        texts = dict(line.removeprefix("mde_inventory_").rsplit(" ", 1) for line in lines)
+        return {name: float(value) for name, value in texts.items() if float(value) and "_bucket" not in name}
 
 
 class Clock:
@@ -465,8 +465,8 @@ def test_one_stuck_tenant_makes_the_process_not_alive() -> None:
     with Running(tenants, threading.Event(), timing=clock.timing()) as running:
         running.ask_until("/readyz", lambda body: body["tenants"]["a"]["polling"])
         clock.ahead_seconds = 7 * HOUR
-        told = {"a": {"alive": False}, "b": {"alive": True}}
-        status, body = running.ask_until("/healthz", lambda body: body["tenants"] == told)
+        expected = {"a": {"alive": False}, "b": {"alive": True}}
+        status, body = running.ask_until("/healthz", lambda body: body["tenants"] == expected)
         gate.set()
     assert (status, body["alive"], body["reasons"][0].partition(" for ")[0]) == (
         503, False, "a: a poll has been running",
@@ -527,10 +527,10 @@ def test_systemd_is_told_when_it_is_ready_alive_and_stopping(tmp_path: Path, mon
         systemd.settimeout(WAIT_SECONDS_MAX)
         monkeypatch.setenv("NOTIFY_SOCKET", path)
         with run_script(Script([result()])) as running:
-            told = [systemd.recv(100), systemd.recv(100)]
+            datagrams = [systemd.recv(100), systemd.recv(100)]
             running.stop.set()
             running.join()
-    assert told == [b"READY=1", b"WATCHDOG=1"]
+    assert datagrams == [b"READY=1", b"WATCHDOG=1"]
 
 
 PROGRAM = """

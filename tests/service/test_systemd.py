@@ -14,8 +14,8 @@ def test_systemd_is_told_through_its_socket(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
         systemd.bind(path)
         systemd.settimeout(5)
-        told = notify("READY=1", {"NOTIFY_SOCKET": path})
-        assert (told, systemd.recv(100)) == (True, b"READY=1")
+        notified = notify("READY=1", {"NOTIFY_SOCKET": path})
+        assert (notified, systemd.recv(100)) == (True, b"READY=1")
 
 
 def test_an_abstract_socket_is_found(request: pytest.FixtureRequest) -> None:
@@ -24,8 +24,8 @@ def test_an_abstract_socket_is_found(request: pytest.FixtureRequest) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
         systemd.bind("\0" + name)
         systemd.settimeout(5)
-        told = notify("WATCHDOG=1", {"NOTIFY_SOCKET": "@" + name})
-        assert (told, systemd.recv(100)) == (True, b"WATCHDOG=1")
+        notified = notify("WATCHDOG=1", {"NOTIFY_SOCKET": "@" + name})
+        assert (notified, systemd.recv(100)) == (True, b"WATCHDOG=1")
 
 
 @pytest.mark.parametrize("environ", [{}, {"NOTIFY_SOCKET": ""}, {"NOTIFY_SOCKET": "/nowhere/at/all"}])

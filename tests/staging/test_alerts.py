@@ -44,10 +44,10 @@ class Desk(Bench):
         self.last = stage_snapshot(
             self.state, self.snapshot(lines), self.staging_rules(**rules), started_at=now, now=now
         )
-        found = self.alerts(self.last)
-        assert self.last.counts.alerts == len(found)
+        alerts = self.alerts(self.last)
+        assert self.last.counts.alerts == len(alerts)
         assert audit.verify(self.state) == []
-        return found
+        return alerts
 
     def idle(self, day: float, **rules: Any) -> list[Record]:
         """A poll on that day that finds nothing new; its alerts."""
@@ -79,9 +79,9 @@ def desk(tmp_path: Path) -> Any:
 def said(alerts: Sequence[Record]) -> list[tuple[Any, ...]]:
     """Type, product, version, what decided, and the threshold where there is one."""
     return [
-        (each["alertType"], each["softwareName"], each["softwareVersion"], each["decidedBy"])
-        + ((each["thresholdDays"],) if each["thresholdDays"] is not None else ())
-        for each in alerts
+        (alert["alertType"], alert["softwareName"], alert["softwareVersion"], alert["decidedBy"])
+        + ((alert["thresholdDays"],) if alert["thresholdDays"] is not None else ())
+        for alert in alerts
     ]
 
 
@@ -108,17 +108,17 @@ def test_out_of_support_software_that_is_new_is_installed(ended: dict[str, str],
     """Added, with a new device, or by a change of version; by its status, or by a date that is past."""
     by = "date" if "endOfSupportDate" in ended else "status"
     assert desk.poll(0, [KEPT, record("d", "upgraded", "1")]) == []
-    found = desk.poll(
+    alerts = desk.poll(
         0,
         [KEPT, record("d", "added", **ended), record("e", "new device", **ended), record("d", "upgraded", "2", **ended),
          record("d", "fine")],
     )  # fmt: skip
-    assert said(found) == [
+    assert said(alerts) == [
         ("INSTALLED", "added", "1", by), ("INSTALLED", "upgraded", "2", by), ("INSTALLED", "new device", "1", by),
     ]  # fmt: skip
     changes = {change["softwareName"]: change for change in desk.changes(desk.last)}
-    assert [(each["eventId"], each["changeType"]) for each in found] == [
-        (changes[each["softwareName"]]["eventId"], changes[each["softwareName"]]["changeType"]) for each in found
+    assert [(alert["eventId"], alert["changeType"]) for alert in alerts] == [
+        (changes[alert["softwareName"]]["eventId"], changes[alert["softwareName"]]["changeType"]) for alert in alerts
     ]
 
 
@@ -162,8 +162,8 @@ def test_a_changed_record_raises_what_its_change_means(desk: Desk) -> None:
     """The same version with other attributes, case by case."""
     names = [f"case {number:02}" for number in range(len(CASES))]
     desk.poll(0, [record("d", name, **case[0]) for name, case in zip(names, CASES, strict=True)])
-    found = desk.poll(0, [record("d", name, **case[1]) for name, case in zip(names, CASES, strict=True)])
-    assert [(each["softwareName"], (each["alertType"], each["decidedBy"])) for each in found] == [
+    alerts = desk.poll(0, [record("d", name, **case[1]) for name, case in zip(names, CASES, strict=True)])
+    assert [(alert["softwareName"], (alert["alertType"], alert["decidedBy"])) for alert in alerts] == [
         (name, case[2]) for name, case in zip(names, CASES, strict=True) if case[2]
     ]
 
@@ -171,20 +171,20 @@ def test_a_changed_record_raises_what_its_change_means(desk: Desk) -> None:
 def test_upcoming_counts_for_what_is_new_and_for_another_version(desk: Desk) -> None:
     """Added, or upgraded into a version whose end is announced; not again where it was before."""
     desk.poll(0, [record("d", "a", "1"), record("d", "b", "1", **UPCOMING)])
-    found = desk.poll(0, [record("d", "a", "2", **UPCOMING), record("d", "b", "2", **UPCOMING),
+    alerts = desk.poll(0, [record("d", "a", "2", **UPCOMING), record("d", "b", "2", **UPCOMING),
                           record("d", "c", **UPCOMING)])  # fmt: skip
-    assert said(found) == [("UPCOMING", "a", "2", "status"), ("UPCOMING", "c", "1", "status")]
+    assert said(alerts) == [("UPCOMING", "a", "2", "status"), ("UPCOMING", "c", "1", "status")]
 
 
 def test_what_is_removed_or_upgraded_out_of_the_end_of_support_is_cleared(desk: Desk) -> None:
     """Uninstalled, with its device, or replaced by a version that is supported; the rest was never raised."""
     desk.poll(0, [KEPT, record("d", "a", **ENDED), record("e", "b", endOfSupportDate="2020-01-01"),
                   record("d", "c", "1", **ENDED), record("d", "fine")])  # fmt: skip
-    found = desk.poll(0, [KEPT, record("d", "c", "2")])
-    assert said(found) == [
+    alerts = desk.poll(0, [KEPT, record("d", "c", "2")])
+    assert said(alerts) == [
         ("CLEARED", "a", "1", "status"), ("CLEARED", "c", "2", "status"), ("CLEARED", "b", "1", "date"),
     ]  # fmt: skip
-    assert [each["changeType"] for each in found] == ["REMOVED", "CHANGED", "REMOVED"]
+    assert [alert["changeType"] for alert in alerts] == ["REMOVED", "CHANGED", "REMOVED"]
 
 
 def test_held_removals_clear_nothing_until_they_are_approved(desk: Desk) -> None:
@@ -219,10 +219,10 @@ def test_a_date_raises_once_for_each_threshold_with_and_without_snapshots(desk: 
         ending("a", 100),
         ending("b", 80),
     ]
-    found = {0: desk.poll(0, lines)}
+    by_day = {0: desk.poll(0, lines)}
     for day in (1, 2, 9, 10, 11, 49, 50, 51, 70, 72, 73, 79, 80, 81, 93, 99, 100, 101):
-        found[day] = (desk.idle(day) if day % 2 else desk.poll(day, lines)) + desk.idle(day + 0.5)
-    raised = {day: [(*each[:2], each[4]) for each in said(alerts)] for day, alerts in found.items() if alerts}
+        by_day[day] = (desk.idle(day) if day % 2 else desk.poll(day, lines)) + desk.idle(day + 0.5)
+    raised = {day: [(*alert[:2], alert[4]) for alert in said(alerts)] for day, alerts in by_day.items() if alerts}
     assert raised == {
         10: [("DATE_THRESHOLD", "a", 90)],
         50: [("DATE_THRESHOLD", "b", 30)],
@@ -232,17 +232,17 @@ def test_a_date_raises_once_for_each_threshold_with_and_without_snapshots(desk: 
         93: [("DATE_THRESHOLD", "a", 7)],
         100: [("DATE_THRESHOLD", "a", 0)],
     }
-    first = found[10][0]
+    first = by_day[10][0]
     assert (first["eventId"], first["changeType"], first["decidedBy"]) == (None, None, "date")
-    assert (first["daysToEndOfSupport"], first["severity"], found[93][0]["severity"]) == (90, "low", "medium")
+    assert (first["daysToEndOfSupport"], first["severity"], by_day[93][0]["severity"]) == (90, "low", "medium")
 
 
 def test_of_several_thresholds_crossed_at_once_the_tightest_counts(desk: Desk) -> None:
     """After a long pause, also where the date is past by then."""
     desk.poll(0, [ending("a", 100),
                   ending("b", 20)])  # fmt: skip
-    found = desk.idle(95)
-    assert [(each["softwareName"], each["thresholdDays"], each["daysToEndOfSupport"]) for each in found] == [
+    alerts = desk.idle(95)
+    assert [(alert["softwareName"], alert["thresholdDays"], alert["daysToEndOfSupport"]) for alert in alerts] == [
         ("a", 7, 5), ("b", 0, -75),
     ]  # fmt: skip
 
@@ -307,10 +307,10 @@ def test_a_date_that_is_moved_to_within_a_threshold_raises_with_its_change(desk:
     far, near, nearer = 200, 60, 50
     desk.poll(0, [ending("a", far), ending("b", near), record("d", "c", "1"), ending("e", near)])  # fmt: skip
     upgraded = ending("c", near) | {"softwareVersion": "2"}
-    found = desk.poll(0, [ending("a", near), ending("b", nearer), upgraded, ending("e", far)])  # fmt: skip
-    assert said(found) == [("DATE_THRESHOLD", "a", "1", "date", 90), ("DATE_THRESHOLD", "c", "2", "date", 90)]
-    assert [each["changeType"] for each in found] == ["CHANGED", "CHANGED"]
-    assert {each["eventId"] for each in found} < {change["eventId"] for change in desk.changes(desk.last)}
+    alerts = desk.poll(0, [ending("a", near), ending("b", nearer), upgraded, ending("e", far)])  # fmt: skip
+    assert said(alerts) == [("DATE_THRESHOLD", "a", "1", "date", 90), ("DATE_THRESHOLD", "c", "2", "date", 90)]
+    assert [alert["changeType"] for alert in alerts] == ["CHANGED", "CHANGED"]
+    assert {alert["eventId"] for alert in alerts} < {change["eventId"] for change in desk.changes(desk.last)}
 
 
 def test_a_threshold_is_crossed_once_for_ever_by_one_date(desk: Desk) -> None:
@@ -342,13 +342,13 @@ def test_an_attribute_that_changes_on_the_day_of_a_threshold_does_not_hide_it(de
     """Nor does a status: the calendar's alert stands beside the change's."""
     dated = {"endOfSupportDate": days_from_first(31)}
     desk.poll(0, [record("d", "a", **dated), record("d", "b", "1", **dated)])
-    found = desk.poll(1, [record("d", "a", **dated, **UPCOMING), record("d", "b", "2", **dated)])
-    assert said(found) == [
+    alerts = desk.poll(1, [record("d", "a", **dated, **UPCOMING), record("d", "b", "2", **dated)])
+    assert said(alerts) == [
         ("UPCOMING", "a", "1", "status"),
         ("DATE_THRESHOLD", "b", "2", "date", 30),
         ("DATE_THRESHOLD", "a", "1", "date", 30),
     ]
-    assert [bool(each["eventId"]) for each in found] == [True, True, False]
+    assert [bool(alert["eventId"]) for alert in alerts] == [True, True, False]
 
 
 # ---- beginnings
@@ -373,13 +373,13 @@ def test_the_first_snapshot_raises_what_is_out_of_support_where_that_is_asked_fo
     """One alert each, BASELINE; with the event where the baseline is published. By default: none."""
     lines = [record("d", "a", **ENDED), record("e", "b", endOfSupportDate="2020-01-01"), record("d", "c", **UPCOMING)]
     desk.rules = replace(EASY, emit_baseline=emit)
-    found = desk.poll(0, lines, on_baseline=True)
-    assert said(found) == [("INSTALLED", "a", "1", "status"), ("INSTALLED", "b", "1", "date")]
-    assert {each["changeType"] for each in found} == {"BASELINE"}
+    alerts = desk.poll(0, lines, on_baseline=True)
+    assert said(alerts) == [("INSTALLED", "a", "1", "status"), ("INSTALLED", "b", "1", "date")]
+    assert {alert["changeType"] for alert in alerts} == {"BASELINE"}
     events = {change["softwareName"]: change["eventId"] for change in desk.changes(desk.last)}
-    assert [each["eventId"] for each in found] == [events.get("a"), events.get("b")]
+    assert [alert["eventId"] for alert in alerts] == [events.get("a"), events.get("b")]
     assert bool(events) == emit
-    assert {each["newToOrganisation"] for each in found} == {False}
+    assert {alert["newToOrganisation"] for alert in alerts} == {False}
     with Desk(desk.folder / "other", rules=desk.rules) as silent:
         assert silent.poll(0, lines) == []
 
@@ -392,8 +392,12 @@ def test_a_new_epoch_numbers_its_alerts_anew_and_looks_at_dates_anew(desk: Desk)
     maintenance.rebaseline(desk.state)
     assert (desk.state.journal.position().last_alert, desk.state.journal.position().published_alert) == (0, 0)
     assert desk.poll(30, [KEPT, ending("a", 31)]) == []
-    found = desk.idle(31)
-    assert (said(found), found[0]["epoch"], desk.last.alert_after) == ([("DATE_THRESHOLD", "a", "1", "date", 0)], 2, 1)
+    alerts = desk.idle(31)
+    assert (said(alerts), alerts[0]["epoch"], desk.last.alert_after) == (
+        [("DATE_THRESHOLD", "a", "1", "date", 0)],
+        2,
+        1,
+    )
 
 
 # ---- what an alert carries
@@ -404,39 +408,39 @@ def test_an_alert_carries_everything_that_is_published(desk: Desk) -> None:
     desk.poll(0, [KEPT])
     more: dict[str, Any] = {"numberOfWeaknesses": 2, "diskPaths": ["b", "a"]}
     more |= {"softwareFirstSeenTimestamp": "2026-11-22 00:02:30.5"}
-    (found,) = desk.poll(1, [KEPT, record("d", "a", **ENDED, **more, endOfSupportDate=days_from_first(-9)),
+    (alert,) = desk.poll(1, [KEPT, record("d", "a", **ENDED, **more, endOfSupportDate=days_from_first(-9)),
                              record("e", "a")])  # fmt: skip
     staged = desk.last
     (change,) = [change for change in desk.changes(staged) if change["deviceId"] == "d"]
     named = {field["name"] for field in avro.load("end-of-support-alert")["fields"]}  # fmt: skip
-    assert set(found) == named - {"shortenedFields"}
-    assert {name: found[name] for name in found.keys() & change.keys()} == {
-        name: change[name] for name in found.keys() & change.keys()
+    assert set(alert) == named - {"shortenedFields"}
+    assert {name: alert[name] for name in alert.keys() & change.keys()} == {
+        name: change[name] for name in alert.keys() & change.keys()
     }
     seen = 1000 * 1_795_305_750 + 500
-    assert (found["productFirstSeenAt"], found["versionFirstSeenAt"], found["newToOrganisation"]) == (seen, seen, True)
-    assert (found["devicesWithVersion"], found["daysToEndOfSupport"], found["severity"]) == (2, -10, "high")
-    assert found["detectionLagSeconds"] == 2 * 86_400 - 31
-    assert (found["connectorVersion"], found["entraTenantId"]) == (__version__, TENANT)
+    assert (alert["productFirstSeenAt"], alert["versionFirstSeenAt"], alert["newToOrganisation"]) == (seen, seen, True)
+    assert (alert["devicesWithVersion"], alert["daysToEndOfSupport"], alert["severity"]) == (2, -10, "high")
+    assert alert["detectionLagSeconds"] == 2 * 86_400 - 31
+    assert (alert["connectorVersion"], alert["entraTenantId"]) == (__version__, TENANT)
     desk.poll(2, [KEPT])
     desk.reopen()
     assert desk.state.database.number("SELECT count(*) FROM first_seen WHERE software_name = 'a'") == 1
-    assert list(desk.state.journal.alerts(staged, after=0, limit=9)) == [found]
+    assert list(desk.state.journal.alerts(staged, after=0, limit=9)) == [alert]
 
 
 def test_a_product_is_new_to_the_organisation_with_the_first_snapshot_that_has_it(desk: Desk) -> None:
     """Whatever its version, device or export, and also after it was gone; a version is first seen by itself."""
     desk.poll(0, [KEPT, record("d", "old", "1")])
-    found = desk.poll(1, [KEPT, record("d", "old", "2", **ENDED), record("d", "new", "1", **ENDED),
+    alerts = desk.poll(1, [KEPT, record("d", "old", "2", **ENDED), record("d", "new", "1", **ENDED),
                           record("e", "new", "2", **ENDED)])  # fmt: skip
-    assert [(each["softwareName"], each["newToOrganisation"]) for each in found] == [
+    assert [(alert["softwareName"], alert["newToOrganisation"]) for alert in alerts] == [
         ("new", True), ("old", False), ("new", True),
     ]  # fmt: skip
-    first, second = found[1]["productFirstSeenAt"], found[1]["versionFirstSeenAt"]
+    first, second = alerts[1]["productFirstSeenAt"], alerts[1]["versionFirstSeenAt"]
     assert second - first == 6 * 3_600_000
     desk.poll(2, [KEPT])
     (again,) = desk.poll(3, [KEPT, record("f", "new", "3", **ENDED)])
-    assert (again["newToOrganisation"], again["productFirstSeenAt"]) == (False, found[0]["productFirstSeenAt"])
+    assert (again["newToOrganisation"], again["productFirstSeenAt"]) == (False, alerts[0]["productFirstSeenAt"])
     desk.poll(3, [KEPT])
     given = staging_rules(EASY)
     for number, lines in enumerate(([record("x", "other")], [record("x", "other"), record("x", "new", **ENDED)])):
@@ -451,8 +455,8 @@ def test_severities_are_the_configurations_where_it_gives_any(desk: Desk) -> Non
     given = {"severity": {"installed": "low", "cleared": "high"}}
     desk.poll(0, [KEPT, record("d", "a", **ENDED), record("d", "b")])
     weak = ENDED | {"numberOfWeaknesses": 1}
-    found = desk.poll(0, [KEPT, record("d", "b", **weak), record("d", "c", **weak)], **given)  # fmt: skip
-    assert [(each["alertType"], each["severity"]) for each in found] == [
+    alerts = desk.poll(0, [KEPT, record("d", "b", **weak), record("d", "c", **weak)], **given)  # fmt: skip
+    assert [(alert["alertType"], alert["severity"]) for alert in alerts] == [
         ("CLEARED", "high"), ("REACHED", "high"), ("INSTALLED", "low"),
     ]  # fmt: skip
 
@@ -495,11 +499,11 @@ def test_over_any_sequence_alerts_are_those_of_the_oracle(seed: int, tmp_path_fa
             now = MIDNIGHT + timedelta(days=day)
             action = random.choice(("snapshot", "snapshot", "idle", "held")) if step else "snapshot"
             if action == "idle":
-                found = desk.idle(day, enabled=enabled)
+                alerts = desk.idle(day, enabled=enabled)
                 name = desk.last.snapshot_id
                 expected = model.stage(now, name, before=before or {}, after=before or {}, enabled=enabled)
             elif action == "held" and desk.model.held and random.random() < 0.5:
-                found = desk.approve(day)
+                alerts = desk.approve(day)
                 changes = desk.model.approve(desk.last.snapshot_id)
                 expected = model.stage(now, desk.last.snapshot_id, before=before, after=desk.model.inventory or {},
                                        changes=changes)  # fmt: skip
@@ -511,14 +515,14 @@ def test_over_any_sequence_alerts_are_those_of_the_oracle(seed: int, tmp_path_fa
                 estate.evolve()
                 random.choice((estate.leave_or_return, estate.lose_many, lambda: None, lambda: None))()
                 lines = estate.lines() or [KEPT]
-                found = desk.poll(day, lines, enabled=enabled)
+                alerts = desk.poll(day, lines, enabled=enabled)
                 outcome = desk.model.stage(desk.last.snapshot_id, lines, rules)
                 model.see(by_key(lines).values(), desk.last.observed_at, desk.last.snapshot_id, baseline=before is None)
                 expected = model.stage(now, desk.last.snapshot_id, before=before, after=desk.model.inventory or {},
                                        changes=outcome.changes, enabled=enabled)  # fmt: skip
             names = expected[0].keys() if expected else ()
-            assert [{name: alert[name] for name in names} for alert in found] == expected
-            assert len({alert["alertId"] for alert in found}) == len(found)
+            assert [{name: alert[name] for name in names} for alert in alerts] == expected
+            assert len({alert["alertId"] for alert in alerts}) == len(alerts)
 
 
 def test_a_poll_that_finds_nothing_new_publishes_what_the_calendar_raises(tmp_path: Path) -> None:
@@ -526,7 +530,7 @@ def test_a_poll_that_finds_nothing_new_publishes_what_the_calendar_raises(tmp_pa
     script = Script(Fleet(seed=1, devices=1, start=MIDNIGHT), tmp_path / "parts")
     script.current = by_key([ending("a", 31) | {"softwareFirstSeenTimestamp": None}, ending("b", 8)])
     script.generated_at, script.day = MIDNIGHT, 0
-    found = []
+    polls = []
     with MockCluster([topic.name_under("calm") for topic in Topic]) as cluster:
         here, nowhere = cluster.bootstrap_servers, "127.0.0.1:1"
         for day, servers in ((0, here), (0.5, here), (1, nowhere), (1.5, nowhere), (2, here), (8, here), (8.5, here)):
@@ -541,13 +545,13 @@ def test_a_poll_that_finds_nothing_new_publishes_what_the_calendar_raises(tmp_pa
             }
             with Process(tables, script, [MIDNIGHT + timedelta(days=day)], batches=-1) as process:
                 (result,) = process.pipeline.poll()
-            found.append((result.outcome, result.alert_types, result.counts.alerts))
+            polls.append((result.outcome, result.alert_types, result.counts.alerts))
         alerts, reports = (
             [avro.read_value(message.value or b"", avro.load(schema))[1] for message in
              consume_all(cluster.bootstrap_servers, topic.name_under("calm"))]
             for topic, schema in ((Topic.ALERTS, "end-of-support-alert"), (Topic.SNAPSHOTS, "snapshot-report"))
         )  # fmt: skip
-    assert found == [
+    assert polls == [
         ("published", {}, 0),
         ("unchanged", {}, 0),
         ("staged", {"DATE_THRESHOLD": 2}, 2),

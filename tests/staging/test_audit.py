@@ -37,7 +37,7 @@ def state(sound: bytes, tmp_path: Path) -> Iterator[StateFile]:
 
 
 @pytest.mark.parametrize(
-    ("damage", "told"),
+    ("damage", "reported"),
     [
         (["DELETE FROM inventory WHERE rowid = (SELECT min(rowid) FROM inventory)"], "records are stored"),
         (["UPDATE inventory SET device_name = 'x' WHERE rowid = (SELECT min(rowid) FROM inventory)"], "digest"),
@@ -66,11 +66,11 @@ def state(sound: bytes, tmp_path: Path) -> Iterator[StateFile]:
     ],
     ids=lambda value: value if isinstance(value, str) else None,
 )  # fmt: skip
-def test_whatever_does_not_add_up_is_told(damage: list[str], told: str, state: StateFile) -> None:
+def test_whatever_does_not_add_up_is_told(damage: list[str], reported: str, state: StateFile) -> None:
     """Each of the things that are held against each other, broken by hand."""
     for statement in damage:
         state.database.rows(statement)
-    assert told in "\n".join(audit.verify(state))
+    assert reported in "\n".join(audit.verify(state))
 
 
 def test_nothing_of_the_first_snapshot_is_told_that_is_not_so(tmp_path: Path) -> None:

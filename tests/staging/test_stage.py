@@ -34,9 +34,9 @@ def test_changes_are_in_order_per_device_and_product_with_removals_first(tmp_pat
     with Bench(tmp_path) as bench:
         bench.stage([record("b", "p", "2"), record("b", "p", "3"), record("a", "z")])
         staged = bench.stage([record("b", "p", "1"), record("a", "z"), record("a", "a"), record("b", "a", "9")])
-        found = [(change["deviceId"], change["softwareName"], change["changeType"], change["softwareVersion"])
+        order = [(change["deviceId"], change["softwareName"], change["changeType"], change["softwareVersion"])
                  for change in bench.changes(staged)]  # fmt: skip
-    assert found == [
+    assert order == [
         ("a", "a", "ADDED", "1"),
         ("b", "a", "ADDED", "9"),
         ("b", "p", "REMOVED", "2"),

@@ -31,7 +31,7 @@ PART = "/staging/part-0001.json.gz"
 
 def exceptions(of: type[Exception]) -> list[type[Exception]]:
     """A class of the engine's exceptions, and all below it."""
-    return [of, *(found for below in of.__subclasses__() for found in exceptions(below))]
+    return [of, *(exception for below in of.__subclasses__() for exception in exceptions(below))]
 
 
 @contextmanager
@@ -208,7 +208,7 @@ def test_an_engine_that_could_not_open_lets_go_of_everything(tmp_path: Path, mon
     for scratch in (False, True, False):
         with pytest.raises(StateCorrupt, match="cannot be opened as a state file"):
             Engine.open(path, memory_limit_mib=128, scratch=scratch)
-    assert [each.name for each in tmp_path.iterdir()] == ["state.duckdb"]
+    assert [entry.name for entry in tmp_path.iterdir()] == ["state.duckdb"]
     assert path.read_bytes() == b"no database"
 
 
@@ -220,9 +220,9 @@ def test_there_are_no_more_threads_than_there_is_memory_for(
 ) -> None:
     """Each has buffers of its own: a machine of many cores must not fail where a small one works."""
     engine = Engine.open(tmp_path / "state.duckdb", memory_limit_mib=memory_limit_mib, threads=threads)
-    found = engine.number("SELECT current_setting('threads')")
+    used = engine.number("SELECT current_setting('threads')")
     engine.close()
-    assert found == expected
+    assert used == expected
 
 
 def test_settings_that_could_reach_out_are_off(tmp_path: Path) -> None:

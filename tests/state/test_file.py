@@ -99,7 +99,7 @@ def test_what_is_there_and_what_will_be_is_for_its_owner_alone(tmp_path: Path) -
         name.chmod(0o644)
     make_private(path)
     (path.parent / "later").touch()
-    modes = {each.name: stat.S_IMODE(each.stat().st_mode) for each in (path.parent, *path.parent.iterdir())}
+    modes = {entry.name: stat.S_IMODE(entry.stat().st_mode) for entry in (path.parent, *path.parent.iterdir())}
     assert modes == {"folder": 0o700, "state.duckdb": 0o600, "state.duckdb.wal": 0o600, "later": 0o600}
 
 
@@ -112,7 +112,7 @@ def test_reading_only_touches_no_mode(tmp_path: Path) -> None:
     make_private(tmp_path / "folder" / "state.duckdb", read_only=True)
     (tmp_path / "later").touch()
     assert not (tmp_path / "folder").exists()
-    assert [stat.S_IMODE(each.stat().st_mode) for each in (path, tmp_path / "later")] == [0o644, 0o600]
+    assert [stat.S_IMODE(entry.stat().st_mode) for entry in (path, tmp_path / "later")] == [0o644, 0o600]
 
 
 def test_a_file_that_another_process_made_first_stays(tmp_path: Path) -> None:

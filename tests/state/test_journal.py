@@ -50,9 +50,9 @@ def test_changes_of_one_snapshot_are_not_those_of_the_next(tmp_path: Path) -> No
     with Bench(tmp_path) as bench:
         grow(bench, 4)
         first, second, third = bench.state.journal.recent_snapshots(3)[::-1]
-        found = [[change["sequence"] for change in bench.state.journal.changes(each, after=0, limit=10)]
-                 for each in (first, second, third)]  # fmt: skip
-    assert found == [[1], [2], [3]]
+        sequences = [[change["sequence"] for change in bench.state.journal.changes(snapshot, after=0, limit=10)]
+                 for snapshot in (first, second, third)]  # fmt: skip
+    assert sequences == [[1], [2], [3]]
 
 
 def test_more_changes_than_are_read_at_a_time_come_all_and_in_order(tmp_path: Path) -> None:

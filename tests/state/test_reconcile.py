@@ -72,21 +72,21 @@ def staged(bench: Bench) -> list[StagedSnapshot]:
 
 def places(bench: Bench) -> list[Checkpoint]:
     """Every checkpoint that publishing this file's snapshots batch by batch can leave, in order."""
-    found = []
+    checkpoints = []
     for snapshot in staged(bench):
         first, last = snapshot.first_sequence or 1, snapshot.last_sequence or 0
         events = {change["eventId"]: change["sequence"] for change in bench.changes(snapshot)}
         raised = [events.get(alert["eventId"], last + 1) for alert in bench.alerts(snapshot)]
         before = snapshot.alert_after - len(raised)
         for sequence in range(first, last):
-            alert = before + sum(each <= sequence for each in raised)
-            found.append(bench.checkpoint(snapshot, sequence=sequence, sealed=False, alert=alert))
+            alert = before + sum(raised_at <= sequence for raised_at in raised)
+            checkpoints.append(bench.checkpoint(snapshot, sequence=sequence, sealed=False, alert=alert))
         # Alerts without a change come after all changes; the last of them rides with the seal.
-        begin = before + sum(each <= last for each in raised)
-        found += [bench.checkpoint(snapshot, sealed=False, alert=alert)
+        begin = before + sum(raised_at <= last for raised_at in raised)
+        checkpoints += [bench.checkpoint(snapshot, sealed=False, alert=alert)
                   for alert in range(begin if events else begin + 1, snapshot.alert_after)]  # fmt: skip
-        found.append(bench.checkpoint(snapshot))
-    return found
+        checkpoints.append(bench.checkpoint(snapshot))
+    return checkpoints
 
 
 # ---- the table, row by row
@@ -113,7 +113,7 @@ def test_a_checkpoint_at_the_end_of_what_is_published_is_where_to_poll_on(bench:
 def test_a_checkpoint_within_what_is_pending_is_where_to_publish_on(bench: Bench) -> None:
     """Kafka committed what the file had not noted: every such place, from every place noted before."""
     all_places = places(bench)
-    assert [(each.sequence, each.sealed) for each in all_places] == [(0, 1), (1, 1), (2, 2), (2, 3), (3, 4)]
+    assert [(place.sequence, place.sealed) for place in all_places] == [(0, 1), (1, 1), (2, 2), (2, 3), (3, 4)]
     for there in all_places:
         position = bench.state.journal.reconcile(there)
         assert (position.published_sequence, position.published_snapshot) == (there.sequence, there.sealed)
@@ -122,8 +122,8 @@ def test_a_checkpoint_within_what_is_pending_is_where_to_publish_on(bench: Bench
 
 def test_a_checkpoint_between_two_alerts_is_where_to_publish_on(alerting: Bench) -> None:
     """Alerts ride with their changes; those without a change follow, batch by batch."""
-    found = [(each.sequence, each.alert_sequence, each.sealed) for each in places(alerting)]
-    assert found == [(0, 0, 1), (1, 1, 1), (2, 1, 1), (3, 2, 2), (3, 3, 2), (3, 4, 2), (3, 5, 3), (4, 6, 4)]
+    steps = [(place.sequence, place.alert_sequence, place.sealed) for place in places(alerting)]
+    assert steps == [(0, 0, 1), (1, 1, 1), (2, 1, 1), (3, 2, 2), (3, 3, 2), (3, 4, 2), (3, 5, 3), (4, 6, 4)]
     for there in places(alerting):
         position = alerting.state.journal.reconcile(there)
         assert (position.published_sequence, position.published_alert, position.published_snapshot) == (
@@ -265,8 +265,8 @@ def test_every_combination_is_exactly_one_row_of_the_table(
         position = bench.state.journal.position()
         possible = own[min(noted, len(own)) - 1 if noted else 0 :]
         names = [snapshot.snapshot_id for snapshot in staged(bench)]
-        found = there and checkpoint(*there[:3], names[min(there[3], len(names) - 1)], alert=there[4])
-        candidates = [(found, _fits(found, possible, position))] + [(place, True) for place in possible[:2]]
+        left = there and checkpoint(*there[:3], names[min(there[3], len(names) - 1)], alert=there[4])
+        candidates = [(left, _fits(left, possible, position))] + [(place, True) for place in possible[:2]]
         for candidate, fine in candidates:
             row = _row(bench, candidate)
             assert (row in FINE) == fine
@@ -278,15 +278,15 @@ def test_every_combination_is_exactly_one_row_of_the_table(
                 assert raised.value.hint
 
 
-def _fits(found: Checkpoint | None, possible: list[Checkpoint], position: Position) -> bool:
+def _fits(left: Checkpoint | None, possible: list[Checkpoint], position: Position) -> bool:
     """Whether publishing can have left this checkpoint."""
     nothing_published = position.published_sequence == 0 and position.published_snapshot == position.epoch_snapshot
-    if found is None or found.epoch < position.epoch:
+    if left is None or left.epoch < position.epoch:
         return nothing_published
-    begins_here = (found.epoch, found.sequence, found.alert_sequence, found.sealed) == (
+    begins_here = (left.epoch, left.sequence, left.alert_sequence, left.sealed) == (
         position.epoch, 0, 0, position.epoch_snapshot,
     )  # fmt: skip
-    return found in possible or (nothing_published and begins_here)
+    return left in possible or (nothing_published and begins_here)
 
 
 def _row(bench: Bench, candidate: Checkpoint | None) -> Standing:

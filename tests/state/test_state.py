@@ -74,7 +74,7 @@ def test_a_new_file_is_for_its_owner_alone_and_begins_with_epoch_1(tmp_path: Pat
             now=START,
         )
         state.database.rows("INSERT INTO meta VALUES ('something', 'in the log')")
-        modes = {each.name: stat.S_IMODE(each.stat().st_mode) for each in (path.parent, *path.parent.iterdir())}
+        modes = {entry.name: stat.S_IMODE(entry.stat().st_mode) for entry in (path.parent, *path.parent.iterdir())}
     assert modes == {"folder": 0o700, "state.duckdb": 0o600, "state.duckdb.wal": 0o600}
     with open_state(tmp_path / "other.duckdb") as state:
         position = state.journal.position()
@@ -120,9 +120,9 @@ def test_a_damaged_file_is_refused_by_name_and_left_as_it_is(size: int, tmp_path
     path.write_bytes(content[:size] if size >= 0 else content[: len(content) + size])
     path.chmod(0o600)
     before = picture(tmp_path)
-    error, found = attempt(lambda: verified(path))
+    error, findings = attempt(lambda: verified(path))
     assert picture(tmp_path) == before
-    assert found == [] or (error is not None and "state.duckdb" in str(error) and error.hint)
+    assert findings == [] or (error is not None and "state.duckdb" in str(error) and error.hint)
     assert size != 0 or isinstance(error, StateCorrupt)
 
 
@@ -147,8 +147,8 @@ def test_a_flipped_byte_is_told_or_harmless_and_never_a_wrong_change(
             assert audit.verify(state) == []
             return stage_snapshot(state, snapshot, staging_rules(EASY), started_at=START, now=START).counts.changes
 
-    error, found = attempt(changes)
-    assert found == 0 or (error is not None and str(bench.path) in str(error))
+    error, wrong = attempt(changes)
+    assert wrong == 0 or (error is not None and str(bench.path) in str(error))
 
 
 def test_a_file_of_something_else_is_refused(tmp_path: Path) -> None:
@@ -175,7 +175,7 @@ def test_a_file_has_its_name_once_it_is_whole(tmp_path: Path) -> None:
     (tmp_path / "state.duckdb.new.wal").write_bytes(b"half a log")
     with open_state(path) as state:
         assert state.journal.position().epoch == 1
-    assert [each.name for each in tmp_path.iterdir()] == ["state.duckdb"]
+    assert [entry.name for entry in tmp_path.iterdir()] == ["state.duckdb"]
 
 
 def test_reading_only_writes_nothing(tmp_path: Path) -> None:
@@ -186,7 +186,7 @@ def test_reading_only_writes_nothing(tmp_path: Path) -> None:
     before = picture(tmp_path)
     with open_state(bench.path, read_only=True) as state:
         assert state.journal.position().pending == 1
-        assert [each.snapshot_no for each in state.journal.recent_snapshots(1)] == [2]
+        assert [snapshot.snapshot_no for snapshot in state.journal.recent_snapshots(1)] == [2]
         assert len(list(state.journal.changes(staged, after=0, limit=10))) == 1
         assert (audit.verify(state), state.journal.holds(), state.journal.held_count(), missing_devices(state)) == (
             [],
@@ -264,13 +264,15 @@ def test_a_dry_run_tells_what_a_poll_would_do_and_writes_nothing(known: bool, tm
         before = picture(tmp_path)
         for keep in (True, False):
             with open_state(copy, scratch=True) as scratch:
-                told = stage_snapshot(scratch, snapshot, staging_rules(EASY), started_at=START, now=START, keep=keep)
-                changes = list(scratch.journal.changes(told, after=0, limit=1000))
+                foreseen = stage_snapshot(
+                    scratch, snapshot, staging_rules(EASY), started_at=START, now=START, keep=keep
+                )
+                changes = list(scratch.journal.changes(foreseen, after=0, limit=1000))
             assert picture(tmp_path) == before
         assert copy.parent.exists() == known
         bench.state = open_state(bench.path)
         staged = stage_snapshot(bench.state, snapshot, staging_rules(EASY), started_at=START, now=START)
-        assert told == staged
+        assert foreseen == staged
         assert changes == bench.changes(staged)
 
 
@@ -345,7 +347,7 @@ def test_confirming_moves_what_is_pending(tmp_path: Path) -> None:
     with Bench(tmp_path) as bench:
         bench.stage([record("d", "a")])
         staged = bench.stage([record("d", name) for name in "abcd"])
-        assert [each.snapshot_no for each in bench.state.journal.unsealed_snapshots()] == [1, 2]
+        assert [snapshot.snapshot_no for snapshot in bench.state.journal.unsealed_snapshots()] == [1, 2]
         bench.state.journal.confirm(bench.checkpoint(staged, sequence=2, sealed=False))
         bench.reopen()
         position = bench.state.journal.position()

@@ -62,8 +62,8 @@ def of_change(change: Mapping[str, Any], day: date, *, on_baseline: bool = False
     kind, before = change["changeType"], change["before"]
     now, then = ended_by(change, day), ended_by(before, day) if before else None
     if kind in {"REMOVED", "BASELINE"}:
-        told = "CLEARED" if kind == "REMOVED" else "INSTALLED"
-        return (told, now) if now and (kind == "REMOVED" or on_baseline) else None
+        alert_type = "CLEARED" if kind == "REMOVED" else "INSTALLED"
+        return (alert_type, now) if now and (kind == "REMOVED" or on_baseline) else None
     if now and (kind == "ADDED" or key_of(before) != key_of(change)):
         return "INSTALLED", now
     if now:
@@ -89,11 +89,11 @@ def wrong(changes: Sequence[Record], alerts: Sequence[Record], *, repeats: bool)
     """
     if repeats:
         alerts = list({alert["alertId"]: alert for alert in alerts}.values())
-    due = {change["eventId"]: told for change in changes if (told := of_change(change, change["emittedAt"].date()))}
+    due = {change["eventId"]: raised for change in changes if (raised := of_change(change, change["emittedAt"].date()))}
     seen = Counter(alert["eventId"] for alert in alerts)
-    found = [f"{seen[event]} alerts of {event}, expected {int(event in due)}" for event in seen.keys() | due.keys()
+    problems = [f"{seen[event]} alerts of {event}, expected {int(event in due)}" for event in seen.keys() | due.keys()
              if seen[event] != (event in due)]  # fmt: skip
-    return found + [
+    return problems + [
         f"{alert['alertId']} says something else"
         for alert in alerts
         if (alert["alertType"], alert["decidedBy"]) != due.get(alert["eventId"])
@@ -149,10 +149,10 @@ class AlertModel:
         looked = self.looked or day
         raised: list[Raised] = []
         for change in changes:
-            found = of_change(change, day, on_baseline=self.on_baseline)
+            due = of_change(change, day, on_baseline=self.on_baseline)
             crossed = self._moved(change, day, looked)
-            if found:
-                raised.append((change, *found, None, change))
+            if due:
+                raised.append((change, *due, None, change))
             elif crossed is not None and self._first_time(change, crossed):
                 raised.append((change, "DATE_THRESHOLD", "date", crossed, change))
         if before is None and self.on_baseline and not changes:
@@ -166,24 +166,24 @@ class AlertModel:
         ]
         self.looked = max(day, looked)
         # Those of changes come first, in their order; the others follow by device, product and version.
-        raised.sort(key=lambda each: ((each[4] or {}).get("sequence", 10**12), key_of(each[0])))
+        raised.sort(key=lambda raising: ((raising[4] or {}).get("sequence", 10**12), key_of(raising[0])))
         devices, products = Counter(key[1:] for key in after), self._products() if raised else {}
         return [
-            self._alert(now, snapshot_id, each)
+            self._alert(now, snapshot_id, raising)
             | {
-                "devicesWithVersion": devices[key_of(each[0])[1:]],
-                "productFirstSeenAt": min(at for at, _ in products[key_of(each[0])[1:3]]),
-                "newToOrganisation": {name for _, name in products[key_of(each[0])[1:3]]} == {snapshot_id},
+                "devicesWithVersion": devices[key_of(raising[0])[1:]],
+                "productFirstSeenAt": min(at for at, _ in products[key_of(raising[0])[1:3]]),
+                "newToOrganisation": {name for _, name in products[key_of(raising[0])[1:3]]} == {snapshot_id},
             }
-            for each in raised
+            for raising in raised
         ]
 
     def _products(self) -> dict[tuple[str, ...], list[tuple[int, str | None]]]:
         """When the versions of each product were first seen."""
-        found: dict[tuple[str, ...], list[tuple[int, str | None]]] = defaultdict(list)
+        versions: dict[tuple[str, ...], list[tuple[int, str | None]]] = defaultdict(list)
         for version, seen in self.seen.items():
-            found[version[:2]].append(seen)
-        return found
+            versions[version[:2]].append(seen)
+        return versions
 
     def _moved(self, change: Record, day: date, looked: date) -> int | None:
         """The tightest threshold that a changed date came within."""
@@ -194,8 +194,8 @@ class AlertModel:
         if same or ended_by(change, day):
             return None
         was = end_of(before)
-        within = [each for each in self.thresholds if (ends - day).days <= each
-                  and (was is None or (was - looked).days > each)]  # fmt: skip
+        within = [days for days in self.thresholds if (ends - day).days <= days
+                  and (was is None or (was - looked).days > days)]  # fmt: skip
         return min(within, default=None)
 
     def _came(
@@ -203,17 +203,17 @@ class AlertModel:
     ) -> list[tuple[Record, int]]:
         """Records that were there before, whose date did not move, and came within a threshold since the last look."""
         moved = {key_of(change) for change in changes if change["changeType"] in {"CHANGED", "REMOVED"}}
-        found = []
+        reached = []
         for key, record in after.items():
             ends = end_of(record)
             if ends is None or key not in before:
                 continue
             if key in moved and before[key]["endOfSupportDate"] != record["endOfSupportDate"]:
                 continue
-            within = [each for each in self.thresholds if (ends - day).days <= each < (ends - looked).days]
+            within = [days for days in self.thresholds if (ends - day).days <= days < (ends - looked).days]
             if within:
-                found.append((record, min(within)))
-        return found
+                reached.append((record, min(within)))
+        return reached
 
     def _first_time(self, record: Mapping[str, Any], threshold: int) -> bool:
         ends = end_of(record)
@@ -239,7 +239,7 @@ class AlertModel:
             "changeType": change and change["changeType"],
             "decidedBy": decided_by,
             "isEndOfSupport": record["endOfSupportStatus"] in ENDED,
-            **{each: record[each] for each in RECORD_NAMES},
+            **{column: record[column] for column in RECORD_NAMES},
             "versionFirstSeenAt": self.seen[key[1:]][0],
             "detectionLagSeconds": None if first_seen is None else (milliseconds(now) - first_seen) // 1000,
         }

@@ -235,20 +235,20 @@ def power_lost(before: Files, calls: Sequence[Call], random: Random) -> Iterator
     volatile: list[Call] = []
     for call in calls:
         if call.kind == "sync":
-            for each in volatile:
-                if each.path == call.path:
-                    each.apply(durable)
-            volatile = [each for each in volatile if each.path != call.path]
+            for unsynced in volatile:
+                if unsynced.path == call.path:
+                    unsynced.apply(durable)
+            volatile = [unsynced for unsynced in volatile if unsynced.path != call.path]
             continue
         volatile.append(call)
         *earlier, last = volatile
         halves = [[*earlier, last.torn(first=first)] for first in (True, False)]
-        some = [each for each in volatile if random.random() < 0.5]
+        some = [unsynced for unsynced in volatile if random.random() < 0.5]
         for part in ([], [last], *halves, some):
             files = dict(durable)
-            for each in part:
+            for unsynced in part:
                 with suppress(KeyError):
-                    each.apply(files)
+                    unsynced.apply(files)
             yield files
 
 
@@ -288,8 +288,8 @@ def _listen() -> int:
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_NO_NEW_PRIVILEGES, 1, 0, 0, 0):
         return -1
-    found = _Filter(len(rows), table)
-    return int(libc.syscall(_SECCOMP[platform.machine()], _FILTER_MODE, _NEW_LISTENER, ctypes.byref(found)))
+    program = _Filter(len(rows), table)
+    return int(libc.syscall(_SECCOMP[platform.machine()], _FILTER_MODE, _NEW_LISTENER, ctypes.byref(program)))
 
 
 def _work(parent: Connection, job: Callable[..., Any], arguments: Sequence[Any]) -> None:

@@ -64,8 +64,8 @@ class OneGroup(Fleet):
 
     def device(self, number: int, generation: int) -> Device | None:
         """As `Fleet.device`; the group's name still changes."""
-        found = super().device(number, generation)
-        return found and replace(found, group_id=3)
+        device = super().device(number, generation)
+        return device and replace(device, group_id=3)
 
 
 @dataclass
@@ -262,8 +262,10 @@ class Run:
         """Whether the state file has the generation that is served. No process has it open."""
         if not self.state_path.exists():
             return False
-        with closing(duckdb.connect(str(self.state_path), read_only=True)) as found:
-            rows = found.execute("SELECT count(*) FROM snapshots WHERE snapshot_id = $1", [self.snapshot_id]).fetchall()
+        with closing(duckdb.connect(str(self.state_path), read_only=True)) as database:
+            rows = database.execute(
+                "SELECT count(*) FROM snapshots WHERE snapshot_id = $1", [self.snapshot_id]
+            ).fetchall()
         return bool(rows[0][0])
 
     def copy_state(self, folder: Path) -> Path:
@@ -300,13 +302,13 @@ class Run:
         that does not come.
         """
         kafka = self.settings["kafka"]
-        found = consume_all(kafka["client"]["bootstrap.servers"], f"{kafka['topic_prefix']}.{topic}")
+        messages = consume_all(kafka["client"]["bootstrap.servers"], f"{kafka['topic_prefix']}.{topic}")
         return [
             Message(
                 None if message.key is None else message.key.decode(),
                 None if message.value is None else avro.read_value(message.value, SCHEMAS[topic])[1],
             )
-            for message in found
+            for message in messages
         ]
 
     def verdict(self, *, repeats: bool = False) -> Verdict:

@@ -30,14 +30,14 @@ class Case(NamedTuple):
 
 def cases() -> list[Case]:
     """Every row of the table, in order."""
-    found, section = [], ""
+    table, section = [], ""
     for line in (TESTS / "FAULTS.md").read_text(encoding="utf-8").splitlines():
         if line.startswith("## "):
             section = line.removeprefix("## ")
         cells = [cell.strip() for cell in line.strip("|").split(" | ")]
         if line.startswith("| ") and "::test_" in line:
-            found.append(Case(section, cells[0], cells[1], tuple(re.findall(r"`([\w/]+\.py::test_\w+)`", line))))
-    return found
+            table.append(Case(section, cells[0], cells[1], tuple(re.findall(r"`([\w/]+\.py::test_\w+)`", line))))
+    return table
 
 
 def play(tests: list[str], arguments: list[str]) -> dict[str, str]:
@@ -47,14 +47,14 @@ def play(tests: list[str], arguments: list[str]) -> dict[str, str]:
         named = [str(TESTS / test) for test in tests]
         options = ["-p", "no:cacheprovider", "-q", f"--junitxml={report}", "-o", "junit_family=xunit1"]
         subprocess.run([sys.executable, "-m", "pytest", *options, *arguments, *named], check=False)
-        found: dict[str, str] = {}
-        for one in ET.parse(report).getroot().iter("testcase"):  # noqa: S314 - pytest wrote it
-            file = Path(str(one.get("file"))).relative_to("tests")
-            kinds = {child.tag for child in one}
+        outcomes: dict[str, str] = {}
+        for case in ET.parse(report).getroot().iter("testcase"):  # noqa: S314 - pytest wrote it
+            file = Path(str(case.get("file"))).relative_to("tests")
+            kinds = {child.tag for child in case}
             outcome = "failed" if kinds & {"failure", "error"} else "not proven" if "skipped" in kinds else "passed"
-            name = f"{file.as_posix()}::{str(one.get('name')).partition('[')[0]}"
-            found[name] = min(outcome, found.get(name, outcome), key=("failed", "not proven", "passed").index)
-    return found
+            name = f"{file.as_posix()}::{str(case.get('name')).partition('[')[0]}"
+            outcomes[name] = min(outcome, outcomes.get(name, outcome), key=("failed", "not proven", "passed").index)
+    return outcomes
 
 
 def main() -> int:
@@ -62,7 +62,7 @@ def main() -> int:
     arguments = sys.argv[1:]
     table = cases()
     tests = sorted({test for case in table for test in case.tests})
-    outcomes = play(tests, [each for each in arguments if each != "--run"]) if "--run" in arguments else {}
+    outcomes = play(tests, [argument for argument in arguments if argument != "--run"]) if "--run" in arguments else {}
     if outcomes:
         for case in table:
             worst = min((outcomes.get(test, "not proven") for test in case.tests),

@@ -92,22 +92,22 @@ class Mishaps:
 
     def possible(self, *, fences: bool) -> dict[str, Callable[[], str]]:
         """The mishaps that this tenant can have, by name; without transactions none that need fencing."""
-        found = {
+        mishaps = {
             "two processes, one file": self.two_processes_on_one_file,
             "hung past its time-out": self.hung,
             "torn log": self.torn_log,
             "full disk": self.full_disk,
         }
         if fences:
-            found |= {
+            mishaps |= {
                 "two copies, one id": self.two_copies,
                 "two files, one id": self.two_files,
                 "a copy goes on": self.a_copy_goes_on,
                 "hung, another took over": self.hung_and_taken_over,
             }
         if isinstance(self._broker, LocalBroker):
-            found["Kafka away"] = self.outage
-        return found
+            mishaps["Kafka away"] = self.outage
+        return mishaps
 
     # ---- Kafka away
 

@@ -36,19 +36,19 @@ MOMENT = re.compile(
 
 def moment_of(text: str) -> datetime | None:
     """The moment that a text means, in UTC; None where it means none. Digits beyond microseconds are cut off."""
-    found = MOMENT.fullmatch(text)
-    if not found:
+    match = MOMENT.fullmatch(text)
+    if not match:
         return None
-    zone = (found["zone"] or "Z").replace(":", "")
+    zone = (match["zone"] or "Z").replace(":", "")
     hours, minutes = (0, 0) if zone == "Z" else (int(zone[1:3]), int(zone[3:] or 0))
     offset = timedelta(hours=hours, minutes=minutes) * (-1 if zone.startswith("-") else 1)
     try:
-        day = datetime.strptime(found["date"], "%Y-%m-%d")  # noqa: DTZ007 - the zone is given below
+        day = datetime.strptime(match["date"], "%Y-%m-%d")  # noqa: DTZ007 - the zone is given below
         local = day.replace(
-            hour=int(found["hour"]),
-            minute=int(found["minute"]),
-            second=int(found["second"] or 0),
-            microsecond=int((found["fraction"] or "")[:6].ljust(6, "0")),
+            hour=int(match["hour"]),
+            minute=int(match["minute"]),
+            second=int(match["second"] or 0),
+            microsecond=int((match["fraction"] or "")[:6].ljust(6, "0")),
         )
         return local.replace(tzinfo=timezone(offset)).astimezone(UTC)
     except (ValueError, OverflowError):

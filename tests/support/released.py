@@ -157,8 +157,8 @@ def unpacked(version: int, folder: Path) -> Path:
 
 def expected(version: int) -> dict[str, Any]:
     """What the version itself read out of its file."""
-    found: dict[str, Any] = json.loads((FOLDER / f"{version}.json").read_text(encoding="utf-8"))
-    return found
+    contents: dict[str, Any] = json.loads((FOLDER / f"{version}.json").read_text(encoding="utf-8"))
+    return contents
 
 
 def connector(path: Path, bootstrap_servers: str, prefix: str) -> Assembly:
@@ -179,13 +179,13 @@ def connector(path: Path, bootstrap_servers: str, prefix: str) -> Assembly:
 def read(assembly: Assembly, topic: Topic) -> list[dict[str, Any]]:
     """Everything on a topic, decoded; by sequence where there is one."""
     reader, name = assembly.reader(), assembly.topic(topic)
-    found = [
+    values = [
         assembly.messages.decode(message.value)
         for partition in reader.partitions(name, Deadline(30))
         for message in reader.read(name, Deadline(30), partition=partition)
         if message.value is not None
     ]
-    return sorted(found, key=lambda value: value.get("sequence", 0))
+    return sorted(values, key=lambda value: value.get("sequence", 0))
 
 
 def main() -> None:
@@ -196,9 +196,9 @@ def main() -> None:
         sys.exit(f"{packed.name} exists already, and a released file is never made again")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "state.duckdb"
-        told = write(path, Path(folder) / "parts")
+        contents = write(path, Path(folder) / "parts")
         packed.write_bytes(gzip.compress(path.read_bytes(), mtime=0))
-    text = json.dumps(told, ensure_ascii=False, indent=1)
+    text = json.dumps(contents, ensure_ascii=False, indent=1)
     (FOLDER / f"{version}.json").write_text(text + "\n", encoding="utf-8")
 
 

@@ -93,21 +93,21 @@ class Figures:
 
     def add(self, run: Run, *, repeats: bool) -> Verdict:
         """A tenant is done. Returns what came of it."""
-        found = run.verdict(repeats=repeats)
+        verdict = run.verdict(repeats=repeats)
         self.tenants += 1
-        self.exact_tenants += found.exact
+        self.exact_tenants += verdict.exact
         self.missed += run.missed
         self.polls += run.polls
-        self.events += found.events
-        self.alerts += found.alerts
+        self.events += verdict.events
+        self.alerts += verdict.alerts
         self.repeats += run.verdict().duplicated if repeats else 0
-        self.wrong += found.wrong
+        self.wrong += verdict.wrong
         for point, number in run.kills.items():
             self.kills[point] += number
-            self.exact[point] += number if found.exact else 0
-            self.lost[point] += found.lost
-            self.duplicated[point] += found.duplicated
-        return found
+            self.exact[point] += number if verdict.exact else 0
+            self.lost[point] += verdict.lost
+            self.duplicated[point] += verdict.duplicated
+        return verdict
 
     @property
     def outages(self) -> int:
@@ -122,7 +122,7 @@ class Figures:
             "events": (self.events, EVENTS_OF_KILL_MIN * kills),
             "alerts": (self.alerts, kills),
             "Kafka away": (self.outages, round(OUTAGES_MIN * share)),
-            **{name: (found.total(), round(MISHAPS_MIN * share)) for name, found in self.mishaps.items()},
+            **{name: (came_to.total(), round(MISHAPS_MIN * share)) for name, came_to in self.mishaps.items()},
         }
         return [f"{name}: {number} of {least}" for name, (number, least) in wanted.items() if number < least]
 
@@ -160,8 +160,10 @@ class Soak:
                 turn.extend([] if turn else self._draw.sample(sorted(possible), len(possible)))
                 name = turn.pop()
                 figures.mishaps.setdefault(name, Counter())[possible[name]()] += 1
-            found = figures.add(run, repeats=repeats)
-            said = f"{found.events} events, {found.lost} lost, {found.duplicated} duplicated, exact: {found.exact}"
+            verdict = figures.add(run, repeats=repeats)
+            said = (
+                f"{verdict.events} events, {verdict.lost} lost, {verdict.duplicated} duplicated, exact: {verdict.exact}"
+            )
             return f"tenant {self._tenants} ({delivery}): {run.kills.total()} kills, {run.polls} polls, {said}"
 
     def stay_away(self, seconds: float) -> None:
@@ -210,21 +212,22 @@ class Soak:
     def tables(self) -> str:
         """The figures, for people."""
         lines = []
-        for delivery, found in self.figures.items():
+        for delivery, figures in self.figures.items():
             lines += [f"\n{delivery:<30}{'kills':>8}{'exact':>8}{'lost':>8}{'duplicated':>12}"]
             lines += [
-                f"  {point:<28}{found.kills[point]:>8}{found.exact[point]:>8}{found.lost[point]:>8}"
-                f"{found.duplicated[point]:>12}"
+                f"  {point:<28}{figures.kills[point]:>8}{figures.exact[point]:>8}{figures.lost[point]:>8}"
+                f"{figures.duplicated[point]:>12}"
                 for point in (*POINTS, ANY_MOMENT)
             ]
-            lines += [f"  {'all':<28}{found.kills.total():>8}{found.exact.total():>8}"]
+            lines += [f"  {'all':<28}{figures.kills.total():>8}{figures.exact.total():>8}"]
             lines += [
-                f"  tenants {found.tenants}, exact {found.exact_tenants}, polls {found.polls}, events {found.events},"
-                f" alerts {found.alerts}, repeats {found.repeats}, kills missed {found.missed}"
+                f"  tenants {figures.tenants}, exact {figures.exact_tenants}, polls {figures.polls},"
+                f" events {figures.events}, alerts {figures.alerts}, repeats {figures.repeats},"
+                f" kills missed {figures.missed}"
             ]
             lines += [
                 f"  {name}: " + ", ".join(f"{what} {number}" for what, number in sorted(came_to.items()))
-                for name, came_to in sorted(found.mishaps.items())
+                for name, came_to in sorted(figures.mishaps.items())
             ]
         if self.long_outage:
             away = self.long_outage
@@ -233,33 +236,33 @@ class Soak:
                 f" {away.backlog[-1]} changes, {away.published} published {away.drained_seconds:.1f} s after its return"
             ]
         lines += [
-            f"control, {control}: {found.lost} lost, {found.duplicated} duplicated of {found.events} events"
-            for control, found in self.controls.items()
+            f"control, {control}: {figures.lost} lost, {figures.duplicated} duplicated of {figures.events} events"
+            for control, figures in self.controls.items()
         ]
         lines += ["", "a `run` and approvals side by side", *self.side_by_side.lines()]
-        return "\n".join([*lines, *(text for found in self.figures.values() for text in found.wrong)])
+        return "\n".join([*lines, *(text for figures in self.figures.values() for text in figures.wrong)])
 
     def problems(self, kills: int) -> list[str]:
         """Whatever keeps this run from being a proof, in words."""
-        found = [*self.broken] + [
+        problems = [*self.broken] + [
             f"{delivery}: {figures.tenants - figures.exact_tenants} tenants are not exact"
             for delivery, figures in self.figures.items()
             if figures.exact_tenants < figures.tenants
         ]
-        found += [f"exactly_once: too few {what}" for what in self.figures["exactly_once"].enough(kills)]
+        problems += [f"exactly_once: too few {what}" for what in self.figures["exactly_once"].enough(kills)]
         missing = [point for point in POINTS if not self.figures["at_least_once"].kills[point]]
         least = self.figures["at_least_once"].kills.total()
-        found += [f"at_least_once: too few kills: {least}"] if least < kills // AT_LEAST_ONCE_SHARE else []
-        found += [f"at_least_once: no kill at {point}" for point in missing]
-        found += [
+        problems += [f"at_least_once: too few kills: {least}"] if least < kills // AT_LEAST_ONCE_SHARE else []
+        problems += [f"at_least_once: no kill at {point}" for point in missing]
+        problems += [
             f"the control {control} was not found"
             for control in CONTROLS
             if control not in self.controls or self.controls[control].exact
         ]
         both, wanted = self.side_by_side, round(kills * SIDE_BY_SIDE_SHARE)
-        found += [] if all(verdict.exact for verdict in both.verdicts) else ["side by side: a tenant is not exact"]
-        found += [f"side by side: too few kills: {both.kills.total()}"] if both.kills.total() < wanted else []
-        return found
+        problems += [] if all(verdict.exact for verdict in both.verdicts) else ["side by side: a tenant is not exact"]
+        problems += [f"side by side: too few kills: {both.kills.total()}"] if both.kills.total() < wanted else []
+        return problems
 
 
 def soak(run: Soak, broker: Broker, kills: int, away_seconds: float) -> None:

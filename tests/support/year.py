@@ -80,8 +80,8 @@ class Script:
     def advance(self, day: int, *, keep: float, draw: Random) -> None:
         """The next generation; `keep` is the share of records that it has."""
         self.day, self.generated_at = day, START + timedelta(days=day)
-        found = (altered(record, day) for record in normal_records(self._fleet, day, Inventory.CPE))
-        self.current = {key_of(record): record for record in found if keep == 1 or draw.random() < keep}
+        records = (altered(record, day) for record in normal_records(self._fleet, day, Inventory.CPE))
+        self.current = {key_of(record): record for record in records if keep == 1 or draw.random() < keep}
 
     def fetch(self, inventory: Inventory, *, newer_than: datetime | None) -> Snapshot | None:
         """As `Source.fetch`."""
@@ -204,7 +204,7 @@ class Year:
     def create_topics(self) -> None:
         """As `setup` does, where the cluster does not make them by itself."""
         with Process(self._tables(), self._script, self._now) as process:
-            assert [found.text for found in process.topics.create() if not found.fine] == []
+            assert [finding.text for finding in process.topics.create() if not finding.fine] == []
 
     # ---- the days
 
@@ -311,17 +311,17 @@ class Year:
     def _note(self, snapshot_id: str, before: dict[Key, Record] | None, changes: Sequence[Record]) -> int:
         """Note the alerts of one staging. Returns how many there are."""
         after = self._model.inventory or {}
-        found = self._alerts.stage(self._now[0], snapshot_id, before=before, after=after, changes=changes)
-        self.expected += [alert | {"snapshotId": snapshot_id} for alert in found]
-        return len(found)
+        alerts = self._alerts.stage(self._now[0], snapshot_id, before=before, after=after, changes=changes)
+        self.expected += [alert | {"snapshotId": snapshot_id} for alert in alerts]
+        return len(alerts)
 
     # ---- what a consumer saw
 
     def seen(self) -> list[Record]:
         """Every alert on the topic, read by a decoder of its own; times in milliseconds."""
         schema = avro.load("end-of-support-alert")
-        found = consume_all(self.bootstrap_servers, Topic.ALERTS.name_under(self.prefix))
-        return [avro.read_value(message.value or b"", schema)[1] for message in found]
+        messages = consume_all(self.bootstrap_servers, Topic.ALERTS.name_under(self.prefix))
+        return [avro.read_value(message.value or b"", schema)[1] for message in messages]
 
     def differences(self, seen: Sequence[Record]) -> list[str]:
         """Alerts lost, repeated, not expected, or expected otherwise, in words."""

@@ -55,12 +55,8 @@ GENERATION_SECONDS = 6 * 3600.0
 CONSUME_SECONDS_MAX = 60
 
 KEY = ("deviceId", "softwareVendor", "softwareName", "softwareVersion")
-RECORD_FIELDS = tuple(
-    one["name"]
-    for one in json.loads((Path(__file__).parents[2] / "schemas" / "software-record.avsc").read_text(encoding="utf-8"))[
-        "fields"
-    ]
-)
+RECORD_SCHEMA = Path(__file__).parents[2] / "schemas" / "software-record.avsc"
+RECORD_FIELDS = tuple(field["name"] for field in json.loads(RECORD_SCHEMA.read_text(encoding="utf-8"))["fields"])
 UNREADABLE_LINES = ("17", "[1]", '{"DeviceId":"x","RbacGroupId":"many"}', '{"SoftwareName":"of no device"}', "half a {")
 
 Key = tuple[str, ...]
@@ -214,8 +210,8 @@ def apply(folded: dict[Key, Record], changes: Iterable[Change]) -> None:
 def check_removals(changes: Iterable[Change], contained: Iterable[Key], *, approved: bool) -> int:
     """No REMOVED of what the last complete snapshot contains; APPROVED only where a person did. Returns how many."""
     removed = [change for change in changes if change["changeType"] == "REMOVED"]
-    found = set(contained)
-    assert [change for change in removed if key_of(change) in found] == [], "a record was removed that is there"
+    present = set(contained)
+    assert [change for change in removed if key_of(change) in present] == [], "a record was removed that is there"
     assert {change["reason"] == "APPROVED" for change in removed} <= {approved}
     return len(removed)
 
@@ -569,7 +565,7 @@ class Log:
     def read(self) -> list[Change]:
         """What is new, in the order of the sequence; within a partition it must have come in that order."""
         settle(self._bootstrap_servers, self._topic, self._offsets)
-        found: dict[int, list[Change]] = {number: [] for number in self._offsets}
+        by_partition: dict[int, list[Change]] = {number: [] for number in self._offsets}
         self._consumer.assign([TopicPartition(self._topic, number, at) for number, at in self._offsets.items()])
         ended: set[int] = set()
         deadline = time.monotonic() + CONSUME_SECONDS_MAX
@@ -582,12 +578,12 @@ class Log:
                     ended.add(partition)
                     continue
                 change = self._decode(message.value(), SerializationContext(self._topic, MessageField.VALUE))
-                found[partition].append(dict(change))  # type: ignore[call-overload]  # its stubs say object
+                by_partition[partition].append(dict(change))  # type: ignore[call-overload]  # its stubs say object
                 self._offsets[partition] = (message.offset() or 0) + 1
-        for changes in found.values():
+        for changes in by_partition.values():
             sequences = [change["sequence"] for change in changes]
             assert sequences == sorted(sequences)
-        new = [change for changes in found.values() for change in changes]
+        new = [change for changes in by_partition.values() for change in changes]
         ids = {change["eventId"] for change in new}
         assert len(ids) == len(new), "an event id came twice"
         assert not ids & self.event_ids, "an event id came again"

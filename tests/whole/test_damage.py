@@ -154,10 +154,10 @@ def test_a_file_that_is_none_of_ours_or_damaged_is_refused_by_every_verb_and_lef
         for verb in ("status", "state verify", "state export x.csv", "poll --json", "poll --dry-run")
         if case != "missing" or not verb.startswith("poll")
     ]
-    found = run_verbs(tmp_path, [(verb, cases[case][0]) for case, verb in asked])
+    answers = run_verbs(tmp_path, [(verb, cases[case][0]) for case, verb in asked])
     wrong = [
         (case, verb, code, out, error)
-        for (case, verb), (code, out, error) in zip(asked, found, strict=True)
+        for (case, verb), (code, out, error) in zip(asked, answers, strict=True)
         if (code, out) != (1, "")
         or str(cases[case][0]) not in error
         or cases[case][1] not in error
@@ -177,8 +177,8 @@ def test_a_flipped_byte_anywhere_is_refused_or_changes_nothing(place: float, who
     expected = pictured(path)
     at = int(place * len(whole))
     path.write_bytes(whole[:at] + bytes([whole[at] ^ 0x10]) + whole[at + 1 :])
-    error, found = attempt(lambda: pictured(path))
-    assert found in (None, expected)
+    error, content = attempt(lambda: pictured(path))
+    assert content in (None, expected)
     assert error is None or (str(path) in str(error) and error.hint and not isinstance(error, StateLocked))
 
 

@@ -46,18 +46,18 @@ def plain_diff(before: dict[Key, Record], after: dict[Key, Record]) -> Changes:
     """The slow, obvious oracle: {(change type, key): (record, record before)}."""
     added = {key for key in after if key not in before}
     removed = {key for key in before if key not in after}
-    found: Changes = {
+    changes: Changes = {
         ("CHANGED", key): (after[key], before[key]) for key in after if key in before and after[key] != before[key]
     }
     for key in list(added):
         gone = [other for other in removed if other[:3] == key[:3]]
         come = [other for other in added if other[:3] == key[:3]]
         if len(gone) == len(come) == 1:
-            found["CHANGED", key] = (after[key], before[gone[0]])
+            changes["CHANGED", key] = (after[key], before[gone[0]])
             added.discard(key)
             removed.discard(gone[0])
-    found |= {("ADDED", key): (after[key], None) for key in added}
-    return found | {("REMOVED", key): (before[key], None) for key in removed}
+    changes |= {("ADDED", key): (after[key], None) for key in added}
+    return changes | {("REMOVED", key): (before[key], None) for key in removed}
 
 
 @dataclass
@@ -113,10 +113,10 @@ def world(
             "schema_registry": {"url": registry_url},
         }
         with SchemaRegistryClient({"url": registry_url}) as registry:
-            found = World(simulator, tmp_path, settings, consume, AvroDeserializer(registry))
-            with found.assembly() as assembly:
+            world = World(simulator, tmp_path, settings, consume, AvroDeserializer(registry))
+            with world.assembly() as assembly:
                 assert [check.text for check in set_up(assembly) if not check.fine] == []
-            yield found
+            yield world
 
 
 def as_change(change: dict[str, Any]) -> tuple[Record, Record | None]:

@@ -39,7 +39,7 @@ def begin(tmp_path: Path, registry_url: str, topic_prefix: str) -> Iterator[Call
     with ExitStack() as stack:
 
         def make(broker: Broker, *, seed: int = 1, **tables: Any) -> Run:
-            found = stack.enter_context(
+            run = stack.enter_context(
                 Run.begun(
                     tmp_path / "state",
                     bootstrap_servers=broker.bootstrap_servers,
@@ -49,8 +49,8 @@ def begin(tmp_path: Path, registry_url: str, topic_prefix: str) -> Iterator[Call
                     **tables,
                 )
             )
-            found.baseline()
-            return found
+            run.baseline()
+            return run
 
         yield make
 
@@ -117,8 +117,8 @@ def test_the_harness_finds_what_a_broken_order_loses_or_repeats(
     if lost:
         assert run.poll().error == "CheckpointLost"
     assert run.poll(control=control).code == 0
-    found = run.verdict()
-    assert (found.lost, found.duplicated, found.exact) == (lost, duplicated, False)
+    verdict = run.verdict()
+    assert (verdict.lost, verdict.duplicated, verdict.exact) == (lost, duplicated, False)
 
 
 def test_at_least_once_repeats_the_same_events_and_loses_none(begin: Callable[..., Run], broker: Broker) -> None:

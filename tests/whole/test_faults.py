@@ -43,21 +43,21 @@ ODD_NAMES = [
 @pytest.fixture
 def simulator() -> Iterator[Simulator]:
     """A small tenant with several files."""
-    with Simulator(Fleet(seed=5, devices=5, start=START), records_of_part_max=150) as found:
-        yield found
+    with Simulator(Fleet(seed=5, devices=5, start=START), records_of_part_max=150) as simulator:
+        yield simulator
 
 
-def stage_next(found: SourceBench, state: StateFile) -> StagedSnapshot:
+def stage_next(bench: SourceBench, state: StateFile) -> StagedSnapshot:
     """Fetch a snapshot and stage it as a poll does."""
     latest = state.journal.latest_snapshot(Inventory.CPE)
-    snapshot = got(found.source.fetch(Inventory.CPE, newer_than=latest.observed_at if latest else None))
+    snapshot = got(bench.source.fetch(Inventory.CPE, newer_than=latest.observed_at if latest else None))
     now = START + timedelta(minutes=1)
     try:
         staged = stage_snapshot(state, snapshot, RULES, started_at=START, now=now)
     except SourceMalformed:
-        repaired, rejected = found.source.repair(snapshot)
+        repaired, rejected = bench.source.repair(snapshot)
         staged = stage_snapshot(state, repaired, RULES, started_at=START, now=now, rejected=rejected)
-    found.source.discard(snapshot)
+    bench.source.discard(snapshot)
     return staged
 
 
@@ -69,12 +69,14 @@ def test_odd_names_come_through_byte_for_byte(simulator: Simulator, tmp_path: Pa
     )
     simulator.faults.add(Fault(Endpoint.BLOB, FaultKind.EXTRA_LINES, part=0, lines=lines, times=None))
     with (
-        open_bench(simulator, tmp_path) as found,
+        open_bench(simulator, tmp_path) as bench,
         StateFile.open(tmp_path / "state.duckdb", memory_limit_mib=256) as state,
     ):
-        staged = stage_next(found, state)
+        staged = stage_next(bench, state)
         stored = {
-            one["deviceId"]: one for one in stored_records(state, Inventory.CPE) if one["deviceId"].startswith("odd-")
+            record["deviceId"]: record
+            for record in stored_records(state, Inventory.CPE)
+            if record["deviceId"].startswith("odd-")
         }
         changes = {change["deviceId"]: change for change in state.journal.changes(staged, after=0, limit=10**9)}
     expected = {f"odd-{number}": (text, text, [text]) for number, text in enumerate(ODD_NAMES)}
@@ -108,18 +110,18 @@ def test_a_hostile_line_is_set_aside_and_its_neighbours_are_kept(
 ) -> None:
     """Too deep, too long, no number, no text: every other record is as it was served; what is absent is not removed."""
     with (
-        open_bench(simulator, tmp_path) as found,
+        open_bench(simulator, tmp_path) as bench,
         StateFile.open(tmp_path / "state.duckdb", memory_limit_mib=256) as state,
     ):
-        stage_next(found, state)
+        stage_next(bench, state)
         simulator.advance()
         fault = Fault(Endpoint.BLOB, FaultKind.EXTRA_LINES, part=0, lines=(HOSTILE[name],), times=None)
         simulator.faults.add(fault)
-        staged = stage_next(found, state)
-        stored = {tuple(one[part] for part in KEY): one for one in stored_records(state, Inventory.CPE)}
+        staged = stage_next(bench, state)
+        stored = {tuple(line[part] for part in KEY): line for line in stored_records(state, Inventory.CPE)}
     assert staged.counts.rejected == (0 if name == UNREAD else 1)
     assert staged.counts.removed == 0 or name == UNREAD
-    served = {tuple(one[part] or "" for part in KEY): one for one in simulator.records()}
+    served = {tuple(line[part] or "" for part in KEY): line for line in simulator.records()}
     assert {key: stored.get(key) for key in served} == {
         key: record | dict(zip(KEY, key, strict=True)) for key, record in served.items()
     }
@@ -130,11 +132,11 @@ def test_a_million_elements_in_an_array_are_a_value_like_any_other(simulator: Si
     line = json.dumps({"DeviceId": "many", "DiskPaths": [f"p{number:07}" for number in range(10**6)]})
     simulator.faults.add(Fault(Endpoint.BLOB, FaultKind.EXTRA_LINES, part=0, lines=(line,), times=None))
     with (
-        open_bench(simulator, tmp_path) as found,
+        open_bench(simulator, tmp_path) as bench,
         StateFile.open(tmp_path / "state.duckdb", memory_limit_mib=256) as state,
     ):
-        staged = stage_next(found, state)
-        (stored,) = (one for one in stored_records(state, Inventory.CPE) if one["deviceId"] == "many")
+        staged = stage_next(bench, state)
+        (stored,) = (record for record in stored_records(state, Inventory.CPE) if record["deviceId"] == "many")
     assert (staged.counts.rejected, len(stored["diskPaths"]), stored["diskPaths"][-1]) == (0, 10**6, "p0999999")
 
 
@@ -145,8 +147,8 @@ def test_a_storm_of_throttling_costs_no_record(simulator: Simulator, tmp_path: P
     for number, text in enumerate((None, "0", "7", "date 30", "-5", "soon", "")):
         simulator.faults.add(Fault(where, FaultKind.STATUS, status=429, after=2 * number, retry_after=text))
     timer = QuickTimer(begin=datetime.now(UTC))
-    with open_bench(simulator, tmp_path, timer=timer, method=method, page_size=60) as found:
-        snapshot = found.source.fetch(Inventory.CPE, newer_than=None)
+    with open_bench(simulator, tmp_path, timer=timer, method=method, page_size=60) as bench:
+        snapshot = bench.source.fetch(Inventory.CPE, newer_than=None)
         assert records_of(snapshot) == in_order(simulator.records())
     assert 0 < sum(timer.waits) < 3600
 
@@ -157,8 +159,8 @@ def test_no_published_limit_is_broken_while_everything_goes_wrong(tmp_path: Path
     with Simulator(fleet, records_of_part_max=150, rate_limits=RateLimits()) as simulator:
         simulator.faults.add(Fault(Endpoint.BLOB, FaultKind.EXPIRED_URL, after=1, times=2))
         simulator.faults.add(Fault(Endpoint.EXPORT, FaultKind.STATUS, status=503, times=2))
-        with open_bench(simulator, tmp_path) as found:
-            assert records_of(found.source.fetch(Inventory.CPE, newer_than=None)) == in_order(simulator.records())
+        with open_bench(simulator, tmp_path) as bench:
+            assert records_of(bench.source.fetch(Inventory.CPE, newer_than=None)) == in_order(simulator.records())
         assert 429 not in {request.status for request in simulator.requests}
 
 

@@ -84,7 +84,10 @@ def examples(messages: Messages) -> list[Published]:
         Published(messages.encode_change(large), large | kept),
         *(Published(messages.encode_alert(alert), alert | marker) for alert in alerts),
         *(Published(messages.encode_report(report), report) for report in reports),
-        *(Published(messages.encode_checkpoint(found), checkpoint_record(found)) for found in checkpoints),
+        *(
+            Published(messages.encode_checkpoint(checkpoint), checkpoint_record(checkpoint))
+            for checkpoint in checkpoints
+        ),
         Published(messages.encode_record(RECORD_KEY, RECORD), RECORD),
     ]
 
@@ -135,12 +138,12 @@ def test_java_reads_every_message_of_every_type(
     assert producer.flush(30) == 0
     seen = java_reads(java, broker, registry_url, topics)
     for name in topics:
-        mine = [found for found in published if found.message.topic == name]
-        theirs = [found for found in seen if found["topic"] == name]
+        mine = [sent for sent in published if sent.message.topic == name]
+        theirs = [received for received in seen if received["topic"] == name]
         assert len(mine) > 0
-        assert [found["deserialized"] for found in theirs] == [found.record for found in mine]
-        assert [found["connect"] for found in theirs] == [as_connect(found.record) for found in mine]
-        assert [bytes.fromhex(found["key"]) for found in theirs] == [found.message.key for found in mine]
-        assert [{name: bytes.fromhex(value) for name, value in found["headers"].items()} for found in theirs] == [
-            dict(found.message.headers) for found in mine
+        assert [received["deserialized"] for received in theirs] == [sent.record for sent in mine]
+        assert [received["connect"] for received in theirs] == [as_connect(sent.record) for sent in mine]
+        assert [bytes.fromhex(received["key"]) for received in theirs] == [sent.message.key for sent in mine]
+        assert [{name: bytes.fromhex(value) for name, value in received["headers"].items()} for received in theirs] == [
+            dict(sent.message.headers) for sent in mine
         ]

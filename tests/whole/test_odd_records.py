@@ -110,7 +110,7 @@ def test_a_fleet_of_odd_records_is_published_as_it_is_defined(tenant: Tenant, tm
     rejected = [json.loads(text)["reason"] for text in file.read_text("utf-8").splitlines()]
     assert result.counts.rejected == len(rejected) == len(REJECTED) + len(NAMELESS)
     reasons = [reason for _, reason in REJECTED.values()] + ["no DeviceId"] * 3 + ["not a JSON object"] * 3
-    assert [found.startswith(reason) for found, reason in zip(rejected, reasons, strict=True)] == [True] * len(reasons)
+    assert all(given.startswith(reason) for given, reason in zip(rejected, reasons, strict=True))
     assert result.counts.records == len(tenant.simulator.records()) + len(expected)
 
 
@@ -119,7 +119,7 @@ def test_a_value_of_a_megabyte_is_shortened_for_the_broker_and_whole_in_the_stat
     add(tenant, 0, line("megabyte", f'"DeviceName":"{MEGABYTE}","SoftwareVendor":"v"'))
     (result,) = tenant.poll(source={"method": "files"}, diff={"baseline": "emit"})
     changes = tenant.published(Topic.CHANGES)
-    (change,) = (one for one in changes if one["deviceId"] == "odd megabyte")
+    (change,) = (candidate for candidate in changes if candidate["deviceId"] == "odd megabyte")
     assert len(changes) == result.counts.records == len(tenant.simulator.records()) + 1
     assert (change["shortenedFields"], change["softwareVendor"]) == (["deviceName"], "v")
     assert change["deviceName"].endswith("é…")

@@ -62,9 +62,9 @@ class Scene:
             path.unlink()
         write(folder, files)
         path = folder / "state.duckdb"
-        found = self.picture(path)
-        if not again or found != self.before or self.job is power.make:
-            return found
+        content = self.picture(path)
+        if not again or content != self.before or self.job is power.make:
+            return content
         self.job(path, *self.arguments)
         return self.picture(path)
 
@@ -93,8 +93,8 @@ def disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Disk]:
     folder = tmp_path_factory.mktemp("disk") / "watched"
     folder.mkdir()
     try:
-        with Disk(folder) as found:
-            yield found
+        with Disk(folder) as disk:
+            yield disk
     except Unavailable as error:
         pytest.skip(f"NOT PROVEN here: {error}")
 
@@ -108,10 +108,10 @@ def scene(request: pytest.FixtureRequest, disk: Disk, tmp_path: Path) -> Scene:
         path = unpacked(1, tmp_path)
         with StateFile.open(path, memory_limit_mib=256, threads=1):
             pass
-        found = Scene(disk.folder, {"state.duckdb": path.read_bytes()}, power.upgrade, STEPS)
-        found.picture = upgraded
-        found.before = None
-        return found
+        scene = Scene(disk.folder, {"state.duckdb": path.read_bytes()}, power.upgrade, STEPS)
+        scene.picture = upgraded
+        scene.before = None
+        return scene
     with Bench(tmp_path) as bench:
         bench.take(bench.snapshot([record("d", f"{number}") for number in range(60)]))
         snapshot = bench.snapshot([record("d", f"{number}", osPlatform="Linux") for number in range(20, 90)])
@@ -140,12 +140,12 @@ def test_wherever_a_process_is_killed_or_the_power_fails_all_is_there_or_nothing
     left = unique(killed(scene.files, disk.calls))
     assert left[-1] == read(scene.folder)
     after = scene.picture(path)
-    assert [found for files in left[::3] if (found := scene.look(files, again=True)) != after] == []
+    assert [contents for files in left[::3] if (contents := scene.look(files, again=True)) != after] == []
     torn = unique(power_lost(scene.files, disk.calls, Random(1)))
     images = [*left[1::3], *left[2::3], *Random(2).sample(torn, min(len(torn), IMAGES_MAX))]
-    found = [scene.look(files, again=False) for files in images]
-    assert [each for each in found if each not in (scene.before, after)] == []
-    assert len(found) >= 8
+    contents = [scene.look(files, again=False) for files in images]
+    assert [content for content in contents if content not in (scene.before, after)] == []
+    assert len(contents) >= 8
 
 
 @pytest.mark.parametrize("scene", ["make", "stage", "upgrade"], indirect=True)
@@ -181,7 +181,7 @@ def test_a_log_that_was_damaged_after_a_kill_is_refused_by_name_or_ends_before_t
     disk.run(scene.job, path, *scene.arguments)
     after = scene.picture(path)
     name, random = "state.duckdb.wal", Random(2)
-    files = max(killed(scene.files, disk.calls), key=lambda found: len(found.get(name, b"")))
+    files = max(killed(scene.files, disk.calls), key=lambda image: len(image.get(name, b"")))
     log = files[name]
     for _ in range(10):
         cut = log[: random.randrange(len(log))]
@@ -191,8 +191,8 @@ def test_a_log_that_was_damaged_after_a_kill_is_refused_by_name_or_ends_before_t
     for _ in range(20):
         place, bit = random.randrange(len(log)), 1 << random.randrange(8)
         flipped = log[:place] + bytes([log[place] ^ bit]) + log[place + 1 :]
-        error, found = attempt(partial(scene.look, files | {name: flipped}, again=False))
-        assert found in (None, scene.before, after)
+        error, content = attempt(partial(scene.look, files | {name: flipped}, again=False))
+        assert content in (None, scene.before, after)
         assert error is None or (isinstance(error, StateCorrupt) and name in str(error) and error.hint)
         refused += error is not None
     assert refused > 10

@@ -68,7 +68,7 @@ PROCESSES = 4
 
 def forms(secret: str) -> dict[str, bytes]:
     """A secret as it is, URL-quoted in each usual way, and in base64 wherever in a text it may begin."""
-    found = {
+    written = {
         "raw": secret.encode(),
         "quoted": quote(secret, safe="").encode(),
         "quoted as a path": quote(secret).encode(),
@@ -80,8 +80,8 @@ def forms(secret: str) -> dict[str, bytes]:
         for name, encode in (("base64", base64.b64encode), ("URL-safe base64", base64.urlsafe_b64encode)):
             # Characters that also depend on what stands beside the secret are left out.
             text = encode(b"\0" * offset + secret.encode()).rstrip(b"=")[:-1]
-            found[f"{name} from {offset}"] = text[(0, 2, 3)[offset] :]
-    return found
+            written[f"{name} from {offset}"] = text[(0, 2, 3)[offset] :]
+    return written
 
 
 FORMS = {(name, how): text for name, secret in CANARIES.items() for how, text in forms(secret).items()}
@@ -399,38 +399,40 @@ def start(scenario: Scenario, folder: Path, environ: dict[str, str]) -> subproce
 
 def ask_service(process: subprocess.Popen[bytes], port: int) -> dict[str, bytes]:
     """What a running service answers once it has polled; then it is told to end."""
-    found: dict[str, bytes] = {}
+    answers: dict[str, bytes] = {}
     deadline = time.monotonic() + RUN_SECONDS_MAX / 2
-    while not has_polled(found.get("/readyz")) or not found.get("/metrics"):
+    while not has_polled(answers.get("/readyz")) or not answers.get("/metrics"):
         assert time.monotonic() < deadline, "the service did not poll in time"
         assert process.poll() is None, "the service ended"
         time.sleep(0.2)
         for path in ("/metrics", "/readyz", "/healthz"):
             try:
                 with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
-                    found[path] = answer.read()
+                    answers[path] = answer.read()
             except urllib.error.HTTPError as error:
                 with error:
-                    found[path] = error.read()
+                    answers[path] = error.read()
             except OSError:
-                found[path] = b""
+                answers[path] = b""
     process.send_signal(signal.SIGTERM)
-    return found
+    return answers
 
 
 def has_polled(body: bytes | None) -> bool:
     """Whether /readyz tells of a poll that is over, well or not."""
     if not body:
         return False
-    (told,) = json.loads(body)["tenants"].values()
-    return not told["polling"] and (told["last_error"] is not None or told["last_success_age_seconds"] is not None)
+    (tenant,) = json.loads(body)["tenants"].values()
+    return not tenant["polling"] and (
+        tenant["last_error"] is not None or tenant["last_success_age_seconds"] is not None
+    )
 
 
 @pytest.fixture(scope="module")
 def small() -> Iterator[Simulator]:
     """A small tenant, for all tests that need no other."""
-    with Simulator(Fleet(seed=5, devices=5, start=START), records_of_part_max=100) as found:
-        yield found
+    with Simulator(Fleet(seed=5, devices=5, start=START), records_of_part_max=100) as simulator:
+        yield simulator
 
 
 @pytest.fixture
@@ -453,8 +455,8 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Outcome]:
             scenario.name: pool.submit(play, scenario, folder / str(number), kafka, denying)
             for number, scenario in enumerate(SCENARIOS)
         }
-        found = {name: task.result() for name, task in tasks.items()}
-        return found | {TOPICS: Outcome(0, {topic: on_topic(kafka, topic) for topic in topics}, "")}
+        played = {name: task.result() for name, task in tasks.items()}
+        return played | {TOPICS: Outcome(0, {topic: on_topic(kafka, topic) for topic in topics}, "")}
 
 
 def on_topic(bootstrap_servers: str, topic: str) -> bytes:
@@ -462,24 +464,24 @@ def on_topic(bootstrap_servers: str, topic: str) -> bytes:
     consumer = Consumer({"bootstrap.servers": bootstrap_servers, "group.id": "secrets", "enable.partition.eof": True})
     partitions = consumer.list_topics(topic, timeout=30).topics[topic].partitions
     consumer.assign([TopicPartition(topic, number, OFFSET_BEGINNING) for number in partitions])
-    found, ended = [], 0
+    parts, ended = [], 0
     deadline = time.monotonic() + RUN_SECONDS_MAX
     while ended < len(partitions):
         assert time.monotonic() < deadline, "the end of the topic was not reached in time"
         for message in consumer.consume(1_000, timeout=0.2):
             ended += message.error() is not None
             headers = [value for header in message.headers() or () for value in header]
-            found += [part.encode() if isinstance(part, str) else part or b"" for part in (*headers, message.key())]
-            found.append(b"" if message.error() else message.value() or b"")
+            parts += [part.encode() if isinstance(part, str) else part or b"" for part in (*headers, message.key())]
+            parts.append(b"" if message.error() else message.value() or b"")
     consumer.close()
-    return b"\n".join(found)
+    return b"\n".join(parts)
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
 def test_no_secret_is_written_anywhere(outcomes: dict[str, Outcome], scenario: Scenario) -> None:
     """Neither on stdout or stderr, nor in a file, nor in what the service answers; not in any form."""
     outcome = outcomes[scenario.name]
-    assert {name: found for name, text in outcome.written.items() if (found := leaks(text))} == {}
+    assert {name: leaked for name, text in outcome.written.items() if (leaked := leaks(text))} == {}
     assert (outcome.exit_code, scenario.says in outcome.stderr) == (scenario.exit_code or 0, True), outcome.stderr
     assert "Traceback" not in outcome.stderr or scenario.log_format == "json" or "error" in outcome.stderr
 
@@ -487,7 +489,7 @@ def test_no_secret_is_written_anywhere(outcomes: dict[str, Outcome], scenario: S
 def test_no_secret_is_published(outcomes: dict[str, Outcome]) -> None:
     """Reports of failed polls tell why, and go to whoever may read the topic: no secret is in any message."""
     written = outcomes[TOPICS].written
-    assert {name: found for name, text in written.items() if (found := leaks(text))} == {}
+    assert {name: leaked for name, text in written.items() if (leaked := leaks(text))} == {}
     assert b"SnapshotIncomplete" in written[Topic.SNAPSHOTS.name_under(PREFIX)]
 
 
@@ -550,16 +552,16 @@ def test_the_token_goes_to_the_api_only(
     """Through failures, retries and new listings: no request to the storage's host or the authority has one."""
     simulator.faults.add(*faults)
     before = len(simulator.requests)
-    with open_bench(simulator, tmp_path, method=method) as found:
+    with open_bench(simulator, tmp_path, method=method) as bench:
         try:
-            found.source.fetch(Inventory.CPE, newer_than=None)
+            bench.source.fetch(Inventory.CPE, newer_than=None)
         except ConnectorError:
             assert faults
     requests = simulator.requests[before:]
-    shown = {(one.host.partition(":")[0], one.endpoint) for one in requests if one.has_authorization}
+    shown = {(request.host.partition(":")[0], request.endpoint) for request in requests if request.has_authorization}
     assert shown == {("localhost", Endpoint.EXPORT if method == "files" else Endpoint.PAGES)}
     hosts = {"localhost", "127.0.0.1"} if method == "files" else {"localhost"}
-    assert {one.host.partition(":")[0] for one in requests} == hosts
+    assert {request.host.partition(":")[0] for request in requests} == hosts
 
 
 ELSEWHERE = [
@@ -600,11 +602,11 @@ def test_no_connection_is_made_to_a_host_that_is_not_allowed(
             simulator.faults.add(Fault(endpoint, kind, url=url.format(port=connected.port), times=None))
             before = len(simulator.requests)
             with (
-                open_bench(simulator, tmp_path / str(number), method=method, allowed_hosts=[]) as found,
+                open_bench(simulator, tmp_path / str(number), method=method, allowed_hosts=[]) as bench,
                 pytest.raises(ConnectorError),
             ):
-                found.source.fetch(Inventory.CPE, newer_than=None)
-            assert kind in {fault for one in simulator.requests[before:] for fault in one.faults}
+                bench.source.fetch(Inventory.CPE, newer_than=None)
+            assert kind in {fault for request in simulator.requests[before:] for fault in request.faults}
             assert (url, connected.connections) == (url, 0)
 
 
@@ -613,11 +615,11 @@ def test_a_redirect_of_the_storage_is_not_followed_even_to_an_allowed_host(
     simulator: Simulator, tmp_path: Path, scheme: str
 ) -> None:
     """Where a file lies is told by the API alone."""
-    with listener(tmp_path) as connected, open_bench(simulator, tmp_path, method="files") as found:
+    with listener(tmp_path) as connected, open_bench(simulator, tmp_path, method="files") as bench:
         url = f"{scheme}://127.0.0.1:{connected.port}"
         simulator.faults.add(Fault(Endpoint.BLOB, FaultKind.REDIRECT, url=url, times=None))
         with pytest.raises(ConnectorError, match="redirect"):
-            found.source.fetch(Inventory.CPE, newer_than=None)
+            bench.source.fetch(Inventory.CPE, newer_than=None)
         assert connected.connections == 0
 
 
@@ -625,12 +627,12 @@ def test_a_connection_to_an_allowed_host_is_counted(simulator: Simulator, tmp_pa
     """Positive control: the same listener, with its host allowed, is connected to."""
     with (
         listener(tmp_path) as connected,
-        open_bench(simulator, tmp_path, method="files", allowed_hosts=["127.0.0.1"]) as found,
+        open_bench(simulator, tmp_path, method="files", allowed_hosts=["127.0.0.1"]) as bench,
     ):
         url = f"https://127.0.0.1:{connected.port}"
         simulator.faults.add(Fault(Endpoint.EXPORT, FaultKind.FILES_ELSEWHERE, url=url, times=None))
         with pytest.raises(ConnectorError):
-            found.source.fetch(Inventory.CPE, newer_than=None)
+            bench.source.fetch(Inventory.CPE, newer_than=None)
         assert connected.connections > 0
 
 

@@ -116,9 +116,9 @@ class Together:
         (result,) = self.finished[name].get(timeout=WAIT_SECONDS_MAX)
         return result
 
-    def polled_until(self, name: str, told: Callable[[PollResult], bool]) -> PollResult:
+    def polled_until(self, name: str, wanted: Callable[[PollResult], bool]) -> PollResult:
         """The first of a tenant's polls that tells this."""
-        while not told(result := self.polled(name)):
+        while not wanted(result := self.polled(name)):
             continue
         return result
 
@@ -132,10 +132,10 @@ class Together:
             with error:
                 return error.code, error.read()
 
-    def ready_until(self, told: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+    def ready_until(self, wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
         """The first answer of /readyz that tells this: a poll's end is in it a moment after the poll itself."""
         deadline = time.monotonic() + WAIT_SECONDS_MAX
-        while not told(body := json.loads(self.ask("/readyz")[1])):
+        while not wanted(body := json.loads(self.ask("/readyz")[1])):
             assert time.monotonic() < deadline, body
         return dict(body)
 
@@ -180,14 +180,14 @@ def test_one_tenants_trouble_delays_no_other(tmp_path: Path) -> None:
         body = together.ready_until(
             lambda body: all(body["tenants"][name]["last_error"] for name in ("without Kafka", "locked"))
         )
-        told = body["tenants"]
+        tenants = body["tenants"]
         alive = json.loads(together.ask("/healthz")[1])["alive"]
         pending = {name: together.samples()["pending_changes", frozenset({("tenant", name)})] for name in IDS}
         exit_code = together.end()
     assert outcomes == ["published", "published", "unchanged", "unchanged", "unchanged"]
-    assert {name: told[name]["ready"] for name in told} == {name: name == "healthy" for name in IDS}
-    assert (told["hanging"]["polling"], together.finished["hanging"].qsize()) == (True, 0)
-    assert [told[name]["last_error"]["type"] for name in ("without Kafka", "locked")] == [
+    assert {name: tenants[name]["ready"] for name in tenants} == {name: name == "healthy" for name in IDS}
+    assert (tenants["hanging"]["polling"], together.finished["hanging"].qsize()) == (True, 0)
+    assert [tenants[name]["last_error"]["type"] for name in ("without Kafka", "locked")] == [
         "SinkUnavailable", "StateLocked",
     ]  # fmt: skip
     records = len(simulators["without Kafka"].records())
@@ -241,7 +241,7 @@ def test_every_metric_moves_with_real_polls(tmp_path: Path) -> None:
     moved = {name.removesuffix("_count") for (name, _), value in (*samples.items(), *filled.items()) if value}
     expected = {metric.name.removeprefix("mde_inventory_") for metric in METRICS}
     assert expected - moved == {"held_records", "pending_changes"}  # of which the first moved before, the other above
-    assert {dict(found)["tenant"] for _, found in samples} == {"healthy"}
+    assert {dict(label_set)["tenant"] for _, label_set in samples} == {"healthy"}
 
 
 def test_a_decision_by_another_process_is_seen_before_the_next_poll(tmp_path: Path) -> None:

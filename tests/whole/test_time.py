@@ -29,8 +29,8 @@ ZONES = ("UTC", "Europe/Paris")
 def cluster() -> Iterator[MockCluster]:
     """A Kafka inside this process."""
     names = ["jumps", "older", *(zone.lower().replace("/", "-") for zone in ZONES)]
-    with MockCluster([topic.name_under(name) for topic in Topic for name in names]) as found:
-        yield found
+    with MockCluster([topic.name_under(name) for topic in Topic for name in names]) as cluster:
+        yield cluster
 
 
 @dataclass
@@ -96,13 +96,13 @@ def test_the_local_zone_and_its_summer_time_have_no_part_in_what_is_published(
         polls = Polls(simulator, cluster, tmp_path, zone.lower().replace("/", "-"))
         results = [polls.poll(AUTUMN + timedelta(minutes=10))]
         results.append(polls.poll(polls.advance() + timedelta(minutes=10)))
-    found = [
+    published = [
         polls.published,
         [(result.snapshot_id, result.counts.records, result.counts.changed) for result in results],
     ]
-    first = SEEN.setdefault("found", found)
+    first = SEEN.setdefault("published", published)
     assert len(polls.published) > 5
-    assert found == first
+    assert published == first
     assert {change["observedAt"] for change in polls.published} == {AUTUMN + timedelta(hours=6)}
 
 

@@ -46,17 +46,17 @@ ROOT = Path(__file__).parents[2]
 def cluster() -> Iterator[MockCluster]:
     """A Kafka inside this process."""
     topics = [topic.name_under(f"upgrade{version}") for topic in Topic for version in VERSIONS]
-    with MockCluster(topics) as found:
-        yield found
+    with MockCluster(topics) as cluster:
+        yield cluster
 
 
-def includes(found: Any, wanted: Any) -> bool:
+def includes(actual: Any, wanted: Any) -> bool:
     """Whether everything that an earlier version read is read now; later versions may read more of it."""
     if isinstance(wanted, dict):
-        return all(name in found and includes(found[name], value) for name, value in wanted.items())
+        return all(name in actual and includes(actual[name], value) for name, value in wanted.items())
     if isinstance(wanted, list):
-        return len(found) == len(wanted) and all(map(includes, found, wanted))
-    return bool(found == wanted)
+        return len(actual) == len(wanted) and all(map(includes, actual, wanted))
+    return bool(actual == wanted)
 
 
 def test_every_earlier_version_left_a_file() -> None:
@@ -72,18 +72,20 @@ def test_a_file_of_every_released_version_opens_and_publishes_what_it_owes_and_t
 
     A device that was missing in the last snapshot, and is missing again, is removed; the group that is held stays so.
     """
-    told, path = expected(version), unpacked(version, tmp_path)
-    pending = [change for change in told["changes"] if change["sequence"] > told["position"]["published_sequence"]]
-    (_, lines), *_ = [found for found in reversed(snapshots()) if found[0] is Inventory.CPE]
+    written, path = expected(version), unpacked(version, tmp_path)
+    pending = [
+        change for change in written["changes"] if change["sequence"] > written["position"]["published_sequence"]
+    ]
+    (_, lines), *_ = [snapshot for snapshot in reversed(snapshots()) if snapshot[0] is Inventory.CPE]
     following = [
         *(line | {"numberOfWeaknesses": 5} if line == software(1, "later") else line for line in lines),
         software(9, "editor"),
     ]
     with connector(path, cluster.bootstrap_servers, f"upgrade{version}") as assembly:
         assembly.sink.recover()
-        assembly.sink.publish([], checkpoint_of(told))
+        assembly.sink.publish([], checkpoint_of(written))
         with assembly.open_state() as state:
-            assert includes(picture(state), told)
+            assert includes(picture(state), written)
             assembly.publisher.recover(state)
             assert assembly.publisher.drain(state) == len(pending) == 3
             published = read(assembly, Topic.CHANGES)
@@ -112,10 +114,12 @@ def test_a_file_of_every_released_version_opens_and_publishes_what_it_owes_and_t
     assert Counter(change["eventId"] for change in published).most_common(1)[0][1] == 1
 
 
-def checkpoint_of(told: dict[str, Any]) -> Checkpoint:
+def checkpoint_of(written: dict[str, Any]) -> Checkpoint:
     """What Kafka had when that file was left."""
-    position = told["position"]
-    under_way = next(found for found in told["snapshots"] if found["snapshot_no"] == position["published_snapshot"] + 1)
+    position = written["position"]
+    under_way = next(
+        snapshot for snapshot in written["snapshots"] if snapshot["snapshot_no"] == position["published_snapshot"] + 1
+    )
     return Checkpoint(
         transactional_id=TRANSACTIONAL_ID,
         entra_tenant_id=TENANT,

@@ -54,13 +54,15 @@ def test_of_several_lines_with_one_key_the_same_one_is_kept_in_any_order(tmp_pat
     twins = [
         record("d", "a", rbacGroupId=group, diskPaths=paths) for group, paths in ((2, ["x"]), (1, None), (1, None))
     ]
-    found = []
+    outcomes = []
     for number, order in enumerate(permutations(twins)):
         with Bench(tmp_path / str(number), random=Random(number)) as bench:
             staged = bench.stage(order)
-            found.append((staged.counts.records, staged.counts.duplicates, stored_records(bench.state, Inventory.CPE)))
-    assert all(each == found[0] for each in found)
-    assert found[0][:2] == (1, 2)
+            outcomes.append(
+                (staged.counts.records, staged.counts.duplicates, stored_records(bench.state, Inventory.CPE))
+            )
+    assert all(outcome == outcomes[0] for outcome in outcomes)
+    assert outcomes[0][:2] == (1, 2)
 
 
 @given(seed=st.integers(0, 2**32))
