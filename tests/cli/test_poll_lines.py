@@ -22,7 +22,7 @@ def result(outcome: Outcome, counts: Counts | None = None, **values: Any) -> Pol
     return PollResult(outcome, Inventory.CPE, "cpe-20261123T080000Z", 1, counts or Counts(records=900), **values)
 
 
-SILENT = {"baseline": 900, "stages": STAGED}
+SILENT: dict[str, Any] = {"baseline": 900, "stages": STAGED}
 SOME = Counts(records=900, added=5, changed=7)
 HELD = Counts(records=900, held=300)
 
