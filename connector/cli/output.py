@@ -103,6 +103,10 @@ def print_poll(result: PollResult) -> None:
         out.print(Text("  ").append_text(counts(result)))
     steps = ", ".join(f"{name} {seconds:.1f}" for name, seconds in result.stages.items())
     out.print(Text(f"  {result.duration_seconds:.1f} s ({steps}); published {result.published:,}", style="dim"))
+    if result.holding and not result.counts.held:
+        out.print(
+            Text(f"  {counted(result.holding, 'removal')} still held: see `mde-inventory held list`", style="yellow")
+        )
     if result.backfilled:
         out.print(Text(f"  {counted(result.backfilled, 'record')} added to the inventory topic", style="dim"))
     if result.pending:

@@ -259,7 +259,10 @@ def _lift_holds(workspace: Workspace, absences: Absences, absent_devices: Relati
 
 
 def _hold_lost_groups(workspace: Workspace, difference: Difference, absent_devices: Relation, snapshot_no: int) -> int:
-    """Hold the records of device groups that vanished whole, with all their devices."""
+    """Hold the records of device groups that vanished whole, with all their devices.
+
+    A group is there where a record of the snapshot is in it: that a device was in it before says nothing.
+    """
     which = literal(workspace.inventory)
     gone = workspace.make(
         "gone",
@@ -274,11 +277,20 @@ def _hold_lost_groups(workspace: Workspace, difference: Difference, absent_devic
         return 0
     workspace.database.rows(
         f"""
-        WITH alive AS (
-            SELECT {_GROUP} AS device_group
+        WITH replaced AS (
+            SELECT previous_row FROM {difference.absent}
+            UNION ALL
+            SELECT previous_row FROM {difference.arrivals}
+        ),
+        unchanged AS (
+            SELECT {_GROUP} AS device_group, rowid AS previous_row
             FROM inventory
-            ANTI JOIN {absent_devices} USING (device_no)
             WHERE inventory = {which}
+        ),
+        alive AS (
+            SELECT device_group
+            FROM unchanged
+            ANTI JOIN replaced USING (previous_row)
             UNION ALL
             SELECT {_GROUP}
             FROM {difference.arrivals}

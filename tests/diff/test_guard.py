@@ -184,6 +184,16 @@ def test_devices_that_move_to_another_group_are_not_lost_with_the_old_one(tmp_pa
         assert (staged.counts.changed, staged.counts.removed, staged.counts.held) == (2, 0, 0)
 
 
+def test_a_device_that_leaves_a_group_as_it_is_lost_does_not_keep_the_group_alive(tmp_path: Path) -> None:
+    """The group that it was in before is not seen any more: the records of the others are held."""
+    with Bench(tmp_path, rules=replace(STRICT, missing_device_snapshots=1, max_removed_share=1.0)) as bench:
+        lost = [line for number in range(4) for line in device(f"lost{number}", 3, group=2)]
+        bench.stage(device("a", 30) + lost + device("moves", 3, group=2))
+        staged = bench.stage(device("a", 30) + device("moves", 2, group=3))
+        assert (staged.counts.changed, staged.counts.held, staged.hold_reason) == (2, 12, "SCOPE_LOST")
+        assert removed(bench, staged) == [("UNINSTALLED", "moves", "p2")]
+
+
 # ---- mass removals
 
 

@@ -274,8 +274,7 @@ class Model:
             and (key[0] in gone_devices or (why == "MASS_REMOVAL" and key not in elsewhere))
         }
 
-        seen_groups = {_group(record) for key, record in stored.items() if key[0] in present}
-        seen_groups |= {_group(current[key]) for key in arrived}
+        seen_groups = {_group(current[key] if key in set(arrived) else stored[key]) for key in current}
         lost = [
             key
             for key in absent
