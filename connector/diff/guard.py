@@ -15,9 +15,11 @@ A record is absent when the snapshot lacks it. What becomes of it, first rule th
     due, and too many are                   held, MASS_REMOVAL
     due                                     removed
 
-Too many: at least `min_removed` are due, and together with those that are held as MASS_REMOVAL already they are more
-than `max_removed_share` of the inventory. So an export that loses records step by step is not believed step by step
-while a person has still to look at the first of it.
+Too many: the removals that are due, with those held as MASS_REMOVAL already and those of the last 24 hours, are more
+than `max_removed_share` of the inventory as it would be without the latter. Fewer than `min_removed` are not too many,
+unless they are more than half of the inventory. So an export that loses records step by step is not believed step by
+step. Hours are those between generations; what a person approved, what moved and what became another version is not
+counted, and an approval settles the removals before it.
 
 A held record that comes back is forgotten quietly, as is the absence of a device that comes back. Snapshots with unread
 lines do not count as snapshots without a device: its lines may be those.
@@ -35,6 +37,12 @@ from connector.state.sql import Database, literal
 
 _GROUP: Final = "coalesce('#' || rbac_group_id, rbac_group_name)"
 """A device group: by its number, or by its name where the export gives no number; NULL for none."""
+
+WINDOW_MILLISECONDS: Final = 24 * 3_600_000
+"""So long removals are judged together, whichever snapshots they come with; in times of generations."""
+
+HALF: Final = 0.5
+"""More than this share of the inventory is too much, however few records that is."""
 
 _IS_MOVED: Final = f"reason = {literal(Reason.MOVED)}"
 
@@ -54,6 +62,21 @@ class GuardRules:
     max_removed_share: float
     min_removed: int
     missing_device_snapshots: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """The snapshot whose absences are judged.
+
+    Attributes:
+        snapshot_no: holds and missing devices remember it.
+        generated_at: time of the generation, in milliseconds since 1970.
+        rejected: lines of it that could not be read.
+    """
+
+    snapshot_no: int
+    generated_at: int
+    rejected: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,25 +109,26 @@ class Absences:
         return f"(SELECT (device_no, software_no) FROM {self.moves.elsewhere})"
 
 
-def judge(workspace: Workspace, absences: Absences, *, rules: GuardRules, snapshot_no: int, rejected: int) -> Verdict:
+def judge(workspace: Workspace, absences: Absences, *, rules: GuardRules, sighting: Sighting) -> Verdict:
     """Decide about the absent records of a snapshot.
 
     Args:
         workspace: inside the staging transaction.
         absences: what the snapshot lacks.
         rules: the limits.
-        snapshot_no: number of the snapshot being staged; holds and missing devices remember it.
-        rejected: lines of the snapshot that could not be read.
+        sighting: the snapshot that is being staged.
     """
+    snapshot_no, rejected = sighting.snapshot_no, sighting.rejected
     absent_devices = _find_absent_devices(workspace, absences.difference)
     _count_missing_devices(workspace, absent_devices, snapshot_no, counts=not rejected)
     _lift_holds(workspace, absences, absent_devices)
     lost = _hold_lost_groups(workspace, absences.difference, absent_devices, snapshot_no)
     due = _find_due(workspace, absences, rules)
-    reason = _reason_to_hold(workspace, due, rules, rejected)
+    reason = _reason_to_hold(workspace, due, rules, sighting)
     believed = {None: "true", HoldReason.REJECTED_LINES: "false"}.get(reason, _IS_MOVED)
     held = _hold(workspace, snapshot_no, reason, f"(FROM {due} WHERE NOT ({believed}))") if reason else 0
     removals = workspace.make("removals", f"SELECT * FROM {due} WHERE {believed}")
+    _note_believed(workspace, removals, sighting)
     return Verdict(removals, held=lost + held, reason=reason or (HoldReason.SCOPE_LOST if lost else None))
 
 
@@ -124,7 +148,7 @@ def discard_holds(database: Database, inventory: Inventory) -> int:
 
 
 def approve_holds(workspace: Workspace) -> tuple[Relation, int]:
-    """Approve what is held: it is held no longer, and REMOVED with reason APPROVED.
+    """Approve what is held: it is held no longer, and REMOVED with reason APPROVED. Removals before it are settled.
 
     Returns the changes to be, as `changes.stage_arrivals` does, and the number of records.
     """
@@ -147,7 +171,10 @@ def approve_holds(workspace: Workspace) -> tuple[Relation, int]:
         WHERE inventory = {which}
         """,
     )
-    return staged, workspace.database.number(f"DELETE FROM held WHERE inventory = {which}")
+    approved = workspace.database.number(f"DELETE FROM held WHERE inventory = {which}")
+    if approved:
+        workspace.database.rows(f"DELETE FROM believed_removals WHERE inventory = {which}")
+    return staged, approved
 
 
 def _find_absent_devices(workspace: Workspace, difference: Difference) -> Relation:
@@ -232,7 +259,10 @@ def _lift_holds(workspace: Workspace, absences: Absences, absent_devices: Relati
 
 
 def _hold_lost_groups(workspace: Workspace, difference: Difference, absent_devices: Relation, snapshot_no: int) -> int:
-    """Hold the records of device groups that vanished whole, with all their devices."""
+    """Hold the records of device groups that vanished whole, with all their devices.
+
+    A group is there where a record of the snapshot is in it: that a device was in it before says nothing.
+    """
     which = literal(workspace.inventory)
     gone = workspace.make(
         "gone",
@@ -247,11 +277,20 @@ def _hold_lost_groups(workspace: Workspace, difference: Difference, absent_devic
         return 0
     workspace.database.rows(
         f"""
-        WITH alive AS (
-            SELECT {_GROUP} AS device_group
+        WITH replaced AS (
+            SELECT previous_row FROM {difference.absent}
+            UNION ALL
+            SELECT previous_row FROM {difference.arrivals}
+        ),
+        unchanged AS (
+            SELECT {_GROUP} AS device_group, rowid AS previous_row
             FROM inventory
-            ANTI JOIN {absent_devices} USING (device_no)
             WHERE inventory = {which}
+        ),
+        alive AS (
+            SELECT device_group
+            FROM unchanged
+            ANTI JOIN replaced USING (previous_row)
             UNION ALL
             SELECT {_GROUP}
             FROM {difference.arrivals}
@@ -296,16 +335,41 @@ def _find_due(workspace: Workspace, absences: Absences, rules: GuardRules) -> Re
     )
 
 
-def _reason_to_hold(workspace: Workspace, due: Relation, rules: GuardRules, rejected: int) -> HoldReason | None:
-    if rejected and workspace.count(due):
+def _reason_to_hold(workspace: Workspace, due: Relation, rules: GuardRules, sighting: Sighting) -> HoldReason | None:
+    if sighting.rejected and workspace.count(due):
         return HoldReason.REJECTED_LINES
     gone = workspace.count(f"{due} WHERE NOT {_IS_MOVED}")
-    if not gone or gone < rules.min_removed:
+    if not gone:
         return None
     which = literal(workspace.inventory)
-    stored = workspace.count(f"inventory WHERE inventory = {which}")
+    earlier = workspace.database.number(
+        f"SELECT sum(records)::BIGINT FROM believed_removals WHERE inventory = {which} AND generated_at > $1",
+        [sighting.generated_at - WINDOW_MILLISECONDS],
+    )
     held = workspace.count(f"held WHERE inventory = {which} AND reason = {literal(HoldReason.MASS_REMOVAL)}")
-    return HoldReason.MASS_REMOVAL if gone + held > rules.max_removed_share * stored else None
+    stored = workspace.count(f"inventory WHERE inventory = {which}")
+    share = (gone + held + earlier) / (stored + earlier)
+    many = gone + earlier >= rules.min_removed or share > HALF
+    return HoldReason.MASS_REMOVAL if many and share > rules.max_removed_share else None
+
+
+def _note_believed(workspace: Workspace, removals: Relation, sighting: Sighting) -> None:
+    """Note how many removals are believed, for the snapshots of the next 24 hours; what is older is forgotten."""
+    which = literal(workspace.inventory)
+    workspace.database.rows(
+        f"DELETE FROM believed_removals WHERE inventory = {which} AND generated_at <= $1",
+        [sighting.generated_at - WINDOW_MILLISECONDS],
+    )
+    workspace.database.rows(
+        f"""
+        INSERT INTO believed_removals
+        SELECT {which}, $1, $2, count(*)
+        FROM {removals}
+        WHERE NOT {_IS_MOVED}
+        HAVING count(*) > 0
+        """,
+        [sighting.snapshot_no, sighting.generated_at],
+    )
 
 
 def _hold(workspace: Workspace, snapshot_no: int, reason: HoldReason, records: Relation) -> int:

@@ -64,8 +64,12 @@ class PollResult:
 
     @property
     def exit_code(self) -> int:
-        """The exit code that the outcome asks for; an outage is worth another try, whatever came before it."""
-        return EXIT_CODES[self.outcome] or int(self.outage is not None)
+        """The exit code that the outcome asks for; an outage is worth another try, whatever came before it.
+
+        Where nothing is, a poll that leaves removals held says so, whichever poll began to hold them.
+        """
+        code = EXIT_CODES[self.outcome] or int(self.outage is not None)
+        return code or (EXIT_CODES["held"] if self.holding and self.outcome != "dry_run" else 0)
 
     @property
     def is_staged(self) -> bool:

@@ -16,11 +16,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Self
 
+from connector.clock import milliseconds_of
 from connector.config import Config
 from connector.diff import changes, guard, transfers
 from connector.diff.engines import Comparer
 from connector.diff.engines.duckdb import DuckDBComparer
-from connector.diff.guard import Absences, GuardRules, Verdict
+from connector.diff.guard import Absences, GuardRules, Sighting, Verdict
 from connector.diff.scan import check_readable, stored_digest
 from connector.diff.tables import Outcome, Workspace
 from connector.errors import SnapshotIncomplete, StateError, StateFull
@@ -187,7 +188,8 @@ def _find_changes(
     pairs = changes.pair_versions(workspace, difference, believed=not context.rejected)
     staged = changes.stage_arrivals(workspace, difference, moves, pairs, paired=rules.pair_versions)
     absences = Absences(difference, moves, pairs)
-    verdict = guard.judge(workspace, absences, rules=rules.guard, snapshot_no=number, rejected=context.rejected)
+    sighting = Sighting(number, milliseconds_of(snapshot.generated_at), context.rejected)
+    verdict = guard.judge(workspace, absences, rules=rules.guard, sighting=sighting)
     workspace.database.rows(
         f"""
         INSERT INTO {staged}

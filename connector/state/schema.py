@@ -77,6 +77,10 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         " LEFT JOIN (SELECT inventory, max(generated_at) AS generated_at FROM snapshots GROUP BY inventory)"
         "  USING (inventory) GROUP BY ALL",
     ),
+    (
+        # records: removals of a snapshot that the guard believed; a row goes once it is a day older than the newest.
+        "CREATE TABLE believed_removals (inventory VARCHAR, snapshot_no BIGINT, generated_at BIGINT, records BIGINT)",
+    ),
 )
 
 

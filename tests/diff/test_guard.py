@@ -184,6 +184,16 @@ def test_devices_that_move_to_another_group_are_not_lost_with_the_old_one(tmp_pa
         assert (staged.counts.changed, staged.counts.removed, staged.counts.held) == (2, 0, 0)
 
 
+def test_a_device_that_leaves_a_group_as_it_is_lost_does_not_keep_the_group_alive(tmp_path: Path) -> None:
+    """The group that it was in before is not seen any more: the records of the others are held."""
+    with Bench(tmp_path, rules=replace(STRICT, missing_device_snapshots=1, max_removed_share=1.0)) as bench:
+        lost = [line for number in range(4) for line in device(f"lost{number}", 3, group=2)]
+        bench.stage(device("a", 30) + lost + device("moves", 3, group=2))
+        staged = bench.stage(device("a", 30) + device("moves", 2, group=3))
+        assert (staged.counts.changed, staged.counts.held, staged.hold_reason) == (2, 12, "SCOPE_LOST")
+        assert removed(bench, staged) == [("UNINSTALLED", "moves", "p2")]
+
+
 # ---- mass removals
 
 
@@ -210,8 +220,8 @@ def test_additions_and_changes_are_published_while_removals_are_held(tmp_path: P
         staged = bench.stage(few)
         assert (staged.counts.added, staged.counts.changed, staged.counts.removed, staged.counts.held) == (1, 1, 0, 9)
         later = bench.stage([few[0]])
-        assert (later.counts.removed, later.counts.held) == (1, 0)
-        assert bench.state.journal.held_count() == 9
+        assert (later.counts.removed, later.counts.held) == (0, 1)
+        assert bench.state.journal.held_count() == 10
 
 
 def test_an_export_that_decays_while_removals_are_held_is_not_believed_step_by_step(tmp_path: Path) -> None:
@@ -225,6 +235,63 @@ def test_an_export_that_decays_while_removals_are_held_is_not_believed_step_by_s
         assert [hold.records for hold in bench.state.journal.holds()] == [20, 10, 10]
         back = bench.stage(device("a", 100))
         assert (back.counts.added, back.counts.removed, bench.state.journal.held_count()) == (2, 0, 0)
+
+
+@pytest.mark.parametrize(("stored", "left", "held"), [(99, 3, 96), (100, 49, 51), (100, 50, 0), (3, 1, 2), (2, 1, 0)])
+def test_more_than_half_of_the_inventory_is_held_however_few_records_that_is(
+    stored: int, left: int, held: int, tmp_path: Path
+) -> None:
+    """An inventory smaller than `min_removed` is not without a guard; half of it exactly still goes."""
+    with Bench(tmp_path, rules=Rules()) as bench:
+        bench.stage(device("a", stored))
+        staged = bench.stage(device("a", left))
+        assert (staged.counts.held, staged.counts.removed) == ((held, 0) if held else (0, stored - left))
+
+
+@pytest.mark.parametrize(
+    ("stored", "steps", "removals", "held"),
+    [
+        (600, (503, 406, 310, 214, 118, 20), (97, 0, 0, 0, 0, 0), 483),
+        (400, (341, 281, 208), (59, 0, 0), 133),
+        (400, (381, 361, 341, 321, 301, 281), (19, 20, 20, 20, 20, 20), 0),
+    ],
+)
+def test_the_removals_of_a_day_are_judged_together(
+    stored: int, steps: tuple[int, ...], removals: tuple[int, ...], held: int, tmp_path: Path
+) -> None:
+    """An export that decays in steps below the share is held with the step that crosses it; slower, it is believed."""
+    rules = Rules() if stored > 400 else replace(STRICT, max_removed_share=0.25 if held == 0 else 0.15)
+    with Bench(tmp_path, rules=rules) as bench:
+        bench.stage(device("a", stored))
+        staged = [bench.stage(device("a", left)) for left in steps]
+        assert tuple(snapshot.counts.removed for snapshot in staged) == removals
+        assert bench.state.journal.held_count() == held
+
+
+def test_removals_count_for_24_hours_and_those_before_an_approval_are_settled(tmp_path: Path) -> None:
+    """Generations are six hours apart here: the fifth after a removal does not know it any more."""
+    with Bench(tmp_path / "hours", rules=STRICT) as bench:
+        bench.stage(device("a", 100))
+        assert [bench.stage(device("a", left)).counts.removed for left in (90, 90, 90, 90, 80)] == [10, 0, 0, 0, 10]
+    with Bench(tmp_path / "approval", rules=STRICT) as bench:
+        bench.stage(device("a", 100))
+        assert [bench.stage(device("a", left)).counts.held for left in (90, 84)] == [0, 6]
+        approve(bench)
+        assert bench.stage(device("a", 74)).counts.removed == 10
+
+
+def test_versions_and_moves_are_no_removals_of_the_day(tmp_path: Path) -> None:
+    """An upgrade of everything, published as two halves, leaves the next snapshot its own share."""
+    with Bench(tmp_path, rules=replace(STRICT, pair_versions=False)) as bench:
+        bench.stage([record(f"d{number}", "p", "1") for number in range(40)])
+        bench.stage([record(f"d{number}", "p", "2") for number in range(40)])
+        assert (
+            bench.stage(
+                [record(f"d{number}", "p", "2") for number in range(36)]
+                + [record(f"d{number}", "q") for number in range(36, 40)]
+            ).counts.removed
+            == 4
+        )
 
 
 def test_what_is_held_for_lost_scope_is_no_share_of_a_mass(tmp_path: Path) -> None:

@@ -6,9 +6,10 @@ import json
 
 import pytest
 
+from connector.errors import ConnectorError, SinkUnavailable
 from connector.kafka import schemas
 from connector.model import Counts, Inventory, Topic
-from connector.poll.result import PollResult
+from connector.poll.result import Outcome, PollResult
 
 COUNTS = Counts(
     records=1, devices=2, stored=3, baselined=4, added=5, removed=6, changed=7, alerts=8, held=9, duplicates=10,
@@ -39,6 +40,26 @@ def test_the_printed_object_has_its_keys_in_their_order() -> None:
         ' "duplicates": 10, "rejected": 11, "published": 13, "first_sequence": 15, "last_sequence": 16,'
         ' "duration_seconds": 1.235, "stages": {"fetch": 0.123}, "backfilled": 14, "drained": 17}'
     )
+
+
+@pytest.mark.parametrize(
+    ("outcome", "holding", "outage", "exit_code"),
+    [
+        ("published", 0, None, 0),
+        ("published", 1, None, 3),
+        ("unchanged", 1, None, 3),
+        ("held", 1, None, 3),
+        ("dry_run", 1, None, 0),
+        ("staged", 1, SinkUnavailable("no"), 1),
+        ("unchanged", 1, SinkUnavailable("no"), 1),
+    ],
+)
+def test_every_poll_that_leaves_removals_held_says_so(
+    outcome: Outcome, holding: int, outage: ConnectorError | None, exit_code: int
+) -> None:
+    """Exit code 3, whichever poll began to hold them; an outage of Kafka comes first, and a dry run leaves nothing."""
+    result = PollResult(outcome, Inventory.CPE, None, 1, holding=holding, outage=outage)
+    assert result.exit_code == exit_code
 
 
 def test_every_count_is_a_field_of_the_report_and_comes_back_from_it() -> None:

@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta, timezone
+from fractions import Fraction
 from typing import Any
 
 from connector import __version__
@@ -25,6 +26,7 @@ Staged = tuple[str, str, Record | None, Record | None]
 
 KEY_NAMES = ("deviceId", "softwareVendor", "softwareName", "softwareVersion")
 ATTRIBUTE_NAMES = tuple(item.name for item in SOFTWARE.fields if item.name not in KEY_NAMES)
+DAY = timedelta(hours=24)
 NAMESPACE = uuid.uuid5(uuid.NAMESPACE_DNS, "mde-inventory-connector")
 
 MOMENT = re.compile(
@@ -131,9 +133,11 @@ class Model:
     inventory_name: str = "CPE"
     held: dict[Key, str] = field(default_factory=dict)
     missing: dict[str, int] = field(default_factory=dict)
+    believed: list[tuple[datetime, int]] = field(default_factory=list)
     known: frozenset[str] | None = None
     sequence: int = 0
     previous_snapshot_id: str | None = None
+    generated_at: datetime = datetime.min  # noqa: DTZ901 - a time before all others
 
     def stage(
         self,
@@ -145,11 +149,12 @@ class Model:
         elsewhere: Collection[Key] = (),
         left: Collection[Key] = (),
     ) -> Outcome:
-        """Take one snapshot in.
+        """Take one snapshot in. Its id ends in the time of its generation.
 
         `elsewhere` are the keys that the other inventory has, now or in a snapshot of it that comes next; `left` those
         that it had until after the last snapshot of this one, or has still.
         """
+        self.generated_at = generation_of(snapshot_id)
         current = by_key(lines)
         tracked = frozenset(ATTRIBUTE_NAMES) - rules.ignore_fields
         staged: list[Staged] = []
@@ -177,6 +182,8 @@ class Model:
         """A person lets go of everything that is held."""
         assert self.inventory is not None
         staged: list[Staged] = [("REMOVED", "APPROVED", self.inventory.pop(key), None) for key in self.held]
+        if self.held:
+            self.believed = []
         self.held = {}
         changes = self._numbered(snapshot_id, staged)
         self.previous_snapshot_id = snapshot_id
@@ -267,8 +274,7 @@ class Model:
             and (key[0] in gone_devices or (why == "MASS_REMOVAL" and key not in elsewhere))
         }
 
-        seen_groups = {_group(record) for key, record in stored.items() if key[0] in present}
-        seen_groups |= {_group(current[key]) for key in arrived}
+        seen_groups = {_group(current[key] if key in set(arrived) else stored[key]) for key in current}
         lost = [
             key
             for key in absent
@@ -282,17 +288,26 @@ class Model:
             if key not in self.held and (key[0] in present or self.missing[key[0]] >= rules.missing_device_snapshots)
         ]
         doubted = [key for key, why in due if why != "MOVED"]
-        together = len(doubted) + list(self.held.values()).count("MASS_REMOVAL")
         reason = None
         if due and rejected:
             reason, doubted = "REJECTED_LINES", [key for key, _ in due]
-        elif doubted and len(doubted) >= rules.min_removed and together > rules.max_removed_share * len(stored):
+        elif doubted and self._is_mass(len(doubted), rules):
             reason = "MASS_REMOVAL"
         else:
+            self.believed.append((self.generated_at, len(doubted)))
             doubted = []
         self.held |= {key: str(reason) for key in doubted}
         removals = [(key, why) for key, why in due if key not in doubted]
         return removals, len(lost) + len(doubted), reason or ("SCOPE_LOST" if lost else None)
+
+    def _is_mass(self, gone: int, rules: Rules) -> bool:
+        """Whether so many removals are too many, with those of the day before."""
+        day_before = sum(records for at, records in self.believed if self.generated_at - at < DAY)
+        total = len(self.inventory or {}) + day_before
+        together = gone + day_before + list(self.held.values()).count("MASS_REMOVAL")
+        if gone + day_before < rules.min_removed and 2 * together <= total:
+            return False
+        return together > Fraction(str(rules.max_removed_share)) * total
 
     def _numbered(self, snapshot_id: str, staged: list[Staged]) -> list[Record]:
         """The changes as they are published, in order: per device, product by product, removals first."""
@@ -351,9 +366,21 @@ def event_id(*parts: str) -> str:
     return str(uuid.uuid5(NAMESPACE, "".join(f"{len(part)}:{part}" for part in parts)))
 
 
+def generation_of(snapshot_id: str) -> datetime:
+    """The time that a snapshot's id tells: `cpe-20261123T080000Z`; the beginning of all times where it tells none."""
+    found = re.search(r"\d{8}T\d{6}", snapshot_id)
+    return datetime.strptime(found[0], "%Y%m%dT%H%M%S") if found else datetime.min  # noqa: DTZ007, DTZ901 - always UTC
+
+
 def copied(model: Model) -> Model:
     """A model that goes its own way from here."""
-    return replace(model, inventory=dict(model.inventory or {}), held=dict(model.held), missing=dict(model.missing))
+    return replace(
+        model,
+        inventory=dict(model.inventory or {}),
+        held=dict(model.held),
+        missing=dict(model.missing),
+        believed=list(model.believed),
+    )
 
 
 def _differ(before: Record, after: Record, names: frozenset[str]) -> bool:

@@ -37,7 +37,7 @@ from tests.conftest import consume_all
 from tests.support import avro
 from tests.support.alert_oracle import AlertModel
 from tests.support.broker import session_broker, session_registry
-from tests.support.oracle import KEY_NAMES, Key, Model, Outcome, Record, Rules, Staged, key_of
+from tests.support.oracle import KEY_NAMES, Key, Model, Outcome, Record, Rules, Staged, generation_of, key_of
 
 START: Final = datetime(2026, 1, 1, 6, tzinfo=UTC)
 TENANT: Final = "8f4b1c9e-0d7a-4f7e-9a53-2f0c3a1b5d6e"
@@ -158,6 +158,7 @@ class Expected(Model):
         """As `stage`."""
         staged: list[Staged] = []
         held, reason = 0, None
+        self.generated_at = generation_of(snapshot_id)
         if self.inventory is None:
             self.inventory = dict(current)
         else:
