@@ -141,6 +141,7 @@ class DiffConfig(Table):
 
     baseline: Literal["silent", "emit"] = "silent"
     pair_versions: bool = True
+    fold_lookalikes: bool = False
     ignore_fields: tuple[str, ...] = ()
 
     @checked(mode="after")

@@ -52,6 +52,7 @@ class Difference(NamedTuple):
     records: int
     devices: int
     duplicates: int
+    lookalikes: int = 0
 
 
 class Moves(NamedTuple):

@@ -12,6 +12,7 @@ from typing import Any, Final, Literal
 from connector.clock import Stopwatch
 from connector.errors import ConnectorError
 from connector.model import Counts, Inventory, StagedSnapshot
+from connector.staging.stage import LOOKALIKES
 from connector.state.state import StateFile
 
 Outcome = Literal["published", "staged", "unchanged", "held", "dry_run"]
@@ -35,6 +36,7 @@ class PollResult:
         published: changes confirmed by Kafka in this poll, `drained` ones included.
         drained: those of them that earlier polls, or an approval, had staged.
         alert_types: alerts staged in this poll, by type.
+        lookalikes: new records whose key looks like that of an absent one, whether or not they continue it.
         backfilled: records and tombstones published to fill up the inventory topic, with the last inventory.
         duration_seconds: of the whole poll of this inventory.
         stages: seconds a step: recover, drain, fetch, stage, publish, backfill.
@@ -61,6 +63,7 @@ class PollResult:
     stages: dict[str, float] = field(default_factory=dict)
     outage: ConnectorError | None = None
     alert_types: dict[str, int] = field(default_factory=dict)
+    lookalikes: int = 0
 
     @property
     def exit_code(self) -> int:
@@ -93,6 +96,7 @@ class PollResult:
             "stages": {step: round(seconds, 3) for step, seconds in self.stages.items()},
             "backfilled": self.backfilled,
             "drained": self.drained,
+            "lookalikes": self.lookalikes,
         }
 
 
@@ -109,6 +113,7 @@ def staged_result(state: StateFile, outcome: Outcome, staged: StagedSnapshot, st
         last_sequence=staged.last_sequence,
         generated_at=staged.observed_at,
         alert_types=state.journal.alert_types(staged),
+        lookalikes=int(state.recall(f"{LOOKALIKES}{staged.inventory}") or 0) if "stage" in stopwatch.seconds else 0,
         **_circumstances(state, staged.inventory, stopwatch),
     )
 

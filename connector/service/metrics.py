@@ -127,6 +127,8 @@ METRICS: Final = (
     _metric("last_success_timestamp_seconds", "gauge", "seconds", "When a poll last succeeded; 0 before the first."),
     _metric("duplicates_total", "counter", "lines", "Lines that repeated a key within their snapshot.",
             lambda result: _staged(result).duplicates),
+    _metric("lookalike_keys_total", "counter", "keys", "Keys that came back in another case, blanks or Unicode form.",
+            lambda result: result.lookalikes),
     _metric("rejected_lines_total", "counter", "lines", "Lines that could not be read and were set aside.",
             lambda result: _staged(result).rejected),
     _metric("snapshots_total", "counter", "snapshots", "Exports polled, by what came of it.",

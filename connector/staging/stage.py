@@ -34,6 +34,12 @@ from connector.state import engine, file
 from connector.state.meta import recall, remember
 from connector.state.sql import Database, literal
 from connector.state.state import StateFile
+from connector.telemetry import logger
+
+log = logger(__name__)
+
+LOOKALIKES: Final = "lookalikes "
+"""The name of a note: this, and the inventory. How many keys of its newest snapshot look like absent ones."""
 
 COMPARER: Final[Comparer] = DuckDBComparer()
 """Who compares a snapshot with the inventory."""
@@ -53,6 +59,7 @@ class StagingRules:
     guard: GuardRules
     emit_baseline: bool
     pair_versions: bool
+    fold_lookalikes: bool
     ignore_fields: frozenset[str]
     max_pending: int
     alerts: AlertRules
@@ -70,6 +77,7 @@ class StagingRules:
             ),
             emit_baseline=config.diff.baseline == "emit",
             pair_versions=config.diff.pair_versions,
+            fold_lookalikes=config.diff.fold_lookalikes,
             ignore_fields=frozenset(config.diff.ignore_fields),
             max_pending=config.state.max_pending,
             alerts=AlertRules(
@@ -160,6 +168,7 @@ def _stage(state: StateFile, snapshot: Snapshot, rules: StagingRules, context: S
         stored = _check_emptiness(workspace, snapshot)
         number = position.last_snapshot + 1
         outcome, verdict = _find_changes(workspace, snapshot, rules, tracked, (number, context))
+    note_lookalikes(workspace, outcome.difference.lookalikes, folds=rules.fold_lookalikes)
     counts = _count_changes(workspace, outcome)
     row = rows.snapshot_row(snapshot, previous, position, context, (outcome.difference, verdict, counts, stored))
     return _write(workspace, outcome, row, rules, tracked, stores=context.stores)
@@ -183,7 +192,7 @@ def _find_changes(
     """Compare a later snapshot: what arrived, and what the guard believes to be gone, become staged changes."""
     number, context = circumstances
     known = _known_fields(workspace, tracked)
-    difference = COMPARER.compare(workspace, snapshot, tracked=tracked, known=known)
+    difference = COMPARER.compare(workspace, snapshot, tracked=tracked, known=known, folds=rules.fold_lookalikes)
     moves = transfers.find_moves(workspace, difference, beside=context.beside)
     pairs = changes.pair_versions(workspace, difference, believed=not context.rejected)
     staged = changes.stage_arrivals(workspace, difference, moves, pairs, paired=rules.pair_versions)
@@ -268,6 +277,18 @@ def refresh_digests(database: Database, tracked: Sequence[Field]) -> None:
 def note_tracked(database: Database, inventory: Inventory, tracked: Sequence[Field]) -> None:
     """Remember the fields that an inventory was compared by."""
     remember(database, f"tracked {inventory}", " ".join(field.name for field in tracked))
+
+
+def note_lookalikes(workspace: Workspace, lookalikes: int, *, folds: bool) -> None:
+    """Log how many keys came back written in another way, and remember the number for the poll's result."""
+    if lookalikes:
+        log.warning(
+            "keys came back that differ only in case, blanks or Unicode form",
+            inventory=workspace.inventory.value,
+            records=lookalikes,
+            outcome="taken as the same records" if folds else "REMOVED and ADDED; see diff.fold_lookalikes",
+        )
+    remember(workspace.database, f"{LOOKALIKES}{workspace.inventory}", str(lookalikes))
 
 
 def _known_fields(workspace: Workspace, tracked: Sequence[Field]) -> tuple[Field, ...]:

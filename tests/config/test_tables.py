@@ -44,7 +44,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "journal_retention_days": 90,
         "max_pending": 50_000_000,
     },
-    "diff": {"baseline": "silent", "pair_versions": True, "ignore_fields": ()},
+    "diff": {"baseline": "silent", "pair_versions": True, "fold_lookalikes": False, "ignore_fields": ()},
     "guard": {"max_removed_share": 0.15, "min_removed": 100, "missing_device_snapshots": 2},
     "alerts": {"enabled": True, "on_baseline": False, "date_thresholds_days": (90, 30, 7, 0), "severity": {}},
     "kafka": {

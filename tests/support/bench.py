@@ -196,6 +196,7 @@ def staging_rules(rules: Rules, *, tenant_id: str = TENANT, max_pending: int = 1
         guard=GuardRules(**{item.name: getattr(rules, item.name) for item in fields(GuardRules)}),
         emit_baseline=rules.emit_baseline,
         pair_versions=rules.pair_versions,
+        fold_lookalikes=rules.fold_lookalikes,
         ignore_fields=rules.ignore_fields,
         max_pending=max_pending,
     )

@@ -6,6 +6,7 @@ Nothing here is shared with the SQL but the names of the documented properties a
 from __future__ import annotations
 
 import re
+import unicodedata
 import uuid
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -28,6 +29,10 @@ KEY_NAMES = ("deviceId", "softwareVendor", "softwareName", "softwareVersion")
 ATTRIBUTE_NAMES = tuple(item.name for item in SOFTWARE.fields if item.name not in KEY_NAMES)
 DAY = timedelta(hours=24)
 NAMESPACE = uuid.uuid5(uuid.NAMESPACE_DNS, "mde-inventory-connector")
+
+BLANKS = re.compile(
+    "[\t\n\f\r" + "".join(chr(code) for code in range(0x3001) if unicodedata.category(chr(code))[0] == "Z") + "]+"
+)
 
 MOMENT = re.compile(
     r"(?P<date>\d{4}-\d\d-\d\d)[ T](?P<hour>\d\d):(?P<minute>\d\d)(:(?P<second>\d\d)(\.(?P<fraction>\d{1,9}))?)?"
@@ -100,6 +105,38 @@ def by_key(lines: Iterable[Mapping[str, Any]]) -> dict[Key, Record]:
     }
 
 
+def alike(key: Key) -> Key:
+    """A key without what nobody sees."""
+    device, vendor, name, version = (
+        unicodedata.normalize("NFC", BLANKS.sub(" ", part).strip(" ")).lower() for part in key
+    )
+    return device, vendor, name, version
+
+
+def continued(current: dict[Key, Record], stored: Mapping[Key, Record]) -> dict[Key, Record]:
+    """A snapshot's records, those that look like an absent one under its key.
+
+    What else is new on a device whose id was written in another way is new on the stored device.
+    """
+    new, gone = sorted(current.keys() - stored.keys()), defaultdict(list)
+    for key in sorted(stored.keys() - current.keys()):
+        gone[alike(key)].append(key)
+    names = {key: gone[alike(key)].pop(0) for key in new if gone[alike(key)]}
+    devices: dict[str, str] = {}
+    for key, name in names.items():
+        if key[0] != name[0]:
+            devices[key[0]] = min(name[0], devices.get(key[0], name[0]))
+    for key in new:
+        if key not in names and key[0] in devices:
+            name = (devices[key[0]], *key[1:])
+            if name not in {*stored, *current, *names.values()}:
+                names[key] = name
+    return {
+        names.get(key, key): record | dict(zip(KEY_NAMES, names.get(key, key), strict=True))
+        for key, record in current.items()
+    }
+
+
 @dataclass(frozen=True)
 class Rules:
     """What the model needs of the configuration."""
@@ -108,6 +145,7 @@ class Rules:
     min_removed: int = 100
     missing_device_snapshots: int = 2
     pair_versions: bool = True
+    fold_lookalikes: bool = False
     ignore_fields: frozenset[str] = frozenset()
     emit_baseline: bool = False
 
@@ -156,6 +194,8 @@ class Model:
         """
         self.generated_at = generation_of(snapshot_id)
         current = by_key(lines)
+        if rules.fold_lookalikes:
+            current = continued(current, self.inventory or {})
         tracked = frozenset(ATTRIBUTE_NAMES) - rules.ignore_fields
         staged: list[Staged] = []
         held, reason = 0, None

@@ -36,7 +36,8 @@ class Comparer(Protocol):
         rewritten  stored records that the snapshot writes another way now and that mean the same: only their digest is
                    stored again. `previous_row`, `digest UBIGINT`. Not in `arrivals`.
 
-    `records` and `devices` count distinct ones in the snapshot, `duplicates` the lines beyond the first of their key.
+    `records` and `devices` count distinct ones in the snapshot, `duplicates` the lines beyond the first of their key,
+    `lookalikes` the new records whose key looks like that of an absent one, whether or not they continue it.
     Which line of a repeated key stays is a function of the snapshot alone, whatever the order of its rows: the first by
     all its columns. Keys are compared exactly: no hash collision may merge two records. The counts must add up: the
     lines that were verified on disk are those that were read.
@@ -53,7 +54,7 @@ class Comparer(Protocol):
         """
 
     def compare(
-        self, workspace: Workspace, snapshot: Snapshot, *, tracked: Sequence[Field], known: Sequence[Field]
+        self, workspace: Workspace, snapshot: Snapshot, *, tracked: Sequence[Field], known: Sequence[Field], folds: bool
     ) -> Difference:
         """Find what differs. Writes no table of the state file other than `devices` and `software`.
 
@@ -62,6 +63,7 @@ class Comparer(Protocol):
             snapshot: readable in one spelling a part (`scan.check_readable`).
             tracked: the attributes whose difference makes a change.
             known: those that were tracked when the inventory was last compared; others may be stale or unknown in it.
+            folds: whether a new record continues the absent one whose key looks like its own (`lookalikes`).
 
         Raises:
             SourceMalformed: a line cannot be read, has no device, or may spell a property in another way than its part.

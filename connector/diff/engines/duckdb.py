@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from connector.diff.keys import number_keys, same_subject
+from connector.diff.lookalikes import continue_stored, pair_lookalikes
 from connector.diff.scan import digest, normal_forms, scan
 from connector.diff.tables import Difference, Relation, Workspace, no_difference
 from connector.errors import SnapshotIncomplete, SourceMalformed
@@ -50,7 +51,7 @@ class DuckDBComparer:
         )
 
     def compare(
-        self, workspace: Workspace, snapshot: Snapshot, *, tracked: Sequence[Field], known: Sequence[Field]
+        self, workspace: Workspace, snapshot: Snapshot, *, tracked: Sequence[Field], known: Sequence[Field], folds: bool
     ) -> Difference:
         """As `Comparer.compare`."""
         stored = workspace.count(f"inventory WHERE inventory = {literal(workspace.inventory)}")
@@ -70,9 +71,13 @@ class DuckDBComparer:
         _check_spellings(workspace, snapshot, arrivals, absent)
         hidden = _count_hidden(workspace, snapshot, arrivals, absent, stored=stored)
         duplicates = _resolve_duplicates(workspace, snapshot, tracked, arrivals, hidden=hidden)
+        pairs, lookalikes = pair_lookalikes(workspace, arrivals, absent)
+        if folds and lookalikes:
+            continue_stored(workspace, arrivals, absent, pairs)
         earlier, quiet, rewritten = _set_aside_unchanged(workspace, arrivals, absent, tracked, known)
         devices = _count_devices(workspace, arrivals, absent)
-        return Difference(arrivals, earlier, absent, quiet, rewritten, snapshot.lines - duplicates, devices, duplicates)
+        records = snapshot.lines - duplicates
+        return Difference(arrivals, earlier, absent, quiet, rewritten, records, devices, duplicates, lookalikes)
 
 
 def _numbered(export: Export, snapshot: Snapshot, tracked: Sequence[Field]) -> str:

@@ -97,7 +97,7 @@ class Store:
         tracked = self.export.tracked()
         if self.number == 1:
             return COMPARER.take_baseline(self.workspace, snapshot, tracked=tracked)
-        return COMPARER.compare(self.workspace, snapshot, tracked=tracked, known=tracked)
+        return COMPARER.compare(self.workspace, snapshot, tracked=tracked, known=tracked, folds=False)
 
     def subjects(self, relation: str, *, condition: str = "true") -> list[tuple[Any, ...]]:
         """What the rows of a relation are about, in order."""
