@@ -41,9 +41,13 @@ class Options:
     log_format: telemetry.LogFormat
     log_level: telemetry.Level
 
+    def config_file(self) -> Path:
+        """The only configuration file."""
+        return tenants.only(self.config_files)
+
     def config(self) -> Config:
         """The only configuration, read and checked; from here on logs hide its secrets."""
-        loaded = config.load(tenants.only(self.config_files))
+        loaded = config.load(self.config_file())
         telemetry.configure(self.log_format, self.log_level, loaded.secrets)
         return loaded
 

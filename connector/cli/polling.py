@@ -30,7 +30,7 @@ from connector.state.publisher_lock import PublisherLock
 def check(context: typer.Context) -> None:
     """Check configuration, token, permission, API, topics and schema registry; failures come with a hint."""
     with context.obj.assembly() as assembly:
-        exit_code = show_checks(check_everything(assembly))
+        exit_code = show_checks(check_everything(assembly, context.obj.config_file()))
     raise typer.Exit(exit_code)
 
 
