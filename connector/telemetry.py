@@ -25,7 +25,7 @@ from structlog.stdlib import ProcessorFormatter
 from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
 
 from connector.errors import ConfigError, ConnectorError
-from connector.redaction import JsonValue, Redactor
+from connector.redaction import SECRET_CHARACTERS_MIN, JsonValue, Redactor
 
 LogFormat = Literal["console", "json"]
 Level = Literal["debug", "info", "warning", "error"]
@@ -73,6 +73,7 @@ def configure(log_format: LogFormat, level: Level = "info", secrets: Iterable[st
         if value not in get_args(allowed):
             raise ConfigError(f"log {name} {value!r}", hint=f"Allowed are {', '.join(get_args(allowed))}.")
     threshold = getattr(logging, level.upper())
+    secrets = list(secrets)
     redactor = Redactor(secrets)
     render: Processor = _render_json if log_format == "json" else _Console(colours=_use_colours())
     chain: list[Processor] = [merge_contextvars, _Explain(redactor, debug=level == "debug"), _Clean(redactor), render]
@@ -86,6 +87,10 @@ def configure(log_format: LogFormat, level: Level = "info", secrets: Iterable[st
     logging.getLogger(_ROOT).setLevel(threshold)
     logging.captureWarnings(capture=True)
     _install_hooks()
+    if any(0 < len(secret) < SECRET_CHARACTERS_MIN for secret in secrets):
+        logger(__name__).warning(
+            f"a secret of fewer than {SECRET_CHARACTERS_MIN} characters cannot be kept out of logs; use a longer one"
+        )
 
 
 @contextmanager

@@ -23,6 +23,7 @@ from connector.clock import moment_of
 from connector.model import Check
 from connector.poll.result import PollResult
 from connector.redaction import escape
+from connector.source.http.tokens import describe_end, ends_soon
 from connector.wording import counted
 
 CHANGE_STYLES: Final = {"ADDED": "green", "REMOVED": "red", "CHANGED": "yellow", "BASELINE": "dim"}
@@ -228,6 +229,8 @@ def print_status(status: Mapping[str, Any]) -> None:
     for name, seconds in status["age_seconds"].items():
         stale = "; STALE: no newer generation since, see poll.stale_after_hours" if name in status["stale"] else ""
         print_line(f"{name}: generated {age(seconds)} ago{stale}", style="bold yellow" if stale else "")
+    if status["certificate_ends"] and ends_soon(end := datetime.fromisoformat(status["certificate_ends"])):
+        print_line(f"the client certificate {describe_end(end)}: renew it", style="bold yellow")
     if status["held"]:
         print_held(status["held"])
 

@@ -19,7 +19,7 @@ from connector.kafka import schemas
 from connector.kafka.registry import value_subject
 from connector.model import Check, Topic
 from connector.private_files import is_writable_by_all
-from connector.source.http.tokens import claims_of, explain_denial
+from connector.source.http.tokens import certificate_end, claims_of, describe_end, ends_soon, explain_denial
 
 PERMISSIONS: Final = ("Software.Read.All", "Software.Read")
 """Application permission, and the delegated one that a device-code login gives. Source: the export's API page."""
@@ -37,6 +37,7 @@ def check_everything(assembly: Assembly, file: Path) -> Iterator[Check]:
         "config", fine=True, text=f"tenant {config.source.tenant_id}, {config.source.auth}, {config.source.api_url}"
     )
     yield from check_files(config, file)
+    yield from failing_as_check("certificate", lambda: _check_certificate(config))
     yield from failing_as_check("token", lambda: _check_token(assembly))
     yield from failing_as_check("api", lambda: [Check("api", fine=True, text=assembly.source.probe())])
     yield from failing_as_check("state", lambda: [_check_state(assembly)])
@@ -94,6 +95,14 @@ def failing_as_check(name: str, question: Callable[[], Iterable[Check]]) -> Iter
         yield from question()
     except ConnectorError as error:
         yield Check(name, fine=False, text=str(error), hint=error.hint, exit_code=error.exit_code)
+
+
+def _check_certificate(config: Config) -> Iterator[Check]:
+    """When the client certificate ends, where there is one. One that ends soon works, and fails no check."""
+    end = certificate_end(config.source)
+    if end is not None:
+        advice = "; renew it, and put the new one into the same file" if ends_soon(end) else ""
+        yield Check("certificate", fine=True, text=f"{describe_end(end)}{advice}")
 
 
 def _check_token(assembly: Assembly) -> Iterator[Check]:
