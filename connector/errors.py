@@ -22,15 +22,20 @@
     │   ├── SinkUnavailable       exit 1   brokers unavailable or too slow; staged changes are kept
     │   ├── SinkFenced            exit 4   another instance with the same transactional id took over
     │   └── SinkRejected          exit 1   Kafka refuses: authorisation, missing topic, too large, no transactions
+    ├── OutputError               exit 1   stdout cannot be written: closed, or its disk is full
+    │   └── ReaderLeft            exit 1   whoever read it has ended
+    ├── ProgramFault              exit 1   an exception that nothing expected: a bug of the connector
     └── Stopped                   exit 0   `run` was asked to stop, and left a poll between two steps; a verb that a
-                                           signal interrupts exits with 130 or 143
+                                           signal interrupts exits with 129, 130 or 143
 
 A class exists only where a caller treats it differently. Only `service` catches; only `cli` exits.
 """
 
 from __future__ import annotations
 
+import traceback
 from datetime import datetime
+from pathlib import Path
 from typing import ClassVar, Final
 
 
@@ -153,6 +158,18 @@ class SinkRejected(SinkError):
     """Kafka refuses: authorisation, a missing topic, a message too large, no transactions."""
 
 
+class OutputError(ConnectorError):
+    """What a verb prints cannot be written to stdout."""
+
+
+class ReaderLeft(OutputError):
+    """Whoever read stdout has ended, as `head` does once it has its lines."""
+
+
+class ProgramFault(ConnectorError):
+    """An exception that nothing expected, named by its type and place."""
+
+
 class Stopped(ConnectorError):
     """The process was asked to stop, and a poll ended between two calls or batches. Nothing is wrong."""
 
@@ -161,3 +178,22 @@ class Stopped(ConnectorError):
 
 OUTAGES: Final = (SinkUnavailable, SinkRejected, EncodingError)
 """Errors that stop publishing, but neither fetching nor staging."""
+
+_PACKAGE: Final = Path(__file__).parent
+_BUG_HINT: Final = (
+    "This is a bug: please open an issue in the connector's repository, with this text and the traceback that"
+    " --log-level debug shows."
+)
+_MEMORY_HINT: Final = "Give the process more memory, or lower state.memory_limit_mib and source.page_size."
+
+
+def fault_of(error: Exception) -> ProgramFault:
+    """An exception that nothing expected as one of ours, with its type, its text and its last place in this package."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _PACKAGE in Path(frame.filename).parents]
+    place = f" in {Path(frames[-1].filename).relative_to(_PACKAGE.parent)}:{frames[-1].lineno}" if frames else ""
+    if isinstance(error, MemoryError):
+        fault = ProgramFault(f"not enough memory{place}", hint=_MEMORY_HINT)
+    else:
+        fault = ProgramFault(f"unexpected {type(error).__name__}{place}: {error}".rstrip(": "), hint=_BUG_HINT)
+    fault.__cause__ = error
+    return fault

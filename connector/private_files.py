@@ -59,6 +59,18 @@ def read(path: Path, bytes_max: int) -> bytes:
         return file.read(bytes_max)
 
 
+def is_writable_by_all(path: Path) -> bool:
+    """Whether any user of the machine may change a file, or put another in its place. Links are followed.
+
+    A read-only file system, as Kubernetes mounts configurations with mode 0777, lets nobody. Raises OSError.
+    """
+    path = path.resolve(strict=True)
+    if os.statvfs(path).f_flag & os.ST_RDONLY:
+        return False
+    folder = path.parent.stat().st_mode
+    return bool(path.stat().st_mode & stat.S_IWOTH) or bool(folder & stat.S_IWOTH and not folder & stat.S_ISVTX)
+
+
 def replace(path: Path, content: bytes, *, durable: bool = False) -> None:
     """Replace a file's whole content, mode 0600, or leave it unchanged. Raises OSError."""
     draft = path.with_name(f"{path.name}.{os.getpid()}.new")

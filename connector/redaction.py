@@ -27,6 +27,11 @@ DEPTH_MAX: Final = 6
 JsonValue = str | int | float | bool | None | list["JsonValue"] | dict[str, "JsonValue"]
 """A redacted value, in types that JSON can carry."""
 
+SECRET_CHARACTERS_MIN: Final = 4
+"""A shorter value is in every other word: it cannot be removed, and is no secret."""
+SECRET_CHARACTERS_SAFE: Final = 8
+"""From this length on, a value is removed also where it is a part of a word."""
+
 QUERY_NAMES_KEPT: Final = frozenset({"pagesize", "$top", "sasvalidhours"})
 """Query parameters that are not secret. If a query has any other, the whole query is removed."""
 
@@ -63,7 +68,9 @@ _UNSAFE: Final = re.compile(
 _CHUNK: Final = r"[^\s\"'<>]"
 _NAMES: Final = "|".join(sorted(SECRET_NAMES - {"authorization", "proxy_authorization"}))
 _JWT: Final = re.compile(r"\beyJ[A-Za-z0-9_-]{4,}\.[A-Za-z0-9_.-]+")
-_SCHEME: Final = re.compile(r"\b((?i:bearer|basic))(\s+)(?=[a-z]*[A-Z0-9+/_])[A-Za-z0-9._~+/=-]{8,}")
+_WORD: Final = r"[A-Z]?[a-z]+(?:[.-][a-z]+)*[.]?(?![A-Za-z0-9._~+/=-])"
+"""An ordinary word, as in "Basic Constraints of CA cert"."""
+_SCHEME: Final = re.compile(rf"\b((?i:bearer|basic))(\s+)(?!{_WORD})[A-Za-z0-9._~+/=-]{{8,}}")
 _QUERY: Final = re.compile(rf"(\?|%3[fF])({_CHUNK}+)")
 _ASSIGNED: Final = re.compile(rf"(?i)(?<![a-z])((?:{_NAMES}|\$?skiptoken)(?:=|%3d))[^\s\"'<>&,;]+")
 _QUOTED: Final = re.compile(
@@ -89,12 +96,14 @@ class Redactor:
     """Makes values safe to show.
 
     Args:
-        secrets: values to remove wherever they appear, literally or as libraries quote them.
+        secrets: values to remove wherever they appear, literally or as libraries quote them; short ones only as words
+            of their own, and those below `SECRET_CHARACTERS_MIN` not at all.
     """
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
-        forms = sorted({form for secret in secrets for form in _forms(secret)}, key=len, reverse=True)
-        self._secrets = re.compile("|".join(map(re.escape, forms))) if forms else None
+        forms = {form for secret in secrets for form in _forms(secret) if len(form) >= SECRET_CHARACTERS_MIN}
+        patterns = [_pattern(form) for form in sorted(forms, key=len, reverse=True)]
+        self._secrets = re.compile("|".join(patterns)) if patterns else None
 
     def redact(self, text: str) -> str:
         """Remove secrets, tokens, signatures and passwords from a text; line breaks and all else are kept."""
@@ -151,6 +160,13 @@ class Redactor:
         if isinstance(key, str) and key.lower().replace("-", "_") in SECRET_NAMES:
             return REMOVED
         return self.value(item, depth=depth + 1)
+
+
+def _pattern(form: str) -> str:
+    """A short secret may be a part of any word, which must stay readable."""
+    if len(form) >= SECRET_CHARACTERS_SAFE:
+        return re.escape(form)
+    return rf"(?<![A-Za-z0-9]){re.escape(form)}(?![A-Za-z0-9])"
 
 
 def _forms(secret: str) -> set[str]:

@@ -25,7 +25,7 @@ from structlog.stdlib import ProcessorFormatter
 from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
 
 from connector.errors import ConfigError, ConnectorError
-from connector.redaction import JsonValue, Redactor
+from connector.redaction import SECRET_CHARACTERS_MIN, JsonValue, Redactor
 
 LogFormat = Literal["console", "json"]
 Level = Literal["debug", "info", "warning", "error"]
@@ -73,10 +73,11 @@ def configure(log_format: LogFormat, level: Level = "info", secrets: Iterable[st
         if value not in get_args(allowed):
             raise ConfigError(f"log {name} {value!r}", hint=f"Allowed are {', '.join(get_args(allowed))}.")
     threshold = getattr(logging, level.upper())
+    secrets = list(secrets)
     redactor = Redactor(secrets)
     render: Processor = _render_json if log_format == "json" else _Console(colours=_use_colours())
     chain: list[Processor] = [merge_contextvars, _Explain(redactor, debug=level == "debug"), _Clean(redactor), render]
-    handler = _StderrHandler(redactor)
+    handler = _StderrHandler(redactor, is_json=log_format == "json")
     handler.setFormatter(ProcessorFormatter(processors=chain, use_get_message=True))
     root = logging.getLogger()
     for previous in [handler for handler in root.handlers if isinstance(handler, _StderrHandler)]:
@@ -86,6 +87,10 @@ def configure(log_format: LogFormat, level: Level = "info", secrets: Iterable[st
     logging.getLogger(_ROOT).setLevel(threshold)
     logging.captureWarnings(capture=True)
     _install_hooks()
+    if any(0 < len(secret) < SECRET_CHARACTERS_MIN for secret in secrets):
+        logger(__name__).warning(
+            f"a secret of fewer than {SECRET_CHARACTERS_MIN} characters cannot be kept out of logs; use a longer one"
+        )
 
 
 @contextmanager
@@ -100,16 +105,34 @@ def bind_tenant(tenant: str) -> Iterator[None]:
 
 def remove_secrets(value: object) -> JsonValue:
     """Redact a value as logs do, to show it elsewhere: the secrets given to `configure` are removed."""
-    configured = [handler.redactor for handler in logging.getLogger().handlers if isinstance(handler, _StderrHandler)]
-    return (configured[0] if configured else Redactor()).value(value)
+    configured = _configured()
+    return (configured.redactor if configured else Redactor()).value(value)
+
+
+def writes_json() -> bool:
+    """Whether the log is JSON, so that whatever else goes to stderr must be too."""
+    configured = _configured()
+    return configured is not None and configured.is_json
+
+
+def announce(text: str) -> None:
+    """Write a text to the log whatever its level: instructions without which nothing goes on."""
+    root = logging.getLogger(_ROOT)
+    root.handle(root.makeRecord(_ROOT, logging.INFO, __file__, 0, text, (), None))
+
+
+def _configured() -> _StderrHandler | None:
+    handlers = [handler for handler in logging.getLogger().handlers if isinstance(handler, _StderrHandler)]
+    return handlers[0] if handlers else None
 
 
 class _StderrHandler(logging.Handler):
     """Writes to whatever `sys.stderr` is at that moment, since a progress bar may replace it."""
 
-    def __init__(self, redactor: Redactor) -> None:
+    def __init__(self, redactor: Redactor, *, is_json: bool) -> None:
         super().__init__()
         self.redactor = redactor
+        self.is_json = is_json
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write one record. If it cannot be formatted, a line that says so is written; a closed stderr is ignored."""

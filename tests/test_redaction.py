@@ -28,6 +28,7 @@ secrets = st.text(min_size=8, max_size=40).filter(lambda text: text.strip() == t
         (f"Authorization: Bearer {JWT}", "Authorization: Bearer [removed]"),
         ("Basic dXNlcjpwYXNzd29yZA==", "Basic [removed]"),
         ("basic authentication failed", "basic authentication failed"),
+        ("Basic Constraints of CA cert not marked critical", "Basic Constraints of CA cert not marked critical"),
         ("client_secret: is missing", "client_secret: is missing"),
         (f"the token was {JWT}.", "the token was [removed]"),
         (f"https://a.blob.core.windows.net/c/a.gz?sv=1&sig={SIGNATURE}", "https://a.blob.core.windows.net/c/a.gz?[removed]"),
@@ -206,3 +207,9 @@ def test_hostile_text_is_looked_at_in_linear_time(piece: str) -> None:
     begun = time.process_time()
     Redactor(["s3cret"]).line(piece * (500_000 // len(piece)))
     assert time.process_time() - begun < 20
+
+
+def test_a_short_secret_is_removed_as_a_word_and_leaves_the_others_readable() -> None:
+    """One of fewer than four characters cannot be removed at all."""
+    redactor = Redactor(["pass", "a", "no"])
+    assert redactor.redact("no password, a passage: pass!") == "no password, a passage: [removed]!"

@@ -16,7 +16,8 @@ import typer
 from connector import __version__, telemetry
 from connector.cli import demo, held, journal, output, polling, schema, state
 from connector.cli.options import Options, show_error
-from connector.errors import ConnectorError
+from connector.cli.streams import open_streams
+from connector.errors import ConnectorError, fault_of
 
 app = typer.Typer(
     name="mde-inventory",
@@ -75,13 +76,22 @@ def before_verb(
 
 
 def main() -> None:
-    """The command `mde-inventory`."""
+    """The command `mde-inventory`. Whatever a verb raises becomes a sentence, a hint and an exit code."""
+    open_streams()
     exit_code = 0
     try:
-        app()
+        try:
+            app()
+        except SystemExit as end:
+            exit_code = end.code if isinstance(end.code, int) else int(end.code is not None)
+        sys.stdout.flush()
     except ConnectorError as error:
         show_error(error)
-        exit_code = error.exit_code
+        exit_code = exit_code or error.exit_code
         # The Kafka bindings may keep an error for good; its frames must not keep objects of other libraries alive.
         traceback.clear_frames(error.__traceback__)
+    except Exception as error:  # noqa: BLE001 - the last place: whatever nothing expected is shown as a bug
+        fault = fault_of(error)
+        show_error(fault)
+        exit_code = fault.exit_code
     sys.exit(exit_code)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from functools import partial
 from typing import Annotated, Any
 
@@ -15,6 +13,7 @@ from connector.assembly import Assembly
 from connector.cli import changes_table, output
 from connector.cli.filtering import filtered
 from connector.cli.options import Json, show_error, stopped_by_signals
+from connector.cli.streams import until_the_reader_leaves
 from connector.errors import ConfigError, Stopped
 from connector.history.explain import Setting
 from connector.history.explain import explain as explain_event
@@ -36,7 +35,7 @@ def changes(
     if as_json and as_csv:
         raise ConfigError("--json and --csv exclude each other", hint="Use one of them.")
     table = not (as_json or as_csv) and sys.stdout.isatty()
-    with context.obj.assembly() as assembly, stopped_by_signals(assembly.stop), _until_the_reader_leaves():
+    with context.obj.assembly() as assembly, stopped_by_signals(assembly.stop), until_the_reader_leaves():
         past_changes = assembly.past_changes
         scope = past_changes.narrow(filters.at(assembly.clock()))
         if scope.cut:
@@ -117,14 +116,3 @@ def _report(assembly: Assembly, as_json: bool, result: ReplayResult) -> None:
     else:
         changes_table.print_replay(result)
     sys.stdout.flush()
-
-
-@contextmanager
-def _until_the_reader_leaves() -> Iterator[None]:
-    """Take it as no failure when the reader of stdout has had enough, as `head` does."""
-    try:
-        yield
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # The rest of the buffer must not fail again as the interpreter ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

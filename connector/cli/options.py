@@ -18,9 +18,11 @@ from connector.assembly import Assembly
 from connector.cli import output
 from connector.config import Config, tenants
 from connector.config.tenants import Tenant
-from connector.errors import ConnectorError, Stopped
+from connector.errors import ConnectorError, ProgramFault, Stopped
 from connector.model import Check
 from connector.source.progress import Progress
+
+log = telemetry.logger(__name__)
 
 SIGNAL_EXIT_CODES: Final = 128
 """A verb that a signal has interrupted exits with this and the signal's number."""
@@ -41,9 +43,13 @@ class Options:
     log_format: telemetry.LogFormat
     log_level: telemetry.Level
 
+    def config_file(self) -> Path:
+        """The only configuration file."""
+        return tenants.only(self.config_files)
+
     def config(self) -> Config:
         """The only configuration, read and checked; from here on logs hide its secrets."""
-        loaded = config.load(tenants.only(self.config_files))
+        loaded = config.load(self.config_file())
         telemetry.configure(self.log_format, self.log_level, loaded.secrets)
         return loaded
 
@@ -61,13 +67,18 @@ class Options:
 
 @contextmanager
 def stopped_by_signals(stop: threading.Event) -> Iterator[None]:
-    """The first SIGTERM or SIGINT sets `stop`; a second one ends the process as usual.
+    """The first SIGTERM, SIGINT or SIGHUP sets `stop`; a second one ends the process as usual.
 
-    What the block leaves undone for it ends the verb with the exit code of that signal, as shells give it: 143 or 130.
-    A block that comes to its end all the same has its usual exit code.
+    What the block leaves undone for it ends the verb with the exit code of that signal, as shells give it: 143, 130 or
+    129. A block that comes to its end all the same has its usual exit code. A SIGHUP that is ignored, as `nohup` does
+    it, stays so.
     """
     received: list[int] = []
-    previous = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    previous = {
+        number: handler
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+        if (handler := signal.getsignal(number)) is not signal.SIG_IGN
+    }
 
     def restore() -> None:
         for number, handler in previous.items():
@@ -92,9 +103,19 @@ def stopped_by_signals(stop: threading.Event) -> Iterator[None]:
 
 
 def show_error(error: ConnectorError) -> None:
-    """Print an error and its hint on stderr, without secrets."""
+    """Show an error and its hint on stderr, without secrets: for people, or as a line of the JSON log.
+
+    Of a bug, the JSON log has the traceback too; the console has it at debug.
+    """
+    cause = error.__cause__ if isinstance(error, ProgramFault) else None
+    if telemetry.writes_json():
+        text = "; ".join(line.strip() for line in str(error).splitlines())
+        log.error(text, hint=error.hint, exit_code=error.exit_code, exc_info=cause)
+        return
     message = "\n".join(str(telemetry.remove_secrets(line)) for line in str(error).splitlines())
     output.print_failure(message, error.hint)
+    if cause is not None:
+        log.debug("the traceback of that error", exc_info=cause)
 
 
 def show_checks(checks: Iterable[Check]) -> int:

@@ -7,6 +7,7 @@ paths) is shown with its control characters escaped and is never read as markup.
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, Self
@@ -16,11 +17,13 @@ from rich.progress import BarColumn, DownloadColumn, Progress, SpinnerColumn, Ta
 from rich.table import Table
 from rich.text import Text
 
+from connector import telemetry
 from connector.cli import poll_lines
 from connector.clock import moment_of
 from connector.model import Check
 from connector.poll.result import PollResult
 from connector.redaction import escape
+from connector.source.http.tokens import describe_end, ends_soon
 from connector.wording import counted
 
 CHANGE_STYLES: Final = {"ADDED": "green", "REMOVED": "red", "CHANGED": "yellow", "BASELINE": "dim"}
@@ -41,13 +44,13 @@ def print_json(value: object) -> None:
 
 def as_json(value: object) -> str:
     """A value as JSON. Characters that could drive a terminal become JSON escapes, which leaves the value the same."""
-    text = _JSON.encode(value)
+    text = (_JSON if _is_utf8() else _ASCII_JSON).encode(value)
     return text if escape(text) == text else "".join(map(_harmless, text))
 
 
 def print_line(text: str, style: str = "") -> None:
-    """A line for people, wrapped to the terminal."""
-    out.print(Text(escape(text), style=style))
+    """A line for people, wrapped on a terminal only."""
+    _show(out, Text(escape(text), style=style))
 
 
 def print_rule(title: str) -> None:
@@ -71,23 +74,26 @@ def print_toml(tables: Mapping[str, Mapping[str, object]]) -> None:
 
 
 def print_notice(text: str) -> None:
-    """A line for people on stderr, such as the instructions of a device-code login."""
-    err.print(Text(_lines(text)))
+    """A line for people on stderr, such as the instructions of a device-code login; a line of a JSON log there."""
+    if telemetry.writes_json():
+        telemetry.announce(text)
+    else:
+        _show(err, Text(_lines(text)))
 
 
 def print_failure(message: str, hint: str) -> None:
     """An error and what to do about it, on stderr."""
-    err.print(Text.assemble(("error: ", "bold red"), _lines(message)))
+    _show(err, Text.assemble(("error: ", "bold red"), _lines(message)))
     if hint:
-        err.print(Text.assemble(("hint:  ", "bold cyan"), _lines(hint)))
+        _show(err, Text.assemble(("hint:  ", "bold cyan"), _lines(hint)))
 
 
 def print_check(check: Check) -> None:
     """One line of `check` or `setup`: name, verdict and fact; a hint below it where it failed."""
     mark = ("ok    ", "green") if check.fine else ("FAIL  ", "bold red")
-    out.print(Text.assemble(mark, (f"{check.name:<17} ", "bold"), _lines(check.text)))
+    _show(out, Text.assemble(mark, (f"{check.name:<17} ", "bold"), _lines(check.text)))
     if check.hint and not check.fine:
-        out.print(Text.assemble(("      hint: ", "cyan"), _lines(check.hint)))
+        _show(out, Text.assemble(("      hint: ", "cyan"), _lines(check.hint)))
 
 
 def print_poll(result: PollResult) -> None:
@@ -223,6 +229,8 @@ def print_status(status: Mapping[str, Any]) -> None:
     for name, seconds in status["age_seconds"].items():
         stale = "; STALE: no newer generation since, see poll.stale_after_hours" if name in status["stale"] else ""
         print_line(f"{name}: generated {age(seconds)} ago{stale}", style="bold yellow" if stale else "")
+    if status["certificate_ends"] and ends_soon(end := datetime.fromisoformat(status["certificate_ends"])):
+        print_line(f"the client certificate {describe_end(end)}: renew it", style="bold yellow")
     if status["held"]:
         print_held(status["held"])
 
@@ -368,6 +376,11 @@ def _field_step(name: str, before: Mapping[str, Any], after: Mapping[str, Any]) 
     return f"{name} {escape(str(old))} → {escape(str(new))}"
 
 
+def _show(console: Console, text: Text) -> None:
+    """Print a text. Only a terminal has a width to wrap it at: a pipe gets its lines whole."""
+    console.print(text, soft_wrap=not console.is_terminal)
+
+
 def _short(value: object) -> str:
     text = json.dumps(value, ensure_ascii=False, default=_plain) if not isinstance(value, str) else value
     return text if len(text) <= SHOWN_CHARACTERS_MAX else text[: SHOWN_CHARACTERS_MAX - 1] + "…"
@@ -385,4 +398,10 @@ def _plain(value: object) -> object:
     raise TypeError(f"{type(value).__name__} is not JSON")
 
 
+def _is_utf8() -> bool:
+    """Whether stdout can show every character; JSON escapes what a terminal with another encoding has not."""
+    return (getattr(sys.stdout, "encoding", None) or "utf-8").lower().replace("_", "-") in ("utf-8", "utf8")
+
+
 _JSON: Final = json.JSONEncoder(ensure_ascii=False, default=_plain)
+_ASCII_JSON: Final = json.JSONEncoder(default=_plain)

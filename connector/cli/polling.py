@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Iterable
 from contextlib import ExitStack
@@ -12,9 +13,10 @@ import typer
 from connector.assembly import Assembly
 from connector.cli import output
 from connector.cli.options import Json, show_checks, show_error, stopped_by_signals
+from connector.cli.streams import until_the_reader_leaves
 from connector.clock import utc_now
 from connector.config.tenants import Tenant, listen_of
-from connector.errors import ConfigError
+from connector.errors import ConfigError, OutputError
 from connector.model import Topic
 from connector.operations.check import check_everything
 from connector.operations.run import take_locks
@@ -30,7 +32,7 @@ from connector.state.publisher_lock import PublisherLock
 def check(context: typer.Context) -> None:
     """Check configuration, token, permission, API, topics and schema registry; failures come with a hint."""
     with context.obj.assembly() as assembly:
-        exit_code = show_checks(check_everything(assembly))
+        exit_code = show_checks(check_everything(assembly, context.obj.config_file()))
     raise typer.Exit(exit_code)
 
 
@@ -55,6 +57,7 @@ def poll(
 ) -> None:
     """Poll once: fetch the export, stage what changed, publish it."""
     exit_code = 0
+    unwritten: OutputError | None = None
     with ExitStack() as stack:
         assembly = stack.enter_context(context.obj.assembly(output.FetchProgress()))
         stack.enter_context(stopped_by_signals(assembly.stop))
@@ -62,13 +65,19 @@ def poll(
             stack.enter_context(assembly.publisher_lock("poll"))
         show = None if as_json else output.print_event
         for result in assembly.pipeline.dry_run(show) if dry_run else assembly.pipeline.poll():
-            if as_json:
-                output.print_json(result.as_json())
-            else:
-                output.print_poll(result)
+            try:
+                if as_json:
+                    output.print_json(result.as_json())
+                else:
+                    output.print_poll(result)
+            except OutputError as error:
+                unwritten = error  # the poll is what counts: it goes on to its end
             if result.outage:
                 show_error(result.outage)
             exit_code = max(exit_code, result.exit_code)
+    if unwritten:
+        show_error(unwritten)
+        exit_code = exit_code or unwritten.exit_code
     raise typer.Exit(exit_code)
 
 
@@ -120,7 +129,7 @@ def tail(
     """Print the decoded messages of a topic as they arrive (read_committed)."""
     if begin not in ("beginning", "end"):
         raise ConfigError(f"--from {begin}: must be beginning or end", hint="The default is end.")
-    with context.obj.assembly() as assembly:
+    with context.obj.assembly() as assembly, until_the_reader_leaves():
         name = assembly.topic(Topic(topic)) if topic in list(Topic) else topic
         for message in assembly.reader().follow(name, from_beginning=begin == "beginning", limit=limit):
             value = None if message.value is None else assembly.messages.decode(message.value)
@@ -128,3 +137,4 @@ def tail(
                 output.print_json(message.place | {"value": value})
             else:
                 output.print_message(message.place, value)
+            sys.stdout.flush()

@@ -31,13 +31,21 @@ def find(path: Path | None, environ: Mapping[str, str] = os.environ) -> Path:
     """
     named = path or environ.get(CONFIG_VARIABLE)
     file = Path(named or DEFAULT_FILE)
-    if not file.is_file():
+    if not _is_there(file):
         place = str(file) if named else f"./{DEFAULT_FILE}, and neither --config nor ${CONFIG_VARIABLE} is given"
         raise ConfigError(
             f"no configuration file at {place}",
             hint="Copy deploy/connector.example.toml to connector.toml, or try `mde-inventory demo`.",
         )
     return file
+
+
+def _is_there(file: Path) -> bool:
+    """Whether there is a file, or something that cannot be looked at, of which reading it says why."""
+    try:
+        return file.is_file()
+    except OSError:
+        return True
 
 
 def load(path: Path | None = None, environ: Mapping[str, str] = os.environ) -> Config:

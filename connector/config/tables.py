@@ -92,8 +92,8 @@ class SourceConfig(Table):
             problems.append("certificate_path: is needed where auth is certificate")
         if not (self.scope.startswith("https://") and self.scope.endswith("/.default")):
             problems.append("scope: must be an https URL that ends in /.default")
-        if self.ca_bundle and not Path(self.ca_bundle).is_file():
-            problems.append(f"ca_bundle: there is no file {self.ca_bundle}")
+        if self.ca_bundle and (reason := values.find_file_problem(self.ca_bundle)):
+            problems.append(f"ca_bundle: {reason}")
         values.refuse(problems)
         return self
 

@@ -106,7 +106,7 @@ def listen_of(tenants: Sequence[Tenant]) -> tuple[str, int]:
 
 
 def _files_of(path: Path | None, environ: Mapping[str, str]) -> list[Path]:
-    if path is None or not path.is_dir():
+    if path is None or not os.path.isdir(path):  # noqa: PTH112 - this one is quiet about a folder that it may not enter
         return [loading.find(path, environ)]
     try:
         paths = sorted(file for file in path.iterdir() if file.suffix == ".toml" and not file.name.startswith("."))

@@ -178,6 +178,17 @@ def check_file_path(path: object) -> object:
     return check_path(path)
 
 
+def find_file_problem(path: str) -> str:
+    """Why a file cannot be read; "" where it can."""
+    try:
+        with Path(path).open("rb"):
+            return ""
+    except FileNotFoundError:
+        return f"there is no file {path}"
+    except OSError as error:
+        return f"cannot read {path}: {error.strerror}"
+
+
 def shown(value: object) -> str:
     """A wrong value for the end of a message, cut where it is long."""
     try:

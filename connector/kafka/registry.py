@@ -216,6 +216,12 @@ def _create_client(url: str, options: Mapping[str, Any]) -> SchemaRegistryClient
     try:
         numbers = {key: float(value) for key, value in options.items() if key in NUMBER_KEYS}
         return SchemaRegistryClient.new_client({**CLIENT_DEFAULTS, **options, **numbers, "url": url})
+    except ImportError as error:
+        # Its HTTP library opens every proxy of the environment at once, whatever NO_PROXY says of this host.
+        raise ConfigError(
+            "schema_registry: ALL_PROXY, HTTP_PROXY or HTTPS_PROXY names a SOCKS proxy, which is not supported",
+            hint="Name an HTTP proxy, or start the connector without that variable; NO_PROXY=* turns all proxies off.",
+        ) from error
     except (ValueError, TypeError, OSError) as error:
         raise ConfigError(
             f"schema_registry: {error}", hint="Its keys are those of confluent-kafka's SchemaRegistryClient."

@@ -7,31 +7,70 @@ check, and the remaining questions are asked all the same.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import Final
 
 from connector.assembly import Assembly
-from connector.errors import ConnectorError, SourceDenied
+from connector.config import Config
+from connector.errors import ConfigError, ConnectorError, SourceDenied
 from connector.kafka import schemas
 from connector.kafka.registry import value_subject
 from connector.model import Check, Topic
-from connector.source.http.tokens import claims_of, explain_denial
+from connector.private_files import is_writable_by_all
+from connector.source.http.tokens import certificate_end, claims_of, describe_end, ends_soon, explain_denial
 
 PERMISSIONS: Final = ("Software.Read.All", "Software.Read")
 """Application permission, and the delegated one that a device-code login gives. Source: the export's API page."""
 
 
-def check_everything(assembly: Assembly) -> Iterator[Check]:
-    """Check configuration, token, permission, API, state file, topics and schemas."""
+def check_everything(assembly: Assembly, file: Path) -> Iterator[Check]:
+    """Check configuration, token, permission, API, state file, topics and schemas.
+
+    Args:
+        assembly: the parts that the configuration describes.
+        file: the configuration file.
+    """
     config = assembly.config
     yield Check(
         "config", fine=True, text=f"tenant {config.source.tenant_id}, {config.source.auth}, {config.source.api_url}"
     )
+    yield from check_files(config, file)
+    yield from failing_as_check("certificate", lambda: _check_certificate(config))
     yield from failing_as_check("token", lambda: _check_token(assembly))
     yield from failing_as_check("api", lambda: [Check("api", fine=True, text=assembly.source.probe())])
     yield from failing_as_check("state", lambda: [_check_state(assembly)])
     yield from failing_as_check("kafka", assembly.topics.check)
     yield from check_schemas(assembly)
+
+
+def check_files(config: Config, file: Path) -> Iterator[Check]:
+    """A failed check for each file of the configuration that any user of the machine may change.
+
+    Who can change one of them chooses which hosts are sent the token, and whom the connector trusts.
+    """
+    source = config.source
+    named = (
+        source.client_secret_file,
+        source.certificate_path,
+        source.certificate_password_file,
+        source.federated_token_file,
+        source.ca_bundle,
+        *(value for key, value in config.kafka.client.items() if key.endswith(".location")),
+        *(value for key, value in config.schema_registry.client.items() if key.endswith(".location")),
+    )
+    for path in dict.fromkeys((file, *(Path(str(name)) for name in named if name))):
+        # One that is not there, or cannot be looked at, is reported by whoever reads it.
+        with suppress(OSError, RuntimeError, ValueError):
+            if is_writable_by_all(path):
+                yield Check(
+                    "config",
+                    fine=False,
+                    text=f"any user may change {path}",
+                    hint="Take the right to write from others, on the file and its folder: chmod o-w.",
+                    exit_code=ConfigError.exit_code,
+                )
 
 
 def check_schemas(assembly: Assembly) -> Iterator[Check]:
@@ -56,6 +95,14 @@ def failing_as_check(name: str, question: Callable[[], Iterable[Check]]) -> Iter
         yield from question()
     except ConnectorError as error:
         yield Check(name, fine=False, text=str(error), hint=error.hint, exit_code=error.exit_code)
+
+
+def _check_certificate(config: Config) -> Iterator[Check]:
+    """When the client certificate ends, where there is one. One that ends soon works, and fails no check."""
+    end = certificate_end(config.source)
+    if end is not None:
+        advice = "; renew it, and put the new one into the same file" if ends_soon(end) else ""
+        yield Check("certificate", fine=True, text=f"{describe_end(end)}{advice}")
 
 
 def _check_token(assembly: Assembly) -> Iterator[Check]:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import datetime
 from typing import Any, Final
 
 from connector.assembly import Assembly
 from connector.clock import moment_of
+from connector.errors import ConnectorError
 from connector.model import StagedSnapshot
 from connector.operations.held import list_held
 from connector.poll import reports
+from connector.source.http.tokens import certificate_end
 from connector.staging.inventory_topic import Mirror
 from connector.state.state import StateFile
 
@@ -41,12 +44,21 @@ def read_status(assembly: Assembly, state: StateFile, *, at: datetime) -> dict[s
         "inventory_topic": _inventory_topic(Mirror(state.database, state.export))
         if assembly.config.kafka.inventory_topic
         else None,
+        "certificate_ends": _certificate_end(assembly),
         "held": list_held(state),
         "snapshots": [
             _snapshot(snapshot, sealed=snapshot.snapshot_no <= position.published_snapshot)
             for snapshot in state.journal.recent_snapshots(SNAPSHOTS_SHOWN)
         ],
     }
+
+
+def _certificate_end(assembly: Assembly) -> str | None:
+    """When the client certificate ends; what is wrong with it is for `check` to say."""
+    with suppress(ConnectorError):
+        end = certificate_end(assembly.config.source)
+        return end.isoformat() if end else None
+    return None
 
 
 def _snapshot(snapshot: StagedSnapshot, *, sealed: bool) -> dict[str, Any]:

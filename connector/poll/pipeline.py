@@ -26,7 +26,15 @@ from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 
 from connector.clock import Stopwatch
-from connector.errors import OUTAGES, ConnectorError, SnapshotError, SourceError, SourceMalformed
+from connector.errors import (
+    OUTAGES,
+    ConnectorError,
+    ProgramFault,
+    SnapshotError,
+    SourceError,
+    SourceMalformed,
+    fault_of,
+)
 from connector.model import Inventory, Snapshot, StagedSnapshot
 from connector.poll.backfill import Backfill
 from connector.poll.publisher import Publisher
@@ -40,7 +48,7 @@ from connector.telemetry import logger
 
 log = logger(__name__)
 
-ISOLATED: Final = (SourceError, SnapshotError, *OUTAGES)
+ISOLATED: Final = (SourceError, SnapshotError, ProgramFault, *OUTAGES)
 """Errors that stop the poll of one inventory, and not that of the other."""
 
 OPEN_SECONDS: Final = 5.0
@@ -285,11 +293,9 @@ class Pipeline:
         """Step 2. Adds the turn of the inventory, or reports why there is none."""
         turn = _Turn(inventory, self._clock(), run.stopwatch)
         try:
-            turn.snapshot = self._newer_snapshot(run.state, turn)
-            run.turns.append(turn)
-        except FAILURES as error:
-            self._report_failure(run, turn, error)
-            raise
+            with self._reporting(run, turn):
+                turn.snapshot = self._newer_snapshot(run.state, turn)
+                run.turns.append(turn)
         finally:
             run.stopwatch = Stopwatch()
 
@@ -309,11 +315,8 @@ class Pipeline:
 
     def _stage(self, run: _Run, turn: _Turn) -> None:
         """Step 3; once it is done, the snapshot's files are not needed any more."""
-        try:
+        with self._reporting(run, turn):
             turn.staged = self._staged(run.state, turn, keep=True)
-        except FAILURES as error:
-            self._report_failure(run, turn, error)
-            raise
         self._reports.note_success(run.state, turn.inventory, advanced=turn.snapshot is not None)
         if turn.snapshot is not None:
             self._source.discard(turn.snapshot)
@@ -400,6 +403,21 @@ class Pipeline:
         """Step 7, by the older of both clocks, ours and the export's: one that jumps ahead deletes no history."""
         now = min([self._clock(), *(latest.observed_at for latest in state.journal.recent_snapshots(1))])
         maintenance.retire(state, older_than=now - self._journal_retention)
+
+    @contextmanager
+    def _reporting(self, run: _Run, turn: _Turn) -> Iterator[None]:
+        """Report what stops a turn inside the block; an exception that nothing expected becomes one of ours."""
+        try:
+            yield
+        except FAILURES as error:
+            self._report_failure(run, turn, error)
+            raise
+        except ConnectorError:
+            raise
+        except Exception as error:
+            fault = fault_of(error)
+            self._report_failure(run, turn, fault)
+            raise fault from error
 
     def _report_failure(self, run: _Run, turn: _Turn, error: ConnectorError) -> None:
         if not run.dry:

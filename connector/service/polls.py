@@ -8,7 +8,7 @@ This is the one place that catches errors. What an error means:
     other, retryable         polls again after a back-off
     SourceDenied and others  polls again at the interval, and is not ready: a consent that is granted, a topic that is
                              made or a file that is put back counts without a restart, and metrics go on meanwhile
-    any other exception      ends them, exit code 1: a fault of the program; a new process starts clean
+    any other exception      a bug: fails that poll, loudly, and polls again at the interval
 
 An error concerns this tenant only: tenants share nothing but the stop, the log and the registry of metrics.
 """
@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from connector.errors import ConfigError, ConnectorError, SinkFenced, Stopped
+from connector.errors import ConfigError, ConnectorError, ProgramFault, SinkFenced, Stopped, fault_of
 from connector.poll.result import PollResult
 from connector.service.health import POLL_SECONDS_MAX, READY_INTERVALS, TICK_SECONDS, Health, stage_of
 from connector.service.metrics import Metrics
@@ -152,6 +152,8 @@ class Polls:
             return None
         except ConnectorError as error:
             failure = error
+        except Exception as error:  # noqa: BLE001 - one poll fails, and `_note_failure` says so with the traceback
+            failure = fault_of(error)
         ended = self._timing.monotonic()
         if self._state_watcher:
             self._state_watcher.note()
@@ -185,7 +187,11 @@ class Polls:
 
         Returns whether another process has staged something that waits for Kafka.
         """
-        backlog = self._state_watcher.look() if self._state_watcher else None
+        try:
+            backlog = self._state_watcher.look() if self._state_watcher else None
+        except Exception as error:
+            log.exception("a fault of the program hides what others did to the state file", exc_info=error)
+            return False
         if backlog is None:
             return False
         self._metrics.put(self.tenant, "pending_changes", backlog.pending)
@@ -207,6 +213,8 @@ class Polls:
     def _note_failure(self, error: ConnectorError, delay_seconds: float) -> None:
         stage = stage_of(error)
         self._metrics.note_error(self.tenant, stage)
+        if isinstance(error, ProgramFault):
+            log.error("a fault of the program, a bug, ends this poll", hint=error.hint, exc_info=error.__cause__)
         write = log.warning if error.retryable else log.error
         write("poll failed", stage=stage, error=error, next_poll_seconds=round(delay_seconds))
 

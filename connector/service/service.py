@@ -6,8 +6,8 @@ tenants have ended, with the highest of their exit codes: 0 for a tenant that wa
 program, 2 for a wrong configuration, 4 where another instance took over; no supervisor should restart it after a 4.
 
 Polls have their own threads, so that a signal is noticed at once even while a poll waits inside a library. The first
-SIGTERM or SIGINT lets running polls end; after `GRACE_SECONDS`, or at a second signal, the process exits at once, which
-a poll survives at any moment.
+SIGTERM, SIGINT or SIGHUP lets running polls end; after `GRACE_SECONDS`, or at a second signal, the process exits at
+once, which a poll survives at any moment.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ log = logger(__name__)
 
 SUPERVISE_SECONDS: Final = 1.0
 SIGNAL_EXIT_CODES: Final = 128
+STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 FIRST_POLLS_SECONDS_MAX: Final = 30.0
 """The first polls of several tenants are spread over at most this long; later ones drift apart by their jitter."""
 
@@ -118,11 +119,16 @@ class Service:
 
     @contextmanager
     def _handle_signals(self) -> Iterator[None]:
-        """While the block runs, SIGTERM and SIGINT stop the service. Outside the main thread this does nothing."""
+        """While the block runs, SIGTERM, SIGINT and SIGHUP stop the service; one that is ignored stays so.
+
+        Outside the main thread this does nothing.
+        """
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        former = {number: signal.signal(number, self._stop_on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
+        # `nohup` ignores SIGHUP for whatever it starts.
+        heeded = [number for number in STOP_SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+        former = {number: signal.signal(number, self._stop_on_signal) for number in heeded}
         try:
             yield
         finally:

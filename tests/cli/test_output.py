@@ -165,6 +165,12 @@ def test_a_status_says_where_the_export_is_stale(
 ) -> None:
     """Beside the age of the data, and only there."""
     status = {"snapshots": [], "epoch": 1, "last_sequence": 0, "pending": 0, "inventory": 0, "state": "state.duckdb"}
-    rest = {"age_seconds": {"CPE": 90_000}, "stale": stale, "held": [], "inventory_topic": None}
+    rest = {
+        "age_seconds": {"CPE": 90_000},
+        "stale": stale,
+        "held": [],
+        "inventory_topic": None,
+        "certificate_ends": None,
+    }
     output.print_status(status | rest)
     assert ("STALE" in " ".join(shown())) is is_marked

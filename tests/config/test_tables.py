@@ -824,3 +824,13 @@ def test_any_text_as_a_url_or_host_is_taken_or_refused(text: str) -> None:
     except ValueError:
         return
     assert Hosts(api_url=source.api_url, storage_suffix="x").api("/x").is_api
+
+
+def test_a_bundle_of_authorities_that_cannot_be_read_is_one_problem(tmp_path: Path) -> None:
+    """With the system's reason, as for a file in a folder that may not be entered."""
+    loop = tmp_path / "loop.pem"
+    loop.symlink_to(loop)
+    with pytest.raises(ConfigError) as caught:
+        config_of(source={"ca_bundle": str(loop)})
+    (line,) = str(caught.value).splitlines()[1:]
+    assert line == f"  source.ca_bundle: cannot read {loop}: Too many levels of symbolic links"

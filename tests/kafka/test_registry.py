@@ -386,3 +386,12 @@ def test_a_mock_registers_on_demand() -> None:
     """`auto_register` works there too."""
     with Registry(configured(f"mock://{uuid.uuid4()}", auto_register=True)) as registry:
         assert registry.schema_id("a-value", CHANGE) == registry.schema_id("a-value", CHANGE) == 1
+
+
+def test_a_socks_proxy_of_the_environment_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The registry's client opens it even where NO_PROXY has the host."""
+    monkeypatch.setenv("ALL_PROXY", "socks5://proxy.example:1080")
+    monkeypatch.setenv("NO_PROXY", "registry.example")
+    with pytest.raises(ConfigError, match="SOCKS proxy") as caught:
+        Registry(SchemaRegistryConfig(url="http://registry.example"))
+    assert "NO_PROXY=*" in caught.value.hint

@@ -15,6 +15,7 @@ from connector import __version__, config
 from connector.assembly import Assembly
 from connector.errors import (
     ConnectorError,
+    ProgramFault,
     SinkUnavailable,
     SnapshotIncomplete,
     SourceError,
@@ -32,6 +33,7 @@ from connector.poll.publisher import Publisher
 from connector.poll.reports import PollReports
 from connector.poll.result import PollResult
 from connector.simulator import Endpoint, Fault, FaultKind, Fleet, Simulator
+from connector.source.progress import NoProgress, Progress
 from connector.state.state import StateFile
 
 PREFIX = "failures"
@@ -51,7 +53,7 @@ class World:
         self._bootstrap_servers = cluster.bootstrap_servers
         self._path = folder / "state.duckdb"
 
-    def assembly(self, *, away: bool = False) -> Assembly:
+    def assembly(self, *, away: bool = False, progress: Progress | None = None) -> Assembly:
         """A new process."""
         tables = {
             "source": self.simulator.settings(method="json", page_size=20),
@@ -65,12 +67,12 @@ class World:
             "schema_registry": {"url": "mock://failures", "auto_register": True},
         }
         checked = config.from_values(tables, {}, name="test")
-        return Assembly(checked, clock=lambda: self.now, kafka_seconds_max=1 if away else 20)
+        return Assembly(checked, progress=progress, clock=lambda: self.now, kafka_seconds_max=1 if away else 20)
 
-    def poll(self, *, away: bool = False) -> PollResult | ConnectorError:
+    def poll(self, *, away: bool = False, progress: Progress | None = None) -> PollResult | ConnectorError:
         """One poll, an hour after the last: its result, or what it failed with."""
         self.now += HOUR
-        with self.assembly(away=away) as assembly:
+        with self.assembly(away=away, progress=progress) as assembly:
             try:
                 (result,) = assembly.pipeline.poll()
             except ConnectorError as error:
@@ -153,6 +155,25 @@ def test_a_failure_names_the_snapshot_where_its_generation_is_known(world: World
     name = snapshot_id(world)
     assert isinstance(error, SnapshotIncomplete)
     assert world.reported() == [("FAILED", name), ("STARTED", name), ("COMPLETE", name)]
+
+
+class Broken(NoProgress):
+    """A part with a bug."""
+
+    def advance(self, **_: int) -> None:
+        """Raise what nothing expects."""
+        raise ZeroDivisionError("canary")
+
+
+def test_a_bug_is_reported_as_a_failed_poll_and_the_next_one_works(world: World) -> None:
+    """An exception that nothing expected stages nothing; its type and place are in the report."""
+    error = world.poll(progress=Broken())
+    world.poll()
+    assert isinstance(error, ProgramFault)
+    assert [status for status, _ in world.reported()] == ["FAILED", "STARTED", "COMPLETE"]
+    reason = world.values(Topic.SNAPSHOTS)[0]["reason"]
+    assert reason == f"ProgramFault: {error}"
+    assert reason.startswith("ProgramFault: unexpected ZeroDivisionError in connector/source/")
 
 
 def test_a_failure_while_kafka_is_away_is_reported_when_it_is_back(world: World) -> None:

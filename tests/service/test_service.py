@@ -279,7 +279,6 @@ def test_a_baseline_is_counted_where_it_is_published(baselined: int) -> None:
         (ConfigError("wrong"), 2),
         (SinkFenced("another instance took over"), 4),
         (Stopped("stopped"), 0),
-        (RuntimeError("a fault"), 1),
         (SystemExit(0), 1),
     ],
 )
@@ -288,6 +287,33 @@ def test_some_errors_end_it_with_their_exit_code(error: BaseException, exit_code
     script = Script(error, [result()])
     with run_script(script, interval_seconds=0.01) as running:
         assert (running.join(), len(script.began)) == (exit_code, 1)
+
+
+def test_a_bug_fails_one_poll_and_the_tenant_polls_on(capsys: pytest.CaptureFixture[str]) -> None:
+    """The exception that nothing expected is in the log with its traceback, in the metrics and in readiness."""
+    script = Script(KeyError("canary"), [UNCHANGED])
+    with restored():
+        configure("json")
+        with run_script(script, interval_seconds=0.05) as running:
+            assert script.finished.wait(WAIT_SECONDS_MAX)
+            samples = running.samples()
+            body = running.ask("/readyz")[1]
+    logged = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    bugs = [line for line in logged if line["event"] == "a fault of the program, a bug, ends this poll"]
+    failed = [line["error"].split(" in ")[0] for line in logged if line["event"] == "poll failed"]
+    assert ([line["traceback"].splitlines()[-1] for line in bugs], failed) == (
+        ["KeyError: 'canary'"],
+        ["unexpected KeyError"],
+    )
+    assert (samples['errors_total{stage="poll"}'], body["ready"], len(script.began)) == (1, True, 3)
+
+
+def test_after_a_bug_a_tenant_is_not_ready() -> None:
+    """Until a poll succeeds; the next one is due at the interval and not in a hurry."""
+    with run_script(Script(KeyError("canary"))) as running:
+        status, body = running.ready(has_polled)
+    assert (status, body["last_error"]["type"], body["last_error"]["retryable"]) == (503, "ProgramFault", False)
+    assert body["next_poll_seconds"] > HOUR - WAIT_SECONDS_MAX
 
 
 def test_an_outage_is_retried_long_before_the_interval() -> None:
@@ -406,7 +432,7 @@ def run_scripts(*scripts: Script, interval_seconds: float = HOUR, timing: Servic
     [
         (SinkFenced("another instance took over"), 4, "another instance took over"),
         (ConfigError("wrong"), 2, "wrong"),
-        (RuntimeError("a fault"), 1, "a fault of the program: RuntimeError"),
+        (SystemExit(0), 1, "a fault of the program: SystemExit"),
     ],
 )
 def test_a_tenant_that_ends_takes_no_other_with_it(error: BaseException, exit_code: int, reason: str) -> None:
@@ -424,9 +450,9 @@ def test_a_tenant_that_ends_takes_no_other_with_it(error: BaseException, exit_co
 @pytest.mark.parametrize(
     ("errors", "exit_code"),
     [
-        ([SinkFenced("x"), ConfigError("x"), RuntimeError("x")], 4),
-        ([RuntimeError("x"), ConfigError("x")], 2),
-        ([Stopped("x"), RuntimeError("x")], 1),
+        ([SinkFenced("x"), ConfigError("x"), SystemExit(0)], 4),
+        ([SystemExit(0), ConfigError("x")], 2),
+        ([Stopped("x"), SystemExit(0)], 1),
         ([Stopped("x"), Stopped("x")], 0),
     ],
 )
@@ -600,8 +626,17 @@ def run_program(kind: str, *signals: int, grace_seconds: float = 600) -> tuple[i
     return code, time.monotonic() - begun, out, logged
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("kind", ["waiting", "noticing", "finishing"])
+@pytest.mark.parametrize(
+    ("kind", "number"),
+    [
+        *(
+            (kind, number)
+            for kind in ("waiting", "noticing", "finishing")
+            for number in (signal.SIGTERM, signal.SIGINT)
+        ),
+        ("waiting", signal.SIGHUP),
+    ],
+)
 def test_a_signal_ends_it_cleanly(kind: str, number: int) -> None:
     """Between polls, in a poll that notices the stop, in one that finishes: exit code 0, handlers as before."""
     code, _, out, logged = run_program(kind, number)

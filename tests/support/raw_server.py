@@ -28,10 +28,11 @@ class RawServer:
     Args:
         serve: given a connection and the head of the request it read.
         folder: where the authority's certificate is written.
+        context: the server's certificate; by default one of an authority of its own.
         tls: None: plain TCP, and nothing is read before `serve` is called.
     """
 
-    def __init__(self, serve: Serve, folder: Path, *, tls: bool = True) -> None:
+    def __init__(self, serve: Serve, folder: Path, *, tls: bool = True, context: ssl.SSLContext | None = None) -> None:
         self.heads: list[bytes] = []
         self.connections = 0
         self.ended = threading.Event()
@@ -40,8 +41,9 @@ class RawServer:
         self.ca_bundle = folder / "raw-ca.pem"
         authority = trustme.CA()
         authority.cert_pem.write_to_path(self.ca_bundle)
-        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        authority.issue_cert("localhost").configure_cert(self._context)
+        self._context = context or ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        if context is None:
+            authority.issue_cert("localhost").configure_cert(self._context)
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self.url = f"https://localhost:{self.port}"

@@ -23,6 +23,14 @@ PORT_MAX: Final = 65_535
 URL_CHARACTERS_MAX: Final = 16_384
 HOST_CHARACTERS_MAX: Final = 100
 
+API_DOMAINS: Final = (
+    "security.microsoft.com",
+    "securitycenter.microsoft.com",
+    "security.microsoft.us",
+    "securitycenter.microsoft.us",
+)
+"""Domains of the API's addresses, worldwide and by region. Source: Microsoft's pages on the API's endpoints (2025)."""
+
 _URL: Final = re.compile(
     r"(?i:https)://(?P<host>[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?|\[[0-9A-Fa-f:.]+\])"
     r"(?::(?P<port>[0-9]{1,5}))?(?P<target>/[!-\"$-\[\]-~]*)?"
@@ -89,7 +97,7 @@ class Hosts:
         link = self._link(url)
         if link.is_api or self._is_listed(link.host):
             return link
-        raise _refused_host_error("nextLink", link.host)
+        raise _refused_host_error("nextLink", link.host, is_sibling=self._is_sibling(link.host))
 
     def file(self, url: str) -> Link:
         """Check a file's pre-signed URL.
@@ -111,6 +119,14 @@ class Hosts:
                 hint="No connection was made. Does a proxy change responses?",
             )
         return Link(link.url, link.host, link.port, link.target, is_api=(link.host, link.port) == self._api)
+
+    def _is_sibling(self, host: str) -> bool:
+        """Whether a host looks like another address of the API, such as that of a region."""
+        return any(
+            host.endswith("." + domain) or host == domain
+            for domain in (*API_DOMAINS, self._api[0].partition(".")[2])
+            if "." in domain
+        )
 
     def _is_listed(self, host: str) -> bool:
         return any(matches(host, pattern) for pattern in self._allowed)
@@ -145,8 +161,12 @@ def _parse_address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address |
         return None
 
 
-def _refused_host_error(kind: str, host: str) -> SourceMalformed:
-    return SourceMalformed(
-        f"the API returned a {kind} URL on host {host!r}, which is not allowed",
-        hint="No connection was made. If you trust that host, add it to source.allowed_hosts.",
-    )
+def _refused_host_error(kind: str, host: str, *, is_sibling: bool = False) -> SourceMalformed:
+    hint = "No connection was made. If you trust that host, add it to source.allowed_hosts."
+    if is_sibling:
+        # A host in allowed_hosts gets no token, so that would only lead to a 401.
+        hint = (
+            f'No connection was made. If that is the API of your region, set source.api_url = "https://{host}":'
+            " only that host gets the token."
+        )
+    return SourceMalformed(f"the API returned a {kind} URL on host {host!r}, which is not allowed", hint=hint)

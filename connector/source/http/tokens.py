@@ -14,11 +14,12 @@ import json
 import math
 import os
 import re
+import textwrap
 import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -33,6 +34,7 @@ from msal.exceptions import MsalServiceError
 
 from connector.clock import Backoff, Timer
 from connector.config.tables import SourceConfig
+from connector.config.values import decode
 from connector.errors import (
     ConfigError,
     ConnectorError,
@@ -42,6 +44,9 @@ from connector.errors import (
     SourceUnavailable,
 )
 from connector.source.http.transport import Transport
+from connector.telemetry import logger
+
+log = logger(__name__)
 
 PERMISSION: Final = "Software.Read.All"
 DELEGATED_PERMISSION: Final = "Software.Read"
@@ -53,7 +58,9 @@ RENEW_SECONDS: Final = 300.0
 VALID_SECONDS_MAX: Final = 86_400.0
 """A token is renewed after a day at the latest, whatever `expires_in` says: the longest life of Microsoft's."""
 
-DESCRIPTION_CHARACTERS_MAX: Final = 300
+REASON_CHARACTERS_MAX: Final = 1_000
+CERTIFICATE_DAYS: Final = 30
+"""A certificate that ends within these days is mentioned."""
 
 TRANSIENT: Final = frozenset({"temporarily_unavailable", "server_error"})
 """Temporary errors of the login service (RFC 6749, 4.1.2.1)."""
@@ -184,8 +191,7 @@ class Tokens:
             return {"client_assertion": self._assertion}
         if config.auth == "certificate":
             assert config.certificate_path is not None  # noqa: S101 - the configuration was checked
-            password = config.certificate_password
-            return read_certificate(config.certificate_path, password.get_secret_value() if password else None)
+            return read_certificate(config.certificate_path, _password_of(config))
         assert config.client_secret is not None  # noqa: S101 - the configuration was checked
         return config.client_secret.get_secret_value()
 
@@ -206,10 +212,13 @@ class Tokens:
                 hint=f"The platform usually sets ${FEDERATED_VARIABLE} to its path.",
             )
         try:
-            with open(path, encoding="ascii") as file:  # noqa: PTH123 - a path or a text
-                return file.read(FEDERATED_BYTES_MAX).strip()
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it is not a token"
+            with open(path, "rb") as file:  # noqa: PTH123 - a path or a text
+                token = decode(file.read(FEDERATED_BYTES_MAX)).strip()
+            if not token.isascii():
+                raise ValueError("it is not a token")  # noqa: TRY301 - one error for all of them
+            return token  # noqa: TRY300 - the same
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
             raise ConfigError(
                 f"source.federated_token_file: cannot read {path}: {reason}", hint="Is the service account mounted?"
             ) from error
@@ -241,9 +250,12 @@ class Tokens:
         return result
 
     def _error_of(self, error: Exception) -> SourceError:
+        if isinstance(error, OSError):
+            return _unreadable_key_error(error)
         if self._config.auth == "managed_identity":
+            reason = f": {_reason(error)}" if type(error) is not json.JSONDecodeError and str(error) else ""
             return SourceUnavailable(
-                "the managed identity endpoint returned an undocumented response",
+                f"the managed identity endpoint returned an undocumented response{reason}",
                 hint="Does this machine have a managed identity? If not, choose another source.auth.",
             )
         is_unreadable = isinstance(error, json.JSONDecodeError | RecursionError)
@@ -252,7 +264,7 @@ class Tokens:
                 f"{self._config.authority} returned an undocumented response ({type(error).__name__})"
             )
         return SourceDenied(
-            f"no token from {self._config.authority}: {_first_line(error)}",
+            f"no token from {self._config.authority}: {_reason(error)}",
             hint="Check source.tenant_id, source.authority and source.cloud.",
         )
 
@@ -293,7 +305,7 @@ def _malformed_error(message: str) -> SourceMalformed:
 def _refusal_error(result: Mapping[str, Any]) -> SourceError:
     """The error for a result without a token."""
     code = _as_text(result.get("error")) or "no token"
-    description = _first_line(result.get("error_description") or "")
+    description = _reason(result.get("error_description") or "")
     message = f"the login service returned {code}" + (f": {description}" if description else "")
     if code in TRANSIENT:
         return SourceUnavailable(message, hint="The next poll tries again.")
@@ -302,8 +314,25 @@ def _refusal_error(result: Mapping[str, Any]) -> SourceError:
     return SourceDenied(message, hint=HINTS.get(number[1], general_hint) if number else general_hint)
 
 
-def _first_line(text: object) -> str:
-    return (str(text).splitlines() or [""])[0][:DESCRIPTION_CHARACTERS_MAX]
+def _reason(text: object) -> str:
+    """What msal says, on one line; cut between two words, and only where it has no end."""
+    words = str(text).split()
+    # msal fills in what a response does not have: "None, None".
+    return (
+        ""
+        if {word.strip(",") for word in words} <= {"None"}
+        else textwrap.shorten(" ".join(words), REASON_CHARACTERS_MAX, placeholder=" …")
+    )
+
+
+def _unreadable_key_error(error: OSError) -> SourceError:
+    """The agent of Azure Arc puts a key into a file, which proves that whoever asks may read it."""
+    message = f"no token from the agent of Azure Arc: cannot read {error.filename}: {error.strerror}"
+    if isinstance(error, PermissionError):
+        return SourceDenied(message, hint="Add this user to the group himds, and start the connector again.")
+    return SourceUnavailable(
+        message, hint="Is the Azure Connected Machine agent on this machine, not in another container?"
+    )
 
 
 def read_certificate(path: Path, password: str | None) -> dict[str, str]:
@@ -311,8 +340,15 @@ def read_certificate(path: Path, password: str | None) -> dict[str, str]:
 
     Raises:
         ConfigError: the file is unreadable, has no RSA key or no certificate of that key, or the password is wrong.
-        SourceDenied: the certificate has expired.
+        SourceDenied: the certificate has expired, or is not valid yet.
     """
+    certificate, key = _read_pair(path, password)
+    if ends_soon(certificate.not_valid_after_utc):
+        log.warning("the client certificate ends soon", ends=certificate.not_valid_after_utc, path=str(path))
+    return _as_msal_wants(certificate, key)
+
+
+def _read_pair(path: Path, password: str | None) -> tuple[x509.Certificate, rsa.RSAPrivateKey]:
     try:
         content = path.read_bytes()
         key, certificates = _unpack(content, password.encode() if password else None)
@@ -324,7 +360,7 @@ def read_certificate(path: Path, password: str | None) -> dict[str, str]:
         ) from error
     if not isinstance(key, rsa.RSAPrivateKey):
         raise ConfigError(f"source.certificate_path: {path} has no RSA key", hint="The login service accepts RSA only.")
-    certificate = next((item for item in certificates if item.public_key() == key.public_key()), None)
+    certificate = _best_of([item for item in certificates if item.public_key() == key.public_key()])
     if certificate is None:
         raise ConfigError(
             f"source.certificate_path: {path} has no certificate of its key", hint="Put both into the same file."
@@ -334,6 +370,45 @@ def read_certificate(path: Path, password: str | None) -> dict[str, str]:
             f"the certificate in {path} expired on {certificate.not_valid_after_utc:%Y-%m-%d}",
             hint="Create a new one and upload it to the app registration.",
         )
+    if certificate.not_valid_before_utc > datetime.now(UTC):
+        raise SourceDenied(
+            f"the certificate in {path} is valid from {certificate.not_valid_before_utc:%Y-%m-%d} on",
+            hint="Keep using the former one until then, or check this machine's clock.",
+        )
+    return certificate, key
+
+
+def certificate_end(config: SourceConfig) -> datetime | None:
+    """When the client certificate ends; None where there is none. Raises as `read_certificate`."""
+    if config.auth != "certificate" or config.certificate_path is None:
+        return None
+    return _read_pair(config.certificate_path, _password_of(config))[0].not_valid_after_utc
+
+
+def describe_end(end: datetime) -> str:
+    """When a certificate ends, for people: the day, and in how many days."""
+    days = (end - datetime.now(UTC)).days
+    return f"ends on {end:%Y-%m-%d}, in {days} {'day' if days == 1 else 'days'}"
+
+
+def ends_soon(end: datetime) -> bool:
+    """Whether a certificate ends so soon that it must be replaced now."""
+    return end - datetime.now(UTC) < timedelta(days=CERTIFICATE_DAYS)
+
+
+def _password_of(config: SourceConfig) -> str | None:
+    return config.certificate_password.get_secret_value() if config.certificate_password else None
+
+
+def _best_of(certificates: list[x509.Certificate]) -> x509.Certificate | None:
+    """The one to use of several certificates of one key, as a renewal leaves them: valid now, and for longest."""
+    now = datetime.now(UTC)
+    return max(
+        certificates, key=lambda item: (item.not_valid_before_utc <= now, item.not_valid_after_utc), default=None
+    )
+
+
+def _as_msal_wants(certificate: x509.Certificate, key: rsa.RSAPrivateKey) -> dict[str, str]:
     return {
         "private_key": key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode("ascii"),
         "public_certificate": certificate.public_bytes(Encoding.PEM).decode("ascii"),

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from http.cookiejar import DefaultCookiePolicy
@@ -21,6 +22,7 @@ from urllib.parse import urlsplit
 import requests
 from requests.adapters import HTTPAdapter
 from requests.utils import get_environ_proxies
+from urllib3.util.ssl_ import create_urllib3_context
 
 from connector import __version__
 from connector.errors import SourceMalformed, SourceUnavailable, SourceUnreachable
@@ -192,7 +194,7 @@ class Transport:
         timed_request = self._limits.begin_request(link.host, seconds_max, stop or self.stop)
         response = None
         try:
-            with _translate_errors(timed_request, link.host), bind_connections(timed_request):
+            with _translate_errors(timed_request, link.host, self._limits.verify), bind_connections(timed_request):
                 response = self._session.send(request, stream=True)
             _check_head(response, link.host)
             yield Response(response, timed_request)
@@ -222,14 +224,26 @@ class _Limits:
 
 
 class _Adapter(HTTPAdapter):
-    """Creates timed connections, and leaves targets unchanged."""
+    """Creates timed connections, and leaves targets unchanged.
+
+    Args:
+        private: whether the authorities to trust are the operator's own. From Python 3.13 on, certificates are verified
+            with VERIFY_X509_STRICT, which refuses authorities that many proxies and companies have (basic constraints
+            that are not critical, no key identifier). Whoever names such an authority trusts it; all else is verified.
+    """
+
+    def __init__(self, *, private: bool) -> None:
+        self._context = create_urllib3_context() if private else None
+        if self._context is not None:
+            self._context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+        super().__init__(max_retries=0)
 
     def init_poolmanager(self, *args: Any, **options: Any) -> None:  # noqa: ANN401 - as requests defines it
-        super().init_poolmanager(*args, **options)
+        super().init_poolmanager(*args, **options, ssl_context=self._context)
         self.poolmanager.pool_classes_by_scheme = POOLS
 
     def proxy_manager_for(self, *args: Any, **options: Any) -> Any:  # noqa: ANN401 - as requests defines it
-        manager = super().proxy_manager_for(*args, **options)
+        manager = super().proxy_manager_for(*args, **options, ssl_context=self._context)
         manager.pool_classes_by_scheme = POOLS
         return manager
 
@@ -256,7 +270,7 @@ class _Session(requests.Session):
         self._proxies = proxies
         self.adapters.clear()
         for scheme in ("https://",) if proxies else ("https://", "http://"):
-            self.mount(scheme, _Adapter(max_retries=0))
+            self.mount(scheme, _Adapter(private=limits.verify is not True))
 
     def request(self, method: str | bytes, url: str | bytes, *args: Any, **options: Any) -> requests.Response:  # noqa: ANN401 - as requests defines it
         """Make a request for msal, and read the whole response, of limited size, within a deadline.
@@ -269,7 +283,7 @@ class _Session(requests.Session):
         host = str(urlsplit(str(url)).hostname)
         timed_request = self._limits.begin_request(host, LOGIN_SECONDS_MAX, self._stop)
         try:
-            with _translate_errors(timed_request, host), bind_connections(timed_request):
+            with _translate_errors(timed_request, host, self._limits.verify), bind_connections(timed_request):
                 response = super().request(method, url, *args, **{**options, "stream": True})
             with response:
                 if response.status_code in UNAVAILABLE or response.status_code >= BROKEN:
@@ -312,8 +326,14 @@ def _check_head(response: requests.Response, host: str) -> None:
 
 
 @contextlib.contextmanager
-def _translate_errors(request: TimedRequest, subject: str) -> Iterator[None]:
-    """Turn the exceptions of requests and urllib3 into ours, without queries."""
+def _translate_errors(request: TimedRequest, subject: str, trusted: str | bool = True) -> Iterator[None]:
+    """Turn the exceptions of requests and urllib3 into ours, without queries.
+
+    Args:
+        request: the request that fails.
+        subject: what was to be read, or whom from.
+        trusted: the file of authorities that is trusted, or True for the default ones.
+    """
     try:
         yield
     except (requests.RequestException, *FAILURES, UnicodeError, ValueError) as error:
@@ -324,7 +344,7 @@ def _translate_errors(request: TimedRequest, subject: str) -> Iterator[None]:
             raise SourceUnavailable(
                 f"{subject} ended early or did not begin: {reason}", hint="The next poll tries again."
             ) from error
-        raise SourceUnreachable(f"no connection to {subject}: {reason}", hint=_hint_for(error)) from error
+        raise SourceUnreachable(f"no connection to {subject}: {reason}", hint=_hint_for(error, trusted)) from error
     request.check()
 
 
@@ -336,8 +356,15 @@ def _describe(error: BaseException) -> str:
     return f"{type(inner).__name__}: {remove_queries(text)[:300]}"
 
 
-def _hint_for(error: BaseException) -> str:
+def _hint_for(error: BaseException, trusted: str | bool) -> str:
     names = {type(link).__name__ for link in _chain(error)}
+    if "InvalidSchema" in names:
+        return "SOCKS proxies are not supported: name an HTTP proxy in HTTPS_PROXY, or the host in NO_PROXY."
+    if names & {"SSLError", "SSLCertVerificationError", "CertificateError"} and isinstance(trusted, str):
+        return (
+            f"Only the authorities in {trusted} are trusted (source.ca_bundle, or the environment): add the one that"
+            " signed this certificate. Where a proxy inspects TLS, that is the proxy's."
+        )
     if names & {"SSLError", "SSLCertVerificationError", "CertificateError"}:
         return "If a private authority signs that certificate, name its file in source.ca_bundle."
     if "ProxyError" in names:

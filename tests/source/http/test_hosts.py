@@ -170,3 +170,20 @@ def test_whatever_the_text_a_link_names_a_host_on_which_the_standard_library_agr
 def test_showing_the_host_of_any_text_never_fails_and_stays_short(text: str) -> None:
     """Whatever came as a URL can be named in an error."""
     assert len(describe_host(text)) <= 1100
+
+
+@pytest.mark.parametrize(
+    ("host", "hint"),
+    [
+        ("api-eu.securitycenter.microsoft.com", 'set source.api_url = "https://api-eu.securitycenter.microsoft.com"'),
+        ("eu.api.security.microsoft.com", 'set source.api_url = "https://eu.api.security.microsoft.com"'),
+        ("security.microsoft.com.example", "add it to source.allowed_hosts"),
+        ("elsewhere.example", "add it to source.allowed_hosts"),
+    ],
+)
+def test_a_next_link_on_another_address_of_the_api_leads_to_that_address(host: str, hint: str) -> None:
+    """A host that is merely allowed gets no token, and would answer with a 401."""
+    hosts = Hosts(api_url="https://api.security.microsoft.com", storage_suffix="blob.core.windows.net")
+    with pytest.raises(SourceMalformed) as caught:
+        hosts.next_link(f"https://{host}/api/machines?x=1")
+    assert hint in caught.value.hint

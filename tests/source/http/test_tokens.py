@@ -37,11 +37,15 @@ from connector.source.http.tokens import (
     VALID_SECONDS_MAX,
     Claims,
     Tokens,
+    certificate_end,
     claims_of,
+    describe_end,
+    ends_soon,
     explain_denial,
     read_certificate,
 )
 from connector.source.http.transport import Transport
+from tests.support.configured import config_of
 from tests.support.fetching import START
 from tests.support.raw_server import RawServer
 
@@ -173,7 +177,7 @@ def test_a_certificate_gives_a_token_by_its_sha_256_thumbprint(
 def test_a_workload_identity_reads_the_platforms_token_anew_each_time(tmp_path: Path, given: str) -> None:
     """The file that the platform replaces is read when it is needed, and only then."""
     file = tmp_path / "federated"
-    file.write_text(federated_token() + "\n")
+    file.write_text("\ufeff" + federated_token() + "\n", encoding="utf-8")
     settings: dict[str, Any] = {"auth": "workload_identity", "client_secret": None}
     environ = {}
     if given == "the environment":
@@ -230,6 +234,26 @@ def test_a_machine_without_a_managed_identity_is_told_so(monkeypatch: pytest.Mon
         monkeypatch.setenv("IDENTITY_HEADER", "x")
         with tokens_at(simulator, auth="managed_identity") as tokens, pytest.raises(SourceDenied):
             tokens.token()
+
+
+def test_a_key_file_of_azure_arc_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The agent asks for the content of a file: the error has its path and the reason, and no traceback follows."""
+
+    def challenge(connection: socket.socket, _: bytes) -> None:
+        connection.recv(65536)
+        connection.sendall(
+            b"HTTP/1.1 401 No\r\nWWW-Authenticate: Basic realm=/x/agent.key\r\nContent-Length: 0\r\n\r\n"
+        )
+
+    with RawServer(challenge, tmp_path, tls=False) as server:
+        monkeypatch.setenv("IDENTITY_ENDPOINT", server.url.replace("https:", "http:"))
+        monkeypatch.setenv("IMDS_ENDPOINT", "http://localhost")
+        config = config_of(source={"auth": "managed_identity", "client_secret": None}).source
+        with (
+            Transport() as transport,
+            pytest.raises(SourceUnavailable, match=r"Azure Arc: cannot read /var/.*agent.key: No such file"),
+        ):
+            Tokens(config, transport, backoff=Backoff(attempts_max=1)).token()
 
 
 @contextmanager
@@ -519,6 +543,22 @@ def test_an_expired_certificate_is_denied_before_it_is_shown_to_anybody(tmp_path
     path.write_bytes(pem_of(key, certificate_of(key, days=-1)))
     with pytest.raises(SourceDenied, match=f"expired on {datetime.now(UTC) - timedelta(days=1):%Y-%m-%d}"):
         read_certificate(path, None)
+
+
+def test_of_an_expired_and_a_renewed_certificate_of_one_key_the_valid_one_is_used(
+    tmp_path: Path, key: rsa.RSAPrivateKey
+) -> None:
+    """Whichever stands first; `check` and `status` learn when it ends."""
+    old, new, later = (certificate_of(key, days=days) for days in (-1, 5, 9))
+    for number, certificates in enumerate(([old, new], [new, old], [old, new, later])):
+        path = tmp_path / f"{number}.pem"
+        path.write_bytes(b"".join(item.public_bytes(Encoding.PEM) for item in certificates) + pem_of(key, old))
+        best = certificates[-1] if later in certificates else new
+        assert read_certificate(path, None)["public_certificate"] == best.public_bytes(Encoding.PEM).decode()
+        config = config_of(source={"auth": "certificate", "client_secret": None, "certificate_path": str(path)}).source
+        end = certificate_end(config)
+        assert end == best.not_valid_after_utc
+        assert (describe_end(end).split(", in ")[1], ends_soon(end)) == (f"{8 if best is later else 4} days", True)
 
 
 # ---- claims

@@ -5,18 +5,24 @@ import itertools
 import logging
 import re
 import socket
+import ssl
 import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 import connector
 from connector.config import Config
@@ -175,6 +181,43 @@ def test_a_certificate_that_is_not_good_is_refused(certificate: Certificate) -> 
                 fetch(transport, f"{simulator.api_url}/?sig={SECRET}")
             assert "source.ca_bundle" in caught.value.hint
         assert simulator.requests == ()
+
+
+def test_a_private_authority_needs_no_critical_constraints(tmp_path: Path) -> None:
+    """What proxies that inspect TLS have; Python 3.13 refuses it unless that authority was named by the operator."""
+    authority_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+    names = [x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)]) for text in ("authority", "localhost")]
+    now = datetime.now(UTC)
+
+    def signed(subject: x509.Name, public: ec.EllipticCurvePublicKey, extension: x509.ExtensionType) -> bytes:
+        builder = x509.CertificateBuilder().subject_name(subject).issuer_name(names[0]).public_key(public)
+        builder = builder.serial_number(x509.random_serial_number()).add_extension(extension, critical=False)
+        builder = builder.not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days=1))
+        return builder.sign(authority_key, hashes.SHA256()).public_bytes(Encoding.PEM)
+
+    authority = signed(names[0], authority_key.public_key(), x509.BasicConstraints(ca=True, path_length=None))
+    leaf = signed(names[1], key.public_key(), x509.SubjectAlternativeName([x509.DNSName("localhost")]))
+    (tmp_path / "own-ca.pem").write_bytes(authority)
+    chain = tmp_path / "chain.pem"
+    chain.write_bytes(leaf + key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(chain)
+    with RawServer(answer, tmp_path, context=context) as server:
+        with Transport(ca_bundle=str(tmp_path / "own-ca.pem")) as transport:
+            assert fetch(transport, server.url) == b"{}"
+        with Transport() as transport, pytest.raises(SourceUnreachable):
+            fetch(transport, server.url)
+
+
+def test_a_socks_proxy_is_refused_with_what_to_name_instead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not a traceback; a host of NO_PROXY is reached without it."""
+    monkeypatch.setenv("ALL_PROXY", "socks5://proxy.example:1080")
+    with met(answer, tmp_path) as (server, transport):
+        with pytest.raises(SourceUnreachable) as caught:
+            fetch(transport, server.url)
+        assert caught.value.hint.startswith("SOCKS proxies are not supported")
+        monkeypatch.setenv("NO_PROXY", "localhost")
+        assert fetch(transport, server.url) == b"{}"
 
 
 # ---- proxies

@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from connector.model import Check
+from connector.operations.check import check_files
+from tests.support.configured import config_of
+
+OPEN_MODES = [(0o666, 0o755), (0o602, 0o700), (0o600, 0o777)]
+"""Modes of a file and its folder with which any user may change the file, or put another in its place."""
+
+CLOSED_MODES = [(0o600, 0o700), (0o664, 0o775), (0o644, 0o1777)]
+"""Modes with which they may not: a group is one that somebody put together, and in a sticky folder files stay."""
+
+
+def exposed(path: Path) -> Check:
+    """The failed check of one file."""
+    return Check(
+        "config",
+        fine=False,
+        text=f"any user may change {path}",
+        hint="Take the right to write from others, on the file and its folder: chmod o-w.",
+        exit_code=2,
+    )
+
+
+def made(path: Path, file_mode: int, folder_mode: int) -> Path:
+    """A file with these modes, whatever the mask."""
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("x")
+    path.chmod(file_mode)
+    path.parent.chmod(folder_mode)
+    return path
+
+
+@pytest.mark.parametrize(("file_mode", "folder_mode"), OPEN_MODES)
+def test_a_configuration_that_any_user_may_change_fails_the_check(
+    file_mode: int, folder_mode: int, tmp_path: Path
+) -> None:
+    """The file itself or its folder, also where it is named through a link."""
+    file = made(tmp_path / "etc" / "connector.toml", file_mode, folder_mode)
+    link = tmp_path / "link.toml"
+    link.symlink_to(file)
+    assert list(check_files(config_of(), file)) == [exposed(file)]
+    assert list(check_files(config_of(), link)) == [exposed(link)]
+
+
+@pytest.mark.parametrize(("file_mode", "folder_mode"), CLOSED_MODES)
+def test_a_configuration_that_only_some_may_change_passes_the_check(
+    file_mode: int, folder_mode: int, tmp_path: Path
+) -> None:
+    """Nothing is said of it."""
+    file = made(tmp_path / "etc" / "connector.toml", file_mode, folder_mode)
+    assert list(check_files(config_of(), file)) == []
+
+
+def test_the_files_that_a_configuration_names_are_checked_too(tmp_path: Path) -> None:
+    """Secrets, certificates and authorities; what is not there is left to whoever reads it."""
+    file = made(tmp_path / "etc" / "connector.toml", 0o600, 0o700)
+    names = ("secret", "certificate.pem", "word", "token", "ca.pem", "kafka.pem", "registry.pem")
+    paths = [made(tmp_path / "open" / name, 0o666, 0o755) for name in names]
+    secret, certificate, word, token, ca_bundle, kafka, registry = map(str, paths)
+    tables: dict[str, dict[str, Any]] = {
+        "source": {
+            "client_secret_file": secret,
+            "certificate_path": certificate,
+            "certificate_password_file": word,
+            "federated_token_file": token,
+            "ca_bundle": ca_bundle,
+        },
+        "kafka": {
+            "client": {"bootstrap.servers": "x:1", "ssl.ca.location": kafka, "ssl.key.location": str(tmp_path / "no")}
+        },
+        "schema_registry": {"ssl.ca.location": registry},
+    }
+    assert list(check_files(config_of(**tables), file)) == [exposed(path) for path in paths]
