@@ -9,7 +9,7 @@ import re
 import uuid
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
@@ -174,7 +174,7 @@ class Model:
         return outcome
 
     def approve(self, snapshot_id: str) -> list[Record]:
-        """A person lets go of everything that is held."""
+        """A person discards everything that is held."""
         assert self.inventory is not None
         staged: list[Staged] = [("REMOVED", "APPROVED", self.inventory.pop(key), None) for key in self.held]
         self.held = {}
@@ -349,11 +349,6 @@ def fold(log: dict[Key, Record], changes: Iterable[Record]) -> dict[Key, Record]
 def event_id(*parts: str) -> str:
     """A UUID of version 5, of the parts with their lengths."""
     return str(uuid.uuid5(NAMESPACE, "".join(f"{len(part)}:{part}" for part in parts)))
-
-
-def copied(model: Model) -> Model:
-    """A model that goes its own way from here."""
-    return replace(model, inventory=dict(model.inventory or {}), held=dict(model.held), missing=dict(model.missing))
 
 
 def _differ(before: Record, after: Record, names: frozenset[str]) -> bool:
