@@ -75,10 +75,13 @@ class Outcome:
         difference: of the snapshot and the inventory.
         staged: the changes to be: (device_no, software_no, previous_row, change_type, reason), where `previous_row` is
             the row id of the stored record that is removed or changed; NULL for an addition.
+        completing: the keys (device_no, software_no) of new records that a young baseline lacked, and that are no
+            additions; None where there are none.
     """
 
     difference: Difference
     staged: Relation
+    completing: Relation | None = None
 
     @property
     def leaving(self) -> str:

@@ -108,7 +108,7 @@ def staged_result(state: StateFile, outcome: Outcome, staged: StagedSnapshot, st
         staged.snapshot_id,
         staged.epoch,
         staged.counts,
-        baseline=staged.counts.records if staged.baseline else 0,
+        baseline=staged.counts.records if staged.baseline else staged.counts.baselined,
         first_sequence=staged.first_sequence,
         last_sequence=staged.last_sequence,
         generated_at=staged.observed_at,

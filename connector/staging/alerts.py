@@ -100,8 +100,8 @@ def stage(
         return row
     days = _days(database, row, rules)
     raised = _judge_changes(workspace, row, days, on_baseline=rules.on_baseline)
-    if row.baseline and not row.counts.baselined and rules.on_baseline:
-        _judge_baseline(workspace, raised, days)
+    if rules.on_baseline and not row.counts.baselined and (row.baseline or outcome.completing):
+        _judge_baseline(workspace, outcome, raised, days)
     if days.count and days.today > days.looked:
         _judge_dates(workspace, outcome, raised, days)
     if days.today >= days.looked:
@@ -226,15 +226,17 @@ def _facts(days: Days) -> str:
     """
 
 
-def _judge_baseline(workspace: Workspace, raised: Relation, days: Days) -> None:
-    """Add to `raised` what a first snapshot has that is out of support already; no change says so."""
+def _judge_baseline(workspace: Workspace, outcome: Outcome, raised: Relation, days: Days) -> None:
+    """Add to `raised` what a first snapshot, or one that completes it, has out of support; no change says so."""
+    arrivals, completing = outcome.difference.arrivals, outcome.completing
+    records = f"(FROM {arrivals} SEMI JOIN {completing} USING (device_no, software_no))" if completing else None
     ended = _decided_by(_STATUS, _DATE, days)
     workspace.database.rows(
         f"""
         INSERT INTO {raised}
         SELECT NULL, NULL, {literal(ChangeType.BASELINE)}, {literal(AlertType.INSTALLED)}, NULL, {ended},
                {workspace.export.columns}
-        FROM {workspace.stored}
+        FROM {records or workspace.stored}
         WHERE {ended} IS NOT NULL
         """
     )

@@ -18,10 +18,10 @@ def first_seen_milliseconds(column: str) -> str:
     return f"CASE WHEN {column} LIKE '____-__-__T%Z' THEN epoch_ms(try_cast({column} AS TIMESTAMPTZ)) END"
 
 
-def note(workspace: Workspace, row: StagedSnapshot, arrivals: Relation) -> None:
+def note(workspace: Workspace, row: StagedSnapshot, arrivals: Relation, *, is_new: bool) -> None:
     """Note the versions that a snapshot brought: those of `arrivals`, or all of a first snapshot.
 
-    What a first snapshot has is not new to the organisation, only to the connector: its `snapshot_no` is NULL.
+    What a first snapshot has, or completes it, is not new (`is_new`) to the organisation: its `snapshot_no` is NULL.
     """
     subject = workspace.export.subject_columns
     earliest = f"min({first_seen_milliseconds(workspace.export.column('softwareFirstSeenTimestamp'))})"
@@ -66,5 +66,5 @@ def note(workspace: Workspace, row: StagedSnapshot, arrivals: Relation) -> None:
         ANTI JOIN first_seen USING ({subject})
         ORDER BY {subject}
         """,
-        [None if row.baseline else row.snapshot_no],
+        [row.snapshot_no if is_new else None],
     )

@@ -186,7 +186,7 @@ class Restoration:
                 rows.insert_snapshot(database, row)
                 stage.note_tracked(database, row.inventory, tracked)
                 workspace = Workspace(database, self._export, row.inventory)
-                first_seen.note(workspace, replace(row, baseline=True), "inventory")
+                first_seen.note(workspace, replace(row, baseline=True), "inventory", is_new=False)
                 audit.count(workspace)
                 day = moment_of(looked[row.inventory]).date()
                 alerts.note_day(database, row.inventory, day)

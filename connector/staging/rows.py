@@ -49,11 +49,12 @@ def snapshot_row(
 ) -> StagedSnapshot:
     """The row of a snapshot, before its alerts are counted."""
     difference, verdict, types, stored = outcome
-    added, removed = types.get(ChangeType.ADDED, 0), types.get(ChangeType.REMOVED, 0)
+    kinds = (ChangeType.BASELINE, ChangeType.ADDED, ChangeType.REMOVED)
+    baselined, added, removed = (types.get(kind, 0) for kind in kinds)
     counts = Counts(
         records=difference.records,
         devices=difference.devices,
-        stored=difference.records if previous is None else stored + added - removed,
+        stored=difference.records if previous is None else stored + baselined + added - removed,
         **{name: types.get(kind, 0) for kind, name in CHANGE_COUNTS.items()},
         held=verdict.held,
         duplicates=difference.duplicates,

@@ -27,7 +27,7 @@ from connector.diff.tables import Outcome, Workspace
 from connector.errors import SnapshotIncomplete, StateError, StateFull
 from connector.exports.fields import Field
 from connector.model import ChangeType, Inventory, Position, Snapshot, StagedSnapshot
-from connector.staging import alerts, audit, first_seen, inventory_topic, rows
+from connector.staging import alerts, audit, first_seen, inventory_topic, rows, young_baseline
 from connector.staging.alerts import AlertRules
 from connector.staging.rows import StagingContext
 from connector.state import engine, file
@@ -167,7 +167,9 @@ def _stage(state: StateFile, snapshot: Snapshot, rules: StagingRules, context: S
     else:
         stored = _check_emptiness(workspace, snapshot)
         number = position.last_snapshot + 1
-        outcome, verdict = _find_changes(workspace, snapshot, rules, tracked, (number, context))
+        outcome, verdict = _find_changes(workspace, snapshot, rules, tracked, (number, context, stored))
+        if outcome.completing and not rules.emit_baseline:
+            stored += workspace.count(outcome.completing)
     note_lookalikes(workspace, outcome.difference.lookalikes, folds=rules.fold_lookalikes)
     counts = _count_changes(workspace, outcome)
     row = rows.snapshot_row(snapshot, previous, position, context, (outcome.difference, verdict, counts, stored))
@@ -179,6 +181,7 @@ def _take_baseline(
 ) -> tuple[Outcome, Verdict]:
     """Store a first snapshot, which the guard has nothing to say about."""
     difference = COMPARER.take_baseline(workspace, snapshot, tracked=tracked)
+    young_baseline.note(workspace.database, workspace.inventory)
     return Outcome(difference, changes.stage_baseline(workspace, emit=rules.emit_baseline)), Verdict()
 
 
@@ -187,15 +190,18 @@ def _find_changes(
     snapshot: Snapshot,
     rules: StagingRules,
     tracked: Sequence[Field],
-    circumstances: tuple[int, StagingContext],
+    circumstances: tuple[int, StagingContext, int],
 ) -> tuple[Outcome, Verdict]:
     """Compare a later snapshot: what arrived, and what the guard believes to be gone, become staged changes."""
-    number, context = circumstances
+    number, context, stored = circumstances
     known = _known_fields(workspace, tracked)
     difference = COMPARER.compare(workspace, snapshot, tracked=tracked, known=known, folds=rules.fold_lookalikes)
     moves = transfers.find_moves(workspace, difference, beside=context.beside)
     pairs = changes.pair_versions(workspace, difference, believed=not context.rejected)
     staged = changes.stage_arrivals(workspace, difference, moves, pairs, paired=rules.pair_versions)
+    completing = young_baseline.complete(
+        workspace, staged, pairs, stored=stored, added_min=rules.guard.min_removed, emit=rules.emit_baseline
+    )
     absences = Absences(difference, moves, pairs)
     sighting = Sighting(number, milliseconds_of(snapshot.generated_at), context.rejected)
     verdict = guard.judge(workspace, absences, rules=rules.guard, sighting=sighting)
@@ -206,7 +212,7 @@ def _find_changes(
         FROM {verdict.removals}
         """
     )
-    return Outcome(difference, staged), verdict
+    return Outcome(difference, staged, completing), verdict
 
 
 def _write(
@@ -221,14 +227,15 @@ def _write(
     """Write everything that the snapshot's changes come to. Returns its row."""
     database, arrivals = workspace.database, outcome.difference.arrivals
     rows.write_changes(workspace, outcome, row, rules.tenant_id, current=workspace.stored if row.baseline else arrivals)
-    first_seen.note(workspace, row, arrivals)
+    first_seen.note(workspace, row, arrivals, is_new=not row.baseline and outcome.completing is None)
     alerts.note_unknown_statuses(workspace, row, arrivals)
     row = alerts.stage(workspace, outcome, row, rules.alerts, rules.tenant_id)
     if row.baseline:
         audit.count(workspace)
     elif stores:
         rows.write_inventory(workspace, outcome)
-    if workspace.count(outcome.difference.quiet) or (row.baseline and not rules.emit_baseline):
+    is_silent = not rules.emit_baseline and (row.baseline or outcome.completing is not None)
+    if workspace.count(outcome.difference.quiet) or is_silent:
         inventory_topic.fall_behind(database, row.inventory)
     note_tracked(database, row.inventory, tracked)
     return rows.write_snapshot(database, row)

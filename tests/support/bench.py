@@ -101,17 +101,19 @@ class Bench:
         assert self.changes(staged) == stamped(outcome.changes, staged)
         assert counts(staged) == expected_counts(outcome, len(self.model.inventory or {}), rejected)
         self.agree(staged, current=by_key(lines))
-        if known != self.model.known:
-            # What was not looked at so far is stored as it is now, without a change.
+        if known != self.model.known or self.model.young:
+            # What was not looked at so far, or completes a silent baseline, is stored as it is now, without a change.
             self.log = dict(self.model.inventory or {})
         return staged
 
-    def take(self, snapshot: Snapshot, *, rejected: int = 0, keep: bool = True) -> StagedSnapshot:
+    def take(
+        self, snapshot: Snapshot, *, rejected: int = 0, keep: bool = True, rules: StagingRules | None = None
+    ) -> StagedSnapshot:
         """Stage a snapshot, without a look at what comes of it."""
         return stage_snapshot(
             self.state,
             snapshot,
-            staging_rules(self.rules),
+            rules or staging_rules(self.rules),
             started_at=snapshot.generated_at + timedelta(minutes=1),
             now=snapshot.generated_at + timedelta(minutes=2),
             rejected=rejected,

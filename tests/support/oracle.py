@@ -173,6 +173,7 @@ class Model:
     missing: dict[str, int] = field(default_factory=dict)
     believed: list[tuple[datetime, int]] = field(default_factory=list)
     known: frozenset[str] | None = None
+    young: bool = True
     sequence: int = 0
     previous_snapshot_id: str | None = None
     generated_at: datetime = datetime.min  # noqa: DTZ901 - a time before all others
@@ -255,6 +256,7 @@ class Model:
             current, arrived, set(pairs.values()), rules, rejected=rejected, elsewhere=elsewhere
         )
 
+        completing = self._completing(added, pairs, rules)
         staged: list[Staged] = []
         devices = {key[0] for key in stored}
         for key in arrived:
@@ -265,6 +267,9 @@ class Model:
             elif key in pairs and rules.pair_versions:
                 step = version_reason(pairs[key][3], key[3])
                 staged.append(("CHANGED", step.value, stored[pairs[key]], after))
+            elif key in completing:
+                if rules.emit_baseline:
+                    staged.append(("BASELINE", "FIRST_SNAPSHOT", None, after))
             elif key in left:
                 staged.append(("ADDED", "MOVED", None, after))
             else:
@@ -277,6 +282,15 @@ class Model:
             del stored[key]
         stored.update({key: current[key] for key in arrived})
         return staged, held, reason
+
+    def _completing(self, added: list[Key], pairs: dict[Key, Key], rules: Rules) -> set[Key]:
+        """What a baseline lacked that no ordinary snapshot has confirmed yet."""
+        new = set(added) - set(pairs)
+        stored = len(self.inventory or {})
+        if self.young and new and 5 * len(new) > stored and (len(new) >= rules.min_removed or not stored):
+            return new
+        self.young = False
+        return set()
 
     def _pairs(self, added: list[Key], absent: list[Key]) -> dict[Key, Key]:
         """Versions that came, each with the one that went."""
