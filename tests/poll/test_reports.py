@@ -68,8 +68,8 @@ class World:
         return Assembly(checked, clock=lambda: self.now, kafka_seconds_max=1 if away else 20)
 
     def poll(self, *, away: bool = False) -> PollResult | ConnectorError:
-        """One poll, an hour after the last: its result, or what it failed with."""
-        self.now += HOUR
+        """One poll, an hour after the last and after the generation: its result, or what it failed with."""
+        self.now = max(self.now, self.simulator.generated_at) + HOUR
         with self.assembly(away=away) as assembly:
             try:
                 (result,) = assembly.pipeline.poll()
