@@ -16,6 +16,9 @@ from connector.errors import Stopped
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 MILLISECOND: Final = timedelta(milliseconds=1)
 
+SKEW_MAX: Final = timedelta(minutes=15)
+"""How far two clocks that are kept may differ. What is dated further ahead than this is not explained by them."""
+
 DELAY_SECONDS_MAX: Final = 10**9
 """An absurdly long `Retry-After` counts as this: beyond every limit, but safe to calculate with."""
 

@@ -303,7 +303,7 @@ class Pipeline:
         """A newer generation. A repeat of the previous snapshot, where the generation is unknown, is none."""
         check_room(state.journal.position(), self._rules)
         previous = state.journal.latest_snapshot(turn.inventory)
-        newer_than = previous.observed_at if previous and previous.generation_known else None
+        newer_than = state.journal.newest_generation(turn.inventory, now=self._clock())
         snapshot = self._source.fetch(turn.inventory, newer_than=newer_than)
         turn.stopwatch.lap("fetch")
         if snapshot is None or previous is None or snapshot.generation_known:

@@ -226,7 +226,8 @@ def run_simulator(
 ) -> None:
     """Serve a fleet until `stop` is set, with the published rate limits, advancing by a generation every interval.
 
-    The fleet's time begins now, and its generations are as far apart as the interval, rounded up to whole minutes.
+    The fleet's time begins half a day ago, and its generations are as far apart as the interval, rounded up to whole
+    minutes: where they come faster than that, it takes hours until they are dated ahead of the clock, and refused.
 
     Args:
         devices: number of devices.
@@ -241,7 +242,7 @@ def run_simulator(
         ConfigError: a port is taken, the file of faults is wrong, or the fleet's parameters are out of range.
     """
     minutes = max(1, -(-interval_seconds // 60))
-    fleet = Fleet(seed=seed, devices=devices, start=_now(), interval=timedelta(minutes=minutes))
+    fleet = Fleet(seed=seed, devices=devices, start=_now() - timedelta(hours=12), interval=timedelta(minutes=minutes))
     simulator = Simulator(fleet, port=port, storage_port=port + 1 if port else 0, rate_limits=RateLimits())
     if faults_file:
         simulator.faults.load(faults_file)

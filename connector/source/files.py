@@ -14,9 +14,10 @@ from the first listing to the last. `downloads` fetches the files.
 from __future__ import annotations
 
 import hashlib
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Final
 
+from connector.clock import SKEW_MAX
 from connector.errors import (
     ConnectorError,
     SnapshotIncomplete,
@@ -50,9 +51,6 @@ DOWNLOAD_SECONDS_MAX: Final = 6 * 3600.0
 GENERATION_MIN: Final = datetime(2000, 1, 1, tzinfo=UTC)
 """An earlier time is a placeholder (0001-01-01, 1601-01-01, 1970-01-01): it would name a generation that never was."""
 
-FUTURE_MAX: Final = timedelta(days=2)
-"""A generation this far ahead of the clock is not believed, whichever of the two is wrong."""
-
 
 class _ChangedError(Exception):
     """The generation or its list of files changed; never leaves this module."""
@@ -72,7 +70,7 @@ class Files:
         """Download every file of the newest generation; None where it is not newer than `newer_than`.
 
         Raises:
-            SnapshotIncomplete: no complete set of files could be downloaded.
+            SnapshotIncomplete: no complete set of files could be downloaded, or the generation is dated ahead of now.
             SourceUnreachable: the file storage cannot be reached at all.
             SourceError: as `Api.ask`.
             StateError: the staging folder cannot be used.
@@ -81,6 +79,7 @@ class Files:
         for _ in range(STARTS_MAX):
             listing = self._list(inventory)
             generated_at = _generation_time(listing)
+            check_clock(generated_at, self._session.timer.now())
             if newer_than is not None and generated_at <= newer_than:
                 if generated_at < newer_than:
                     log.warning(
@@ -125,12 +124,12 @@ class Files:
 
     def _read(self, inventory: Inventory, body: bytearray) -> Listing:
         try:
-            urls, generated_at = read_listing(body, self._session.timer.now())
+            urls, generated_at = read_listing(body)
         except (*UNREADABLE, TypeError) as error:
             path = self._session.export.feed(inventory).files.path
             raise SourceMalformed(
                 f"{path} returned an undocumented response: {str(error)[:200] or 'not JSON'}",
-                hint="The next poll tries again. Is this machine's clock right? Does a proxy change responses?",
+                hint="The next poll tries again. Does a proxy change responses?",
             ) from error
         return Listing(inventory, Method.FILES, generated_at, urls)
 
@@ -200,14 +199,14 @@ def _final_error(failure: Exception) -> ConnectorError:
     return incomplete
 
 
-def read_listing(body: bytes | bytearray, now: datetime) -> tuple[tuple[str, ...], datetime]:
+def read_listing(body: bytes | bytearray) -> tuple[tuple[str, ...], datetime]:
     """The URLs of a listing, which may be none, and the time of its generation.
 
     Raises:
         ValueError, TypeError, RecursionError: it is not a listing.
     """
     envelope = {name: read_value(value) for name, value in read_envelope(body).items()}
-    return _read_urls(envelope.get("exportFiles", [])), read_generated_time(envelope.get("generatedTime"), now)
+    return _read_urls(envelope.get("exportFiles", [])), read_generated_time(envelope.get("generatedTime"))
 
 
 def _read_urls(values: object) -> tuple[str, ...]:
@@ -221,11 +220,11 @@ def _generation_time(listing: Listing) -> datetime:
     return listing.generated_at
 
 
-def read_generated_time(text: object, now: datetime) -> datetime:
+def read_generated_time(text: object) -> datetime:
     """A generation's time, cut to milliseconds, which is what the state file keeps.
 
     Raises:
-        ValueError, TypeError: it is not a time, lies far in the future, or before the export existed.
+        ValueError, TypeError: it is not a time, or lies before the export existed.
     """
     if not isinstance(text, str):
         raise TypeError("generatedTime is not a string")
@@ -236,9 +235,27 @@ def read_generated_time(text: object, now: datetime) -> datetime:
         raise ValueError("generatedTime is outside of the calendar") from error
     if moment < GENERATION_MIN:
         raise ValueError(f"generatedTime is {moment.isoformat()}, which stands for no time")
-    if moment > now + FUTURE_MAX:
-        raise ValueError(f"generatedTime is {moment.isoformat()}, and this machine's clock says {now.isoformat()}")
     return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+
+
+def check_clock(generated_at: datetime, now: datetime) -> None:
+    """Refuse a generation that is dated further ahead than clocks differ, whichever of the two is wrong.
+
+    Once taken, it would be the newest: every true generation up to its date would be older, and ignored.
+
+    Raises:
+        SnapshotIncomplete: it is dated more than `SKEW_MAX` ahead.
+    """
+    if generated_at <= now + SKEW_MAX:
+        return
+    error = SnapshotIncomplete(
+        f"the generation is dated {generated_at:%Y-%m-%d %H:%M:%S} UTC, and this machine's clock says"
+        f" {now.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC",
+        hint="Nothing was staged. Is this machine's clock right? If it is, the export is dated wrongly: the next poll"
+        " tries again.",
+    )
+    error.generated_at = generated_at
+    raise error
 
 
 def digest_of(verified: list[Verified]) -> str:

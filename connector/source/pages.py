@@ -26,7 +26,7 @@ from urllib.parse import unquote
 from connector.errors import ConnectorError, SnapshotIncomplete
 from connector.model import Inventory
 from connector.private_files import translate_errors
-from connector.source.files import FUTURE_MAX, GENERATION_MIN
+from connector.source.files import GENERATION_MIN, check_clock
 from connector.source.folder import Verified
 from connector.source.http.api import Call
 from connector.source.http.hosts import Link
@@ -67,7 +67,7 @@ class Pages:
         """Fetch every page of the newest generation; None where it is known and not newer than `newer_than`.
 
         Raises:
-            SnapshotIncomplete: the pages contradict each other, or have no records.
+            SnapshotIncomplete: the pages contradict each other, have no records, or are dated ahead of now.
             SourceError: as `Api.ask`.
             StateError: the staging folder cannot be used.
             Stopped: asked to stop.
@@ -79,7 +79,7 @@ class Pages:
             except _ChangedError as change:
                 log.warning("the walk is started over", inventory=inventory.value, reason=str(change))
             except ConnectorError as error:
-                error.generated_at = walk.generated_at
+                error.generated_at = error.generated_at or walk.generated_at
                 raise
         raise SnapshotIncomplete(
             f"the generation changed during each of {WALKS_MAX} walks through the pages",
@@ -146,7 +146,9 @@ class Walk:
             raise _endless_walk_error(f"{WALK_SECONDS_MAX / 3600:.0f} hours")
         call = Call(self._endpoint, link, PAGE_BYTES_MAX, PAGE_SECONDS_MAX)
         page = self._session.api.ask(call, Page.read)
-        generation = generation_of(page.next_link, self._session.timer.now()) if page.next_link else None
+        generation = generation_of(page.next_link) if page.next_link else None
+        if generation is not None:
+            check_clock(generation, self._session.timer.now())
         if generation is not None and self.generated_at not in (None, generation):
             raise _ChangedError("the generation changed")
         self.generated_at = generation or self.generated_at
@@ -232,7 +234,7 @@ def _endless_walk_error(measure: str) -> SnapshotIncomplete:
     )
 
 
-def generation_of(url: str, now: datetime) -> datetime | None:
+def generation_of(url: str) -> datetime | None:
     """The generation named by a nextLink's page token, on a best-effort basis; None where it cannot be read.
 
     The token is base64 of `{"ExportDefinition": {"TimePath": "2021-01-25/0200/"}, …}`, as the documentation's example
@@ -248,4 +250,4 @@ def generation_of(url: str, now: datetime) -> datetime | None:
         moment = datetime.fromisoformat(f"{day}T{hours}:{minutes}:00").replace(tzinfo=UTC)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError, binascii.Error):
         return None
-    return moment if GENERATION_MIN <= moment <= now + FUTURE_MAX else None
+    return moment if moment >= GENERATION_MIN else None

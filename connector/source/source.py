@@ -128,7 +128,7 @@ class Source:
         endpoint = self._session.export.feeds[0].pages
         link = self._session.hosts.api(f"/api/machines/{endpoint.path}?pageSize=1")
         page = self._session.api.ask(Call(endpoint, link, PROBE_BYTES_MAX, PROBE_SECONDS_MAX), Page.read)
-        generated_at = generation_of(page.next_link, self._session.timer.now()) if page.next_link else None
+        generated_at = generation_of(page.next_link) if page.next_link else None
         generation = f"; newest generation {generated_at:%Y-%m-%d %H:%M} UTC" if generated_at else ""
         return f"{self._session.config.api_url} answers{generation}" + ("" if page.records else "; no records yet")
 

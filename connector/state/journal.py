@@ -12,7 +12,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
-from connector.clock import milliseconds_of
+from connector.clock import MILLISECOND, SKEW_MAX, milliseconds_of, moment_of
 from connector.exports.fields import Export
 from connector.model import Checkpoint, Counts, Hold, Inventory, Position, StagedSnapshot
 from connector.state import meta
@@ -139,6 +139,30 @@ class Journal:
         """The newest staged snapshot of an inventory in this epoch."""
         condition = "inventory = $1 AND epoch = (SELECT epoch FROM position) ORDER BY snapshot_no DESC LIMIT 1"
         return next(iter(self.snapshots(condition, [inventory.value])), None)
+
+    def newest_generation(self, inventory: Inventory, *, now: datetime) -> datetime | None:
+        """The newest generation of an inventory staged in this epoch, whichever flavour it came through.
+
+        Those dated further ahead than clocks differ, when they were staged or now, do not count: earlier versions took
+        them, and true generations are older than they are. None where no generation is known.
+        """
+        rows = self._database.rows(
+            """
+            WITH generations AS (
+                SELECT generated_at
+                FROM snapshots
+                WHERE inventory = $1
+                  AND epoch = (SELECT epoch FROM position)
+                  AND generation_known
+                GROUP BY generated_at
+                HAVING generated_at <= least(min(staged_at), $2) + $3
+            )
+            SELECT max(generated_at)
+            FROM generations
+            """,
+            [inventory.value, milliseconds_of(now), SKEW_MAX // MILLISECOND],
+        )
+        return None if rows[0][0] is None else moment_of(rows[0][0])
 
     def recent_snapshots(self, limit: int) -> list[StagedSnapshot]:
         """The newest staged snapshots, newest first."""

@@ -70,8 +70,8 @@ class World:
         return Assembly(checked, progress=progress, clock=lambda: self.now, kafka_seconds_max=1 if away else 20)
 
     def poll(self, *, away: bool = False, progress: Progress | None = None) -> PollResult | ConnectorError:
-        """One poll, an hour after the last: its result, or what it failed with."""
-        self.now += HOUR
+        """One poll, an hour after the last and after the generation: its result, or what it failed with."""
+        self.now = max(self.now, self.simulator.generated_at) + HOUR
         with self.assembly(away=away, progress=progress) as assembly:
             try:
                 (result,) = assembly.pipeline.poll()

@@ -28,14 +28,14 @@ QUICK = Patience(Backoff(attempts_max=4, first_seconds=0.01, seconds_max=0.02))
 
 
 class QuickTimer(Timer):
-    """A timer whose waits end at once: its clocks advance instead. It begins an hour after the fleet's start.
+    """A timer whose waits end at once: its clocks advance instead. It begins two days after the fleet's start.
 
     Attributes:
         waits: seconds of each wait.
         step: offset of the wall clock; set it to make the clock jump.
     """
 
-    def __init__(self, begin: datetime = START + timedelta(hours=1), stop: threading.Event | None = None) -> None:
+    def __init__(self, begin: datetime = START + timedelta(days=2), stop: threading.Event | None = None) -> None:
         self._skipped = 0.0
         self._begin = begin
         self._begun = time.monotonic()
