@@ -103,9 +103,9 @@ class PolledTenant:
 @contextmanager
 def open_tenant(folder: Path, **fleet: Any) -> Iterator[PolledTenant]:
     """A tenant of some devices, whose files and pages are a simulator's."""
-    start = datetime(2026, 1, 1, tzinfo=UTC)
+    usual: dict[str, Any] = {"seed": 11, "devices": 12, "start": datetime(2026, 1, 1, tzinfo=UTC), "churn": 4}
     with (
         MockCluster([topic.name_under(PREFIX) for topic in Topic]) as cluster,
-        Simulator(Fleet(**{"seed": 11, "devices": 12, "start": start, "churn": 4} | fleet)) as simulator,
+        Simulator(Fleet(**usual | fleet)) as simulator,
     ):
         yield PolledTenant(simulator, cluster, folder)
