@@ -341,7 +341,7 @@ def consume_all(bootstrap_servers: str, topic: str, *, isolation: str = "read_co
         "enable.partition.eof": True,
         "enable.auto.commit": False,
         "auto.offset.reset": "earliest",
-        # The end of a partition is told with an answer that has nothing more: do not let the broker keep it back.
+        # The end of a partition comes with an answer that has nothing more: do not let the broker keep it back.
         "fetch.wait.max.ms": 20,
     }
     consumer = Consumer(settings)
@@ -361,7 +361,7 @@ def settle(bootstrap_servers: str, topic: str, partitions: Iterable[int]) -> Non
     """Wait, for some seconds at most, until no transaction is under way on a topic.
 
     A commit is answered once it is certain; its markers come to the partitions a little later, and until then a
-    read_committed reader is told of an end before them. A transaction that a test left open is not waited for long.
+    read_committed reader sees an end before them. A transaction that a test left open is not waited for long.
     """
     admin = AdminClient({"bootstrap.servers": bootstrap_servers})
     latest = {TopicPartition(topic, number): OffsetSpec.latest() for number in partitions}  # type: ignore[no-untyped-call]  # it has none

@@ -176,7 +176,7 @@ def parse(arguments: list[str]) -> None:
 
 @pytest.mark.parametrize(("name", "line"), [(name, line) for name, text in TEXTS.items() for line in typed(text)])
 def test_every_command_line_is_one_that_is_understood(name: str, line: str) -> None:
-    """Verbs, subcommands, options and targets of make that a page tells people to type exist."""
+    """Verbs, subcommands, options and targets of make that a page has people type exist."""
     assert name in TEXTS
     words = shlex.split(line)
     if words[0] == "make":

@@ -18,6 +18,7 @@ from connector.config.service_links import find_service_links
 from connector.config.tables import PREFIX, Config
 from connector.config.values import as_json_list, decode, drop_overridden, problem_lines
 from connector.errors import ConfigError
+from connector.wording import counted
 
 CONFIG_VARIABLE: Final = "MDE_INVENTORY_CONFIG"
 DEFAULT_FILE: Final = "connector.toml"
@@ -102,7 +103,7 @@ def from_values(values: Mapping[str, Any], environ: Mapping[str, str], *, name: 
             return config
         lines = []
     lines += [f"{key}: no such table; allowed are {', '.join(sorted(Config.model_fields))}" for key in stray]
-    raise ConfigError("\n".join([f"{name}: {len(lines)} problem(s)", *(f"  {line}" for line in lines)]))
+    raise ConfigError("\n".join([f"{name}: {counted(len(lines), 'problem')}", *(f"  {line}" for line in lines)]))
 
 
 class _Environment(EnvSettingsSource):

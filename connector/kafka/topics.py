@@ -32,6 +32,7 @@ from connector.kafka.client import (
     translate,
 )
 from connector.model import Check, Topic
+from connector.wording import counted
 
 ANSWER_SECONDS: Final = 20.0
 GRACE_SECONDS: Final = 5.0
@@ -101,7 +102,8 @@ class Topics:
             SinkError: the cluster does not answer, or does not let this client in.
         """
         admin, brokers = self._connect()
-        yield Check("kafka", fine=True, text=f"{brokers} broker(s) at {self._client.get('bootstrap.servers', '')}")
+        reached = f"{counted(brokers, 'broker')} at {self._client.get('bootstrap.servers', '')}"
+        yield Check("kafka", fine=True, text=reached)
         for name, topic in self._names.items():
             yield self._check_topic(admin, name, topic)
 
@@ -135,7 +137,7 @@ class Topics:
         plan = PLANS[topic]
         replicas = min(REPLICAS_MAX, brokers)
         wanted = {**plan.settings, "min.insync.replicas": "2" if replicas == REPLICAS_MAX else "1"}
-        planned = f"{plan.partitions} partition(s), {replicas} replica(s), {_join(wanted)}"
+        planned = ", ".join([counted(plan.partitions, "partition"), counted(replicas, "replica"), _join(wanted)])
         new = NewTopic(name, num_partitions=plan.partitions, replication_factor=replicas, config=wanted)
         try:
             self._await(admin.create_topics([new], request_timeout=self._seconds)[name])
@@ -204,7 +206,7 @@ class Topics:
 
     def _describe(self, topic: Topic, existing: _ExistingTopic) -> str:
         """How the topic is set up, and what differs from the plan without being wrong."""
-        parts = [f"{existing.partitions} partition(s)", f"{existing.replicas} replica(s)"]
+        parts = [counted(existing.partitions, "partition"), counted(existing.replicas, "replica")]
         if existing.settings is None:
             return ", ".join([*parts, "settings not visible to this client"])
         plan = {**PLANS[topic].settings}
@@ -235,7 +237,7 @@ def _find_problem(topic: Topic, existing: _ExistingTopic) -> tuple[str, str] | N
         return f"cleanup.policy={policy} would lose all but the last message of a key", _alter("cleanup.policy=delete")
     in_sync = int(existing.settings.get("min.insync.replicas", "1"))
     if in_sync > existing.replicas:
-        text = f"min.insync.replicas={in_sync} with {existing.replicas} replica(s): nothing can be written"
+        text = f"min.insync.replicas={in_sync} with {counted(existing.replicas, 'replica')}: nothing can be written"
         return text, _alter(f"min.insync.replicas={max(existing.replicas - 1, 1)}")
     return None
 

@@ -1,4 +1,4 @@
-"""How long the verbs of the journal take on a large one, each a process of its own, as a user would run it.
+"""How long the verbs of the journal take on a large one, each a separate process, as a user would run it.
 
 The journal is written with SQL: snapshots two hours apart, each with ten thousand changes of a hundred thousand devices
 and five thousand products, half of them with the record before. Times include the start of Python.
@@ -87,7 +87,7 @@ def questions(event_id: str, changes: int) -> Iterator[tuple[str, list[str]]]:
 
 
 def write_journal(path: Path, changes: int) -> str:
-    """A state file with so many past changes, all of them sealed. Returns the id of the one in the middle."""
+    """A state file with that number of past changes, all of them sealed. Returns the id of the one in the middle."""
     with StateFile.open(path, memory_limit_mib=1024):
         pass
     record = ", ".join(f"{RECORD[field.name]} AS {field.column}" for field in SOFTWARE.fields)

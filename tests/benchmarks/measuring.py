@@ -1,4 +1,4 @@
-"""Figures of one step, taken in a process of its own, so that neither time nor memory is another step's."""
+"""Figures of one step, taken in a separate process, so that neither time nor memory is another step's."""
 
 from __future__ import annotations
 

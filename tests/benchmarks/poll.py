@@ -1,6 +1,6 @@
 """Whole polls of a large estate, from the simulator's HTTPS to Kafka, beside the plain decompression of the same files.
 
-Every poll is a process of its own, so that its CPU time and its peak of memory are the kernel's figures. Kafka is
+Every poll is a separate process, so that its CPU time and its peak of memory are the kernel's figures. Kafka is
 librdkafka's in-process cluster of this process; what brokers cost is not measured here.
 """
 
@@ -82,7 +82,7 @@ def run(records: int) -> None:
     rows = list(measured(records))
     (yardstick,) = (row.cpu_seconds for row in rows if row.name.startswith("zcat"))
     print_table(
-        f"whole polls: about {records:,} records over HTTPS from the simulator, each in a process of its own",
+        f"whole polls: about {records:,} records over HTTPS from the simulator, each in a separate process",
         ("step", "CPU s", "clock s", "x zcat", "peak MiB"),
         [
             (

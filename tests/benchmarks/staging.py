@@ -143,7 +143,7 @@ def _print_growth(folder: Path, size: Size, snapshot: Snapshot, state: Path, mem
                 ("a new file of the last snapshot alone", fresh.stat().st_size),
                 ("after the first poll", sizes[0]),
                 ("after the last poll", sizes[-1]),
-                (f"live: the same written anew, {journal:,} changes included", live.stat().st_size),
+                (f"live: the same written again, {journal:,} changes included", live.stat().st_size),
             )
         ],
     )

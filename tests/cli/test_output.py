@@ -133,9 +133,9 @@ def test_failures_show_message_and_hint_on_stderr(monkeypatch: pytest.MonkeyPatc
     """What happened, then what to do; several problems keep their lines."""
     stream = io.StringIO()
     monkeypatch.setattr(output, "err", Console(file=stream, width=80, color_system=None))
-    output.print_failure("connector.toml: 2 problem(s)\n  a: is missing\n  b: is missing", "Correct them.")
+    output.print_failure("connector.toml: 2 problems\n  a: is missing\n  b: is missing", "Correct them.")
     assert stream.getvalue().splitlines() == [
-        "error: connector.toml: 2 problem(s)",
+        "error: connector.toml: 2 problems",
         "  a: is missing",
         "  b: is missing",
         "hint:  Correct them.",

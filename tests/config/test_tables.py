@@ -15,6 +15,7 @@ from connector.config import Config, find, from_values, load
 from connector.config.tables import SourceConfig
 from connector.config.values import CLOUDS, OWNED_CLIENT_KEYS, SECRET_BYTES_MAX, is_secret
 from connector.errors import ConfigError
+from connector.wording import counted
 from tests.support.configured import SECRET, config_of, tables
 
 DEFAULTS: dict[str, dict[str, Any]] = {
@@ -65,13 +66,13 @@ def problems(environ: dict[str, str] | None = None, **changed: dict[str, Any]) -
     with pytest.raises(ConfigError) as caught:
         config_of(environ, **changed)
     head, *lines = str(caught.value).splitlines()
-    assert head == f"connector.toml: {len(lines)} problem(s)"
+    assert head == f"connector.toml: {counted(len(lines), 'problem')}"
     assert SECRET not in str(caught.value)
     return [line.strip() for line in lines]
 
 
 def test_the_least_configuration_has_the_documented_defaults() -> None:
-    """Every key has the default that users were told."""
+    """Every key has the documented default."""
     config = config_of()
     values = {table: {key: getattr(getattr(config, table), key) for key in keys} for table, keys in DEFAULTS.items()}
     assert values == DEFAULTS
@@ -321,7 +322,7 @@ def test_other_variables_are_none_of_ours() -> None:
 
 @pytest.mark.parametrize("text", ["{", "[1]", "17"])
 def test_a_table_that_is_no_table_is_an_error(text: str) -> None:
-    """Whole tables may come as JSON objects; anything else is told."""
+    """Whole tables may come as JSON objects; anything else is reported."""
     assert problems({"MDE_INVENTORY_POLL": text})
     assert config_of({"MDE_INVENTORY_POLL": '{"interval_seconds": 7}'}).poll.interval_seconds == 7
 
@@ -413,7 +414,7 @@ def test_no_text_of_a_configuration_shows_a_secret() -> None:
 
 
 def test_every_secret_is_known_to_redaction() -> None:
-    """What must never be shown is told to the logs, all of it."""
+    """Every value that must never be shown is handed to the logs."""
     assert sorted(config_with_secrets().secrets) == [f"{SECRET}-{number}" for number in range(1, 8)]
 
 

@@ -20,7 +20,7 @@ STRICT = Rules(max_removed_share=0.15, min_removed=3, missing_device_snapshots=2
 
 
 def device(name: str, records: int = 5, *, group: int | None = 1, begin: int = 0) -> list[Record]:
-    """A device with so many records."""
+    """A device with that number of records."""
     return [record(name, f"p{number}", rbacGroupId=group) for number in range(begin, begin + records)]
 
 
@@ -420,7 +420,7 @@ def test_lines_that_were_rejected_while_fetching_hold_removals_too(tmp_path: Pat
 
 
 def test_approved_removals_are_published_as_a_snapshot_of_their_own(tmp_path: Path) -> None:
-    """REMOVED with reason APPROVED and the next numbers; the inventory lets go of them; later snapshots go on."""
+    """REMOVED with reason APPROVED and the next numbers; the inventory drops them; later snapshots go on."""
     with Bench(tmp_path, rules=STRICT) as bench:
         bench.stage(device("a", 10))
         held = bench.stage(device("a", 2))

@@ -200,7 +200,7 @@ def test_what_is_in_both_inventories_is_uninstalled_once(tmp_path: Path) -> None
 
 
 def test_what_moves_raises_no_alert_but_that_its_end_of_support_is_known_now(tmp_path: Path) -> None:
-    """Only one of the exports tells of the end of support: leaving it clears nothing, coming to it installs nothing."""
+    """Only one of the exports has the end of support: leaving it clears nothing, coming to it installs nothing."""
     ended = [line | {"endOfSupportStatus": "EOS Version"} for line in software(range(10))]
     with Both(tmp_path, Random(1)) as both:
         both.poll(ended, software([10]))
@@ -230,7 +230,7 @@ def test_a_dry_run_knows_what_moved(tmp_path: Path) -> None:
 
 
 def test_lines_of_the_other_snapshot_that_cannot_be_read_are_passed_over(tmp_path: Path) -> None:
-    """They are for its own staging to find: what can be read of it tells what moved, and nothing fails here."""
+    """They are for its own staging to find: what can be read of it shows what moved, and nothing fails here."""
     with Both(tmp_path, Random(1)) as both:
         both.poll(software(range(10)), software([10]))
         beside = both.write(NON_CPE, software([8, 9, 10]))

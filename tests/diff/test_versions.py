@@ -52,7 +52,7 @@ def test_where_the_order_cannot_be_told_the_version_only_changed(before: str, af
 
 @given(first=VERSIONS, second=VERSIONS)
 def test_one_way_is_the_reverse_of_the_other(first: str, second: str) -> None:
-    """An upgrade back is a downgrade, and what cannot be told cannot be told either way."""
+    """An upgrade back is a downgrade, and what is unknown is unknown either way."""
     reverse = {
         Reason.UPGRADED: Reason.DOWNGRADED,
         Reason.DOWNGRADED: Reason.UPGRADED,

@@ -37,7 +37,7 @@ def test_ids_made_in_sql_are_those_made_in_python(
 @example(first=["1:a"], second=["", "1:a"])
 @example(first=["a", ""], second=["a"])
 def test_no_two_names_have_one_id(first: list[str], second: list[str]) -> None:
-    """Parts are told apart by their lengths, wherever one is cut from the next."""
+    """Parts are distinguished by their lengths, wherever one is cut from the next."""
     assert (event_id(*first) == event_id(*second)) == (first == second)
 
 

@@ -156,7 +156,7 @@ def test_an_alert_lies_under_its_device() -> None:
     [("STARTED", None, "2026-11-23T08:01:00.000Z"), ("COMPLETE", OBSERVED + 90_500, "2026-11-23T08:01:30.500Z")],
 )
 def test_a_report_lies_under_its_tenant(status: str, finished: int | None, time: str) -> None:
-    """Key: the tenant. Each status of a snapshot is an event of its own."""
+    """Key: the tenant. Each status of a snapshot is a separate event."""
     message = MESSAGES.encode_report(REPORT | {"status": status, "finishedAt": finished})
     assert (message.topic, message.key) == ("mde.software.snapshots", TENANT.encode())
     assert message.headers == event(

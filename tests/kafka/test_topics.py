@@ -15,6 +15,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # the documen
 from connector.errors import ConfigError, SinkUnavailable
 from connector.kafka.topics import Topics
 from connector.model import Check
+from connector.wording import counted
 from tests.support.broker import Broker, LocalBroker, free_ports
 
 TOPICS = ("changes", "alerts", "snapshots", "checkpoints")
@@ -55,7 +56,10 @@ def test_topics_are_created_with_their_settings(broker: Broker, topic_prefix: st
     assert actual == wanted
     again = list(topics.create())
     assert {check.name: (check.fine, check.text) for check in again} == {
-        f"{topic_prefix}.{name}": (True, f"{partitions} partition(s), 1 replica(s), cleanup.policy={wanted[name][0]}")
+        f"{topic_prefix}.{name}": (
+            True,
+            f"{counted(partitions, 'partition')}, 1 replica, cleanup.policy={wanted[name][0]}",
+        )
         for name, partitions in {"changes": 6, "alerts": 6, "snapshots": 1, "checkpoints": 1, "inventory": 6}.items()
     }
 
@@ -97,7 +101,7 @@ def test_another_choice_is_reported_and_is_fine(
     assert _by_name(_topics(broker, topic_prefix).check())[f"{topic_prefix}.changes"] == Check(
         name=f"{topic_prefix}.changes",
         fine=True,
-        text="2 partition(s), 1 replica(s), retention.ms=1000 (recommended 7776000000), "
+        text="2 partitions, 1 replica, retention.ms=1000 (recommended 7776000000), "
         "max.message.bytes=5000 (recommended 1000000), cleanup.policy=delete",
     )
 
@@ -116,7 +120,7 @@ def test_a_missing_permission_is_named(
     results = [(by_name[f"{topic_prefix}.{name}"].fine, by_name[f"{topic_prefix}.{name}"].text) for name in TOPICS]
     assert results == [
         (False, "this client's principal lacks Write"),
-        (True, "1 partition(s), 1 replica(s), settings not visible to this client"),
+        (True, "1 partition, 1 replica, settings not visible to this client"),
         (
             False,
             f"Kafka: looking for topic {topic_prefix}.snapshots: "
@@ -135,7 +139,7 @@ def test_a_topic_that_cannot_be_created_is_described_for_an_administrator(broker
     assert [check.fine for check in checks] == [False] * len(TOPICS)
     assert checks[0].text.startswith("Kafka: creating topic not a topic name.changes: ")
     assert checks[0].hint == (
-        "An administrator can create it: 6 partition(s), 1 replica(s), cleanup.policy=delete,"
+        "An administrator can create it: 6 partitions, 1 replica, cleanup.policy=delete,"
         " min.insync.replicas=1, retention.ms=7776000000."
     )
 

@@ -67,7 +67,7 @@ def test_a_file_that_does_not_add_up_is_told_before_kafka_is_asked(assembly: Ass
 
 
 def test_without_kafka_it_is_said_that_nothing_was_compared(assembly: Assembly, tmp_path: Path) -> None:
-    """A line of its own that is no success, and what the file alone says; `--offline` does not even ask."""
+    """A separate line that is no success, and what the file alone says; `--offline` does not even ask."""
     with released.connector(assembly.config.state.path, "127.0.0.1:1", "checks") as away:
         away.kafka_seconds_max = 0.2
         (name, fine, text, hint) = verified(away)[-1]

@@ -36,7 +36,7 @@ class Kept:
         return self.batches[-1][1] if self.batches else None
 
     def publish(self, messages: Iterable[Message], checkpoint: Checkpoint) -> None:
-        """Keep a batch, or tell that Kafka is away: before it was committed, or right after."""
+        """Keep a batch, or raise as if Kafka were away: before it was committed, or right after."""
         self._tried += 1
         batch = (list(messages), checkpoint)
         if self._tried in self.fails:

@@ -127,15 +127,15 @@ class Running:
         return status, json.loads(body)
 
     def ready(self, wanted: Callable[[dict[str, Any]], bool], tenant: str = TENANT) -> tuple[int, dict[str, Any]]:
-        """The first answer of /readyz that tells this of a tenant: status, and what it tells of the tenant."""
+        """The first answer of /readyz with the wanted state of a tenant: status, and that state."""
         status, body = self.ask_until("/readyz", lambda body: wanted(body["tenants"][tenant]))
         return status, body["tenants"][tenant]
 
     def ask_until(self, path: str, wanted: Callable[[dict[str, Any]], bool]) -> tuple[int, dict[str, Any]]:
-        """The first answer that tells this; what the polling thread does next is seen from outside only."""
+        """The first answer that is the wanted one; what the polling thread does next is seen from outside only."""
         deadline = time.monotonic() + WAIT_SECONDS_MAX
         while not wanted((answer := self.ask(path))[1]):
-            assert time.monotonic() < deadline, f"never told: {answer}"
+            assert time.monotonic() < deadline, f"never answered: {answer}"
         return answer
 
     def samples(self) -> dict[str, float]:

@@ -237,7 +237,7 @@ def test_names_platforms_and_groups_are_null_for_some_devices() -> None:
 
 
 def test_generations_are_whole_minutes_apart() -> None:
-    """The time of a generation has no seconds, so that page tokens, which have none either, tell it exactly."""
+    """The time of a generation has no seconds, so that page tokens, which have none either, give it exactly."""
     fleet = Fleet(seed=1, devices=5, start=datetime(2026, 1, 1, 8, 30, 59, 5, tzinfo=UTC))
     times = [fleet.generated_at(generation).isoformat() for generation in (0, 1, 5)]
     assert times == ["2026-01-01T08:30:00+00:00", "2026-01-01T14:30:00+00:00", "2026-01-02T14:30:00+00:00"]

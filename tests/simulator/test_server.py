@@ -253,7 +253,7 @@ def test_a_port_that_is_taken_is_a_configuration_error(client: PlainClient) -> N
 
 
 def test_the_admin_endpoint_wants_its_token(client: PlainClient) -> None:
-    """Without the token it tells nothing and changes nothing."""
+    """Without the token it shows nothing and changes nothing."""
     url = f"{client.simulator.admin_url}faults"
     for headers in ({}, {ADMIN_HEADER: "guess"}):
         assert client.session.post(url, json=[], headers=headers, timeout=20).status_code == 401

@@ -225,7 +225,7 @@ def test_random_faults_never_give_a_walk_that_is_not_whole(tmp_path: Path) -> No
             for _ in range(draw.randrange(4)):
                 kind, times, after = draw.choice(KINDS), draw.choice([1, 1, 2, 9]), draw.randrange(12)
                 if kind is FaultKind.NEXT_LINK_MISSING:
-                    # One that is missing twice in a row is an end, as far as anybody can tell: the guard's affair.
+                    # One that is missing twice in a row is an end for all that can be known: the guard's affair.
                     simulator.faults.clear()
                     times = 1
                 simulator.faults.add(Fault(Endpoint.PAGES, kind, times=times, after=after))

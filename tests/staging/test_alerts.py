@@ -33,7 +33,7 @@ MIDNIGHT = datetime(2026, 11, 23, 0, 2, tzinfo=UTC)
 
 
 class Desk(Bench):
-    """A state file whose stagings have a clock of their own: days after the first snapshot's."""
+    """A state file whose stagings have their clock: days after the first snapshot's."""
 
     wanted = default_rules().alerts
     last: StagedSnapshot
@@ -86,12 +86,12 @@ def said(alerts: Sequence[Record]) -> list[tuple[Any, ...]]:
 
 
 def days_from_first(days: int) -> str:
-    """A date so many days after the first snapshot's."""
+    """A date that number of days after the first snapshot's."""
     return str((MIDNIGHT + timedelta(days=days)).date())
 
 
 def ending(name: str, days: int) -> Record:
-    """A record on device d whose support ends so many days after the first snapshot."""
+    """A record on device d whose support ends that number of days after the first snapshot."""
     return record("d", name, endOfSupportDate=days_from_first(days))
 
 

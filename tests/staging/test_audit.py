@@ -84,6 +84,6 @@ def test_nothing_of_the_first_snapshot_is_told_that_is_not_so(tmp_path: Path) ->
 
 
 def test_verifying_mends_nothing(state: StateFile) -> None:
-    """What does not add up is told again."""
+    """What does not add up is reported again."""
     state.database.rows("UPDATE contents SET total = total + 1")
     assert audit.verify(state) == audit.verify(state) != []

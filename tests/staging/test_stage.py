@@ -194,7 +194,7 @@ def test_a_snapshot_knows_its_times_its_flavour_and_the_one_before(tmp_path: Pat
 
 
 def test_times_are_kept_to_the_millisecond(tmp_path: Path) -> None:
-    """A generation between two seconds is told as it is."""
+    """A generation between two seconds is reported as it is."""
     with Bench(tmp_path) as bench:
         snapshot = replace(bench.snapshot([record("d", "a")]), generated_at=START + timedelta(milliseconds=123))
         assert bench.take(snapshot).observed_at == START + timedelta(milliseconds=123)

@@ -179,7 +179,7 @@ def test_a_command_that_may_wait_is_let_in_when_the_other_is_done(tmp_path: Path
 
 
 def test_waiting_has_an_end(tmp_path: Path) -> None:
-    """After so many seconds it is refused all the same."""
+    """After that number of seconds it is refused all the same."""
     path = tmp_path / "state.duckdb"
     with held_by_another_process(path), pytest.raises(StateLocked):
         Engine.open(path, memory_limit_mib=128, wait_seconds=0.3)
@@ -218,7 +218,7 @@ def test_an_engine_that_could_not_open_lets_go_of_everything(tmp_path: Path, mon
 def test_there_are_no_more_threads_than_there_is_memory_for(
     memory_limit_mib: int, threads: int, expected: int, tmp_path: Path
 ) -> None:
-    """Each has buffers of its own: a machine of many cores must not fail where a small one works."""
+    """Each has its buffers: a machine of many cores must not fail where a small one works."""
     engine = Engine.open(tmp_path / "state.duckdb", memory_limit_mib=memory_limit_mib, threads=threads)
     used = engine.number("SELECT current_setting('threads')")
     engine.close()

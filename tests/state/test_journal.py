@@ -24,7 +24,7 @@ def snapshots(bench: Bench) -> list[int]:
 
 
 def grow(bench: Bench, count: int) -> None:
-    """So many snapshots: a baseline, then one with one more record each."""
+    """That number of snapshots: a baseline, then one with one more record each."""
     for number in range(count):
         bench.stage([record("d", f"{name:02}") for name in range(number + 1)])
 
@@ -36,7 +36,7 @@ def grow(bench: Bench, count: int) -> None:
 def test_changes_are_read_from_anywhere_so_many_at_a_time(
     after: int, limit: int, expected: list[int], tmp_path: Path
 ) -> None:
-    """Beyond a sequence, at most so many, in order."""
+    """Beyond a sequence, at most the limit, in order."""
     with Bench(tmp_path) as bench:
         bench.stage([record("d", "a")])
         staged = bench.stage([record("d", name) for name in "abcde"])

@@ -186,7 +186,7 @@ def test_a_checkpoint_ahead_of_the_file_stops(ahead: tuple[int, int, int], bench
 
 
 def test_a_new_file_where_kafka_has_a_checkpoint_stops(tmp_path: Path) -> None:
-    """The file is missing, and was made anew."""
+    """The file is missing, and a new one was made."""
     with Bench(tmp_path) as bench, pytest.raises(StateBehindCheckpoint):
         bench.state.journal.reconcile(checkpoint(1, 0, 1, "cpe-20261123T080000Z"))
 

@@ -112,7 +112,7 @@ def test_one_process_opens_a_file_once(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("size", [0, 10, 5_000, -100, -1])
 def test_a_damaged_file_is_refused_by_name_and_left_as_it_is(size: int, tmp_path: Path) -> None:
-    """Truncated to so many bytes, or by so many: an error that names it, or, cut at the end only, all that it had."""
+    """Truncated to a number of bytes, or by one: an error that names it, or, cut at the end only, all that it had."""
     path = tmp_path / "state.duckdb"
     with Bench(tmp_path / "bench") as bench:
         bench.stage([record("d", f"{number}") for number in range(1000)])
@@ -227,7 +227,7 @@ def test_a_process_that_is_killed_while_staging_leaves_all_of_it_or_nothing(mome
 
 
 def _die_at(moment: str, path: Path, snapshot: Snapshot) -> None:
-    """Stage a snapshot in a process of its own, which ends where that statement would have begun."""
+    """Stage a snapshot in a separate process, which ends where that statement would have begun."""
     state = open_state(path)
     engine: Any = state.database
     connection = engine._connection
@@ -385,7 +385,7 @@ def test_the_two_inventories_have_nothing_to_do_with_each_other(tmp_path: Path) 
 
 
 def test_a_rebaseline_forgets_the_inventory_and_keeps_the_journal(tmp_path: Path) -> None:
-    """The next snapshot is a baseline with numbers of its own; earlier changes can still be read."""
+    """The next snapshot is a baseline with new numbers; earlier changes can still be read."""
     with Bench(tmp_path, rules=EASY) as bench:
         bench.stage([record("d", "a", rbacGroupId=1), record("e", "a", rbacGroupId=2)])
         old = bench.stage([record("d", "b", rbacGroupId=1)])

@@ -33,7 +33,7 @@ def milliseconds(moment: datetime) -> int:
 
 
 def end_of(record: Mapping[str, Any]) -> date | None:
-    """The day that support ends; None where the record does not tell, or not readably."""
+    """The day that support ends; None where the record does not say, or not readably."""
     text = record["endOfSupportDate"] or ""
     try:
         return date.fromisoformat(text) if re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", text) else None

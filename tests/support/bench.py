@@ -46,7 +46,7 @@ class Saved:
 
 
 class Bench:
-    """An open state file in a folder of its own, beside a model of it. A context, so that it is closed.
+    """An open state file in its folder, beside a model of it. A context, so that it is closed.
 
     Attributes:
         state: the file.
@@ -87,7 +87,7 @@ class Bench:
         self.state = StateFile.open(self.path, memory_limit_mib=256, threads=2)
 
     def snapshot(self, lines: Sequence[Record]) -> Snapshot:
-        """The next snapshot, written in a flavour of its own."""
+        """The next snapshot, written in one of the spellings of the export."""
         self.number += 1
         return write_snapshot(self.folder / "parts", self.number, lines, self.random)
 
@@ -149,7 +149,7 @@ class Bench:
         return list(self.state.journal.alerts(staged, after=0, limit=10**9))
 
     def due(self, days: int, *, rules: StagingRules | None = None) -> StagedSnapshot | None:
-        """So many days after the last snapshot a poll finds nothing new: what the dates alone raise."""
+        """That number of days after the last snapshot a poll finds nothing new: what the dates alone raise."""
         now = START + timedelta(hours=6 * self.number, days=days)
         return derived.stage_due_alerts(self.state, Inventory.CPE, rules or staging_rules(self.rules), now=now)
 

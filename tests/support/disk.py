@@ -1,6 +1,6 @@
 """What a disk has when a process is killed, the power fails or the disk is full in mid-write, call by call.
 
-Jobs run in a forked process whose writing system calls on a folder are told to this one before they happen (Linux:
+Jobs run in a forked process whose writing system calls on a folder are reported to this one before they happen (Linux:
 seccomp user notifications, no privileges needed). Here they are recorded, and let through or answered with an error.
 From the record, `killed` makes the folder that a SIGKILL before each call would leave, and `power_lost` those that a
 machine may come up with: what was synced is there, of what was not any part may be.
@@ -124,7 +124,7 @@ class Disk:
         if not descriptors:
             self._process.wait(SECONDS_MAX)
             self._parent.close()
-            raise Unavailable("the kernel does not tell of another process's system calls")
+            raise Unavailable("the kernel does not report another process's system calls")
         self._listener = descriptors[0]
         self._watching = threading.Thread(target=self._watch, name="disk", daemon=True)
         self._watching.start()
@@ -141,7 +141,7 @@ class Disk:
     def run(
         self, job: Callable[..., Any], *arguments: Any, answer: Callable[[Call, int], int] | None = None
     ) -> tuple[BaseException | None, Any]:
-        """Run a job in a process of its own. Returns what it raised, or what it returned.
+        """Run a job in a separate process. Returns what it raised, or what it returned.
 
         `answer` is given every call with its number, and says which error it gets: 0 for none.
         """
@@ -280,7 +280,7 @@ class _Filter(ctypes.Structure):
 
 
 def _listen() -> int:
-    """Have all writing system calls of this process and its children told; -1 where that cannot be."""
+    """Have all writing system calls of this process and its children reported; -1 where that cannot be."""
     numbers = sorted(NUMBERS[platform.machine()])
     rows = [(0x20, 0, 0, 0), *((0x15, len(numbers) - place, 0, number) for place, number in enumerate(numbers))]
     rows += [(0x06, 0, 0, _ALLOWED), (0x06, 0, 0, _NOTIFIED)]
@@ -298,7 +298,7 @@ def _work(parent: Connection, job: Callable[..., Any], arguments: Sequence[Any])
     if not child:
         try:
             outcome: tuple[BaseException | None, Any, int] = (None, job(*arguments), 0)
-        except BaseException as error:  # noqa: BLE001 - the parent is told
+        except BaseException as error:  # noqa: BLE001 - the parent gets it
             outcome = (error, None, 0)
         parent.send(outcome)
         os._exit(0)

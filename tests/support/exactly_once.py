@@ -227,7 +227,7 @@ class Run:
         self.finish()
 
     def kill_at_random(self, draw: random.Random, number: int, points: Sequence[str] = POINTS, **order: Any) -> None:
-        """So many processes, each with a point to die at, or a moment; then one may finish.
+        """A number of processes, each with a point to die at, or a moment; then one may finish.
 
         They begin with the next generation, or the first. Now and then the fleet moves on between two of them.
         """

@@ -2,7 +2,7 @@
 
 Prints the cases and tests of each section of FAULTS.md; with `--run` every test that the table names is run, and each
 case is printed with what came of it. A case has passed where all its tests have; one that needs a broker which is not
-there is told as not proven.
+there is shown as not proven.
 """
 
 from __future__ import annotations

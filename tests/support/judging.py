@@ -205,7 +205,7 @@ def _wrong_reports(staged: Sequence[Staged], due: Expected, seen: Sequence[Messa
     marks = [(report["snapshotId"], report["status"]) for report in reports]
     if repeats:
         marks = list(dict.fromkeys(marks))
-    # Alerts that the date alone raises are reported as snapshots of their own, between those of the export.
+    # Alerts that the date alone raises are reported as separate snapshots, between those of the export.
     names = dict.fromkeys([name for name, _ in marks if DATED in name])
     wanted = [mark for snapshot in staged for mark in snapshot.marks]
     wrong = []

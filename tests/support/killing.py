@@ -34,7 +34,7 @@ TICK_SECONDS: Final = 0.05
 
 
 def carry_out(order: Order, parent: Connection) -> None:
-    """Carry out an order, tell the parent what comes of it, and exit with the code that the command would have."""
+    """Carry out an order, report the outcome to the parent, and exit with the code that the command would have."""
     with WatchedAssembly(order, parent) as assembly:
         try:
             exit_code = VERBS[order.verb](assembly, parent)

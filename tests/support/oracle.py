@@ -10,7 +10,7 @@ import unicodedata
 import uuid
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, timezone
 from fractions import Fraction
 from typing import Any
@@ -219,7 +219,7 @@ class Model:
         return outcome
 
     def approve(self, snapshot_id: str) -> list[Record]:
-        """A person lets go of everything that is held."""
+        """A person approves everything that is held."""
         assert self.inventory is not None
         staged: list[Staged] = [("REMOVED", "APPROVED", self.inventory.pop(key), None) for key in self.held]
         if self.held:
@@ -407,20 +407,9 @@ def event_id(*parts: str) -> str:
 
 
 def generation_of(snapshot_id: str) -> datetime:
-    """The time that a snapshot's id tells: `cpe-20261123T080000Z`; the beginning of all times where it tells none."""
-    found = re.search(r"\d{8}T\d{6}", snapshot_id)
-    return datetime.strptime(found[0], "%Y%m%dT%H%M%S") if found else datetime.min  # noqa: DTZ007, DTZ901 - always UTC
-
-
-def copied(model: Model) -> Model:
-    """A model that goes its own way from here."""
-    return replace(
-        model,
-        inventory=dict(model.inventory or {}),
-        held=dict(model.held),
-        missing=dict(model.missing),
-        believed=list(model.believed),
-    )
+    """The time in a snapshot's id, such as `cpe-20261123T080000Z`; the earliest time there is where it has none."""
+    match = re.search(r"\d{8}T\d{6}", snapshot_id)
+    return datetime.strptime(match[0], "%Y%m%dT%H%M%S") if match else datetime.min  # noqa: DTZ007, DTZ901 - always UTC
 
 
 def _differ(before: Record, after: Record, names: frozenset[str]) -> bool:

@@ -2,7 +2,7 @@
 
 `tests/released/<schema version>.duckdb.gz` is the file, `<schema version>.json` what its own version read out of it.
 `python -m tests.support.released` writes both for the schema version of the code that runs, before a step is added to
-`migrations`. It refuses to make one again: what a release wrote stays as it was written.
+`MIGRATIONS` of `connector/state/schema.py`. It refuses to make one again: what a release wrote stays as it was written.
 
 In it: both inventories, each with a baseline and later snapshots; a record that a snapshot had twice; devices that are
 missing; a device group that is held; changes that Kafka has confirmed, and changes of two snapshots that are pending,

@@ -1,7 +1,7 @@
-"""The parts of a connector that tell where a poll is, and the order that makes it die, wait or run into trouble there.
+"""The parts of a connector that report where a poll is, and the order that makes it die, wait or fail there.
 
 The seams between the parts of an `Assembly` (source, messages, sink, state file, engine, progress) are given as
-delegates that tell a `Points` where the poll is. Owns the names of the points; knows nothing of processes.
+delegates that report to a `Points` where the poll is. Owns the names of the points; knows nothing of processes.
 """
 
 from __future__ import annotations
@@ -169,7 +169,7 @@ class Delegate:
 
 
 class WatchedProgress(NoProgress):
-    """Told of every part fetched."""
+    """Called for every part fetched."""
 
     def __init__(self, points: Points) -> None:
         self._points = points
@@ -349,7 +349,7 @@ class WatchedSink(Delegate):
 
 
 class WatchedAssembly(Assembly):
-    """An assembly whose parts tell where a poll is."""
+    """An assembly whose parts report where a poll is."""
 
     def __init__(self, order: Order, parent: Connection) -> None:
         self.points = Points(order, parent)

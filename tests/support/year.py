@@ -115,7 +115,7 @@ class Script:
 
 
 class Stopping:
-    """A sink under which the process is asked to stop once so many batches are published."""
+    """A sink under which the process is asked to stop once that number of batches is published."""
 
     def __init__(self, inner: Sink, stop: threading.Event, batches: int) -> None:
         self._inner, self._stop, self._left = inner, stop, batches
@@ -319,7 +319,7 @@ class Year:
     # ---- what a consumer saw
 
     def seen(self) -> list[Record]:
-        """Every alert on the topic, read by a decoder of its own; times in milliseconds."""
+        """Every alert on the topic, read by an independent decoder; times in milliseconds."""
         schema = avro.load("end-of-support-alert")
         messages = consume_all(self.bootstrap_servers, Topic.ALERTS.name_under(self.prefix))
         return [avro.read_value(message.value or b"", schema)[1] for message in messages]

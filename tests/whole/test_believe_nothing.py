@@ -196,9 +196,9 @@ def apply(folded: dict[Key, Record], changes: Iterable[Change]) -> None:
         record = {name: change[name] for name in RECORD_FIELDS}
         before, kind, key = change["before"], change["changeType"], key_of(record)
         if kind == "REMOVED":
-            assert folded.pop(key, None) == record, "a record was removed that was not there as it is told"
+            assert folded.pop(key, None) == record, "a record was removed that was not there as published"
         elif kind == "CHANGED":
-            assert folded.pop(key_of(before), None) == before, "a record changed that was not there as it is told"
+            assert folded.pop(key_of(before), None) == before, "a record changed that was not there as published"
             assert key not in folded
             folded[key] = record
         else:
@@ -273,7 +273,7 @@ class Game:
     # ---- what may happen
 
     def play(self, steps: int) -> None:
-        """So many random steps, each looked at."""
+        """That number of random steps, each looked at."""
         moves: dict[Callable[[], None], int] = {
             self.go_on: 6,
             self.poll_again: 1,
@@ -527,7 +527,7 @@ class Game:
     def noted(self) -> tuple[object, ...]:
         """All that a failed poll must leave as it was."""
         with self.state() as state:
-            # When Kafka last confirmed something is told anew: the report of the failed poll is published.
+            # When Kafka last confirmed something is reported again: the report of the failed poll is published.
             position = replace(state.journal.position(), published_at=None)
             records, holds = stored_records(state, Inventory.CPE), state.journal.holds()
             return position, records, holds, missing_devices(state), state.journal.recent_snapshots(100)
@@ -559,7 +559,7 @@ class Log:
         self.event_ids: set[str] = set()
 
     def close(self) -> None:
-        """Let go of the broker."""
+        """Close the connection to the broker."""
         self._consumer.close()
 
     def read(self) -> list[Change]:
@@ -595,7 +595,7 @@ class Log:
 def begin(
     tmp_path: Path, broker: Any, registry_url: str, topic_prefix: str
 ) -> Iterator[Callable[..., AbstractContextManager[Game]]]:
-    """`begin(seed, tally)` is a context with a new tenant, topics of its own, and nothing polled yet."""
+    """`begin(seed, tally)` is a context with a new tenant, its topics, and nothing polled yet."""
     with SchemaRegistryClient({"url": registry_url}) as registry:
         decode = AvroDeserializer(registry)
 

@@ -110,7 +110,7 @@ def test_a_kill_while_kafka_commits_loses_nothing_and_repeats_nothing(
 def test_the_harness_finds_what_a_broken_order_loses_or_repeats(
     begin: Callable[..., Run], broker: Broker, control: Control, lost: int, duplicated: int
 ) -> None:
-    """The checkpoint in a transaction of its own repeats a batch; a note in the state file before Kafka loses one."""
+    """The checkpoint in a separate transaction repeats a batch; a note in the state file before Kafka loses one."""
     run = begin(broker)
     run.advance()
     assert run.poll(("control", 2), control=control).killed

@@ -142,7 +142,7 @@ def test_a_million_elements_in_an_array_are_a_value_like_any_other(simulator: Si
 
 @pytest.mark.parametrize("method", ["files", "json"])
 def test_a_storm_of_throttling_costs_no_record(simulator: Simulator, tmp_path: Path, method: str) -> None:
-    """429 at every third call, told in each way: waits are bounded, no page is skipped."""
+    """429 at every third call, announced in each way: waits are bounded, no page is skipped."""
     where = Endpoint.PAGES if method == "json" else Endpoint.EXPORT
     for number, text in enumerate((None, "0", "7", "date 30", "-5", "soon", "")):
         simulator.faults.add(Fault(where, FaultKind.STATUS, status=429, after=2 * number, retry_after=text))

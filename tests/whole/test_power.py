@@ -89,7 +89,7 @@ def upgraded(path: Path) -> Any:
 
 @pytest.fixture(scope="module")
 def disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Disk]:
-    """The folder `watched`, whose writes are told."""
+    """The folder `watched`, whose writes are reported."""
     folder = tmp_path_factory.mktemp("disk") / "watched"
     folder.mkdir()
     try:
@@ -131,7 +131,7 @@ SCENES = pytest.mark.parametrize("scene", ["make", "stage", "confirm", "upgrade"
 def test_wherever_a_process_is_killed_or_the_power_fails_all_is_there_or_nothing(scene: Scene, disk: Disk) -> None:
     """Before every system call that writes; of what was not synced nothing, all, or any part, a write torn in two.
 
-    The file opens at once, adds up, and is as before or as after; done again, it is the same to the last byte told.
+    The file opens at once, adds up, and is as before or as after; done again, it is the same to the last byte.
     """
     path = scene.begin()
     error, _ = disk.run(scene.job, path, *scene.arguments)

@@ -285,7 +285,7 @@ class Outcome:
 
 
 class _Denies(BaseHTTPRequestHandler):
-    """Shows in its answer what it was told, as rude servers do."""
+    """Shows in its answer what it was sent, as rude servers do."""
 
     def _deny(self) -> None:
         body = json.dumps({"error_code": 40101, "message": f"denied: {self.headers.get('Authorization')}"}).encode()
@@ -348,7 +348,7 @@ def free_port() -> int:
 
 
 def play(scenario: Scenario, folder: Path, kafka: str, denying: int) -> Outcome:
-    """Run the command in a folder of its own; everything that it wrote is in the outcome."""
+    """Run the command in a new folder; everything that it wrote is in the outcome."""
     folder.mkdir()
     work = folder / "work"
     fleet = Fleet(seed=5, devices=5, start=NOW - timedelta(hours=6))
@@ -398,7 +398,7 @@ def start(scenario: Scenario, folder: Path, environ: dict[str, str]) -> subproce
 
 
 def ask_service(process: subprocess.Popen[bytes], port: int) -> dict[str, bytes]:
-    """What a running service answers once it has polled; then it is told to end."""
+    """What a running service answers once it has polled; then it is stopped."""
     answers: dict[str, bytes] = {}
     deadline = time.monotonic() + RUN_SECONDS_MAX / 2
     while not has_polled(answers.get("/readyz")) or not answers.get("/metrics"):
@@ -419,7 +419,7 @@ def ask_service(process: subprocess.Popen[bytes], port: int) -> dict[str, bytes]
 
 
 def has_polled(body: bytes | None) -> bool:
-    """Whether /readyz tells of a poll that is over, well or not."""
+    """Whether /readyz shows a poll that is over, well or not."""
     if not body:
         return False
     (tenant,) = json.loads(body)["tenants"].values()
@@ -487,7 +487,7 @@ def test_no_secret_is_written_anywhere(outcomes: dict[str, Outcome], scenario: S
 
 
 def test_no_secret_is_published(outcomes: dict[str, Outcome]) -> None:
-    """Reports of failed polls tell why, and go to whoever may read the topic: no secret is in any message."""
+    """Reports of failed polls say why, and go to whoever may read the topic: no secret is in any message."""
     written = outcomes[TOPICS].written
     assert {name: leaked for name, text in written.items() if (leaked := leaks(text))} == {}
     assert b"SnapshotIncomplete" in written[Topic.SNAPSHOTS.name_under(PREFIX)]
@@ -614,7 +614,7 @@ def test_no_connection_is_made_to_a_host_that_is_not_allowed(
 def test_a_redirect_of_the_storage_is_not_followed_even_to_an_allowed_host(
     simulator: Simulator, tmp_path: Path, scheme: str
 ) -> None:
-    """Where a file lies is told by the API alone."""
+    """Only the API says where a file lies."""
     with listener(tmp_path) as connected, open_bench(simulator, tmp_path, method="files") as bench:
         url = f"{scheme}://127.0.0.1:{connected.port}"
         simulator.faults.add(Fault(Endpoint.BLOB, FaultKind.REDIRECT, url=url, times=None))

@@ -60,7 +60,7 @@ def tables(simulator: Simulator, bootstrap_servers: str, folder: Path) -> dict[s
 
 
 def tenant_of(name: str) -> Simulator:
-    """A simulated tenant of its own."""
+    """One simulated tenant."""
     return Simulator(Fleet(seed=len(name), devices=5, start=START, churn=4), tenant_id=IDS[name])
 
 
@@ -117,7 +117,7 @@ class Together:
         return result
 
     def polled_until(self, name: str, wanted: Callable[[PollResult], bool]) -> PollResult:
-        """The first of a tenant's polls that tells this."""
+        """The first of a tenant's polls whose result is the wanted one."""
         while not wanted(result := self.polled(name)):
             continue
         return result
@@ -133,7 +133,7 @@ class Together:
                 return error.code, error.read()
 
     def ready_until(self, wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-        """The first answer of /readyz that tells this: a poll's end is in it a moment after the poll itself."""
+        """The first answer of /readyz that is the wanted one: a poll's end is in it a moment after the poll itself."""
         deadline = time.monotonic() + WAIT_SECONDS_MAX
         while not wanted(body := json.loads(self.ask("/readyz")[1])):
             assert time.monotonic() < deadline, body
@@ -160,7 +160,7 @@ class Together:
 def test_one_tenants_trouble_delays_no_other(tmp_path: Path) -> None:
     """An API that hangs, a Kafka that is away, a state file that is locked: the healthy tenant keeps its timing.
 
-    All are polled by one process, which tells of each, and stops cleanly in the middle of it.
+    All are polled by one process, which reports on each, and stops cleanly in the middle of it.
     """
     with ExitStack() as stack:
         kafka = stack.enter_context(MockCluster([topic.name_under(PREFIX) for topic in Topic])).bootstrap_servers

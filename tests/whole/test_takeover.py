@@ -55,7 +55,7 @@ def polling(config: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 def until_published(bootstrap_servers: str, topic: str, messages: int) -> None:
-    """Wait until a topic has so many messages, committed or not."""
+    """Wait until a topic has that number of messages, committed or not."""
     consumer = Consumer({"bootstrap.servers": bootstrap_servers, "group.id": "watermarks"})
     deadline = time.monotonic() + WAIT_SECONDS_MAX
     try:
@@ -75,7 +75,7 @@ def test_of_two_commands_the_second_wins_and_the_first_publishes_nothing_more(
 ) -> None:
     """Stopped in mid-publish, and taken over from a copy of its file: exit code 4, and every change is there once.
 
-    Meanwhile another process on the first one's own file is refused at once, and told which process has it.
+    Meanwhile another process on the first one's own file is refused at once, with the process that has it named.
     """
     with Run.begun(
         tmp_path / "state",

@@ -35,7 +35,7 @@ def cluster() -> Iterator[MockCluster]:
 
 @dataclass
 class Polls:
-    """Polls of one tenant, each by a connector that is told the time."""
+    """Polls of one tenant, each by a connector that is given the time."""
 
     simulator: Simulator
     cluster: MockCluster

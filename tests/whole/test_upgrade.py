@@ -143,7 +143,7 @@ class Release:
         fields: what is replaced in `connector/exports/fields.py`, and by what.
         steps: added to the schema.
         lines: what the export's lines have in it: (name, value) of every record.
-        change: the same for one record that then changes, and the changed fields that are told.
+        change: the same for one record that then changes, and the changed fields that are reported.
     """
 
     fields: tuple[tuple[str, str], ...]
