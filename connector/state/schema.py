@@ -80,6 +80,8 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
     (
         # records: removals of a snapshot that the guard believed; a row goes once it is a day older than the newest.
         "CREATE TABLE believed_removals (inventory VARCHAR, snapshot_no BIGINT, generated_at BIGINT, records BIGINT)",
+        # said: status, date or upcoming, what a record that says nothing of its support said last.
+        "CREATE TABLE last_said (inventory VARCHAR, device_no INTEGER, software_no INTEGER, said VARCHAR)",
     ),
 )
 

@@ -60,6 +60,8 @@ VALUES: dict[str, tuple[tuple[Any, ...], ...]] = {
         ("EOS Software",),
         ("Upcoming EOS Version",),
         ("Upcoming EOS Software",),
+        (" eos  VERSION ",),
+        ("EOS Someday",),
     ),
     "endOfSupportDate": (
         (None, ""),
