@@ -23,6 +23,10 @@ from connector.exports.software import END_OF_SUPPORT_STATUSES, SUPPORTED_STATUS
 from connector.state.sql import literal
 
 KNOWN_STATUSES: Final = (*SUPPORTED_STATUSES, *END_OF_SUPPORT_STATUSES, *UPCOMING_STATUSES)
+PLAUSIBLE_FROM: Final = "1980-01-02"
+"""Before it lie the zeros of .NET, SQL Server, Windows, Unix and DOS: the years 1, 1601, 1753, 1900, 1970 and 1980."""
+PLAUSIBLE_UNTIL: Final = "9999"
+"""The last year there is stands for no end, in whichever time zone it was written."""
 ENDED: Final = "('status', 'date')"
 """What a record says that is out of support, as a SQL list."""
 
@@ -52,10 +56,15 @@ def stays(said_before: str, ends: str) -> str:
     return f"NOT ({said_before} = 'date' AND {readable(ends)} IS NOT NULL)"
 
 
+def is_plausible(time: str) -> str:
+    """An expression: whether a date or time in normal form is no placeholder, as systems write where they have none."""
+    return f"({time} >= {literal(PLAUSIBLE_FROM)} AND {time} < {literal(PLAUSIBLE_UNTIL)})"
+
+
 def readable(ends: str) -> str:
-    """An expression: a date as text, NULL where it is none. A date that cannot be read is stored as it came."""
+    """An expression: a date as text, NULL where it is none or a placeholder. It is stored as it came all the same."""
     return (
-        f"CASE WHEN {ends} SIMILAR TO '\\d{{4}}-\\d\\d-\\d\\d' AND {ends} >= '0001'"
+        f"CASE WHEN {ends} SIMILAR TO '\\d{{4}}-\\d\\d-\\d\\d' AND {is_plausible(ends)}"
         f" AND try_cast({ends} AS DATE) IS NOT NULL THEN {ends} END"
     )
 

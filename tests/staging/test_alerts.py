@@ -199,6 +199,30 @@ def test_a_status_that_is_unknown_is_evidence_of_nothing(silence: dict[str, Any]
     assert desk.state.database.number("SELECT count(*) FROM last_said") == 0
 
 
+PLACEHOLDERS = (
+    "0001-01-01", "0001-01-02", "1600-12-31", "1601-01-01", "1753-01-01", "1899-12-30", "1900-01-01", "1969-12-31",
+    "1970-01-01", "1980-01-01", "9999-12-30", "9999-12-31",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("time", ["", "T00:00:00", "T00:00:00Z"])
+def test_a_placeholder_is_no_date(time: str, desk: Desk) -> None:
+    """What systems write where they have none raises and clears nothing, and is no first sight of anything."""
+    desk.poll(0, [KEPT, *(record("d", f"changed {day}") for day in PLACEHOLDERS)])
+    lines = [KEPT]
+    for day in PLACEHOLDERS:
+        placeholder = {"endOfSupportDate": day + time, "softwareFirstSeenTimestamp": day + time}
+        lines += [record("d", f"changed {day}", **placeholder), record("d", f"added {day}", **placeholder, **SUPPORTED)]
+    assert desk.poll(0, lines) == []
+    ended = [line | ENDED for line in lines if line["softwareName"].startswith("added")]
+    alerts = desk.poll(0, [*lines[:1], *ended])
+    assert {(alert["alertType"], alert["daysToEndOfSupport"], alert["detectionLagSeconds"]) for alert in alerts} == {
+        ("REACHED", None, None)
+    }
+    assert len(alerts) == len(PLACEHOLDERS)
+    assert {alert["versionFirstSeenAt"] for alert in alerts} == {desk.last.generated_at - 6 * 3_600_000}
+
+
 def test_upcoming_counts_for_what_is_new_and_for_another_version(desk: Desk) -> None:
     """Added, or upgraded into a version whose end is announced; not again where it was before."""
     desk.poll(0, [record("d", "a", "1"), record("d", "b", "1", **UPCOMING)])

@@ -35,6 +35,8 @@ def milliseconds(moment: datetime) -> int:
 def end_of(record: Mapping[str, Any]) -> date | None:
     """The day that support ends; None where the record does not tell, or not readably."""
     text = record["endOfSupportDate"] or ""
+    if text < "1980-01-02" or text.startswith("9999"):
+        return None
     try:
         return date.fromisoformat(text) if re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", text) else None
     except ValueError:
@@ -43,8 +45,11 @@ def end_of(record: Mapping[str, Any]) -> date | None:
 
 def seen_on_device(record: Mapping[str, Any]) -> int | None:
     """When the version was first seen on the device, in milliseconds."""
+    text = record["softwareFirstSeenTimestamp"] or ""
+    if text < "1980-01-02" or text.startswith("9999"):
+        return None
     try:
-        return milliseconds(datetime.fromisoformat(record["softwareFirstSeenTimestamp"] or ""))
+        return milliseconds(datetime.fromisoformat(text))
     except (ValueError, TypeError):
         return None
 
