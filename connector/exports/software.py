@@ -73,5 +73,6 @@ SOFTWARE: Final = Export(
     },
 )
 
+SUPPORTED_STATUSES: Final = ("None",)
 END_OF_SUPPORT_STATUSES: Final = ("EOS Version", "EOS Software")
 UPCOMING_STATUSES: Final = ("Upcoming EOS Version", "Upcoming EOS Software")

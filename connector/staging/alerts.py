@@ -1,7 +1,8 @@
 """End-of-support alerts: which changes and which dates raise one, as SQL over what is staged.
 
 Alerts are written inside the staging transaction, before the inventory is. A record is out of support where its
-status says so or its date is past, whatever the status. Everything an alert says is frozen here.
+status says so or its date is past, whatever the status; where it says nothing of its support, what it said last holds
+(`support`). Everything an alert says is frozen here.
 
 A change raises one alert at most, the first of these that holds:
 
@@ -30,9 +31,9 @@ from connector.clock import moment_of
 from connector.diff.tables import Outcome, Relation, Workspace
 from connector.exports.fields import Export, columns_of
 from connector.exports.identity import event_id_expression, event_namespace
-from connector.exports.software import END_OF_SUPPORT_STATUSES, SOFTWARE, UPCOMING_STATUSES
+from connector.exports.software import SOFTWARE
 from connector.model import AlertType, ChangeType, Inventory, Reason, StagedSnapshot
-from connector.staging import first_seen
+from connector.staging import first_seen, support
 from connector.state import meta
 from connector.state.sql import Database, literal
 from connector.telemetry import logger
@@ -42,7 +43,6 @@ log = logger(__name__)
 SOON_DAYS: Final = 7
 """This close to the end of support, DATE_THRESHOLD is of medium severity; before, of low."""
 
-KNOWN_STATUSES: Final = ("None", *END_OF_SUPPORT_STATUSES, *UPCOMING_STATUSES)
 STATUSES_NOTED_MAX: Final = 20
 """Unknown statuses that are reported of one snapshot; a feed that invents more says nothing by them."""
 
@@ -130,12 +130,16 @@ def note_day(database: Database, inventory: Inventory, day: date) -> None:
 def note_unknown_statuses(workspace: Workspace, row: StagedSnapshot, arrivals: Relation) -> None:
     """Report each status that is not known, once; such a status raises no alert."""
     database = workspace.database
-    records = f"inventory WHERE inventory = {literal(row.inventory)}" if row.baseline else f"{arrivals} WHERE true"
+    records = f"inventory WHERE inventory = {literal(row.inventory)}" if row.baseline else arrivals
     unknown = database.rows(
         f"""
-        SELECT DISTINCT {_STATUS}
-        FROM {records}
-          AND {_STATUS} NOT IN ({_texts(KNOWN_STATUSES)})
+        WITH statuses AS (
+            SELECT DISTINCT {_STATUS}
+            FROM {records}
+        )
+        SELECT {_STATUS}
+        FROM statuses
+        WHERE NOT {support.is_known(_STATUS)}
         ORDER BY {_STATUS}
         LIMIT {STATUSES_NOTED_MAX}
         """
@@ -167,26 +171,28 @@ def _judge_changes(workspace: Workspace, row: StagedSnapshot, days: Days, *, on_
     """The changes of a snapshot that raise an alert, with what is raised of them."""
     is_move = f"reason = {literal(Reason.MOVED)}"
     is_version = f"change_type = {literal(ChangeType.ADDED)} OR reason <> {literal(Reason.ATTRIBUTES_CHANGED)}"
-    upcoming = _texts(UPCOMING_STATUSES)
     return workspace.make(
         "raised",
         f"""
-        WITH facts AS ({_facts(days)}),
+        WITH spoken AS ({_spoken(workspace, days)}),
+        {_FACTS.strip()},
         judged AS (
             SELECT *,
                    CASE
                        WHEN change_type = {literal(ChangeType.REMOVED)}
-                           THEN CASE WHEN ended IS NOT NULL AND NOT ({is_move}) THEN {literal(AlertType.CLEARED)} END
+                           THEN CASE
+                               WHEN ended_before IS NOT NULL AND NOT ({is_move}) THEN {literal(AlertType.CLEARED)}
+                           END
                        WHEN change_type = {literal(ChangeType.BASELINE)}
                            THEN CASE WHEN $on_baseline AND ended IS NOT NULL THEN {literal(AlertType.INSTALLED)} END
                        WHEN ended IS NOT NULL
                            THEN CASE
                                WHEN ({is_version}) AND NOT ({is_move}) THEN {literal(AlertType.INSTALLED)}
-                               WHEN CASE ended WHEN 'status' THEN NOT was_ended ELSE ended_before IS NULL END
+                               WHEN ended_before IS NULL OR (ended = 'status' AND ended_before = 'date')
                                    THEN {literal(AlertType.REACHED)}
                            END
                        WHEN ended_before IS NOT NULL THEN {literal(AlertType.CLEARED)}
-                       WHEN {_STATUS} IN ({upcoming}) AND NOT was_upcoming THEN {literal(AlertType.UPCOMING)}
+                       WHEN stands = 'upcoming' AND stood IS DISTINCT FROM 'upcoming' THEN {literal(AlertType.UPCOMING)}
                        WHEN crossed_days IS NOT NULL THEN {literal(AlertType.DATE_THRESHOLD)}
                    END AS alert_type
             FROM facts
@@ -209,19 +215,43 @@ def _judge_changes(workspace: Workspace, row: StagedSnapshot, days: Days, *, on_
     )
 
 
-def _facts(days: Days) -> str:
-    """A SELECT of a snapshot's changes: what says they are out of support now and before, and thresholds crossed."""
-    moved_date = f"{_BEFORE_DATE} IS DISTINCT FROM {_DATE} OR reason <> {literal(Reason.ATTRIBUTES_CHANGED)}"
-    crossed = days.crossed(_readable(_DATE), _readable(_BEFORE_DATE))
-    return f"""
+_FACTS: Final = f"""
+        standing AS (
             SELECT *,
-                   {_decided_by(_STATUS, _DATE, days)} AS ended,
-                   {_decided_by(_BEFORE_STATUS, _BEFORE_DATE, days)} AS ended_before,
-                   coalesce({_BEFORE_STATUS} IN ({_texts(END_OF_SUPPORT_STATUSES)}), false) AS was_ended,
-                   coalesce({_BEFORE_STATUS} IN ({_texts(UPCOMING_STATUSES)}), false) AS was_upcoming,
+                   CASE
+                       WHEN said IS NULL AND reason = {literal(Reason.ATTRIBUTES_CHANGED)}
+                           AND {support.stays("stood", _DATE)}
+                           THEN stood
+                       ELSE said
+                   END AS stands
+            FROM spoken
+        ),
+        facts AS (
+            SELECT *,
+                   CASE WHEN stands IN {support.ENDED} THEN stands END AS ended,
+                   CASE WHEN stood IN {support.ENDED} THEN stood END AS ended_before
+            FROM standing
+        )
+"""
+"""Two CTEs: what the records of the changes come to (what they say, or else said before), and what says they ended."""
+
+
+def _spoken(workspace: Workspace, days: Days) -> str:
+    """A SELECT of a snapshot's changes: what their records say of their support now, and said last; crossings."""
+    moved_date = f"{_BEFORE_DATE} IS DISTINCT FROM {_DATE} OR reason <> {literal(Reason.ATTRIBUTES_CHANGED)}"
+    crossed = days.crossed(support.readable(_DATE), support.readable(_BEFORE_DATE))
+    says, said = (
+        support.says(status, ends, days.today) for status, ends in ((_STATUS, _DATE), (_BEFORE_STATUS, _BEFORE_DATE))
+    )
+    return f"""
+            SELECT c.*,
+                   {says} AS said,
+                   coalesce(CASE WHEN change_type = {literal(ChangeType.REMOVED)} THEN {says} ELSE {said} END, r.said)
+                       AS stood,
                    CASE WHEN change_type = {literal(ChangeType.CHANGED)} AND ({moved_date}) THEN {crossed} END
                        AS crossed_days
-            FROM changes
+            FROM changes c
+            LEFT JOIN {support.last_said(workspace)} r ON {support.same_record(workspace, "c", "r")}
             WHERE epoch = $epoch AND snapshot_no = $number
     """
 
@@ -230,7 +260,8 @@ def _judge_baseline(workspace: Workspace, outcome: Outcome, raised: Relation, da
     """Add to `raised` what a first snapshot, or one that completes it, has out of support; no change says so."""
     arrivals, completing = outcome.difference.arrivals, outcome.completing
     records = f"(FROM {arrivals} SEMI JOIN {completing} USING (device_no, software_no))" if completing else None
-    ended = _decided_by(_STATUS, _DATE, days)
+    says = support.says(_STATUS, _DATE, days.today)
+    ended = f"CASE WHEN {says} IN {support.ENDED} THEN {says} END"
     workspace.database.rows(
         f"""
         INSERT INTO {raised}
@@ -273,7 +304,7 @@ def _judge_dates(workspace: Workspace, outcome: Outcome, raised: Relation, days:
         INSERT INTO {raised}
         SELECT NULL, NULL, NULL, {literal(AlertType.DATE_THRESHOLD)}, threshold, 'date', {export.columns}
         FROM crossing
-        WHERE {_readable(_DATE)} IS NOT NULL
+        WHERE {support.readable(_DATE)} IS NOT NULL
         """
     )
 
@@ -292,7 +323,7 @@ def _identify(workspace: Workspace, raised: Relation, row: StagedSnapshot, tenan
         f"""
         SELECT *,
                CASE WHEN threshold_days IS NULL THEN {by_snapshot} ELSE {by_date} END AS alert_id,
-               {_readable(_DATE)}::DATE - {literal(str(today))}::DATE AS days
+               {support.readable(_DATE)}::DATE - {literal(str(today))}::DATE AS days
         FROM {raised}
         """,
         {
@@ -341,7 +372,7 @@ def _write(workspace: Workspace, identified: Relation, spread: Relation, row: St
                event_id,
                change_type,
                decided_by,
-               coalesce({_STATUS} IN ({_texts(END_OF_SUPPORT_STATUSES)}), false),
+               {support.has_ended(_STATUS)},
                p.seen_at,
                v.first_seen_at,
                coalesce(p.is_new, false),
@@ -419,23 +450,3 @@ def _severity(rules: AlertRules) -> str:
     given = {kind: literal(rules.severity[kind.lower()]) for kind in AlertType if kind.lower() in rules.severity}
     cases = " ".join(f"WHEN {literal(kind)} THEN {value}" for kind, value in (by_rule | given).items())
     return f"CASE alert_type {cases} ELSE 'low' END"
-
-
-def _decided_by(status: str, ends: str, days: Days) -> str:
-    """An expression: what says that a record is out of support, `status` or `date`; NULL where it is not."""
-    return (
-        f"CASE WHEN {status} IN ({_texts(END_OF_SUPPORT_STATUSES)}) THEN 'status'"
-        f" WHEN {_readable(ends)} < {literal(str(days.today))} THEN 'date' END"
-    )
-
-
-def _readable(ends: str) -> str:
-    """An expression: a date as text, NULL where it is none. A date that cannot be read is stored as it came."""
-    return (
-        f"CASE WHEN {ends} SIMILAR TO '\\d{{4}}-\\d\\d-\\d\\d' AND {ends} >= '0001'"
-        f" AND try_cast({ends} AS DATE) IS NOT NULL THEN {ends} END"
-    )
-
-
-def _texts(texts: tuple[str, ...]) -> str:
-    return ", ".join(literal(text) for text in texts)

@@ -15,7 +15,7 @@ from connector.clock import milliseconds_of
 from connector.diff import guard
 from connector.diff.tables import Outcome, Workspace, no_difference
 from connector.model import Counts, Inventory, Position, StagedSnapshot
-from connector.staging import alerts, rows
+from connector.staging import alerts, rows, support
 from connector.staging.stage import StagingRules
 from connector.state.state import StateFile
 
@@ -67,6 +67,7 @@ def _approve(state: StateFile, inventory: Inventory, rules: StagingRules, now: d
     outcome = Outcome(no_difference(workspace), staged)
     rows.write_changes(workspace, outcome, row, rules.tenant_id, current=outcome.difference.arrivals)
     row = alerts.stage(workspace, outcome, row, rules.alerts, rules.tenant_id)
+    support.remember(workspace, outcome, now.astimezone(UTC).date())
     rows.write_inventory(workspace, outcome)
     return rows.write_snapshot(state.database, row)
 

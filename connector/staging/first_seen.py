@@ -10,12 +10,14 @@ from __future__ import annotations
 from connector.diff.keys import same_subject
 from connector.diff.tables import Relation, Workspace
 from connector.model import StagedSnapshot
+from connector.staging import support
 from connector.state.sql import literal
 
 
 def first_seen_milliseconds(column: str) -> str:
-    """An expression: a `softwareFirstSeenTimestamp` in normal form, in milliseconds; NULL where it is no time."""
-    return f"CASE WHEN {column} LIKE '____-__-__T%Z' THEN epoch_ms(try_cast({column} AS TIMESTAMPTZ)) END"
+    """An expression: a `softwareFirstSeenTimestamp` in normal form, in milliseconds; NULL where it says no time."""
+    is_time = f"{column} LIKE '____-__-__T%Z' AND {support.is_plausible(column)}"
+    return f"CASE WHEN {is_time} THEN epoch_ms(try_cast({column} AS TIMESTAMPTZ)) END"
 
 
 def note(workspace: Workspace, row: StagedSnapshot, arrivals: Relation, *, is_new: bool) -> None:

@@ -14,9 +14,8 @@ from connector.diff.guard import Verdict
 from connector.diff.tables import Difference, Outcome, Relation, Workspace
 from connector.exports.fields import Export, columns_of
 from connector.exports.identity import event_id_expression, event_namespace
-from connector.exports.software import END_OF_SUPPORT_STATUSES
 from connector.model import CHANGE_COUNTS, ChangeType, Counts, Position, Snapshot, StagedSnapshot
-from connector.staging import audit
+from connector.staging import audit, support
 from connector.state.journal import SNAPSHOT_COLUMNS, as_row
 from connector.state.sql import Database, literal
 
@@ -101,7 +100,6 @@ def write_changes(
         return
     export = workspace.export
     _complete_earlier(workspace, outcome)
-    statuses = ", ".join(literal(status) for status in END_OF_SUPPORT_STATUSES)
     keys = [field.column for field in export.keys]
     workspace.database.rows(
         f"""
@@ -118,7 +116,7 @@ def write_changes(
                change_type,
                reason,
                changed_fields,
-               coalesce(end_of_support_status IN ({statuses}), false),
+               {support.has_ended("end_of_support_status")},
                {export.columns},
                before
         FROM described

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Self
 
-from connector.clock import milliseconds_of
+from connector.clock import milliseconds_of, moment_of
 from connector.config import Config
 from connector.diff import catalogue, changes, guard, transfers
 from connector.diff.engines import Comparer
@@ -27,7 +27,7 @@ from connector.diff.tables import Outcome, Workspace
 from connector.errors import SnapshotIncomplete, StateError, StateFull
 from connector.exports.fields import Field
 from connector.model import ChangeType, Inventory, Position, Snapshot, StagedSnapshot
-from connector.staging import alerts, audit, first_seen, inventory_topic, rows, young_baseline
+from connector.staging import alerts, audit, first_seen, inventory_topic, rows, support, young_baseline
 from connector.staging.alerts import AlertRules
 from connector.staging.rows import StagingContext
 from connector.state import engine, file
@@ -232,6 +232,7 @@ def _write(
     first_seen.note(workspace, row, arrivals, is_new=not row.baseline and outcome.completing is None)
     alerts.note_unknown_statuses(workspace, row, arrivals)
     row = alerts.stage(workspace, outcome, row, rules.alerts, rules.tenant_id)
+    support.remember(workspace, outcome, moment_of(row.staged_at).date())
     if row.baseline:
         audit.count(workspace)
     elif stores:

@@ -80,6 +80,11 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
     (
         # records: removals of a snapshot that the guard believed; a row goes once it is a day older than the newest.
         "CREATE TABLE believed_removals (inventory VARCHAR, snapshot_no BIGINT, generated_at BIGINT, records BIGINT)",
+        # said: status, date or upcoming, what a record that says nothing of its support said last.
+        "CREATE TABLE last_said (inventory VARCHAR, device_no INTEGER, software_no INTEGER, said VARCHAR)",
+        # Placeholders such as 0001-01-01 had been taken for the first sight of a version.
+        "UPDATE first_seen SET first_seen_at = coalesce((SELECT min(generated_at) FROM snapshots), first_seen_at)"
+        " WHERE first_seen_at < epoch_ms(TIMESTAMP '1980-01-02')",
     ),
 )
 

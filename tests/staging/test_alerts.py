@@ -135,6 +135,7 @@ def test_a_version_that_is_out_of_support_as_the_one_before_is_installed_again(d
     assert said(desk.poll(0, [record("d", "a", "2", **ENDED)])) == [("INSTALLED", "a", "2", "status")]
 
 
+SUPPORTED: dict[str, Any] = {"endOfSupportStatus": "None"}
 PAST, FUTURE = {"endOfSupportDate": "2020-01-01"}, {"endOfSupportDate": "2030-01-01"}
 CASES: list[tuple[dict[str, Any], dict[str, Any], tuple[str, str] | None]] = [
     ({}, ENDED, ("REACHED", "status")),
@@ -148,7 +149,16 @@ CASES: list[tuple[dict[str, Any], dict[str, Any], tuple[str, str] | None]] = [
     ({}, UPCOMING, ("UPCOMING", "status")),
     ({"endOfSupportStatus": "Upcoming EOS Version"}, UPCOMING, None),
     (UPCOMING, {}, None),
-    (ENDED, {}, ("CLEARED", "status")),
+    (ENDED, SUPPORTED, ("CLEARED", "status")),
+    (ENDED, {}, None),
+    (ENDED, {"endOfSupportStatus": "EOS Someday"}, None),
+    (ENDED, {"endOfSupportStatus": " eos  VERSION"}, None),
+    (ENDED, {"endOfSupportStatus": "NONE "}, ("CLEARED", "status")),
+    ({}, {"endOfSupportStatus": "EOS version"}, ("REACHED", "status")),
+    ({}, {"endOfSupportStatus": "\u00a0upcoming eos\tsoftware"}, ("UPCOMING", "status")),
+    (ENDED, FUTURE, None),
+    (PAST, {}, None),
+    (PAST, SUPPORTED, ("CLEARED", "date")),
     (ENDED, UPCOMING, ("CLEARED", "status")),
     (PAST, FUTURE, ("CLEARED", "date")),
     ({}, {"endOfSupportStatus": "Something new"}, None),
@@ -166,6 +176,51 @@ def test_a_changed_record_raises_what_its_change_means(desk: Desk) -> None:
     assert [(alert["softwareName"], (alert["alertType"], alert["decidedBy"])) for alert in alerts] == [
         (name, case[2]) for name, case in zip(names, CASES, strict=True) if case[2]
     ]
+
+
+@pytest.mark.parametrize("silence", [{}, {"endOfSupportStatus": "EOS Someday"}])
+def test_a_status_that_is_unknown_is_evidence_of_nothing(silence: dict[str, Any], desk: Desk) -> None:
+    """What was known before it holds: the same again is no news, another status is, and a removal clears."""
+    names = ("again", "cleared", "removed", "upgraded", "dated", "upcoming")
+    known = {"dated": PAST, "upcoming": UPCOMING}
+    desk.poll(0, [KEPT, *(record("d", name, **known.get(name, ENDED)) for name in names)])
+    for weaknesses in (1, 2):
+        odd = [record("d", name, **silence, numberOfWeaknesses=weaknesses) for name in names]
+        assert desk.poll(0, [KEPT, *odd]) == []
+    desk.reopen()
+    assert desk.state.database.number("SELECT count(*) FROM last_said") == len(names)
+    raised = desk.poll(0, [KEPT, record("d", "again", **ENDED), record("d", "cleared", **SUPPORTED),
+                           record("d", "upgraded", "2", **silence), record("d", "dated", **FUTURE),
+                           record("d", "upcoming", **UPCOMING)])  # fmt: skip
+    assert said(raised) == [
+        ("CLEARED", "cleared", "1", "status"), ("CLEARED", "dated", "1", "date"), ("CLEARED", "removed", "1", "status"),
+        ("CLEARED", "upgraded", "2", "status"),
+    ]  # fmt: skip
+    assert desk.state.database.number("SELECT count(*) FROM last_said") == 0
+
+
+PLACEHOLDERS = (
+    "0001-01-01", "0001-01-02", "1600-12-31", "1601-01-01", "1753-01-01", "1899-12-30", "1900-01-01", "1969-12-31",
+    "1970-01-01", "1980-01-01", "9999-12-30", "9999-12-31",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("time", ["", "T00:00:00", "T00:00:00Z"])
+def test_a_placeholder_is_no_date(time: str, desk: Desk) -> None:
+    """What systems write where they have none raises and clears nothing, and is no first sight of anything."""
+    desk.poll(0, [KEPT, *(record("d", f"changed {day}") for day in PLACEHOLDERS)])
+    lines = [KEPT]
+    for day in PLACEHOLDERS:
+        placeholder = {"endOfSupportDate": day + time, "softwareFirstSeenTimestamp": day + time}
+        lines += [record("d", f"changed {day}", **placeholder), record("d", f"added {day}", **placeholder, **SUPPORTED)]
+    assert desk.poll(0, lines) == []
+    ended = [line | ENDED for line in lines if line["softwareName"].startswith("added")]
+    alerts = desk.poll(0, [*lines[:1], *ended])
+    assert {(alert["alertType"], alert["daysToEndOfSupport"], alert["detectionLagSeconds"]) for alert in alerts} == {
+        ("REACHED", None, None)
+    }
+    assert len(alerts) == len(PLACEHOLDERS)
+    assert {alert["versionFirstSeenAt"] for alert in alerts} == {desk.last.generated_at - 6 * 3_600_000}
 
 
 def test_upcoming_counts_for_what_is_new_and_for_another_version(desk: Desk) -> None:

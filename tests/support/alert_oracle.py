@@ -14,8 +14,8 @@ from typing import Any
 
 from tests.support.oracle import Key, Record, event_id, key_of
 
-ENDED = {"EOS Version", "EOS Software"}
-UPCOMING = {"Upcoming EOS Version", "Upcoming EOS Software"}
+ENDED = {"eos version", "eos software"}
+UPCOMING = {"upcoming eos version", "upcoming eos software"}
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 RECORD_NAMES = (
     "deviceId", "deviceName", "osPlatform", "rbacGroupId", "rbacGroupName", "softwareVendor", "softwareName",
@@ -35,6 +35,8 @@ def milliseconds(moment: datetime) -> int:
 def end_of(record: Mapping[str, Any]) -> date | None:
     """The day that support ends; None where the record does not say, or not readably."""
     text = record["endOfSupportDate"] or ""
+    if text < "1980-01-02" or text.startswith("9999"):
+        return None
     try:
         return date.fromisoformat(text) if re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", text) else None
     except ValueError:
@@ -43,36 +45,67 @@ def end_of(record: Mapping[str, Any]) -> date | None:
 
 def seen_on_device(record: Mapping[str, Any]) -> int | None:
     """When the version was first seen on the device, in milliseconds."""
+    text = record["softwareFirstSeenTimestamp"] or ""
+    if text < "1980-01-02" or text.startswith("9999"):
+        return None
     try:
-        return milliseconds(datetime.fromisoformat(record["softwareFirstSeenTimestamp"] or ""))
+        return milliseconds(datetime.fromisoformat(text))
     except (ValueError, TypeError):
         return None
 
 
+def status_of(record: Mapping[str, Any]) -> str:
+    """The status without the case and the blanks that do not count."""
+    return " ".join((record["endOfSupportStatus"] or "").split()).lower()
+
+
+def says(record: Mapping[str, Any], day: date) -> str | None:
+    """What the record says of its support on a day; None where it says nothing."""
+    ends, status = end_of(record), status_of(record)
+    if status in ENDED:
+        return "status"
+    if ends is not None and ends < day:
+        return "date"
+    return "upcoming" if status in UPCOMING else "supported" if status == "none" else None
+
+
 def ended_by(record: Mapping[str, Any], day: date) -> str | None:
     """What says that the record is out of support on a day."""
-    ends = end_of(record)
-    if record["endOfSupportStatus"] in ENDED:
-        return "status"
-    return "date" if ends is not None and ends < day else None
+    return _ended(says(record, day))
 
 
-def of_change(change: Mapping[str, Any], day: date, *, on_baseline: bool = False) -> tuple[str, str] | None:
-    """Type of the alert that a change raises, and what decided; None, or DATE_THRESHOLD is looked for."""
+def stands(record: Mapping[str, Any], day: date, stood: str | None) -> str | None:
+    """The same record's support, from what it says or, where that is nothing, from what stood before."""
+    said = says(record, day)
+    return stood if said is None and not (stood == "date" and end_of(record)) else said
+
+
+def _ended(said: str | None) -> str | None:
+    return said if said in {"status", "date"} else None
+
+
+def of_change(
+    change: Mapping[str, Any], day: date, *, on_baseline: bool = False, last: str | None = None
+) -> tuple[str, str] | None:
+    """Type of the alert that a change raises, and what decided; None, or DATE_THRESHOLD is looked for.
+
+    `last` is what the earlier record said last, where it says nothing.
+    """
     kind, before = change["changeType"], change["before"]
-    now, then = ended_by(change, day), ended_by(before, day) if before else None
+    stood = says(before or change, day) or last if before or kind == "REMOVED" else None
+    is_same = bool(before) and key_of(before) == key_of(change)
+    is_now = stands(change, day, stood) if is_same else says(change, day)
+    now, then = _ended(stood if kind == "REMOVED" else is_now), _ended(stood)
     if kind in {"REMOVED", "BASELINE"}:
         alert_type = "CLEARED" if kind == "REMOVED" else "INSTALLED"
         return (alert_type, now) if now and (kind == "REMOVED" or on_baseline) else None
     if now and (kind == "ADDED" or key_of(before) != key_of(change)):
         return "INSTALLED", now
     if now:
-        known = before["endOfSupportStatus"] in ENDED if now == "status" else then
-        return None if known else ("REACHED", now)
+        return None if then and not (now == "status" and then == "date") else ("REACHED", now)
     if then:
         return "CLEARED", then
-    was_upcoming = bool(before) and before["endOfSupportStatus"] in UPCOMING
-    return ("UPCOMING", "status") if change["endOfSupportStatus"] in UPCOMING and not was_upcoming else None
+    return ("UPCOMING", "status") if is_now == "upcoming" and stood != "upcoming" else None
 
 
 def severity(alert_type: str, record: Mapping[str, Any], days: int | None) -> str:
@@ -107,6 +140,7 @@ class AlertModel:
     Attributes:
         looked: the day of the last look at all dates.
         crossed: record, date and threshold of what was raised by a date.
+        last: what records said of their support before they came to say nothing.
         seen: of each version, when it was first seen, and by which snapshot; None: by a first one.
     """
 
@@ -117,6 +151,7 @@ class AlertModel:
     looked: date | None = None
     crossed: set[tuple[Key, date, int]] = field(default_factory=set)
     seen: dict[tuple[str, ...], tuple[int, str | None]] = field(default_factory=dict)
+    last: dict[Key, str] = field(default_factory=dict)
 
     def see(
         self, records: Iterable[Mapping[str, Any]], generated_at: datetime, snapshot_id: str, *, baseline: bool
@@ -140,7 +175,8 @@ class AlertModel:
         enabled: bool = True,
     ) -> list[Record]:
         """The alerts of one staging, in order; without changes, those of a day without a new snapshot."""
-        day = now.astimezone(UTC).date()
+        day, last = now.astimezone(UTC).date(), dict(self.last)
+        self._remember(changes, day)
         if not enabled:
             self.looked = None
             return []
@@ -149,7 +185,9 @@ class AlertModel:
         looked = self.looked or day
         raised: list[Raised] = []
         for change in changes:
-            due = of_change(change, day, on_baseline=self.on_baseline)
+            due = of_change(
+                change, day, on_baseline=self.on_baseline, last=last.get(key_of(change["before"] or change))
+            )
             crossed = self._moved(change, day, looked)
             if due:
                 raised.append((change, *due, None, change))
@@ -177,6 +215,16 @@ class AlertModel:
             }
             for raising in raised
         ]
+
+    def _remember(self, changes: Sequence[Record], day: date) -> None:
+        for change in changes:
+            before = change["before"] or change
+            stood = says(before, day) or self.last.get(key_of(before))
+            self.last.pop(key_of(before), None)
+            if change["changeType"] == "CHANGED" and key_of(before) == key_of(change) and says(change, day) is None:
+                stood = stands(change, day, stood)
+                if stood and stood != "supported":
+                    self.last[key_of(change)] = stood
 
     def _products(self) -> dict[tuple[str, ...], list[tuple[int, str | None]]]:
         """When the versions of each product were first seen."""
@@ -238,7 +286,7 @@ class AlertModel:
             "eventId": change and change["eventId"],
             "changeType": change and change["changeType"],
             "decidedBy": decided_by,
-            "isEndOfSupport": record["endOfSupportStatus"] in ENDED,
+            "isEndOfSupport": status_of(record) in ENDED,
             **{column: record[column] for column in RECORD_NAMES},
             "versionFirstSeenAt": self.seen[key[1:]][0],
             "detectionLagSeconds": None if first_seen is None else (milliseconds(now) - first_seen) // 1000,

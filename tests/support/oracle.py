@@ -396,7 +396,8 @@ class Model:
                         if changed and before and before[item.name] != record[item.name]
                     ],
                     "before": before if changed else None,
-                    "isEndOfSupport": record["endOfSupportStatus"] in {"EOS Version", "EOS Software"},
+                    "isEndOfSupport": " ".join((record["endOfSupportStatus"] or "").split()).lower()
+                    in {"eos version", "eos software"},
                     "entraTenantId": self.tenant_id,
                     "inventory": self.inventory_name,
                     "snapshotId": snapshot_id,

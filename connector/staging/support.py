@@ -1,0 +1,153 @@
+"""What a record says of its support, as SQL; and what it said last, where it says nothing now.
+
+A status is compared without regard to case and to blanks around it or repeated in it. What a record says is the first
+of these that holds:
+
+    status      its status is one of those out of support
+    date        its date is past, whatever the status
+    upcoming    its status is Upcoming
+    supported   its status is the word None
+
+A record whose status is null or unknown, and whose date is not past, says nothing: that is evidence of neither. What
+such a record said before is remembered until it says something again, changes its version, or is removed; but a date
+that was past and is moved to a later day says that support goes on.
+"""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Final
+
+from connector.diff.tables import Outcome, Relation, Workspace
+from connector.exports.software import END_OF_SUPPORT_STATUSES, SUPPORTED_STATUSES, UPCOMING_STATUSES
+from connector.state.sql import literal
+
+KNOWN_STATUSES: Final = (*SUPPORTED_STATUSES, *END_OF_SUPPORT_STATUSES, *UPCOMING_STATUSES)
+PLAUSIBLE_FROM: Final = "1980-01-02"
+"""Before it lie the zeros of .NET, SQL Server, Windows, Unix and DOS: the years 1, 1601, 1753, 1900, 1970 and 1980."""
+PLAUSIBLE_UNTIL: Final = "9999"
+"""The last year there is stands for no end, in whichever time zone it was written."""
+ENDED: Final = "('status', 'date')"
+"""What a record says that is out of support, as a SQL list."""
+
+
+def has_ended(status: str) -> str:
+    """An expression: whether a status says that a record is out of support; never NULL."""
+    return f"coalesce({_is_of(status, END_OF_SUPPORT_STATUSES)}, false)"
+
+
+def is_known(status: str) -> str:
+    """An expression: whether a status is one that is known; NULL where it is NULL."""
+    return _is_of(status, KNOWN_STATUSES)
+
+
+def says(status: str, ends: str, day: date) -> str:
+    """An expression: what a record says on a day, as the module describes it; NULL where it says nothing."""
+    return (
+        f"CASE WHEN {_is_of(status, END_OF_SUPPORT_STATUSES)} THEN 'status'"
+        f" WHEN {readable(ends)} < {literal(str(day))} THEN 'date'"
+        f" WHEN {_is_of(status, UPCOMING_STATUSES)} THEN 'upcoming'"
+        f" WHEN {_is_of(status, SUPPORTED_STATUSES)} THEN 'supported' END"
+    )
+
+
+def stays(said_before: str, ends: str) -> str:
+    """An expression: whether what a record said before still holds, where it says nothing and its date is `ends`."""
+    return f"NOT ({said_before} = 'date' AND {readable(ends)} IS NOT NULL)"
+
+
+def is_plausible(time: str) -> str:
+    """An expression: whether a date or time in normal form is no placeholder, as systems write where they have none."""
+    return f"({time} >= {literal(PLAUSIBLE_FROM)} AND {time} < {literal(PLAUSIBLE_UNTIL)})"
+
+
+def readable(ends: str) -> str:
+    """An expression: a date as text, NULL where it is none or a placeholder. It is stored as it came all the same."""
+    return (
+        f"CASE WHEN {ends} SIMILAR TO '\\d{{4}}-\\d\\d-\\d\\d' AND {is_plausible(ends)}"
+        f" AND try_cast({ends} AS DATE) IS NOT NULL THEN {ends} END"
+    )
+
+
+def last_said(workspace: Workspace) -> Relation:
+    """What is remembered of an inventory: rows of the key columns and `said`."""
+    return workspace.make(
+        "remembered",
+        f"""
+        SELECT {workspace.export.key_columns}, said
+        FROM last_said
+        JOIN devices USING (device_no)
+        JOIN software USING (software_no)
+        WHERE inventory = {literal(workspace.inventory)}
+        """,
+    )
+
+
+def remember(workspace: Workspace, outcome: Outcome, day: date) -> None:
+    """Remember what changed records said before, where they say nothing now; forget what speaks again or goes.
+
+    To be called before the inventory is written.
+    """
+    database, inventory, difference = workspace.database, literal(workspace.inventory), outcome.difference
+    status, ends = (workspace.export.column(name) for name in ("endOfSupportStatus", "endOfSupportDate"))
+    silent = workspace.make(
+        "silent",
+        f"""
+        WITH now_silent AS (
+            SELECT previous_row, device_no, software_no, {ends} AS ends
+            FROM {difference.arrivals}
+            WHERE previous_row IS NOT NULL AND {says(status, ends, day)} IS NULL
+        ),
+        before AS (
+            SELECT previous_row, {says(status, ends, day)} AS said
+            FROM {difference.earlier}
+        ),
+        remembered AS (
+            SELECT device_no, software_no, said
+            FROM last_said
+            WHERE inventory = {inventory}
+        ),
+        silent AS (
+            SELECT n.device_no, n.software_no, n.ends, coalesce(b.said, r.said) AS said
+            FROM now_silent n
+            JOIN before b USING (previous_row)
+            LEFT JOIN remembered r ON r.device_no = n.device_no AND r.software_no = n.software_no
+        )
+        SELECT device_no, software_no, said
+        FROM silent
+        WHERE said <> 'supported' AND {stays("said", "ends")}
+        """,
+    )
+    if workspace.count("last_said"):
+        database.rows(
+            f"""
+            WITH gone AS (
+                SELECT device_no, software_no
+                FROM {difference.earlier}
+                SEMI JOIN ({outcome.leaving}) USING (previous_row)
+            )
+            DELETE FROM last_said
+            WHERE inventory = {inventory} AND (device_no, software_no) IN (SELECT (device_no, software_no) FROM gone)
+            """
+        )
+    database.rows(f"INSERT INTO last_said SELECT {inventory}, device_no, software_no, said FROM {silent}")
+
+
+def same_record(workspace: Workspace, changes: str, remembered: str) -> str:
+    """A condition: a row of `changes` is about the record, as it was before, that a row of `last_said` is about."""
+    export = workspace.export
+    same = [f"{remembered}.{field.column} = {changes}.{field.column}" for field in (export.keys[0], *export.product)]
+    if export.version:
+        version = export.column(export.version)
+        same.append(f"{remembered}.{version} = coalesce({changes}.before.{export.version}, {changes}.{version})")
+    return " AND ".join(same)
+
+
+def _is_of(status: str, statuses: tuple[str, ...]) -> str:
+    known = ", ".join(literal(status) for status in KNOWN_STATUSES)
+    # The usual spellings take the cheap branch.
+    folded = (
+        f"CASE WHEN {status} IN ({known}) THEN lower({status})"
+        f" ELSE lower(trim(regexp_replace({status}, '[\\s\\p{{Z}}]+', ' ', 'g'))) END"
+    )
+    return f"({folded} IN ({', '.join(literal(status.lower()) for status in statuses)}))"
