@@ -304,7 +304,7 @@ class Pipeline:
         check_room(state.journal.position(), self._rules)
         previous = state.journal.latest_snapshot(turn.inventory)
         newer_than = state.journal.newest_generation(turn.inventory, now=self._clock())
-        snapshot = self._source.fetch(turn.inventory, newer_than=newer_than)
+        snapshot = self._source.fetch(turn.inventory, newer_than=newer_than, is_taken=state.journal.is_taken)
         turn.stopwatch.lap("fetch")
         if snapshot is None or previous is None or snapshot.generation_known:
             return snapshot

@@ -6,8 +6,10 @@ nothing: if anything is raised, no part of the snapshot may be used.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
+from itertools import chain, count
 from pathlib import Path
 from typing import Final
 
@@ -94,12 +96,19 @@ class Source:
         self._rejected = rejected
         self._is_warned = False
 
-    def fetch(self, inventory: Inventory, *, newer_than: datetime | None) -> Snapshot | None:
+    def fetch(
+        self,
+        inventory: Inventory,
+        *,
+        newer_than: datetime | None,
+        is_taken: Callable[[str], bool] = lambda _: False,
+    ) -> Snapshot | None:
         """Fetch one complete snapshot to disk.
 
         Args:
             inventory: which export.
             newer_than: the generation that is known already; None: fetch any.
+            is_taken: whether a snapshot has that id already, so that this one needs another.
 
         Returns:
             The snapshot; None where its generation is known and is not newer.
@@ -112,16 +121,16 @@ class Source:
         """
         with self._session.staging.lock(), self._session.counter.count_fetch():
             if self._session.config.method == Method.JSON.value:
-                return self._fetch_pages(inventory, newer_than)
+                return self._fetch_pages(inventory, newer_than, is_taken)
             try:
-                return self._fetch_files(inventory, newer_than)
+                return self._fetch_files(inventory, newer_than, is_taken)
             except SourceUnreachable as error:
                 if self._session.config.method == Method.FILES.value:
                     raise
                 if not self._is_warned:
                     log.warning("the file storage cannot be reached; fetching JSON pages instead", error=error)
                 self._is_warned = True
-                return self._fetch_pages(inventory, newer_than)
+                return self._fetch_pages(inventory, newer_than, is_taken)
 
     def probe(self) -> str:
         """Make one cheap call, for `check`. Returns a line for people. Raises as `fetch` does."""
@@ -146,7 +155,9 @@ class Source:
         repaired = replace(snapshot, parts=parts)
         return repaired, repaired.rejected
 
-    def _fetch_files(self, inventory: Inventory, newer_than: datetime | None) -> Snapshot | None:
+    def _fetch_files(
+        self, inventory: Inventory, newer_than: datetime | None, is_taken: Callable[[str], bool]
+    ) -> Snapshot | None:
         fetched = Files(self._session).fetch(inventory, newer_than=newer_than)
         if fetched is None:
             return None
@@ -158,9 +169,12 @@ class Source:
             generated_at=generated_at,
             generation_known=True,
             digest=digest_of(verified),
+            is_taken=is_taken,
         )
 
-    def _fetch_pages(self, inventory: Inventory, newer_than: datetime | None) -> Snapshot | None:
+    def _fetch_pages(
+        self, inventory: Inventory, newer_than: datetime | None, is_taken: Callable[[str], bool]
+    ) -> Snapshot | None:
         walk = Pages(self._session).fetch(inventory, newer_than=newer_than)
         if walk is None:
             return None
@@ -171,6 +185,7 @@ class Source:
             generated_at=walk.generated_at or walk.begun_at,
             generation_known=walk.generated_at is not None,
             digest=walk.content_digest,
+            is_taken=is_taken,
         )
 
     def _make_snapshot(
@@ -182,8 +197,11 @@ class Source:
         generated_at: datetime,
         generation_known: bool,
         digest: str,
+        is_taken: Callable[[str], bool],
     ) -> Snapshot:
-        name = snapshot_id_of(inventory, generated_at) + ("" if generation_known else f"-{digest[:8]}")
+        plain = snapshot_id_of(inventory, generated_at)
+        usual = plain if generation_known else f"{plain}-{digest[:8]}"
+        name = _free_id(usual, digest if generation_known else "", is_taken)
         with private_files.translate_errors(self._rejected):
             self._rejected_path(name).unlink(missing_ok=True)  # of an earlier fetch of the same generation
         return Snapshot(
@@ -221,6 +239,17 @@ class Source:
 
     def _rejected_path(self, name: str) -> Path:
         return self._rejected / f"{name}.ndjson"
+
+
+def _free_id(plain: str, digest: str, is_taken: Callable[[str], bool]) -> str:
+    """The plain id, or one with a digest of the content where that is taken, and with a number where that is too.
+
+    Ids of events are made of it: two snapshots of one id would give two changes the same. Two generations may be of the
+    same second, and one generation may be fetched twice with different content.
+    """
+    if is_taken(plain) and digest:
+        plain = f"{plain}-{digest[:8]}"
+    return next(name for name in chain([plain], (f"{plain}-{number}" for number in count(2))) if not is_taken(name))
 
 
 def _modified_at(path: Path) -> float:

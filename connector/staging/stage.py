@@ -132,6 +132,11 @@ def stage_snapshot(  # noqa: PLR0913 - what a poll knows of a snapshot, each nam
         StateFull: `max_pending` would be exceeded, or the disk is full.
     """
     check_room(state.journal.position(), rules)
+    if state.journal.is_staged(snapshot.snapshot_id, epoch=state.journal.position().epoch):
+        raise StateError(
+            f"{snapshot.snapshot_id} was staged already: two snapshots of one id would give two changes the same",
+            hint="Nothing was staged. The next poll fetches the snapshot again.",
+        )
     previous = state.journal.latest_snapshot(snapshot.inventory)
     if not state.scratch:
         share = SNAPSHOT_DISK_SHARE if previous else BASELINE_DISK_SHARE

@@ -61,7 +61,7 @@ _RETIRED: Final = """(
     FROM snapshots
     WHERE staged_at < $1
       AND snapshot_no < (SELECT published_snapshot FROM position)
-      AND snapshot_no NOT IN (SELECT max(snapshot_no) FROM snapshots GROUP BY inventory)
+      AND snapshot_no NOT IN (SELECT max(snapshot_no) FROM snapshots GROUP BY inventory, generation_known)
       AND snapshot_no NOT IN (SELECT DISTINCT since_snapshot FROM held)
 )"""
 
@@ -134,6 +134,20 @@ class Journal:
     def is_staged(self, snapshot_id: str, *, epoch: int) -> bool:
         """Whether a snapshot of that id was staged in an epoch, as far back as the journal goes."""
         return bool(self.snapshots("snapshot_id = $1 AND epoch = $2", [snapshot_id, epoch]))
+
+    def is_taken(self, snapshot_id: str) -> bool:
+        """Whether this epoch has a snapshot of that id, or one whose id is that and a suffix."""
+        return bool(
+            self._database.number(
+                """
+                SELECT count(*)
+                FROM snapshots
+                WHERE epoch = (SELECT epoch FROM position)
+                  AND (snapshot_id = $1 OR starts_with(snapshot_id, $1 || '-'))
+                """,
+                [snapshot_id],
+            )
+        )
 
     def latest_snapshot(self, inventory: Inventory) -> StagedSnapshot | None:
         """The newest staged snapshot of an inventory in this epoch."""
@@ -344,7 +358,8 @@ class Journal:
         """Delete changes of snapshots staged before `older_than` and sealed in Kafka, oldest first, a bounded number.
 
         Returns how many were deleted; `changes_max` means that there may be more. Their alerts go once all the changes
-        are gone. What is pending stays, whatever its age, and so does the newest snapshot of each inventory.
+        are gone. What is pending stays, whatever its age, and so do the newest snapshot of each inventory and the
+        newest of a known generation.
         """
         parameters = [milliseconds_of(older_than)]
         deleted = self._database.number(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from connector.clock import milliseconds_of
-from connector.model import Inventory, snapshot_id_of
+from connector.model import Inventory, Topic, snapshot_id_of
 from connector.state.state import StateFile
 from tests.support.polled import PolledTenant, open_tenant
 
@@ -60,3 +60,39 @@ def test_a_generation_ahead_that_an_earlier_version_took_mutes_none_either(tenan
     outcomes.append(tenant.poll().outcome)
     assert outcomes == ["published", "unchanged", "unchanged", "published"]
     assert [name for name, _ in tenant.snapshots()] == [first, id_of(second), id_of(third)]
+
+
+def test_an_older_generation_is_not_believed_after_pages_that_name_none(
+    tenant: PolledTenant, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The newest generation that is known counts, whichever flavour it came through and whatever came since."""
+    first = tenant.simulator.generated_at
+    tenant.poll()
+    second = tenant.advance()
+    tenant.poll()
+    tenant.advance()
+    tenant.hide_tokens()
+    walked = tenant.poll("json").snapshot_id
+    tenant.date(first)
+    result = tenant.poll()
+    assert result.outcome == "unchanged"
+    assert [name for name, _ in tenant.snapshots()] == [id_of(first), id_of(second), walked]
+    assert "the export is older than the inventory and is ignored" in caplog.text
+
+
+def test_two_generations_within_a_second_have_different_ids(tenant: PolledTenant) -> None:
+    """The id of an event is made of its snapshot's: the second one has a digest of the content in it."""
+    first = tenant.simulator.generated_at
+    tenant.poll()
+    tenant.advance()
+    tenant.date(first + timedelta(milliseconds=500))
+    tenant.poll()
+    tenant.advance()
+    tenant.date(first + timedelta(milliseconds=900))
+    tenant.poll()
+    names = [name for name, _ in tenant.snapshots()]
+    events = [change["eventId"] for change in tenant.published(Topic.CHANGES)]
+    assert names[0] == id_of(first)
+    assert len(set(names)) == 3
+    assert all(name.startswith(f"{id_of(first)}-") for name in names[1:])
+    assert len(events) == len(set(events)) > 0

@@ -229,3 +229,13 @@ def test_rules_are_what_the_configuration_sets() -> None:
         max_pending=9,
         alerts=AlertRules(enabled=False, on_baseline=True, date_thresholds_days=(5,), severity={"reached": "low"}),
     )
+
+
+def test_a_snapshot_id_is_never_used_twice(tmp_path: Path) -> None:
+    """Two changes would have one id: the second snapshot is refused, and nothing of it is staged."""
+    with Bench(tmp_path) as bench:
+        first = bench.stage([record("d", "a")])
+        again = replace(bench.snapshot([record("d", "b")]), snapshot_id=first.snapshot_id)
+        with pytest.raises(StateError, match="was staged already"):
+            bench.take(again)
+        assert [row.snapshot_id for row in bench.state.journal.recent_snapshots(9)] == [first.snapshot_id]

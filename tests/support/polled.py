@@ -76,6 +76,10 @@ class PolledTenant:
                 text = time.isoformat()
                 self.simulator.faults.add(Fault(Endpoint.EXPORT, FaultKind.GENERATED_TIME, text=text, times=None))
 
+    def hide_tokens(self) -> None:
+        """No page token names its generation from now on."""
+        self.simulator.faults.add(Fault(Endpoint.PAGES, FaultKind.NEXT_LINK_OPAQUE, times=None))
+
     def snapshots(self) -> list[tuple[str, int]]:
         """Id and number of changes of every staged snapshot, in order."""
         with StateFile.open(self.path, memory_limit_mib=256, read_only=True) as state:
@@ -101,11 +105,11 @@ class PolledTenant:
 
 
 @contextmanager
-def open_tenant(folder: Path, **fleet: Any) -> Iterator[PolledTenant]:
-    """A tenant of some devices, whose files and pages are a simulator's."""
-    usual: dict[str, Any] = {"seed": 11, "devices": 12, "start": datetime(2026, 1, 1, tzinfo=UTC), "churn": 4}
+def open_tenant(folder: Path) -> Iterator[PolledTenant]:
+    """A tenant of twelve devices, whose files and pages are a simulator's."""
+    start = datetime(2026, 1, 1, tzinfo=UTC)
     with (
         MockCluster([topic.name_under(PREFIX) for topic in Topic]) as cluster,
-        Simulator(Fleet(**usual | fleet)) as simulator,
+        Simulator(Fleet(seed=11, devices=12, start=start, churn=4)) as simulator,
     ):
         yield PolledTenant(simulator, cluster, folder)
