@@ -39,7 +39,7 @@ def complete(
         staged: the changes to be, without removals; completed additions become BASELINE in it, or leave it.
         pairs: changes of version, whose later halves are no additions.
         stored: records in the inventory.
-        added_min: fewer additions than this are ordinary, unless the baseline was empty.
+        added_min: fewer additions than this are ordinary, whatever their share.
         emit: whether the baseline is published.
 
     Returns the keys (device_no, software_no) of what completes the baseline; None where nothing does.
@@ -56,7 +56,7 @@ def complete(
         """,
     )
     added = workspace.count(completing)
-    if not added or added <= ADDED_SHARE_MAX * stored or (stored and added < added_min):
+    if not added or added <= ADDED_SHARE_MAX * stored or added < added_min:
         forget(workspace.database, _name(workspace.inventory))
         return None
     is_completing = f"(device_no, software_no) IN (SELECT (device_no, software_no) FROM {completing})"

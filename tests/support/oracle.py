@@ -287,7 +287,7 @@ class Model:
         """What a baseline lacked that no ordinary snapshot has confirmed yet."""
         new = set(added) - set(pairs)
         stored = len(self.inventory or {})
-        if self.young and new and 5 * len(new) > stored and (len(new) >= rules.min_removed or not stored):
+        if self.young and new and 5 * len(new) > stored and len(new) >= rules.min_removed:
             return new
         self.young = False
         return set()
