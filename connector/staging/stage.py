@@ -132,11 +132,7 @@ def stage_snapshot(  # noqa: PLR0913 - what a poll knows of a snapshot, each nam
         StateFull: `max_pending` would be exceeded, or the disk is full.
     """
     check_room(state.journal.position(), rules)
-    if state.journal.is_staged(snapshot.snapshot_id, epoch=state.journal.position().epoch):
-        raise StateError(
-            f"{snapshot.snapshot_id} was staged already: two snapshots of one id would give two changes the same",
-            hint="Nothing was staged. The next poll fetches the snapshot again.",
-        )
+    _check_id(state, snapshot)
     previous = state.journal.latest_snapshot(snapshot.inventory)
     if not state.scratch:
         share = SNAPSHOT_DISK_SHARE if previous else BASELINE_DISK_SHARE
@@ -251,6 +247,15 @@ def _write(
 
 def _count_changes(workspace: Workspace, outcome: Outcome) -> dict[str, int]:
     return dict(workspace.database.rows(f"SELECT change_type, count(*) FROM {outcome.staged} GROUP BY change_type"))
+
+
+def _check_id(state: StateFile, snapshot: Snapshot) -> None:
+    """Refuse an id that this epoch has: ids of events are made of it."""
+    if state.journal.is_staged(snapshot.snapshot_id, epoch=state.journal.position().epoch):
+        raise StateError(
+            f"{snapshot.snapshot_id} was staged already: two snapshots of one id would give two changes the same",
+            hint="Nothing was staged. The next poll fetches the snapshot again.",
+        )
 
 
 def _check_tenant(database: Database, tenant_id: str) -> None:
