@@ -55,12 +55,12 @@ class Daemon:
         """None while it lives."""
         return self._process.poll()
 
-    def until(self, event: str, told: Callable[[Line], bool] = lambda _: True) -> Line:
+    def until(self, event: str, wanted: Callable[[Line], bool] = lambda _: True) -> Line:
         """The next line of its log with this event that says this."""
         while True:
             line = self._lines.get(timeout=WAIT_SECONDS_MAX)
             assert line is not None, f"it has ended: {self.logged[-5:]}"
-            if line["event"] == event and told(line):
+            if line["event"] == event and wanted(line):
                 return line
 
     def ready(self) -> Line:

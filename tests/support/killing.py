@@ -111,9 +111,9 @@ class Child:
         """Wait for its end, at most so long."""
         self._process.join(seconds)
 
-    def until_said(self, told: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+    def until_said(self, wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
         """The next message that says this."""
-        while not told(message := self.next_message()):
+        while not wanted(message := self.next_message()):
             assert "error" not in message, message
         return message
 

@@ -154,12 +154,12 @@ class SideBySide:
         assert run.alive
         self._tally.rounds += 1
 
-    def _until(self, told: Callable[[dict[str, Any]], bool]) -> Child:
+    def _until(self, wanted: Callable[[dict[str, Any]], bool]) -> Child:
         """Wait until a `run` says this; one that was to be killed at a point may still die, and is replaced."""
         while True:
             run = self._ensure_run({})
             try:
-                run.until_said(told)
+                run.until_said(wanted)
             except EOFError:
                 self._end_run()
             else:
