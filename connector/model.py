@@ -70,6 +70,7 @@ class Reason(StrEnum):
     ATTRIBUTES_CHANGED = "ATTRIBUTES_CHANGED"
     APPROVED = "APPROVED"
     MOVED = "MOVED"
+    CATALOGUE = "CATALOGUE"
 
 
 class AlertType(StrEnum):

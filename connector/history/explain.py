@@ -30,6 +30,8 @@ RULES: Final[dict[Reason, str]] = {
     Reason.INSTALLED: "the record is new on a device that the previous snapshot already had",
     Reason.NEW_DEVICE: "the record is new, and so is its device: the previous snapshot did not have it",
     Reason.UNINSTALLED: "the record is gone, and its device is still in the snapshot",
+    Reason.CATALOGUE: "the version left at least 10 devices, and 90 % of the present devices that had it, in one"
+    " snapshot, and they have no other version of the product: most likely Defender's catalogue dropped it",
     Reason.DEVICE_MISSING: "the device was absent from guard.missing_device_snapshots snapshots in a row, so its"
     " software counts as removed",
     Reason.UPGRADED: "one version of the product left the device and a later one appeared: one change"

@@ -18,7 +18,7 @@ from typing import Final, Self
 
 from connector.clock import milliseconds_of
 from connector.config import Config
-from connector.diff import changes, guard, transfers
+from connector.diff import catalogue, changes, guard, transfers
 from connector.diff.engines import Comparer
 from connector.diff.engines.duckdb import DuckDBComparer
 from connector.diff.guard import Absences, GuardRules, Sighting, Verdict
@@ -205,6 +205,8 @@ def _find_changes(
     absences = Absences(difference, moves, pairs)
     sighting = Sighting(number, milliseconds_of(snapshot.generated_at), context.rejected)
     verdict = guard.judge(workspace, absences, rules=rules.guard, sighting=sighting)
+    if verdict.removals:
+        catalogue.mark_withdrawn(workspace, difference, verdict.removals)
     workspace.database.rows(
         f"""
         INSERT INTO {staged}

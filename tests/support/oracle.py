@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import unicodedata
 import uuid
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, timezone
@@ -351,17 +351,26 @@ class Model:
             self.believed.append((self.generated_at, len(doubted)))
             doubted = []
         self.held |= {key: str(reason) for key in doubted}
-        removals = [(key, why) for key, why in due if key not in doubted]
+        removals = self._explained([(key, why) for key, why in due if key not in doubted], current)
         return removals, len(lost) + len(doubted), reason or ("SCOPE_LOST" if lost else None)
 
     def _is_mass(self, gone: int, rules: Rules) -> bool:
-        """Whether so many removals are too many, with those of the day before."""
+        """Whether that number of removals is too many, with those of the day before."""
         day_before = sum(records for at, records in self.believed if self.generated_at - at < DAY)
         total = len(self.inventory or {}) + day_before
         together = gone + day_before + list(self.held.values()).count("MASS_REMOVAL")
         if gone + day_before < rules.min_removed and 2 * together <= total:
             return False
         return together > Fraction(str(rules.max_removed_share)) * total
+
+    def _explained(self, removals: list[tuple[Key, str]], current: dict[Key, Record]) -> list[tuple[Key, str]]:
+        """The removals, with CATALOGUE for a version that left nearly all of its present devices for no other."""
+        products = {key[:3] for key in current}
+        gone = {key for key, why in removals if why == "UNINSTALLED" and key[:3] not in products}
+        left = Counter(key[1:] for key in gone)
+        had = Counter(key[1:] for key in self.inventory or {} if key[0] not in self.missing)
+        dropped = {version for version, devices in left.items() if devices >= 10 and devices >= 0.9 * had[version]}
+        return [(key, "CATALOGUE" if key in gone and key[1:] in dropped else why) for key, why in removals]
 
     def _numbered(self, snapshot_id: str, staged: list[Staged]) -> list[Record]:
         """The changes as they are published, in order: per device, product by product, removals first."""
