@@ -214,7 +214,7 @@ class Rebuild:
         report = begun | counts.as_report() | {
             "status": SnapshotStatus.COMPLETE.value,
             "reason": None,
-            "stored": None if stored is None else stored + counts.added - counts.removed,
+            "stored": None if stored is None else stored + counts.baselined + counts.added - counts.removed,
             "firstSequence": first if kinds else None,
             "lastSequence": checkpoint.sequence if kinds else None,
             "generatedAt": None,

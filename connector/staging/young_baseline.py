@@ -3,7 +3,8 @@
 A first snapshot has nothing to be compared with: if half of its lines could not be read, or a walk through the pages
 ended early, it is believed all the same. So a baseline is young until a snapshot comes whose additions look like those
 of an ordinary day. A mass of additions before that is what the baseline lacked: it is staged as the baseline was, as
-BASELINE or silently, and raises alerts only where the baseline does.
+BASELINE or silently, and raises alerts only where the baseline does. What moved here from the other inventory is known
+already, and completes nothing.
 
 Where a state file was rebuilt from Kafka, or written by an earlier version, the baseline counts as confirmed.
 """
@@ -27,6 +28,11 @@ ADDED_SHARE_MAX: Final = 0.2
 def note(database: Database, inventory: Inventory) -> None:
     """Remember that the baseline of an inventory was just taken."""
     remember(database, _name(inventory), "young")
+
+
+def confirm(database: Database, inventory: Inventory) -> None:
+    """Take the baseline of an inventory as whole: from here on additions are additions."""
+    forget(database, _name(inventory))
 
 
 def complete(
@@ -53,11 +59,12 @@ def complete(
         FROM {staged}
         ANTI JOIN {pairs} USING (device_no, software_no)
         WHERE change_type = {literal(ChangeType.ADDED)}
+          AND reason <> {literal(Reason.MOVED)}
         """,
     )
     added = workspace.count(completing)
     if not added or added <= ADDED_SHARE_MAX * stored or added < added_min:
-        forget(workspace.database, _name(workspace.inventory))
+        confirm(workspace.database, workspace.inventory)
         return None
     is_completing = f"(device_no, software_no) IN (SELECT (device_no, software_no) FROM {completing})"
     workspace.database.rows(

@@ -33,6 +33,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     path = tmp_path_factory.mktemp("journal")
     with Bench(path, rules=EASY) as bench:
         bench.take(bench.snapshot([record("d", "baseline")]))
+        bench.confirm_baseline()
         lines = [record(f"d-{number % 7}", f"p-{number}", deviceName=f"pc-{number % 7}.x") for number in range(599)]
         staged = bench.take(bench.snapshot(lines))
         bench.state.journal.confirm(bench.checkpoint(staged))

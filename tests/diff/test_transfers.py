@@ -94,7 +94,8 @@ class Both:
         assert (staged.counts.held, staged.hold_reason) == (outcome.held, outcome.hold_reason)
         assert {key_of(line): line for line in stored_records(self.state, inventory)} == model.inventory
         assert self.state.journal.held_count() == sum(len(side.held) for side in self.models.values())
-        self.logs[inventory] = dict(model.inventory) if staged.baseline else fold(self.logs[inventory], changes)
+        is_silent = staged.baseline or model.young
+        self.logs[inventory] = dict(model.inventory) if is_silent else fold(self.logs[inventory], changes)
         assert self.logs[inventory] == model.inventory
         self.left[inventory] = set()
         self.left[other] |= {key_of(change) for change in changes if change["changeType"] == "REMOVED"}

@@ -136,6 +136,7 @@ def test_a_snapshot_that_was_published_in_part_is_sealed_as_that_part_and_the_re
 ) -> None:
     """Killed between two batches, and in the rebuild before and after its seal: every change is there once."""
     tenant.topic_on, tenant.inventories = topic_on, [CPE]
+    tenant.tables = {"guard": {"min_removed": 1_000}}
     lines = [record("d", f"{number}") for number in range(10)]
     after = [line | {"numberOfWeaknesses": 1} for line in lines] + [record("e", f"{number}") for number in range(20)]
     tenant.poll(lines={CPE: lines})
@@ -158,6 +159,26 @@ def test_a_snapshot_that_was_published_in_part_is_sealed_as_that_part_and_the_re
         (10, 0, 10),
         (0, 2 * BATCH, 10 + sum(change["changeType"] == "ADDED" for change in changes[: 2 * BATCH])),
         (0, 6, 30),
+    ]
+    assert tenant.fold() == tenant.stored() == {"CPE": records_of(after)}
+
+
+def test_a_completed_baseline_that_was_published_in_part_is_rebuilt_as_that_part(tenant: Tenant) -> None:
+    """Additions that complete a young baseline count as stored, also where only some of them were published."""
+    tenant.topic_on, tenant.inventories = False, [CPE]
+    lines = [record("d", f"{number}") for number in range(10)]
+    after = [*lines, *(record("e", f"{number}") for number in range(30))]
+    tenant.poll(lines={CPE: lines})
+    tenant.poll(lines={CPE: after}, dies_at=2, after=True)
+    tenant.lose_state()
+    assert tenant.rebuild() is not None
+    tenant.number -= 1  # the same generation again: it was not staged to its end
+    tenant.poll(lines={CPE: after})
+    seals = [report for report in tenant.values(Topic.SNAPSHOTS) if report["status"] == "COMPLETE"]
+    assert [(seal["baseline"], seal["added"], seal["stored"]) for seal in seals] == [
+        (10, 0, 10),
+        (2 * BATCH, 0, 10 + 2 * BATCH),
+        (0, 30 - 2 * BATCH, 40),
     ]
     assert tenant.fold() == tenant.stored() == {"CPE": records_of(after)}
 

@@ -166,7 +166,7 @@ def test_a_change_carries_everything_that_is_published(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("status", "ended"),
     [("EOS Version", True), ("EOS Software", True), ("Upcoming EOS Version", False), ("None", False), ("", False),
-     ("Something New", False), ("eos version", False)],
+     ("Something New", False), ("eos version", True)],
 )  # fmt: skip
 def test_end_of_support_is_what_the_api_calls_so(status: str, ended: bool, tmp_path: Path) -> None:
     """Two of the statuses; the set is open, and an unknown one is not the end of support."""

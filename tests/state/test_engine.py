@@ -104,6 +104,7 @@ def test_a_full_disk_leaves_the_state_as_it_was_and_works_again_with_room(
     """While spilling, and while committing: one clear error, the file opens, and the same snapshot is staged later."""
     with Bench(tmp_path) as bench:
         bench.stage([record("d", "a")])
+        bench.confirm_baseline()
         snapshot = bench.snapshot([record("d", "a"), *wide(6_000, 1)])
         before = bench.state.journal.position()
         bench.state.close()

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, settings
 
 from connector.diff.guard import GuardRules
 from connector.model import Checkpoint, Inventory, Snapshot, StagedSnapshot
-from connector.staging import audit, derived
+from connector.staging import audit, derived, young_baseline
 from connector.staging.stage import StagingRules, stage_snapshot
 from connector.state.state import StateFile
 from tests.support.configured import default_rules
@@ -105,6 +105,11 @@ class Bench:
             # What was not looked at so far, or completes a silent baseline, is stored as it is now, without a change.
             self.log = dict(self.model.inventory or {})
         return staged
+
+    def confirm_baseline(self) -> None:
+        """As a snapshot does that comes without a mass of additions: what comes next is added, and no baseline."""
+        young_baseline.confirm(self.state.database, Inventory.CPE)
+        self.model.young = False
 
     def take(
         self, snapshot: Snapshot, *, rejected: int = 0, keep: bool = True, rules: StagingRules | None = None

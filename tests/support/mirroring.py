@@ -13,7 +13,7 @@ import random
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -159,7 +159,9 @@ class Tenant:
         return write_snapshot(self.folder / "parts", self.number, lines, self.random, inventory=inventory)
 
     def stage(self, process: Process, state: StateFile, snapshot: Snapshot) -> StagedSnapshot:
-        """Stage a snapshot."""
+        """Stage a snapshot, under another id where one has its own already, as the source names it."""
+        if state.journal.is_taken(snapshot.snapshot_id):
+            snapshot = replace(snapshot, snapshot_id=f"{snapshot.snapshot_id}-{snapshot.content_digest[-8:]}")
         return stage_snapshot(
             state, snapshot, process.rules, started_at=self.now, now=max(self.now, snapshot.generated_at)
         )

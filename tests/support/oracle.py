@@ -256,7 +256,7 @@ class Model:
             current, arrived, set(pairs.values()), rules, rejected=rejected, elsewhere=elsewhere
         )
 
-        completing = self._completing(added, pairs, rules)
+        completing = self._completing(set(added) - left, pairs, rules)
         staged: list[Staged] = []
         devices = {key[0] for key in stored}
         for key in arrived:
@@ -283,9 +283,9 @@ class Model:
         stored.update({key: current[key] for key in arrived})
         return staged, held, reason
 
-    def _completing(self, added: list[Key], pairs: dict[Key, Key], rules: Rules) -> set[Key]:
+    def _completing(self, added: set[Key], pairs: dict[Key, Key], rules: Rules) -> set[Key]:
         """What a baseline lacked that no ordinary snapshot has confirmed yet."""
-        new = set(added) - set(pairs)
+        new = added - set(pairs)
         stored = len(self.inventory or {})
         if self.young and new and 5 * len(new) > stored and len(new) >= rules.min_removed:
             return new

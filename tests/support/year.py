@@ -83,7 +83,7 @@ class Script:
         records = (altered(record, day) for record in normal_records(self._fleet, day, Inventory.CPE))
         self.current = {key_of(record): record for record in records if keep == 1 or draw.random() < keep}
 
-    def fetch(self, inventory: Inventory, *, newer_than: datetime | None) -> Snapshot | None:
+    def fetch(self, inventory: Inventory, *, newer_than: datetime | None, **_: Any) -> Snapshot | None:
         """As `Source.fetch`."""
         if newer_than is not None and self.generated_at <= newer_than:
             return None

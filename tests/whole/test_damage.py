@@ -31,21 +31,28 @@ from tests.support.released import picture
 NOBODY = 65534
 
 VERBS = """
-import contextlib, io, json, os, sys
+import json, os, sys, tempfile
 from connector.cli import main
-found = []
+answers, stdout = [], os.dup(1)
 for verb, path in json.loads(sys.argv[1]):
     os.environ["MDE_INVENTORY_STATE__PATH"] = path
     sys.argv = ["mde-inventory", *verb.split()]
-    out, error = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(error), contextlib.suppress(SystemExit):
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as error:
+        os.dup2(out.fileno(), 1)
+        os.dup2(error.fileno(), 2)
         code = 0
         try:
             main()
         except SystemExit as left:
             code = left.code
-    found.append((code, out.getvalue(), error.getvalue()))
-print(json.dumps(found))
+        sys.stdout.flush()
+        sys.stderr.flush()
+        written = []
+        for file in (out, error):
+            file.seek(0)
+            written.append(file.read().decode())
+    answers.append((code, *written))
+os.write(stdout, json.dumps(answers).encode())
 """
 
 
@@ -279,6 +286,7 @@ def test_a_file_where_the_spill_folder_should_be_stops_staging_until_it_is_gone(
     lines = [record(f"d{number}", "a", deviceName=os.urandom(1000).hex()) for number in range(6000)]
     with Bench(tmp_path) as bench:
         bench.take(bench.snapshot([record("d", "a")]))
+        bench.confirm_baseline()
         bench.state.close()
         spill = bench.path.with_name("state.duckdb.spill")
         bench.state = StateFile.open(bench.path, memory_limit_mib=60, threads=1)
