@@ -201,9 +201,11 @@ class Run:
         self._staged.append(Staged(snapshot_id, by_key(self.simulator.records(Inventory.CPE))))
 
     def baseline(self) -> None:
-        """The first snapshot, in larger batches."""
+        """The first snapshot, in larger batches; it is whole, however much the next one adds."""
         ended = self.poll(tables={"kafka": {"batch_changes_max": BASELINE_BATCH}})
         assert ended.code == 0, ended
+        with closing(duckdb.connect(str(self.state_path))) as database:
+            database.execute("DELETE FROM meta WHERE starts_with(name, 'young baseline ')")
         self.note_snapshot()
 
     def advance(self) -> None:
