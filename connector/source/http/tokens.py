@@ -134,7 +134,7 @@ class Tokens:
         Raises:
             SourceDenied: the login service refuses.
             SourceUnavailable: it cannot be reached, or does not work.
-        SourceMalformed: it returned an undocumented response.
+            SourceMalformed: it returned an undocumented response.
             ConfigError: the certificate or the platform's token cannot be read.
             Stopped: asked to stop.
         """
