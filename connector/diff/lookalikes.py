@@ -11,8 +11,7 @@ from __future__ import annotations
 
 from connector.diff.tables import Relation, Workspace
 from connector.exports.fields import Export
-
-_FOLDED = "lower(nfc_normalize(trim(regexp_replace({x}, '[\\s\\p{{Z}}]+', ' ', 'g'))))"
+from connector.state.sql import literal, without_odd_blanks
 
 
 def pair_lookalikes(workspace: Workspace, arrivals: Relation, absent: Relation) -> tuple[Relation, int]:
@@ -70,7 +69,7 @@ def continue_stored(workspace: Workspace, arrivals: Relation, absent: Relation, 
         taken AS (
             SELECT device_no AS stored_device_no, software_no
             FROM inventory
-            WHERE inventory = '{workspace.inventory.value}'
+            WHERE inventory = {literal(workspace.inventory)}
             UNION ALL
             SELECT device_no, software_no
             FROM {arrivals}
@@ -118,7 +117,10 @@ def _columns(export: Export) -> str:
 
 def _folded(export: Export) -> str:
     """The parts of a key without what nobody sees."""
-    return ", ".join(f"{_FOLDED.format(x=field.column)} AS alike_{number}" for number, field in enumerate(export.keys))
+    return ", ".join(
+        f"lower(nfc_normalize({without_odd_blanks(field.column)})) AS alike_{number}"
+        for number, field in enumerate(export.keys)
+    )
 
 
 def _place(export: Export) -> str:

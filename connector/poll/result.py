@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 from connector.clock import Stopwatch
 from connector.errors import ConnectorError
 from connector.model import Counts, Inventory, StagedSnapshot
-from connector.staging.stage import LOOKALIKES
+from connector.staging.stage import noted_lookalikes
 from connector.state.state import StateFile
 
 Outcome = Literal["published", "staged", "unchanged", "held", "dry_run"]
@@ -113,7 +113,7 @@ def staged_result(state: StateFile, outcome: Outcome, staged: StagedSnapshot, st
         last_sequence=staged.last_sequence,
         generated_at=staged.observed_at,
         alert_types=state.journal.alert_types(staged),
-        lookalikes=int(state.recall(f"{LOOKALIKES}{staged.inventory}") or 0) if "stage" in stopwatch.seconds else 0,
+        lookalikes=noted_lookalikes(state, staged.inventory) if "stage" in stopwatch.seconds else 0,
         **_circumstances(state, staged.inventory, stopwatch),
     )
 

@@ -38,9 +38,6 @@ from connector.telemetry import logger
 
 log = logger(__name__)
 
-LOOKALIKES: Final = "lookalikes "
-"""The name of a note: this, and the inventory. How many keys of its newest snapshot look like absent ones."""
-
 COMPARER: Final[Comparer] = DuckDBComparer()
 """Who compares a snapshot with the inventory."""
 
@@ -308,7 +305,16 @@ def note_lookalikes(workspace: Workspace, lookalikes: int, *, folds: bool) -> No
             records=lookalikes,
             outcome="taken as the same records" if folds else "REMOVED and ADDED; see diff.fold_lookalikes",
         )
-    remember(workspace.database, f"{LOOKALIKES}{workspace.inventory}", str(lookalikes))
+    remember(workspace.database, _lookalikes_note(workspace.inventory), str(lookalikes))
+
+
+def noted_lookalikes(state: StateFile, inventory: Inventory) -> int:
+    """How many keys of an inventory's newest snapshot look like absent ones."""
+    return int(state.recall(_lookalikes_note(inventory)) or 0)
+
+
+def _lookalikes_note(inventory: Inventory) -> str:
+    return f"lookalikes {inventory}"
 
 
 def _known_fields(workspace: Workspace, tracked: Sequence[Field]) -> tuple[Field, ...]:

@@ -20,7 +20,7 @@ from typing import Final
 
 from connector.diff.tables import Outcome, Relation, Workspace
 from connector.exports.software import END_OF_SUPPORT_STATUSES, SUPPORTED_STATUSES, UPCOMING_STATUSES
-from connector.state.sql import literal
+from connector.state.sql import literal, without_odd_blanks
 
 KNOWN_STATUSES: Final = (*SUPPORTED_STATUSES, *END_OF_SUPPORT_STATUSES, *UPCOMING_STATUSES)
 PLAUSIBLE_FROM: Final = "1980-01-02"
@@ -146,8 +146,5 @@ def same_record(workspace: Workspace, changes: str, remembered: str) -> str:
 def _is_of(status: str, statuses: tuple[str, ...]) -> str:
     known = ", ".join(literal(status) for status in KNOWN_STATUSES)
     # The usual spellings take the cheap branch.
-    folded = (
-        f"CASE WHEN {status} IN ({known}) THEN lower({status})"
-        f" ELSE lower(trim(regexp_replace({status}, '[\\s\\p{{Z}}]+', ' ', 'g'))) END"
-    )
+    folded = f"CASE WHEN {status} IN ({known}) THEN lower({status}) ELSE lower({without_odd_blanks(status)}) END"
     return f"({folded} IN ({', '.join(literal(status.lower()) for status in statuses)}))"

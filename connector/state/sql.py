@@ -26,6 +26,11 @@ class Database(Protocol):
         """Run one statement that yields one integer; NULL and no row are 0."""
 
 
+def without_odd_blanks(text: str) -> str:
+    """An expression: a text without blanks around it, and with one ordinary space for each run of them in it."""
+    return f"trim(regexp_replace({text}, '[\\s\\p{{Z}}]+', ' ', 'g'))"
+
+
 def literal(text: str) -> str:
     """A SQL string literal."""
     return "'" + text.replace("'", "''") + "'"

@@ -22,7 +22,7 @@ from connector.kafka.mock import MockCluster
 from connector.model import Topic
 from tests.cli.test_cli import toml
 from tests.support.bench import EASY, Bench, record
-from tests.support.commands import run_command
+from tests.support.commands import read_terminal, run_command
 
 Run = "Callable[..., subprocess.CompletedProcess[str]]"
 
@@ -68,13 +68,7 @@ def terminal(folder: Path, *arguments: str, columns: int) -> list[str]:
         [sys.executable, "-m", "connector", *arguments], stdout=there, stderr=there, stdin=there, cwd=folder, env=clean
     )
     os.close(there)
-    written = b""
-    while True:
-        try:
-            written += os.read(here, 65536)
-        except OSError:
-            break  # the terminal has no more writers
-    os.close(here)
+    written = read_terminal(here)
     assert process.wait(60) == 0
     return [re.sub(r"\x1b\[[0-9;]*m", "", line).rstrip() for line in written.decode().splitlines()]
 

@@ -22,6 +22,7 @@ from connector.kafka.mock import MockCluster
 from connector.model import Topic
 from connector.simulator import Fleet, Simulator
 from tests.cli.test_cli import toml
+from tests.support.commands import read_terminal
 
 CLOSED = "error: stdout cannot be written: it is closed\n"
 FULL = "error: stdout cannot be written: No space left on device\n"
@@ -147,13 +148,7 @@ def test_a_terminal_of_another_encoding_is_no_failure(folder: Path, verb: str) -
         stdout=there, stderr=there, cwd=folder, env=os.environ | {"PYTHONIOENCODING": "ascii"},
     ) as process:  # fmt: skip
         os.close(there)
-        written = b""
-        while True:
-            try:
-                written += os.read(here, 65536)
-            except OSError:
-                break  # the terminal has no more writers
-    os.close(here)
+        written = read_terminal(here)
     assert (process.returncode, b"Traceback" in written, written.isascii()) == (0, False, True)
     if verb == "changes --json":
         assert [json.loads(line)["changeType"] for line in written.splitlines()][:1] == ["BASELINE"]

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connector.model import Inventory
-from connector.staging.stage import LOOKALIKES
+from connector.staging.stage import noted_lookalikes
 from tests.support.bench import EASY, SLOW, Bench, brief, record
 from tests.support.estate import Estate
 
@@ -34,7 +34,7 @@ OTHER = record("d-1", "other")
 
 def looked_alike(bench: Bench) -> int:
     """The number that the poll's result shows."""
-    return int(bench.state.recall(f"{LOOKALIKES}{Inventory.CPE}") or 0)
+    return noted_lookalikes(bench.state, Inventory.CPE)
 
 
 @pytest.mark.parametrize(("part", "spelling"), SPELLINGS)

@@ -15,12 +15,12 @@ import pytest
 from connector import config
 from connector.assembly import Assembly
 from connector.errors import SnapshotIncomplete, SourceError, Stopped
-from connector.kafka.client import Deadline
 from connector.kafka.mock import MockCluster
 from connector.model import Inventory, Topic
 from connector.poll.result import PollResult
 from connector.simulator import Endpoint, Fault, FaultKind, Fleet, Simulator
 from connector.staging.stage import stage_snapshot
+from tests.support.messages import values_on
 from tests.support.oracle import Model, Rules
 from tests.support.plain_client import PlainClient
 
@@ -57,15 +57,7 @@ class Tenant:
     def published(self, topic: Topic) -> list[dict[str, Any]]:
         """Everything on a topic, decoded; by sequence where there is one."""
         with self.assembly() as assembly:
-            reader, name = assembly.reader(), assembly.topic(topic)
-            partitions = reader.partitions(name, Deadline(30))
-            values = [
-                assembly.messages.decode(message.value)
-                for partition in partitions
-                for message in reader.read(name, Deadline(30), partition=partition)
-                if message.value is not None
-            ]
-        return sorted(values, key=lambda value: value.get("sequence", 0))
+            return values_on(assembly, topic)
 
 
 @pytest.fixture

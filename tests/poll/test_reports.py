@@ -23,7 +23,6 @@ from connector.errors import (
     StateError,
     StateFull,
 )
-from connector.kafka.client import Deadline
 from connector.kafka.mock import MockCluster
 from connector.kafka.sink import Sink
 from connector.model import Checkpoint, Inventory, Message, Topic
@@ -35,6 +34,7 @@ from connector.poll.result import PollResult
 from connector.simulator import Endpoint, Fault, FaultKind, Fleet, Simulator
 from connector.source.progress import NoProgress, Progress
 from connector.state.state import StateFile
+from tests.support.messages import values_on
 
 PREFIX = "failures"
 AWAY = "127.0.0.1:1"
@@ -90,13 +90,7 @@ class World:
     def values(self, topic: Topic) -> list[dict[str, Any]]:
         """Everything on a topic, decoded; reports, whose key is the tenant, in their order."""
         with self.assembly() as assembly:
-            reader, name = assembly.reader(), assembly.topic(topic)
-            return [
-                assembly.messages.decode(message.value)
-                for partition in reader.partitions(name, Deadline(30))
-                for message in reader.read(name, Deadline(30), partition=partition)
-                if message.value is not None
-            ]
+            return values_on(assembly, topic)
 
     def reported(self) -> list[tuple[str, str]]:
         """Status and snapshot of every report, in order."""

@@ -34,6 +34,18 @@ def run_command(*arguments: str, cwd: Path | None = None, **environ: str) -> sub
     return subprocess.CompletedProcess(arguments, code, stdout, stderr)
 
 
+def read_terminal(descriptor: int) -> bytes:
+    """Everything that is written to a pseudo-terminal until it has no more writers. Closes our end of it."""
+    written = b""
+    while True:
+        try:
+            written += os.read(descriptor, 65536)
+        except OSError:
+            break
+    os.close(descriptor)
+    return written
+
+
 def _clean() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith("MDE_INVENTORY_")} | SETTINGS
 

@@ -9,7 +9,9 @@ from typing import Any
 
 from fastavro import parse_schema, schemaless_writer
 
+from connector.assembly import Assembly
 from connector.config.tables import SchemaRegistryConfig
+from connector.kafka.client import Deadline
 from connector.kafka.messages import Messages
 from connector.kafka.registry import Registry
 from connector.kafka.values.avro import AvroValues
@@ -42,3 +44,15 @@ def write_as(registry: Registry, schema: dict[str, Any], record: dict[str, Any])
     stream.write(b"\0" + schema_id.to_bytes(4, "big"))
     schemaless_writer(stream, parse_schema(schema), record)
     return stream.getvalue()
+
+
+def values_on(assembly: Assembly, topic: Topic) -> list[dict[str, Any]]:
+    """Everything on a topic, decoded, partition by partition; by sequence where there is one."""
+    reader, name = assembly.reader(), assembly.topic(topic)
+    values = [
+        assembly.messages.decode(message.value)
+        for partition in reader.partitions(name, Deadline(30))
+        for message in reader.read(name, Deadline(30), partition=partition)
+        if message.value is not None
+    ]
+    return sorted(values, key=lambda value: value.get("sequence", 0))

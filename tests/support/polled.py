@@ -11,12 +11,12 @@ from typing import Any
 from connector import config
 from connector.assembly import Assembly
 from connector.errors import ConnectorError
-from connector.kafka.client import Deadline
 from connector.kafka.mock import MockCluster
 from connector.model import Topic
 from connector.poll.result import PollResult
 from connector.simulator import Endpoint, Fault, FaultKind, Fleet, Simulator
 from connector.state.state import StateFile
+from tests.support.messages import values_on
 
 PREFIX = "polled"
 HOUR = timedelta(hours=1)
@@ -90,14 +90,7 @@ class PolledTenant:
     def published(self, topic: Topic) -> list[dict[str, Any]]:
         """Everything on a topic, decoded; by sequence where there is one."""
         with self.assembly() as assembly:
-            reader, name = assembly.reader(), assembly.topic(topic)
-            values = [
-                assembly.messages.decode(message.value)
-                for partition in reader.partitions(name, Deadline(30))
-                for message in reader.read(name, Deadline(30), partition=partition)
-                if message.value is not None
-            ]
-        return sorted(values, key=lambda value: value.get("sequence", 0))
+            return values_on(assembly, topic)
 
     def reported(self) -> list[tuple[str, str]]:
         """Status and snapshot of every report, in order."""

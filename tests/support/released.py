@@ -22,8 +22,7 @@ from typing import Any, Final
 
 from connector import config
 from connector.assembly import Assembly
-from connector.kafka.client import Deadline
-from connector.model import Checkpoint, Inventory, StagedSnapshot, Topic
+from connector.model import Checkpoint, Inventory, StagedSnapshot
 from connector.staging import audit
 from connector.staging.stage import stage_snapshot
 from connector.state.journal import SNAPSHOT_COLUMNS, as_row
@@ -174,18 +173,6 @@ def connector(path: Path, bootstrap_servers: str, prefix: str) -> Assembly:
         "schema_registry": {"url": "mock://released", "auto_register": True},
     }
     return Assembly(config.from_values(tables, {}, name="test"), kafka_seconds_max=5)
-
-
-def read(assembly: Assembly, topic: Topic) -> list[dict[str, Any]]:
-    """Everything on a topic, decoded; by sequence where there is one."""
-    reader, name = assembly.reader(), assembly.topic(topic)
-    values = [
-        assembly.messages.decode(message.value)
-        for partition in reader.partitions(name, Deadline(30))
-        for message in reader.read(name, Deadline(30), partition=partition)
-        if message.value is not None
-    ]
-    return sorted(values, key=lambda value: value.get("sequence", 0))
 
 
 def main() -> None:

@@ -19,7 +19,7 @@ from connector.model import Topic
 from connector.poll.result import PollResult
 from connector.simulator import Fleet, Simulator
 from connector.staging import audit
-from tests.support import released
+from tests.support.messages import values_on
 
 AUTUMN = datetime(2026, 10, 24, 19, tzinfo=UTC)
 """Generations are six hours apart: the one after this is at two in the morning in Paris, for the second time."""
@@ -61,7 +61,7 @@ class Polls:
         self.now = now
         with self.assembly() as assembly:
             (result,) = assembly.pipeline.poll()
-            self.published = released.read(assembly, Topic.CHANGES)
+            self.published = values_on(assembly, Topic.CHANGES)
         return result
 
     def advance(self) -> datetime:

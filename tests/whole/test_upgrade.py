@@ -24,6 +24,7 @@ from connector.state.state import StateFile
 from tests.state.test_state import attempt
 from tests.support.bench import START, TENANT, brief, plain_snapshot, staging_rules
 from tests.support.configured import tables
+from tests.support.messages import values_on
 from tests.support.oracle import Record
 from tests.support.released import (
     RULES,
@@ -33,7 +34,6 @@ from tests.support.released import (
     connector,
     expected,
     picture,
-    read,
     snapshots,
     software,
     unpacked,
@@ -88,7 +88,7 @@ def test_a_file_of_every_released_version_opens_and_publishes_what_it_owes_and_t
             assert includes(picture(state), written)
             assembly.publisher.recover(state)
             assert assembly.publisher.drain(state) == len(pending) == 3
-            published = read(assembly, Topic.CHANGES)
+            published = values_on(assembly, Topic.CHANGES)
             assert [(change["eventId"], change["sequence"]) for change in published] == [
                 (change["eventId"], change["sequence"]) for change in pending
             ]
@@ -109,7 +109,7 @@ def test_a_file_of_every_released_version_opens_and_publishes_what_it_owes_and_t
             assert state.journal.held_count() == 8
             assert assembly.publisher.drain(state) == 6
             assert audit.verify(state) == []
-        published = read(assembly, Topic.CHANGES)
+        published = values_on(assembly, Topic.CHANGES)
     assert [change["sequence"] for change in published] == list(range(4, 13))
     assert Counter(change["eventId"] for change in published).most_common(1)[0][1] == 1
 
