@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Final
+from typing import Annotated
 
 import typer
 
@@ -20,12 +20,10 @@ from connector.config import Config, tenants
 from connector.config.tenants import Tenant
 from connector.errors import ConnectorError, ProgramFault, Stopped
 from connector.model import Check
+from connector.service.service import SIGNAL_EXIT_CODES, heeded_signals
 from connector.source.progress import Progress
 
 log = telemetry.logger(__name__)
-
-SIGNAL_EXIT_CODES: Final = 128
-"""A verb that a signal has interrupted exits with this and the signal's number."""
 
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")]
 Wait = Annotated[
@@ -74,11 +72,7 @@ def stopped_by_signals(stop: threading.Event) -> Iterator[None]:
     it, stays so.
     """
     received: list[int] = []
-    previous = {
-        number: handler
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-        if (handler := signal.getsignal(number)) is not signal.SIG_IGN
-    }
+    previous = {number: signal.getsignal(number) for number in heeded_signals()}
 
     def restore() -> None:
         for number, handler in previous.items():

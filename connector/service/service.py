@@ -32,7 +32,7 @@ log = logger(__name__)
 
 SUPERVISE_SECONDS: Final = 1.0
 SIGNAL_EXIT_CODES: Final = 128
-STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+"""A process that a signal ends exits with this and the signal's number, as shells give it."""
 FIRST_POLLS_SECONDS_MAX: Final = 30.0
 """The first polls of several tenants are spread over at most this long; later ones drift apart by their jitter."""
 
@@ -126,9 +126,7 @@ class Service:
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        # `nohup` ignores SIGHUP for whatever it starts.
-        heeded = [number for number in STOP_SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
-        former = {number: signal.signal(number, self._stop_on_signal) for number in heeded}
+        former = {number: signal.signal(number, self._stop_on_signal) for number in heeded_signals()}
         try:
             yield
         finally:
@@ -163,6 +161,12 @@ class Service:
 
     def _metrics_page(self) -> ProbeResponse:
         return ProbeResponse(HTTPStatus.OK, self._metrics.render(), METRICS_CONTENT_TYPE)
+
+
+def heeded_signals() -> list[signal.Signals]:
+    """The signals that stop a verb, without those that are ignored: `nohup` ignores SIGHUP for whatever it starts."""
+    signals = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    return [number for number in signals if signal.getsignal(number) is not signal.SIG_IGN]
 
 
 def _exit_code_of(number: int | None) -> int:

@@ -45,6 +45,7 @@ from connector.errors import (
 )
 from connector.source.http.transport import Transport
 from connector.telemetry import logger
+from connector.wording import counted
 
 log = logger(__name__)
 
@@ -387,8 +388,7 @@ def certificate_end(config: SourceConfig) -> datetime | None:
 
 def describe_end(end: datetime) -> str:
     """When a certificate ends, for people: the day, and in how many days."""
-    days = (end - datetime.now(UTC)).days
-    return f"ends on {end:%Y-%m-%d}, in {days} {'day' if days == 1 else 'days'}"
+    return f"ends on {end:%Y-%m-%d}, in {counted((end - datetime.now(UTC)).days, 'day')}"
 
 
 def ends_soon(end: datetime) -> bool:
