@@ -5,6 +5,7 @@ BIN    := $(VENV)/bin
 RUN    := $(VENV)/.installed
 DEV    := $(VENV)/.installed-dev
 FUZZ   := $(VENV)/.installed-fuzz
+DEPLOY := $(VENV)/.installed-deploy
 SPREAD := -n 2 --dist loadfile
 # A state file is synced at every commit, thousands of times in the tests; in memory, where 8 GiB of it are free, nothing waits for a disk.
 MEMORY := $(shell [ -w /dev/shm ] && df -Pk /dev/shm | awk 'END { if ($$4 >= 8388608) print "/dev/shm" }')
@@ -12,10 +13,10 @@ SCRATCH = $(if $(MEMORY),TMPDIR=$${TMPDIR:-$(MEMORY)})
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo kafka test soak year fuzz lint format bench pictures lock clean
+.PHONY: help demo kafka test test-deploy deploy-tools soak year fuzz lint format bench pictures lock clean
 
 help: ## show this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
 
 # What the connector and its simulator need to run.
 $(RUN): requirements.lock
@@ -34,6 +35,11 @@ $(FUZZ): $(DEV) requirements-fuzz.lock
 	$(PIP) --require-hashes -r requirements-fuzz.lock
 	@touch $@
 
+# The tools that judge what is in deploy/; those that are no Python packages stand in tests/support/deploy_tools.py.
+$(DEPLOY): $(DEV) requirements-deploy.lock
+	$(PIP) --require-hashes -r requirements-deploy.lock
+	@touch $@
+
 demo: $(RUN) ## see it work: simulator, in-process Kafka, an evolving fleet; no accounts, no Docker, no Java
 	@$(BIN)/python -m connector demo
 
@@ -49,6 +55,13 @@ else
 	$(SCRATCH) $(BIN)/python -m pytest -m "not broker" $(SPREAD) || failed=1; \
 	wait $$broker || failed=1; cat $(VENV)/broker.log; exit $${failed:-0}
 endif
+
+test-deploy: $(DEPLOY) ## what is in deploy/, with the tools of those who run it: helm, promtool, buildah, Splunk's validator, …
+	@$(BIN)/python -m tests.support.deploy_tools
+	$(SCRATCH) $(BIN)/python -m pytest $(SPREAD) tests/deploy $(PYTEST_ARGS)
+
+deploy-tools: $(DEPLOY) ## fetch the tools of test-deploy, with the packages of the distribution that they take (as root)
+	@$(BIN)/python -m tests.support.deploy_tools --system
 
 soak: $(DEV) ## kill polls for a long time (500 times, or KILLS=...), and compare what a consumer saw with the oracle
 	$(BIN)/python -m tests.support.soak $(KILLS)
@@ -81,6 +94,10 @@ lock: $(DEV) ## pin the newest dependencies that satisfy pyproject.toml, with ha
 		--no-header --extra simulator --group dev pyproject.toml -o requirements-dev.lock
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade --generate-hashes --no-emit-index-url \
 		--no-header --group fuzz -o requirements-fuzz.lock
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade --generate-hashes --no-emit-index-url \
+		--no-header --group deploy --constraint requirements-dev.lock -o requirements-deploy.lock
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade --generate-hashes --no-emit-index-url \
+		--no-header --group splunk -o requirements-splunk.lock
 
 clean: ## remove everything that make made
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,76 @@
+"""The tests of what operators deploy: slow, with tools of their own, and therefore no part of `make test`.
+
+They are collected only where the command line names this folder, as `make test-deploy` does. A test asks for an outside
+tool with `tool("helm")`. Where it cannot be had the test is skipped, and the run ends with a list of what was therefore
+not proven; with MDE_TEST_REQUIRE_DEPLOY=1 it fails instead.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.support import deploy_tools
+from tests.support.broker import Missing
+
+HERE = Path(__file__).parent
+REQUIRE_VARIABLE = "MDE_TEST_REQUIRE_DEPLOY"
+UNPROVEN: dict[str, str] = {}
+"""The tests that had no tool, with the reason."""
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave this folder out of a run that does not name it."""
+    named = [(config.invocation_params.dir / argument.split("::")[0]).resolve() for argument in config.args]
+    is_named = any(HERE in (path, *path.parents) for path in named)
+    return None if is_named or HERE not in (collection_path, *collection_path.parents) else True
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Everything here is marked `deploy`."""
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker("deploy")
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A worker of several reports what it could not prove to the session that prints the summary."""
+    if (report := getattr(session.config, "workeroutput", None)) is not None:
+        report["deploy"] = UNPROVEN
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: object) -> None:
+    """Add what a worker reported."""
+    UNPROVEN.update(getattr(node, "workeroutput", {}).get("deploy", {}))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say loudly what was not proven."""
+    if not UNPROVEN:
+        return
+    terminalreporter.section(f"NOT PROVEN: {len(UNPROVEN)} tests of deploy/ had no tool", sep="!", red=True)
+    for reason in sorted(set(UNPROVEN.values())):
+        terminalreporter.write_line(f"because: {reason}")
+    for test in sorted(UNPROVEN):
+        terminalreporter.write_line(f"  not proven: {test}")
+    terminalreporter.write_line(f"`make deploy-tools` fetches the tools; {REQUIRE_VARIABLE}=1 makes this a failure.")
+
+
+@pytest.fixture
+def tool(request: pytest.FixtureRequest) -> Callable[[str], Path]:
+    """`tool("helm")`: the path of an outside tool, of `deploy_tools.TOOLS` or installed on this machine."""
+
+    def find(name: str) -> Path:
+        try:
+            return deploy_tools.tool(name)
+        except Missing as error:
+            if os.environ.get(REQUIRE_VARIABLE, "") not in ("", "0"):
+                pytest.fail(f"a tool is required here, and missing: {error}", pytrace=False)
+            UNPROVEN[request.node.nodeid] = str(error).splitlines()[0]
+            pytest.skip(str(error).splitlines()[0])
+
+    return find
