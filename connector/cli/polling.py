@@ -81,7 +81,13 @@ def poll(
     raise typer.Exit(exit_code)
 
 
-def run(context: typer.Context) -> None:
+def run(
+    context: typer.Context,
+    keep_answering: Annotated[
+        bool,
+        typer.Option("--keep-answering", help="After polling has ended, for instance fenced, answer until stopped."),
+    ] = False,
+) -> None:
     """Poll until stopped, one tenant or several, with health and metrics over HTTP; SIGTERM finishes cleanly."""
     configured, stop = context.obj.tenants(), threading.Event()
     with ExitStack() as stack:
@@ -93,7 +99,9 @@ def run(context: typer.Context) -> None:
         ]
         locks = take_locks(assemblies, stack)
         polled = [_polled(*parts) for parts in zip(configured, assemblies, locks, strict=True)]
-        service = Service(polled, listen=listen_of(configured), metrics=Metrics(), stop=stop)
+        service = Service(
+            polled, listen=listen_of(configured), metrics=Metrics(), stop=stop, keep_answering=keep_answering
+        )
         raise typer.Exit(service.run())
 
 

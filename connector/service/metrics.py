@@ -125,6 +125,7 @@ METRICS: Final = (
     _metric("poll_duration_seconds", "histogram", "seconds", "Time that a step of a poll took.",
             lambda result: result.stages, stage=STAGES),
     _metric("last_success_timestamp_seconds", "gauge", "seconds", "When a poll last succeeded; 0 before the first."),
+    _metric("ended_exit_code", "gauge", "exit code", "With which polling has ended; 0 while it goes on."),
     _metric("duplicates_total", "counter", "lines", "Lines that repeated a key within their snapshot.",
             lambda result: _staged(result).duplicates),
     _metric("lookalike_keys_total", "counter", "keys", "Keys that came back in another case, blanks or Unicode form.",

@@ -125,6 +125,7 @@ class Polls:
                 log.exception("a fault of the program ends the polls", exc_info=error)
                 self._metrics.note_error(self.tenant, "poll")
                 self.exit_code = 1
+                self._metrics.put(self.tenant, "ended_exit_code", self.exit_code)
                 self._health = replace(self._health, ended=f"a fault of the program: {type(error).__name__}")
             finally:
                 if self._end_polls:
@@ -207,6 +208,7 @@ class Polls:
             self._health = replace(self._health, poll_began_at=None, ended="stopped")
             return
         self._metrics.note_error(self.tenant, stage_of(error))
+        self._metrics.put(self.tenant, "ended_exit_code", self.exit_code)
         log.error("polling ends", error=error, exit_code=error.exit_code)
         self._health = replace(self._health, poll_began_at=None, error=error, ended=str(error))
 

@@ -46,6 +46,7 @@ class Service:
         metrics: of all tenants.
         stop: set by the service at the first signal, for everything that waits inside a poll; or by others, to end it.
         timing: clocks and limits.
+        keep_answering: after all tenants have ended, answer over HTTP until stopped, instead of exiting.
     """
 
     def __init__(
@@ -56,7 +57,9 @@ class Service:
         metrics: Metrics,
         stop: threading.Event | None = None,
         timing: ServiceTiming | None = None,
+        keep_answering: bool = False,
     ) -> None:
+        self._keep_answering = keep_answering
         self.address = listen
         self.listening = threading.Event()
         self._metrics = metrics
@@ -96,6 +99,8 @@ class Service:
             self.listening.set()
             notify("READY=1")
             self._supervise(polling)
+            if self._keep_answering and not self._stop.is_set():
+                self._answer_until_stopped()
         return max(polls.exit_code for polls in self._polls)
 
     def _supervise(self, polling: Sequence[threading.Thread]) -> None:
@@ -116,6 +121,12 @@ class Service:
                 log.warning("a poll did not end in time; leaving as it is, the next start takes it up again")
                 self._timing.leave(_exit_code_of(self._signal))
                 return
+
+    def _answer_until_stopped(self) -> None:
+        """Polling has ended for all: a restart would help none of them, and might only fence another instance."""
+        log.error("no tenant is polled any more; answering until stopped, and a restart polls again")
+        while not self._stop.wait(SUPERVISE_SECONDS):
+            notify("WATCHDOG=1")
 
     @contextmanager
     def _handle_signals(self) -> Iterator[None]:

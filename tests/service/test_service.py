@@ -86,10 +86,24 @@ class Script:
 class Running:
     """A service in a thread, with a client of its HTTP side."""
 
-    def __init__(self, tenants: list[Polled], stop: threading.Event, *, timing: ServiceTiming | None = None) -> None:
+    def __init__(
+        self,
+        tenants: list[Polled],
+        stop: threading.Event,
+        *,
+        timing: ServiceTiming | None = None,
+        keep_answering: bool = False,
+    ) -> None:
         self.metrics = Metrics(clock=lambda: NOW.timestamp() + 60)
         self.stop = stop
-        self.service = Service(tenants, listen=("127.0.0.1", 0), metrics=self.metrics, stop=stop, timing=timing)
+        self.service = Service(
+            tenants,
+            listen=("127.0.0.1", 0),
+            metrics=self.metrics,
+            stop=stop,
+            timing=timing,
+            keep_answering=keep_answering,
+        )
         self.exit_code: int | None = None
         self._thread = threading.Thread(target=self._run)
 
@@ -287,6 +301,20 @@ def test_some_errors_end_it_with_their_exit_code(error: BaseException, exit_code
     script = Script(error, [result()])
     with run_script(script, interval_seconds=0.01) as running:
         assert (running.join(), len(script.began)) == (exit_code, 1)
+
+
+@pytest.mark.parametrize(
+    ("error", "exit_code"),
+    [(SinkFenced("another instance took over"), 4), (ConfigError("wrong"), 2), (SystemExit(0), 1)],
+)
+def test_where_it_keeps_answering_an_end_is_seen_and_never_restarted(error: BaseException, exit_code: int) -> None:
+    """Alive, not ready, with the exit code as a metric, until it is stopped; and then it exits with that code."""
+    script = Script(error, [result()])
+    with Running([Polled(TENANT, script, 0.01)], script.stop, keep_answering=True) as running:
+        status, body = running.ready(lambda body: "polling has ended" in "".join(body["reasons"]))
+        samples, alive = running.samples(), running.ask("/healthz")
+    assert (status, body["ready"], samples["ended_exit_code"], alive) == (503, False, exit_code, (200, ALIVE))
+    assert (running.exit_code, len(script.began)) == (exit_code, 1)
 
 
 def test_a_bug_fails_one_poll_and_the_tenant_polls_on(capsys: pytest.CaptureFixture[str]) -> None:
