@@ -20,6 +20,7 @@
     ├── EncodingError             exit 1   a value that the schema cannot hold, or the schema registry
     ├── SinkError                 exit 1   Kafka
     │   ├── SinkUnavailable       exit 1   brokers unavailable or too slow; staged changes are kept
+    │   │   └── RegistryUnavailable exit 1 the schema registry unavailable or too slow; staged changes are kept
     │   ├── SinkFenced            exit 4   another instance with the same transactional id took over
     │   └── SinkRejected          exit 1   Kafka refuses: authorisation, missing topic, too large, no transactions
     ├── OutputError               exit 1   stdout cannot be written: closed, or its disk is full
@@ -146,6 +147,10 @@ class SinkUnavailable(SinkError):
     """Brokers are unavailable or too slow; staged changes are kept."""
 
     retryable = True
+
+
+class RegistryUnavailable(SinkUnavailable):
+    """The schema registry is unavailable or too slow; staged changes are kept."""
 
 
 class SinkFenced(SinkError):

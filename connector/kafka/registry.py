@@ -23,7 +23,7 @@ from confluent_kafka.schema_registry import (
 from confluent_kafka.schema_registry.error import OAuthTokenError
 
 from connector.config.tables import SchemaRegistryConfig
-from connector.errors import ConfigError, ConnectorError, EncodingError, SinkRejected, SinkUnavailable
+from connector.errors import ConfigError, ConnectorError, EncodingError, RegistryUnavailable, SinkRejected
 from connector.telemetry import logger
 
 log = logger(__name__)
@@ -96,7 +96,7 @@ class Registry:
 
         Raises:
             EncodingError: it is not registered, or what is registered is incompatible.
-            SinkUnavailable: no answer within the client's time limits.
+            RegistryUnavailable: no answer within the client's time limits.
             SinkRejected: the registry denies access.
         """
         with self._translate_errors(f"looking up the schema of {subject}"):
@@ -112,7 +112,7 @@ class Registry:
 
         Raises:
             EncodingError: there is none, or it is not Avro.
-            SinkUnavailable, SinkRejected: as `schema_id`.
+            RegistryUnavailable, SinkRejected: as `schema_id`.
         """
         with self._translate_errors(f"fetching schema {schema_id}"):
             schema = self._client.get_schema(schema_id)
@@ -125,7 +125,7 @@ class Registry:
 
         Raises:
             EncodingError: it is not compatible with what is registered, or not accepted.
-            SinkUnavailable, SinkRejected: as `schema_id`.
+            RegistryUnavailable, SinkRejected: as `schema_id`.
         """
         self.set_compatibility(subject)
         with self._translate_errors(f"registering the schema of {subject}"):
@@ -137,7 +137,7 @@ class Registry:
         """Make the registry refuse a version of a subject that cannot read all others, or be read by them.
 
         Raises:
-            EncodingError, SinkUnavailable, SinkRejected: as `schema_id`.
+            EncodingError, RegistryUnavailable, SinkRejected: as `schema_id`.
         """
         with self._translate_errors(f"setting the compatibility of {subject}"):
             self._client.set_config(subject, ServerConfig(compatibility=COMPATIBILITY))
@@ -146,7 +146,7 @@ class Registry:
         """Why a schema cannot be the next version of a subject; empty if it can, or if the subject is new.
 
         Raises:
-            EncodingError, SinkUnavailable, SinkRejected: as `schema_id`.
+            EncodingError, RegistryUnavailable, SinkRejected: as `schema_id`.
         """
         if self._mock:
             return []
@@ -170,13 +170,14 @@ class Registry:
             raise _refusal(error, doing, self._url) from error
         except OAuthTokenError as error:
             # Its text may repeat what the token endpoint answered.
-            raise SinkUnavailable(f"{doing}: no token for the schema registry", hint=DENIED_HINT) from error
+            raise RegistryUnavailable(f"{doing}: no token for the schema registry", hint=DENIED_HINT) from error
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise EncodingError(f"{doing}: {self._url} does not answer as a registry", hint=ADDRESS_HINT) from error
         except Exception as error:
             # The client passes on what its HTTP library raises, and which library that is depends on its version.
-            raise SinkUnavailable(
-                f"{doing}: {self._url} cannot be reached: {type(error).__name__}: {error}", hint=UNREACHABLE_HINT
+            raise RegistryUnavailable(
+                f"{doing}: the schema registry at {self._url} cannot be reached: {type(error).__name__}: {error}",
+                hint=UNREACHABLE_HINT,
             ) from error
 
 
@@ -186,7 +187,7 @@ def _refusal(error: SchemaRegistryError, doing: str, url: str) -> ConnectorError
     if status in DENIED:
         return SinkRejected(f"{doing}: the schema registry denies access (HTTP {status})", hint=DENIED_HINT)
     if status in PASSING or status >= SERVER_ERROR:
-        return SinkUnavailable(f"{doing}: the schema registry fails (HTTP {status}): {text}", hint=UNREACHABLE_HINT)
+        return RegistryUnavailable(f"{doing}: the schema registry fails (HTTP {status}): {text}", hint=UNREACHABLE_HINT)
     if _unknown(error):
         return EncodingError(f"{doing}: {text}", hint=SETUP_HINT)
     if status == CONFLICT:

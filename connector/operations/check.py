@@ -15,7 +15,7 @@ from typing import Final
 from connector.assembly import Assembly
 from connector.config import Config
 from connector.errors import ConfigError, ConnectorError, SourceDenied
-from connector.kafka import schemas
+from connector.kafka import permissions, schemas
 from connector.kafka.registry import value_subject
 from connector.model import Check, Topic
 from connector.private_files import is_writable_by_all
@@ -26,7 +26,7 @@ PERMISSIONS: Final = ("Software.Read.All", "Software.Read")
 
 
 def check_everything(assembly: Assembly, file: Path) -> Iterator[Check]:
-    """Check configuration, token, permission, API, state file, topics and schemas.
+    """Check configuration, token, permission, API, state file, topics, transactional id and schemas.
 
     Args:
         assembly: the parts that the configuration describes.
@@ -41,7 +41,7 @@ def check_everything(assembly: Assembly, file: Path) -> Iterator[Check]:
     yield from failing_as_check("token", lambda: _check_token(assembly))
     yield from failing_as_check("api", lambda: [Check("api", fine=True, text=assembly.source.probe())])
     yield from failing_as_check("state", lambda: [_check_state(assembly)])
-    yield from failing_as_check("kafka", assembly.topics.check)
+    yield from failing_as_check("kafka", lambda: check_kafka(assembly))
     yield from check_schemas(assembly)
 
 
@@ -71,6 +71,15 @@ def check_files(config: Config, file: Path) -> Iterator[Check]:
                     hint="Take the right to write from others, on the file and its folder: chmod o-w.",
                     exit_code=ConfigError.exit_code,
                 )
+
+
+def check_kafka(assembly: Assembly) -> Iterator[Check]:
+    """The cluster, the topics, and the transactional id, which a `run` that lives may have."""
+    yield from assembly.topics.check()
+    if assembly.config.kafka.delivery == "exactly_once":
+        publisher = assembly.publisher_lock("check").other_holder()
+        name, client = assembly.config.transactional_id, assembly.config.kafka.client
+        yield permissions.check_transactional_id(client, name, publisher=str(publisher or ""))
 
 
 def check_schemas(assembly: Assembly) -> Iterator[Check]:
