@@ -14,7 +14,7 @@ from typing import Final
 
 from connector.assembly import Assembly
 from connector.config import Config
-from connector.errors import ConfigError, ConnectorError, SourceDenied
+from connector.errors import ConfigError, ConnectorError, SchemaUnknown, SourceDenied
 from connector.kafka import permissions, schemas
 from connector.kafka.registry import value_subject
 from connector.model import Check, Topic
@@ -83,7 +83,10 @@ def check_kafka(assembly: Assembly) -> Iterator[Check]:
 
 
 def check_schemas(assembly: Assembly) -> Iterator[Check]:
-    """Check for every topic that its schema is registered, and compatible with the registered versions."""
+    """Check for every topic that its schema is registered, and compatible with the registered versions.
+
+    Registers nothing, whatever `schema_registry.auto_register` says.
+    """
     for topic in published_topics(assembly):
         yield from failing_as_check(subject_of(assembly, topic), partial(_check_schema, assembly, topic))
 
@@ -145,4 +148,10 @@ def _check_schema(assembly: Assembly, topic: Topic) -> Iterator[Check]:
         hint = "A newer connector registered it: update this one."
         yield Check(subject, fine=False, text="; ".join(problems), hint=hint)
         return
-    yield Check(subject, fine=True, text=f"registered with id {assembly.registry.schema_id(subject, schema)}")
+    try:
+        text = f"registered with id {assembly.registry.registered_id(subject, schema)}"
+    except SchemaUnknown:
+        if not assembly.registry.auto_register:
+            raise
+        text = "not registered; the first message registers it (schema_registry.auto_register)"
+    yield Check(subject, fine=True, text=text)

@@ -61,11 +61,11 @@ def test_what_is_registered_is_found_by_its_text_and_by_its_id(
     registry: Registry, registry_url: str, subject: str
 ) -> None:
     """Registering, looking up in a new process, and fetching by id agree; registering again changes nothing."""
-    schema_id = registry.register(subject, CHANGE)
+    schema_id = registry.register(subject, CHANGE).schema_id
     with Registry(configured(registry_url)) as later:
         assert later.schema_id(subject, CHANGE) == schema_id
         assert json.loads(later.schema(schema_id)) == json.loads(CHANGE)
-        assert later.register(subject, CHANGE) == schema_id
+        assert later.register(subject, CHANGE) == (schema_id, None)
     with SchemaRegistryClient({"url": registry_url}) as client:
         assert client.get_versions(subject) == [1]
 
@@ -87,7 +87,7 @@ def test_a_compatible_version_is_added_and_an_incompatible_one_refused(registry:
     assert registry.find_conflicts(subject, breaking) == [
         f"{subject}: a registered version and this connector's cannot read each other"
     ]
-    assert registry.register(subject, fine) != registry.schema_id(subject, CHANGE)
+    assert registry.register(subject, fine).schema_id != registry.schema_id(subject, CHANGE)
     with pytest.raises(
         EncodingError, match=rf"^registering the schema of {subject}: incompatible with what"
     ) as refused:
@@ -378,7 +378,8 @@ def test_a_mock_is_shared_by_all_who_name_it_and_by_nobody_else() -> None:
     """The demo's registry: ids are the same everywhere in the process."""
     name = f"mock://{uuid.uuid4()}"
     with Registry(configured(name)) as first, Registry(configured(name)) as second:
-        first_id, second_id = first.register("a-value", '"string"'), second.register("b-value", CHANGE)
+        first_id = first.register("a-value", '"string"').schema_id
+        second_id = second.register("b-value", CHANGE).schema_id
         assert first_id != second_id
         assert (second.schema_id("a-value", '"string"'), second.schema(first_id)) == (first_id, '"string"')
         assert first.schema_id("b-value", CHANGE) == second_id

@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 from confluent_kafka.admin import ResourceType  # type: ignore[attr-defined]  # its documented place
+from confluent_kafka.schema_registry import SchemaRegistryClient
 
 from connector.assembly import Assembly
 from connector.model import Check
-from connector.operations.check import check_files, check_kafka
+from connector.operations.check import check_files, check_kafka, check_schemas
 from connector.state.publisher_lock import RUN
 from tests.support.broker import LocalBroker
 from tests.support.configured import config_of
@@ -105,3 +106,22 @@ def test_a_transactional_id_that_may_not_be_written_fails_the_check(
     assert beside == alone
     with published_by(local_broker, topic_prefix, tmp_path, delivery="at_least_once") as assembly:
         assert "transactional id" not in [check.name for check in check_kafka(assembly)]
+
+
+@pytest.mark.broker
+def test_no_check_registers_a_schema(registry_url: str, topic_prefix: str) -> None:
+    """With `auto_register` it says what the first message will do, without it the check fails."""
+    subjects = [f"{topic_prefix}.{name}-value" for name in ("changes", "alerts", "snapshots", "checkpoints")]
+
+    def check(*, auto_register: bool) -> list[tuple[str, bool]]:
+        registry = {"url": registry_url, "auto_register": auto_register}
+        with Assembly(config_of(schema_registry=registry, kafka={"topic_prefix": topic_prefix})) as assembly:
+            checks = list(check_schemas(assembly))
+        assert [check.name for check in checks] == subjects
+        return [(check.text, check.fine) for check in checks]
+
+    later = "not registered; the first message registers it (schema_registry.auto_register)"
+    assert check(auto_register=True) == [(later, True)] * 4
+    assert [fine for _, fine in check(auto_register=False)] == [False] * 4
+    with SchemaRegistryClient({"url": registry_url}) as client:
+        assert [name for name in client.get_subjects() if name.startswith(topic_prefix)] == []
