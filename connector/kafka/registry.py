@@ -129,13 +129,16 @@ class Registry:
         return self.register(subject, schema).schema_id
 
     def registered_id(self, subject: str, schema: str) -> int:
-        """The id of a registered schema. Registers nothing.
+        """The id of a registered schema, as the registry gives it now. Registers nothing.
 
         Raises:
             SchemaUnknown: it is not registered.
             EncodingError, RegistryUnavailable, SinkRejected: as `schema_id`.
         """
         with self._translate_errors(f"looking up the schema of {subject}"):
+            if not self._mock:
+                # The client would go on giving the first answer.
+                self._client.clear_caches()  # type: ignore[no-untyped-call]  # it has none
             return _check_id(self._client.lookup_schema(subject, _avro_schema(schema)).schema_id)
 
     def schema(self, schema_id: int) -> str:
