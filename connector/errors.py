@@ -18,8 +18,10 @@
     │   ├── StateBehindCheckpoint exit 1   Kafka is ahead of the file: an old copy, or the file is missing
     │   └── CheckpointLost        exit 1   the file is ahead of Kafka: topic deleted, or another transactional id
     ├── EncodingError             exit 1   a value that the schema cannot hold, or the schema registry
+    │   └── SchemaUnknown         exit 1   the schema registry does not have the schema
     ├── SinkError                 exit 1   Kafka
     │   ├── SinkUnavailable       exit 1   brokers unavailable or too slow; staged changes are kept
+    │   │   └── RegistryUnavailable exit 1 the schema registry unavailable or too slow; staged changes are kept
     │   ├── SinkFenced            exit 4   another instance with the same transactional id took over
     │   └── SinkRejected          exit 1   Kafka refuses: authorisation, missing topic, too large, no transactions
     ├── OutputError               exit 1   stdout cannot be written: closed, or its disk is full
@@ -135,7 +137,11 @@ class CheckpointLost(StateError):
 
 
 class EncodingError(ConnectorError):
-    """A value does not fit its Avro schema, or the schema registry does not have the schema."""
+    """A value does not fit its Avro schema, or the schema registry does not do what it is asked to."""
+
+
+class SchemaUnknown(EncodingError):
+    """The schema registry does not have the schema."""
 
 
 class SinkError(ConnectorError):
@@ -146,6 +152,10 @@ class SinkUnavailable(SinkError):
     """Brokers are unavailable or too slow; staged changes are kept."""
 
     retryable = True
+
+
+class RegistryUnavailable(SinkUnavailable):
+    """The schema registry is unavailable or too slow; staged changes are kept."""
 
 
 class SinkFenced(SinkError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from connector.errors import RegistryUnavailable, SinkUnavailable
 from connector.poll.result import PollResult
 from connector.wording import counted
 
@@ -12,7 +13,7 @@ def headline(result: PollResult) -> str:
         case "dry_run":
             return "dry run"
         case "staged" if not result.is_staged:
-            return "waiting for Kafka"
+            return _waiting(result)
         case "published" if result.baseline and not result.counts.baselined:
             return "baseline taken"
         case "published" if not (result.counts.changes or result.counts.alerts):
@@ -40,11 +41,22 @@ def kafka_line(result: PollResult) -> str:
 
 
 def waiting_line(result: PollResult) -> str:
-    """What waits for Kafka after the poll; "" where nothing does."""
+    """What is staged and not published after the poll; "" where nothing is."""
     if result.pending:
         whose = " of earlier polls" if result.outcome == "dry_run" else ""
-        return f"{counted(result.pending, 'change')}{whose} staged, waiting for Kafka"
-    return "the report of the snapshot is staged, waiting for Kafka" if result.outcome == "staged" else ""
+        return f"{counted(result.pending, 'change')}{whose} staged, {_waiting(result)}"
+    return f"the report of the snapshot is staged, {_waiting(result)}" if result.outcome == "staged" else ""
+
+
+def _waiting(result: PollResult) -> str:
+    """What whatever is staged waits for."""
+    match result.outage:
+        case RegistryUnavailable():
+            return "waiting for the schema registry"
+        case SinkUnavailable() | None:
+            return "waiting for Kafka"
+        case _:
+            return "not published"
 
 
 def held_line(result: PollResult) -> str:

@@ -53,10 +53,23 @@ TOPIC_HINT: Final = (
     "Create the topics with `mde-inventory setup` (with --replay-topic, also another target of replays), or have an"
     " administrator create them."
 )
-ACL_HINT: Final = (
-    "Grant this client's principal Write and Describe on the topics and on the transactional id, Read on the"
-    " checkpoints topic, and IdempotentWrite on the cluster."
+TOPIC_ACL_HINT: Final = (
+    "Grant this client's principal Write and Describe on every topic, and Read on the checkpoints topic and the"
+    " inventory topic. Confluent's roles: DeveloperWrite and DeveloperRead on the topics. Event Hubs: Data Sender and"
+    " Data Receiver, or a policy with Send and Listen."
 )
+TRANSACTIONAL_ID_ACL_HINT: Final = (
+    "Grant this client's principal Write and Describe on the transactional id, and for `replay` on all ids that begin"
+    " with it. Confluent's role: DeveloperWrite on the transactional id."
+)
+CLUSTER_ACL_HINT: Final = (
+    "Grant this client's principal IdempotentWrite on the cluster, and Create on the topics for `setup`. Confluent's"
+    " roles: DeveloperWrite on the cluster, and DeveloperManage on the topics."
+)
+GROUP_ACL_HINT: Final = (
+    "Grant this client's principal Read on the consumer group. Confluent's role: DeveloperRead on the group."
+)
+_PERMISSION_HINTS: Final = (TOPIC_ACL_HINT, TRANSACTIONAL_ID_ACL_HINT, CLUSTER_ACL_HINT, GROUP_ACL_HINT)
 _LOGIN_HINT: Final = "Check security.protocol, sasl.* and ssl.* in [kafka.client]."
 _SIZE_HINT: Final = "Raise the topic's max.message.bytes, and message.max.bytes in [kafka.client]."
 _TRANSACTIONS_HINT: Final = (
@@ -71,10 +84,10 @@ _REJECTED_BY_HINT: Final[dict[str, tuple[str, ...]]] = {
     TOPIC_HINT: (
         "UNKNOWN_TOPIC_OR_PART", "_UNKNOWN_TOPIC", "_UNKNOWN_PARTITION", "UNKNOWN_TOPIC_ID", "TOPIC_EXCEPTION",
     ),
-    ACL_HINT: (
-        "TOPIC_AUTHORIZATION_FAILED", "CLUSTER_AUTHORIZATION_FAILED", "TRANSACTIONAL_ID_AUTHORIZATION_FAILED",
-        "GROUP_AUTHORIZATION_FAILED", "DELEGATION_TOKEN_AUTHORIZATION_FAILED",
-    ),
+    TOPIC_ACL_HINT: ("TOPIC_AUTHORIZATION_FAILED",),
+    TRANSACTIONAL_ID_ACL_HINT: ("TRANSACTIONAL_ID_AUTHORIZATION_FAILED",),
+    CLUSTER_ACL_HINT: ("CLUSTER_AUTHORIZATION_FAILED", "DELEGATION_TOKEN_AUTHORIZATION_FAILED"),
+    GROUP_ACL_HINT: ("GROUP_AUTHORIZATION_FAILED",),
     _LOGIN_HINT: (
         "_AUTHENTICATION", "SASL_AUTHENTICATION_FAILED", "UNSUPPORTED_SASL_MECHANISM", "ILLEGAL_SASL_STATE", "_SSL",
         "SECURITY_DISABLED", "UNACCEPTABLE_CREDENTIAL", "DELEGATION_TOKEN_EXPIRED", "DELEGATION_TOKEN_NOT_FOUND",
@@ -97,6 +110,12 @@ REJECTED_HINTS: Final[dict[int, str]] = {
     getattr(KafkaError, name): hint for hint, names in _REJECTED_BY_HINT.items() for name in names
 }
 """Codes that waiting does not cure, each with what to do. A code that is neither here nor fenced is an outage."""
+
+IN_OUR_WORDS: Final[dict[int, str]] = {
+    **{code: "no permission" for code, hint in REJECTED_HINTS.items() if hint in _PERMISSION_HINTS},
+    **dict.fromkeys((KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC), "there is no such topic"),  # noqa: SLF001
+}
+"""Codes of which librdkafka's text says less, or something else each time."""
 
 _NO_REASON_CODES: Final = frozenset(
     getattr(KafkaError, name)
@@ -142,7 +161,7 @@ class ClientEvents:
 
     def note_refused(self, error: KafkaError | None, message: Any) -> None:  # noqa: ANN401 - librdkafka's message
         """The callback `on_delivery`, where librdkafka reports errors only."""
-        if error is not None and self._refused is None:
+        if error is not None and (self._refused is None or self._refused[0].code() in PURGED_CODES):
             self._refused = (error, message)
 
     def forget(self) -> None:
@@ -232,8 +251,9 @@ def error_of(error: BaseException) -> KafkaError:
 
 
 def describe(error: KafkaError) -> str:
-    """A Kafka error for people: librdkafka's text, and the code to search for."""
-    return f"{error.str().removeprefix('Broker: ').removeprefix('Local: ')} ({error.name()})"
+    """A Kafka error for people: librdkafka's text, or ours where it helps, and the code to search for."""
+    text = error.str().removeprefix("Broker: ").removeprefix("Local: ")
+    return f"{IN_OUR_WORDS.get(error.code(), text)} ({error.name()})"
 
 
 def translate(error: KafkaError, doing: str, events: ClientEvents | None = None) -> SinkError:

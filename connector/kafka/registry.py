@@ -9,9 +9,9 @@ name `<topic>-value`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
-from typing import Any, Final, Self
+from typing import Any, Final, NamedTuple, Self
 
 from confluent_kafka.schema_registry import (
     ConfigCompatibilityLevel,
@@ -23,7 +23,14 @@ from confluent_kafka.schema_registry import (
 from confluent_kafka.schema_registry.error import OAuthTokenError
 
 from connector.config.tables import SchemaRegistryConfig
-from connector.errors import ConfigError, ConnectorError, EncodingError, SinkRejected, SinkUnavailable
+from connector.errors import (
+    ConfigError,
+    ConnectorError,
+    EncodingError,
+    RegistryUnavailable,
+    SchemaUnknown,
+    SinkRejected,
+)
 from connector.telemetry import logger
 
 log = logger(__name__)
@@ -52,7 +59,7 @@ INCOMPATIBLE_HINT: Final = (
     "If a newer connector registered it, update this one; if another program did, choose another kafka.topic_prefix."
 )
 
-NOT_FOUND, CONFLICT = 404, 409
+NOT_FOUND, CONFLICT, NOT_IMPLEMENTED = 404, 409, 501
 DENIED: Final = frozenset({401, 403, 407})
 PASSING: Final = frozenset({408, 429})
 SERVER_ERROR: Final = 500
@@ -67,8 +74,23 @@ def value_subject(topic: str) -> str:
     return f"{topic}-value"
 
 
+class Registration(NamedTuple):
+    """A registered schema.
+
+    Attributes:
+        schema_id: its id.
+        refusal: why the registry did not let the compatibility be set; None where it is set.
+    """
+
+    schema_id: int
+    refusal: ConnectorError | None
+
+
 class Registry:
     """A schema registry. Close it, or use it as a context manager.
+
+    Attributes:
+        auto_register: whether the first use of an unknown schema registers it.
 
     Raises:
         ConfigError: the client does not take `[schema_registry]`.
@@ -76,7 +98,7 @@ class Registry:
 
     def __init__(self, config: SchemaRegistryConfig) -> None:
         self._url = config.url
-        self._auto_register = config.auto_register
+        self.auto_register = config.auto_register
         self._mock = config.url.startswith("mock://")
         self._client = _mock_client(config.url) if self._mock else _create_client(config.url, config.client)
 
@@ -96,23 +118,35 @@ class Registry:
 
         Raises:
             EncodingError: it is not registered, or what is registered is incompatible.
-            SinkUnavailable: no answer within the client's time limits.
+            RegistryUnavailable: no answer within the client's time limits.
             SinkRejected: the registry denies access.
         """
+        try:
+            return self.registered_id(subject, schema)
+        except SchemaUnknown:
+            if not self.auto_register:
+                raise
+        return self.register(subject, schema).schema_id
+
+    def registered_id(self, subject: str, schema: str) -> int:
+        """The id of a registered schema, as the registry gives it now. Registers nothing.
+
+        Raises:
+            SchemaUnknown: it is not registered.
+            EncodingError, RegistryUnavailable, SinkRejected: as `schema_id`.
+        """
         with self._translate_errors(f"looking up the schema of {subject}"):
-            try:
-                return _check_id(self._client.lookup_schema(subject, _avro_schema(schema)).schema_id)
-            except SchemaRegistryError as error:
-                if not (self._auto_register and _unknown(error)):
-                    raise
-        return self.register(subject, schema)
+            if not self._mock:
+                # The client would go on giving the first answer.
+                self._client.clear_caches()  # type: ignore[no-untyped-call]  # it has none
+            return _check_id(self._client.lookup_schema(subject, _avro_schema(schema)).schema_id)
 
     def schema(self, schema_id: int) -> str:
         """The JSON text of the Avro schema with this id.
 
         Raises:
             EncodingError: there is none, or it is not Avro.
-            SinkUnavailable, SinkRejected: as `schema_id`.
+            RegistryUnavailable, SinkRejected: as `schema_id`.
         """
         with self._translate_errors(f"fetching schema {schema_id}"):
             schema = self._client.get_schema(schema_id)
@@ -120,33 +154,54 @@ class Registry:
                 raise EncodingError(f"schema {schema_id} is {schema.schema_type}, not AVRO", hint=ADDRESS_HINT)
             return str(schema.schema_str)
 
-    def register(self, subject: str, schema: str) -> int:
-        """Register a schema, with its compatibility, and return its id. Registering it again changes nothing.
+    def register(self, subject: str, schema: str) -> Registration:
+        """Register a schema, with its compatibility. Registering it again changes nothing.
+
+        A registry that does not let this client set the compatibility may let it register nevertheless.
 
         Raises:
             EncodingError: it is not compatible with what is registered, or not accepted.
-            SinkUnavailable, SinkRejected: as `schema_id`.
+            RegistryUnavailable, SinkRejected: as `schema_id`.
         """
-        self.set_compatibility(subject)
+        refusal = None
+        try:
+            self.set_compatibility(subject)
+        except (SinkRejected, EncodingError) as error:
+            refusal = None if self._is_compatibility_set(subject) else error
         with self._translate_errors(f"registering the schema of {subject}"):
             schema_id = _check_id(self._client.register_schema(subject, _avro_schema(schema)))
+        if refusal is not None:
+            log.warning("the compatibility of a subject is not set", error=str(refusal), hint=refusal.hint)
         log.info("schema registered", subject=subject, schema_id=schema_id)
-        return schema_id
+        return Registration(schema_id, refusal)
 
     def set_compatibility(self, subject: str) -> None:
         """Make the registry refuse a version of a subject that cannot read all others, or be read by them.
 
         Raises:
-            EncodingError, SinkUnavailable, SinkRejected: as `schema_id`.
+            EncodingError, RegistryUnavailable, SinkRejected: as `schema_id`.
         """
-        with self._translate_errors(f"setting the compatibility of {subject}"):
-            self._client.set_config(subject, ServerConfig(compatibility=COMPATIBILITY))
+        doing = f"setting the compatibility of {subject}"
+        with self._translate_errors(doing):
+            try:
+                self._client.set_config(subject, ServerConfig(compatibility=COMPATIBILITY))
+            except SchemaRegistryError as error:
+                if error.http_status_code not in (CONFLICT, NOT_IMPLEMENTED):
+                    raise
+                raise EncodingError(f"{doing}: the schema registry refuses (HTTP {error.http_status_code})") from error
+
+    def _is_compatibility_set(self, subject: str) -> bool:
+        """Whether somebody else has set the compatibility, of the subject or of the whole registry."""
+        for name in (subject, None):
+            with suppress(ConnectorError), self._translate_errors("reading the compatibility"):
+                return bool(self._client.get_compatibility(name) == COMPATIBILITY.value)
+        return False
 
     def find_conflicts(self, subject: str, schema: str) -> list[str]:
         """Why a schema cannot be the next version of a subject; empty if it can, or if the subject is new.
 
         Raises:
-            EncodingError, SinkUnavailable, SinkRejected: as `schema_id`.
+            EncodingError, RegistryUnavailable, SinkRejected: as `schema_id`.
         """
         if self._mock:
             return []
@@ -170,13 +225,14 @@ class Registry:
             raise _refusal(error, doing, self._url) from error
         except OAuthTokenError as error:
             # Its text may repeat what the token endpoint answered.
-            raise SinkUnavailable(f"{doing}: no token for the schema registry", hint=DENIED_HINT) from error
+            raise RegistryUnavailable(f"{doing}: no token for the schema registry", hint=DENIED_HINT) from error
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise EncodingError(f"{doing}: {self._url} does not answer as a registry", hint=ADDRESS_HINT) from error
         except Exception as error:
             # The client passes on what its HTTP library raises, and which library that is depends on its version.
-            raise SinkUnavailable(
-                f"{doing}: {self._url} cannot be reached: {type(error).__name__}: {error}", hint=UNREACHABLE_HINT
+            raise RegistryUnavailable(
+                f"{doing}: the schema registry at {self._url} cannot be reached: {type(error).__name__}: {error}",
+                hint=UNREACHABLE_HINT,
             ) from error
 
 
@@ -186,9 +242,9 @@ def _refusal(error: SchemaRegistryError, doing: str, url: str) -> ConnectorError
     if status in DENIED:
         return SinkRejected(f"{doing}: the schema registry denies access (HTTP {status})", hint=DENIED_HINT)
     if status in PASSING or status >= SERVER_ERROR:
-        return SinkUnavailable(f"{doing}: the schema registry fails (HTTP {status}): {text}", hint=UNREACHABLE_HINT)
+        return RegistryUnavailable(f"{doing}: the schema registry fails (HTTP {status}): {text}", hint=UNREACHABLE_HINT)
     if _unknown(error):
-        return EncodingError(f"{doing}: {text}", hint=SETUP_HINT)
+        return SchemaUnknown(f"{doing}: {text}", hint=SETUP_HINT)
     if status == CONFLICT:
         return EncodingError(f"{doing}: incompatible with what is registered: {text}", hint=INCOMPATIBLE_HINT)
     return EncodingError(f"{doing}: {url} answers HTTP {status}: {text}", hint=ADDRESS_HINT)

@@ -38,6 +38,7 @@ from connector.kafka.client import (
     merge_settings,
     translate,
 )
+from connector.kafka.permissions import find_unwritable
 from connector.kafka.reader import Incoming, Reader
 from connector.model import Checkpoint, Message
 from connector.telemetry import logger
@@ -46,6 +47,9 @@ log = logger(__name__)
 
 FIRST_ANSWER_SECONDS: Final = 20.0
 """How long a cluster may take to answer at all when a recovery begins."""
+
+ANSWER_SECONDS: Final = 5.0
+"""How long to ask for what explains an error."""
 
 TRANSACTION_SECONDS_MAX: Final = 60.0
 """The broker aborts an older transaction. Until then it holds back every read_committed reader of its topics."""
@@ -248,7 +252,7 @@ class Sink:
         if self._producer is None:
             self._producer = producer = create_client(Producer, self._settings())
             if self._transactions:
-                self._repeat("taking over", producer.init_transactions)
+                self._repeat(f"taking over transactional id {self.transactional_id}", producer.init_transactions)
         return self._producer
 
     def _settings(self) -> dict[str, Any]:
@@ -297,9 +301,7 @@ class Sink:
                 self._check_deadline("publishing")
                 self._serve(producer, FULL_QUEUE_SECONDS)
             except (KafkaException, SystemError) as error:
-                self._serve(producer, 0)
-                doing = f"publishing to {message.topic}, key {_as_text(message.key)}"
-                raise translate(error_of(error), doing, self._events) from error
+                raise self._explain(error, f"publishing to {message.topic}, key {_as_text(message.key)}") from error
             else:
                 return
 
@@ -345,7 +347,30 @@ class Sink:
             refused, message = self._events.refused
             return translate(refused, f"publishing to {message.topic()}, key {_as_text(message.key())}", self._events)
         assert error is not None  # noqa: S101 - there is one of the two
-        return translate(error_of(error), doing, self._events)
+        cause = error_of(error)
+        if cause.code() == KafkaError._STATE:  # noqa: SLF001 - its public name
+            cause, doing = self._transaction_error(cause), "publishing"
+        if cause.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+            doing = f"publishing to {self._name_unwritable()}"
+        return translate(cause, doing, self._events)
+
+    def _transaction_error(self, error: KafkaError) -> KafkaError:
+        """Why a transaction takes no more messages: the first error that spoiled it, if it is one that did.
+
+        librdkafka says so when another transaction is to begin, which it refuses. Nothing is committed or aborted.
+        """
+        if self._producer is not None and self._transactions:
+            try:
+                self._producer.begin_transaction()
+            except (KafkaException, SystemError) as reason:
+                return error_of(reason)
+        return error
+
+    def _name_unwritable(self) -> str:
+        """The topics that the cluster says may not be written; where it does not say, all that are published to."""
+        topics = {*self._topics_seen, self._checkpoints_topic}
+        refused = find_unwritable(self._client, topics, self._deadline.remaining(at_most=ANSWER_SECONDS))
+        return " and ".join(refused) or " or ".join(sorted(topics))
 
     @staticmethod
     def _collect_events(producer: Producer) -> None:

@@ -22,8 +22,8 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # the documen
 
 from connector.errors import SinkRejected
 from connector.kafka.client import (
-    ACL_HINT,
     LIBRDKAFKA_BYTES_MAX,
+    TOPIC_ACL_HINT,
     TOPIC_HINT,
     ClientEvents,
     create_client,
@@ -95,7 +95,7 @@ class Topics:
     def check(self) -> Iterator[Check]:
         """Check the cluster, then each topic: it exists, is set up as it must be, and this client may use it.
 
-        Whether this client may use the transactional id shows in the first poll: asking would take the id over.
+        Whether this client may use the transactional id is asked separately (`permissions`).
 
         Raises:
             ConfigError: librdkafka does not take `[kafka.client]`.
@@ -226,7 +226,7 @@ def _find_problem(topic: Topic, existing: _ExistingTopic) -> tuple[str, str] | N
     needed = {AclOperation.WRITE} | ({AclOperation.READ} if topic in {Topic.CHECKPOINTS, Topic.INVENTORY} else set())
     if existing.allowed is not None and (lacking := needed - existing.allowed):
         names = " and ".join(sorted(operation.name.capitalize() for operation in lacking))
-        return f"this client's principal lacks {names}", ACL_HINT
+        return f"this client's principal lacks {names}", TOPIC_ACL_HINT
     if existing.settings is None:
         return None
     compacted = PLANS[topic].settings["cleanup.policy"] == "compact"

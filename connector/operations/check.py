@@ -14,8 +14,8 @@ from typing import Final
 
 from connector.assembly import Assembly
 from connector.config import Config
-from connector.errors import ConfigError, ConnectorError, SourceDenied
-from connector.kafka import schemas
+from connector.errors import ConfigError, ConnectorError, SchemaUnknown, SourceDenied
+from connector.kafka import permissions, schemas
 from connector.kafka.registry import value_subject
 from connector.model import Check, Topic
 from connector.private_files import is_writable_by_all
@@ -26,7 +26,7 @@ PERMISSIONS: Final = ("Software.Read.All", "Software.Read")
 
 
 def check_everything(assembly: Assembly, file: Path) -> Iterator[Check]:
-    """Check configuration, token, permission, API, state file, topics and schemas.
+    """Check configuration, token, permission, API, state file, topics, transactional id and schemas.
 
     Args:
         assembly: the parts that the configuration describes.
@@ -41,7 +41,7 @@ def check_everything(assembly: Assembly, file: Path) -> Iterator[Check]:
     yield from failing_as_check("token", lambda: _check_token(assembly))
     yield from failing_as_check("api", lambda: [Check("api", fine=True, text=assembly.source.probe())])
     yield from failing_as_check("state", lambda: [_check_state(assembly)])
-    yield from failing_as_check("kafka", assembly.topics.check)
+    yield from failing_as_check("kafka", lambda: check_kafka(assembly))
     yield from check_schemas(assembly)
 
 
@@ -73,8 +73,20 @@ def check_files(config: Config, file: Path) -> Iterator[Check]:
                 )
 
 
+def check_kafka(assembly: Assembly) -> Iterator[Check]:
+    """The cluster, the topics, and the transactional id, which a `run` that lives may have."""
+    yield from assembly.topics.check()
+    if assembly.config.kafka.delivery == "exactly_once":
+        publisher = assembly.publisher_lock("check").other_holder()
+        name, client = assembly.config.transactional_id, assembly.config.kafka.client
+        yield permissions.check_transactional_id(client, name, publisher=str(publisher or ""))
+
+
 def check_schemas(assembly: Assembly) -> Iterator[Check]:
-    """Check for every topic that its schema is registered, and compatible with the registered versions."""
+    """Check for every topic that its schema is registered, and compatible with the registered versions.
+
+    Registers nothing, whatever `schema_registry.auto_register` says.
+    """
     for topic in published_topics(assembly):
         yield from failing_as_check(subject_of(assembly, topic), partial(_check_schema, assembly, topic))
 
@@ -136,4 +148,10 @@ def _check_schema(assembly: Assembly, topic: Topic) -> Iterator[Check]:
         hint = "A newer connector registered it: update this one."
         yield Check(subject, fine=False, text="; ".join(problems), hint=hint)
         return
-    yield Check(subject, fine=True, text=f"registered with id {assembly.registry.schema_id(subject, schema)}")
+    try:
+        text = f"registered with id {assembly.registry.registered_id(subject, schema)}"
+    except SchemaUnknown:
+        if not assembly.registry.auto_register:
+            raise
+        text = "not registered; the first message registers it (schema_registry.auto_register)"
+    yield Check(subject, fine=True, text=text)

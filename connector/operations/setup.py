@@ -7,13 +7,17 @@ from functools import partial
 
 from connector.assembly import Assembly
 from connector.kafka import schemas
-from connector.kafka.registry import value_subject
+from connector.kafka.registry import COMPATIBILITY, value_subject
 from connector.model import Check, Topic
 from connector.operations.check import failing_as_check, published_topics, subject_of
 
 
 def set_up(assembly: Assembly) -> Iterator[Check]:
-    """Create topics and register schemas; whatever exists is left as it is."""
+    """Create topics and register schemas; whatever exists is left as it is.
+
+    A subject whose compatibility may not be set is registered all the same, and said to be so: it is for the registry's
+    administrator to set.
+    """
     yield from failing_as_check("kafka", assembly.topics.create)
     yield from register_schemas(assembly)
 
@@ -32,5 +36,11 @@ def register_schemas(assembly: Assembly) -> Iterator[Check]:
 
 
 def _register(assembly: Assembly, subject: str, topic: Topic) -> Iterator[Check]:
-    schema_id = assembly.registry.register(subject, schemas.schema_of(topic))
-    yield Check(subject, fine=True, text=f"registered with id {schema_id}, FULL_TRANSITIVE")
+    schema_id, refusal = assembly.registry.register(subject, schemas.schema_of(topic))
+    yield Check(
+        subject,
+        fine=True,
+        text=f"registered with id {schema_id}, {COMPATIBILITY.value}"
+        if refusal is None
+        else f"registered with id {schema_id}, but not {COMPATIBILITY.value}: {refusal}",
+    )

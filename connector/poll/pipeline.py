@@ -39,7 +39,7 @@ from connector.model import Inventory, Snapshot, StagedSnapshot
 from connector.poll.backfill import Backfill
 from connector.poll.publisher import Publisher
 from connector.poll.reports import FAILURES, PollReports
-from connector.poll.result import Outcome, PollResult, staged_result, unchanged_result
+from connector.poll.result import Outcome, PollResult, name_cause, staged_result, unchanged_result
 from connector.source.source import Source
 from connector.staging import derived, maintenance
 from connector.staging.stage import StagingRules, check_room, stage_snapshot
@@ -283,7 +283,8 @@ class Pipeline:
             self._publisher.drain(run.state)
             self._publisher.publish_reports(run.state)
         except OUTAGES as error:
-            log.warning("Kafka is not available, the poll goes on without it", error=str(error), hint=error.hint)
+            cause = name_cause(error)
+            log.warning("the poll goes on without publishing", cause=cause, error=str(error), hint=error.hint)
             run.outage = error
         run.stopwatch.lap(step)
         # An outage may have let a part through.

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any, Final, Literal
 
 from connector.clock import Stopwatch
-from connector.errors import ConnectorError
+from connector.errors import ConnectorError, RegistryUnavailable, SinkRejected, SinkUnavailable
 from connector.model import Counts, Inventory, StagedSnapshot
 from connector.staging.stage import noted_lookalikes
 from connector.state.state import StateFile
@@ -26,7 +26,7 @@ class PollResult:
 
     Attributes:
         outcome: `published` (all of the snapshot is with Kafka, be it only its report); `staged` (safe in the state
-            file, Kafka not available); `unchanged` (the generation has not advanced); `held` (published, but removals
+            file, but not published); `unchanged` (the generation has not advanced); `held` (published, but removals
             wait for a person); `dry_run`.
         counts: those of the snapshot that was staged; where none was, only the records and devices of the latest one.
         baseline: records taken as the baseline; published only with `diff.baseline = "emit"`.
@@ -98,6 +98,19 @@ class PollResult:
             "drained": self.drained,
             "lookalikes": self.lookalikes,
         }
+
+
+def name_cause(outage: ConnectorError) -> str:
+    """What keeps a poll from publishing, in a few words; the error itself says more."""
+    match outage:
+        case RegistryUnavailable():
+            return "the schema registry is not available"
+        case SinkUnavailable():
+            return "Kafka is not available"
+        case SinkRejected():
+            return "publishing is refused"
+        case _:
+            return "publishing is not possible"
 
 
 def staged_result(state: StateFile, outcome: Outcome, staged: StagedSnapshot, stopwatch: Stopwatch) -> PollResult:

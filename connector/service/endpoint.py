@@ -69,7 +69,7 @@ class ProbeServer:
         self.address = listen
         self._paths = paths
         self._request_seconds_max = request_seconds_max
-        self._connections: set[asyncio.Task[None]] = set()
+        self._connections: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
         self._started = threading.Event()
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -102,13 +102,17 @@ class ProbeServer:
         await asyncio.gather(*self._connections, return_exceptions=True)
 
     def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Serve a new connection in its own task, or close it at once where there are too many."""
+        """Serve a new connection in its own task. Where there are too many, the oldest one makes room.
+
+        A probe sends its request at once, and has its response before others can come. What is old is idle or slow.
+        """
         if len(self._connections) >= CONNECTIONS_MAX:
-            writer.transport.abort()
-            return
+            oldest = next(iter(self._connections))
+            self._connections.pop(oldest).transport.abort()
+            oldest.cancel()
         connection = asyncio.ensure_future(self._serve_one(reader, writer))
-        self._connections.add(connection)
-        connection.add_done_callback(self._connections.discard)
+        self._connections[connection] = writer
+        connection.add_done_callback(lambda ended: self._connections.pop(ended, None))
 
     async def _serve_one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one request. A client that breaks the limits gets no response."""

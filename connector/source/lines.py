@@ -251,8 +251,13 @@ class Page:
 
 
 _BLANKS: Final = bytes.maketrans(b"\r\n", b"  ")
-_TOKEN: Final = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\],]', re.DOTALL)
-_VALUE: Final = re.compile(rb'\s*\{(?:\s*(?:"[^"\\]*"\s*:\s*(?:"(?:[^"\\]|\\.)*"|null))\s*,)*?\s*"(?i:value)"\s*:\s*\[')
+_INSIDE: Final = rb'[^"\\]*+(?:\\.[^"\\]*+)*+'
+"""What a string contains. Possessive: going back would take memory for each byte, and find nothing."""
+_TOKEN: Final = re.compile(rb'"' + _INSIDE + rb'"?+|[{}\[\],]', re.DOTALL)
+"""A string, which the end of the text may cut, or a mark."""
+_VALUE: Final = re.compile(
+    rb'\s*\{(?:\s*(?:"[^"\\]*"\s*:\s*(?:"' + _INSIDE + rb'"|null))\s*,)*?\s*"(?i:value)"\s*:\s*\[', re.DOTALL
+)
 
 
 def _split_loosely(text: bytes) -> tuple[list[bytes], str | None] | None:

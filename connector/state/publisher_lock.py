@@ -107,6 +107,23 @@ class PublisherLock:
         finally:
             self.release()
 
+    def other_holder(self) -> Holder | None:
+        """Whoever holds the lock; None where nobody does. Takes nothing, and makes no file."""
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            descriptor = os.open(self.path, flags)
+        except FileNotFoundError:
+            return None
+        except OSError:
+            return Holder(None, "")
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return self._read_holder()
+        finally:
+            os.close(descriptor)
+        return None
+
     def renew(self) -> None:
         """Take the lock again where its file was moved away or deleted, as by somebody who restores a copy.
 

@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 
 from connector.cli.poll_lines import headline, held_line, kafka_line, waiting_line
-from connector.errors import SinkUnavailable
+from connector.errors import RegistryUnavailable, SinkRejected, SinkUnavailable
 from connector.model import Counts, Inventory
 from connector.poll.result import OUTCOMES, Outcome, PollResult
 
 AWAY = SinkUnavailable("Kafka: away")
+NO_REGISTRY = RegistryUnavailable("the schema registry: away")
+REFUSED = SinkRejected("Kafka: no permission")
 STAGED = {"fetch": 1.0, "stage": 1.0}
 NOT_STAGED = {"fetch": 1.0}
 
@@ -75,6 +77,19 @@ TABLE: list[tuple[PollResult, str, str, str, str]] = [
     (
         result("staged", stages=NOT_STAGED, pending=12, outage=AWAY),
         "waiting for Kafka", "nothing published", "12 changes staged, waiting for Kafka", "",
+    ),
+    (
+        result("staged", stages=NOT_STAGED, pending=12, outage=NO_REGISTRY),
+        "waiting for the schema registry", "nothing published",
+        "12 changes staged, waiting for the schema registry", "",
+    ),
+    (
+        result("staged", SOME, stages=STAGED, pending=12, outage=REFUSED),
+        "staged", "nothing published", "12 changes staged, not published", "",
+    ),
+    (
+        result("staged", stages=NOT_STAGED, pending=12, outage=REFUSED),
+        "not published", "nothing published", "12 changes staged, not published", "",
     ),
     (result("unchanged", stages=NOT_STAGED), "unchanged", "nothing to publish", "", ""),
     (

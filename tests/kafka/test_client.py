@@ -13,6 +13,7 @@ from connector.errors import ConfigError, SinkFenced, SinkRejected, SinkUnavaila
 from connector.kafka import sink
 from connector.kafka.client import (
     FENCED_CODES,
+    IN_OUR_WORDS,
     REJECTED_HINTS,
     ClientEvents,
     Deadline,
@@ -41,7 +42,7 @@ def test_every_code_becomes_an_error_of_ours_with_a_hint(name: str) -> None:
     for fatal, retriable, abort in product((False, True), repeat=3):
         error = translate(KafkaError(code, "why", fatal, retriable, abort), "publishing")
         assert type(error) is wanted
-        assert str(error).startswith("Kafka: publishing: why (")
+        assert str(error).startswith(f"Kafka: publishing: {IN_OUR_WORDS.get(code, 'why')} (")
         assert error.hint
 
 

@@ -18,7 +18,7 @@ import pytest
 from confluent_kafka.schema_registry import SchemaRegistryClient
 
 from connector.config.tables import SchemaRegistryConfig
-from connector.errors import ConfigError, ConnectorError, EncodingError, SinkRejected, SinkUnavailable
+from connector.errors import ConfigError, ConnectorError, EncodingError, RegistryUnavailable, SinkRejected
 from connector.kafka import schemas
 from connector.kafka.registry import Registry, value_subject
 from connector.model import Topic
@@ -61,11 +61,11 @@ def test_what_is_registered_is_found_by_its_text_and_by_its_id(
     registry: Registry, registry_url: str, subject: str
 ) -> None:
     """Registering, looking up in a new process, and fetching by id agree; registering again changes nothing."""
-    schema_id = registry.register(subject, CHANGE)
+    schema_id = registry.register(subject, CHANGE).schema_id
     with Registry(configured(registry_url)) as later:
         assert later.schema_id(subject, CHANGE) == schema_id
         assert json.loads(later.schema(schema_id)) == json.loads(CHANGE)
-        assert later.register(subject, CHANGE) == schema_id
+        assert later.register(subject, CHANGE) == (schema_id, None)
     with SchemaRegistryClient({"url": registry_url}) as client:
         assert client.get_versions(subject) == [1]
 
@@ -87,7 +87,7 @@ def test_a_compatible_version_is_added_and_an_incompatible_one_refused(registry:
     assert registry.find_conflicts(subject, breaking) == [
         f"{subject}: a registered version and this connector's cannot read each other"
     ]
-    assert registry.register(subject, fine) != registry.schema_id(subject, CHANGE)
+    assert registry.register(subject, fine).schema_id != registry.schema_id(subject, CHANGE)
     with pytest.raises(
         EncodingError, match=rf"^registering the schema of {subject}: incompatible with what"
     ) as refused:
@@ -209,10 +209,10 @@ CALLS: dict[str, Callable[[Registry], object]] = {
         (401, b"", SinkRejected, "denies access (HTTP 401)", "basic.auth.user.info"),
         (403, b'{"error_code": 40301}', SinkRejected, "denies access (HTTP 403)", "what the registry grants"),
         (407, b"proxy", SinkRejected, "denies access (HTTP 407)", "basic.auth.user.info"),
-        (408, b"{}", SinkUnavailable, "fails (HTTP 408)", "published later"),
-        (429, b'{"message": "slower"}', SinkUnavailable, "fails (HTTP 429): slower", "published later"),
-        (500, b'{"message": "store"}', SinkUnavailable, "fails (HTTP 500): store", "published later"),
-        (503, b"<html>", SinkUnavailable, "fails (HTTP 503)", "published later"),
+        (408, b"{}", RegistryUnavailable, "fails (HTTP 408)", "published later"),
+        (429, b'{"message": "slower"}', RegistryUnavailable, "fails (HTTP 429): slower", "published later"),
+        (500, b'{"message": "store"}', RegistryUnavailable, "fails (HTTP 500): store", "published later"),
+        (503, b"<html>", RegistryUnavailable, "fails (HTTP 503)", "published later"),
         (404, b"<html>not here</html>", EncodingError, "answers HTTP 404", "/apis/ccompat/v7"),
         (302, b"", EncodingError, "answers HTTP 302", "/apis/ccompat/v7"),
         (422, b'{"error_code": 42201, "message": "bad"}', EncodingError, "answers HTTP 422: bad", "/apis/ccompat/v7"),
@@ -244,7 +244,7 @@ def test_json_of_another_shape_is_no_answer(body: bytes) -> None:
 def test_a_passing_failure_is_tried_again_within_a_limit() -> None:
     """By default three requests, and then an outage."""
     with server(503, b"{}") as (url, requests), Registry(configured(url)) as registry:
-        with pytest.raises(SinkUnavailable):
+        with pytest.raises(RegistryUnavailable):
             registry.schema(1)
         assert requests == ["GET /schemas/ids/1"] * 3
 
@@ -267,9 +267,11 @@ def test_nobody_at_the_address_is_an_outage() -> None:
         closed.bind(("127.0.0.1", 0))
         port = closed.getsockname()[1]
         for url in (f"http://127.0.0.1:{port}", "http://registry.invalid", plain.replace("http:", "https:")):
-            with Registry(configured(url, **QUICK)) as registry, pytest.raises(SinkUnavailable) as raised:
+            with Registry(configured(url, **QUICK)) as registry, pytest.raises(RegistryUnavailable) as raised:
                 registry.schema(1)
-            assert str(raised.value).startswith(f"fetching schema 1: {url} cannot be reached: ConnectError: ")
+            assert str(raised.value).startswith(
+                f"fetching schema 1: the schema registry at {url} cannot be reached: ConnectError: "
+            )
             assert raised.value.retryable
 
 
@@ -279,7 +281,7 @@ def test_a_registry_that_never_answers_is_given_up_in_time() -> None:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
         begun = time.monotonic()
         options: dict[str, Any] = {"timeout": "0.3", "max.retries": "1", "retries.wait.ms": "10"}
-        with Registry(configured(url, **options)) as registry, pytest.raises(SinkUnavailable, match=r"ReadTimeout"):
+        with Registry(configured(url, **options)) as registry, pytest.raises(RegistryUnavailable, match=r"ReadTimeout"):
             registry.schema(1)
         assert time.monotonic() - begun > 0.5
 
@@ -332,7 +334,10 @@ def test_a_certificate_of_our_own_authority_is_believed_and_no_other(tmp_path: P
     with tls_server(context, b'{"schema": "\\"string\\""}') as url:
         with Registry(configured(url, **QUICK, **{"ssl.ca.location": str(tmp_path / "ca.pem")})) as trusting:
             assert trusting.schema(1) == '"string"'
-        with Registry(configured(url, **QUICK)) as careful, pytest.raises(SinkUnavailable, match=r"CERTIFICATE_VERIFY"):
+        with (
+            Registry(configured(url, **QUICK)) as careful,
+            pytest.raises(RegistryUnavailable, match=r"CERTIFICATE_VERIFY"),
+        ):
             careful.schema(1)
 
 
@@ -373,7 +378,8 @@ def test_a_mock_is_shared_by_all_who_name_it_and_by_nobody_else() -> None:
     """The demo's registry: ids are the same everywhere in the process."""
     name = f"mock://{uuid.uuid4()}"
     with Registry(configured(name)) as first, Registry(configured(name)) as second:
-        first_id, second_id = first.register("a-value", '"string"'), second.register("b-value", CHANGE)
+        first_id = first.register("a-value", '"string"').schema_id
+        second_id = second.register("b-value", CHANGE).schema_id
         assert first_id != second_id
         assert (second.schema_id("a-value", '"string"'), second.schema(first_id)) == (first_id, '"string"')
         assert first.schema_id("b-value", CHANGE) == second_id

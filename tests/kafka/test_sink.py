@@ -262,9 +262,38 @@ def test_a_missing_permission_is_named(
         sink.recover()
         place.publish(sink, 1, 5)
 
-    with pytest.raises(SinkRejected, match=code) as refused:
+    with pytest.raises(SinkRejected, match=rf"{place.prefix}{suffix}: no permission \({code}\)") as refused:
         recover_and_publish()
     assert "Grant this client's principal" in refused.value.hint
+
+
+@pytest.mark.parametrize("pause_seconds", [0.0, 0.3])
+@pytest.mark.parametrize("delivery", ["exactly_once", "at_least_once"])
+def test_the_topic_that_refuses_is_named_and_no_other(
+    place: Place,
+    create_topic: Callable[..., str],
+    allow_only: Callable[..., None],
+    pause_seconds: float,
+    delivery: Any,
+) -> None:
+    """Whether the refusal comes while messages are still produced or at the commit; the hint says what to grant."""
+    refusing = create_topic(f"{place.prefix}.snapshots")
+    allow_only(refusing, "DESCRIBE")
+    sink = place.sink(deadline_seconds=10, delivery=delivery)
+    sink.recover()
+
+    def batch() -> Iterator[Message]:
+        yield from numbers(place.prefix, 1, 5)
+        yield Message(refusing, b"snapshot", b"value")
+        time.sleep(pause_seconds)
+        yield from numbers(place.prefix, 6, 10)
+
+    with pytest.raises(SinkRejected) as refused:
+        sink.publish(batch(), checkpoint_of(place.prefix, 10))
+    named = f"{refusing}, key snapshot" if delivery == "at_least_once" else refusing
+    assert str(refused.value) == f"Kafka: publishing to {named}: no permission (TOPIC_AUTHORIZATION_FAILED)"
+    assert "Write and Describe on every topic" in refused.value.hint
+    assert delivery == "at_least_once" or place.changes() == []
 
 
 def test_a_key_that_librdkafka_does_not_know_is_a_matter_of_configuration() -> None:

@@ -123,8 +123,7 @@ def test_a_missing_permission_is_named(
         (True, "1 partition, 1 replica, settings not visible to this client"),
         (
             False,
-            f"Kafka: looking for topic {topic_prefix}.snapshots: "
-            "Topic authorization failed (TOPIC_AUTHORIZATION_FAILED)",
+            f"Kafka: looking for topic {topic_prefix}.snapshots: no permission (TOPIC_AUTHORIZATION_FAILED)",
         ),
         (False, "this client's principal lacks Read"),
     ]

@@ -1,12 +1,18 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from confluent_kafka.admin import ResourceType  # type: ignore[attr-defined]  # its documented place
+from confluent_kafka.schema_registry import SchemaRegistryClient
 
+from connector.assembly import Assembly
 from connector.model import Check
-from connector.operations.check import check_files
+from connector.operations.check import check_files, check_kafka, check_schemas
+from connector.state.publisher_lock import RUN
+from tests.support.broker import LocalBroker
 from tests.support.configured import config_of
 
 OPEN_MODES = [(0o666, 0o755), (0o602, 0o700), (0o600, 0o777)]
@@ -77,3 +83,45 @@ def test_the_files_that_a_configuration_names_are_checked_too(tmp_path: Path) ->
         "schema_registry": {"ssl.ca.location": registry},
     }
     assert list(check_files(config_of(**tables), file)) == [exposed(path) for path in paths]
+
+
+def published_by(broker: LocalBroker, prefix: str, folder: Path, **kafka: Any) -> Assembly:
+    """The connector of a tenant that publishes to a broker."""
+    client = {"bootstrap.servers": broker.bootstrap_servers}
+    kafka = {"topic_prefix": prefix, "client": client, **kafka}
+    return Assembly(config_of(kafka=kafka, state={"path": str(folder / "state.duckdb")}))
+
+
+def test_a_transactional_id_that_may_not_be_written_fails_the_check(
+    local_broker: LocalBroker, allow_only: Callable[..., None], topic_prefix: str, tmp_path: Path
+) -> None:
+    """After the topics, beside a `run` or without one; publishing without transactions needs none."""
+    name = f"mde-inventory.contoso.example.{topic_prefix}"
+    allow_only(name, "DESCRIBE", kind=ResourceType.TRANSACTIONAL_ID)
+    with published_by(local_broker, topic_prefix, tmp_path) as assembly:
+        *_, alone = check_kafka(assembly)
+        with assembly.publisher_lock(RUN):
+            *_, beside = check_kafka(assembly)
+    assert (alone.name, alone.fine, name in alone.text) == ("transactional id", False, True)
+    assert beside == alone
+    with published_by(local_broker, topic_prefix, tmp_path, delivery="at_least_once") as assembly:
+        assert "transactional id" not in [check.name for check in check_kafka(assembly)]
+
+
+@pytest.mark.broker
+def test_no_check_registers_a_schema(registry_url: str, topic_prefix: str) -> None:
+    """With `auto_register` it says what the first message will do, without it the check fails."""
+    subjects = [f"{topic_prefix}.{name}-value" for name in ("changes", "alerts", "snapshots", "checkpoints")]
+
+    def check(*, auto_register: bool) -> list[tuple[str, bool]]:
+        registry = {"url": registry_url, "auto_register": auto_register}
+        with Assembly(config_of(schema_registry=registry, kafka={"topic_prefix": topic_prefix})) as assembly:
+            checks = list(check_schemas(assembly))
+        assert [check.name for check in checks] == subjects
+        return [(check.text, check.fine) for check in checks]
+
+    later = "not registered; the first message registers it (schema_registry.auto_register)"
+    assert check(auto_register=True) == [(later, True)] * 4
+    assert [fine for _, fine in check(auto_register=False)] == [False] * 4
+    with SchemaRegistryClient({"url": registry_url}) as client:
+        assert [name for name in client.get_subjects() if name.startswith(topic_prefix)] == []

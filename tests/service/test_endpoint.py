@@ -165,6 +165,19 @@ def test_more_connections_than_the_limit_are_closed_and_room_comes_back(impatien
     assert any(is_served(impatient) for _ in range(100))
 
 
+def test_idle_connections_do_not_keep_a_probe_out(server: ProbeServer) -> None:
+    """More than the limit are open and say nothing: each probe is answered, and the oldest connections are closed."""
+    with ExitStack() as clients:
+        idle = [
+            clients.enter_context(socket.create_connection(server.address, timeout=PATIENCE_SECONDS))
+            for _ in range(CONNECTIONS_MAX + 5)
+        ]
+        assert [ask(server, "GET", "/fine")[0] for _ in range(5)] == [200] * 5
+        assert [client for client in idle[:6] if not is_closed(client)] == []
+        idle[-1].sendall(b"GET /fine HTTP/1.1\r\n\r\n")
+        assert idle[-1].recv(15) == b"HTTP/1.1 200 OK"
+
+
 def test_one_thread_serves_everybody(server: ProbeServer) -> None:
     """The number of threads does not grow with the number of clients."""
     before = threading.active_count()

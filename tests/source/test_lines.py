@@ -3,6 +3,7 @@ from __future__ import annotations
 import itertools
 import json
 import random
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -248,6 +249,33 @@ def test_any_bytes_as_a_page_are_cut_or_refused(body: bytes) -> None:
     except SourceMalformed:
         return
     assert len(lines_of(page)) == page.records
+
+
+LARGE = 4 * 2**20
+
+
+@pytest.mark.parametrize(
+    "text", [b"a" * LARGE, b"\\n" * (LARGE // 2), b'\\"],[{' * (LARGE // 6)], ids=["plain", "escaped", "quoted"]
+)
+@pytest.mark.parametrize("place", ["record", "envelope"])
+def test_a_string_of_any_length_takes_no_more_memory_than_its_copies(text: bytes, place: str) -> None:
+    """A page that must be split loosely, since one record is not JSON, with a string of megabytes in it."""
+    around = b'{"value":[{"d":"%b"},{"a":NaN}]}' if place == "record" else b'{"x":"%b","value":[{"d":1},{"a":NaN}]}'
+    body = bytearray(around % text)
+    tracemalloc.start()
+    try:
+        page = Page.read(body)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert (page.records, lines_of(page)[1]) == (2, b'{"a":NaN}')
+    assert peak < 6 * len(body)
+
+
+def test_a_string_that_does_not_end_is_looked_at_once() -> None:
+    """Every quote in it might begin another one: were each tried, this would not end within a day."""
+    with pytest.raises(SourceMalformed):
+        Page.read(bytearray(b'{"value":[{"a":NaN},{"d":"' + b'\\"' * LARGE))
 
 
 def test_a_page_cut_short_anywhere_is_refused() -> None:

@@ -129,3 +129,16 @@ def test_the_lock_file_is_private(path: Path) -> None:
     """Readable by its own user alone, as everything beside the state file."""
     with PublisherLock(path, RUN):
         assert (lock_path(path).stat().st_mode & 0o777, path.parent.stat().st_mode & 0o777) == (0o600, 0o700)
+
+
+def test_looking_for_the_holder_takes_nothing_and_makes_no_file(tmp_path: Path) -> None:
+    """Nobody, then the process that holds it, then nobody again: the lock can be taken as before."""
+    path = tmp_path / "state.duckdb"
+    looking = PublisherLock(path, "check")
+    assert looking.other_holder() is None
+    assert list(tmp_path.iterdir()) == []
+    with PublisherLock(path, "run"):
+        assert looking.other_holder() == Holder(os.getpid(), "run")
+    assert looking.other_holder() is None
+    with PublisherLock(path, "run"):
+        pass

@@ -39,7 +39,7 @@ def make_messages(registry: Registry | None = None, *, topic_prefix: str = PREFI
 
 def write_as(registry: Registry, schema: dict[str, Any], record: dict[str, Any]) -> bytes:
     """A value that another program, or another version, wrote by its own schema."""
-    schema_id = registry.register(f"{schema['name']}-value", json.dumps(schema))
+    schema_id = registry.register(f"{schema['name']}-value", json.dumps(schema)).schema_id
     stream = BytesIO()
     stream.write(b"\0" + schema_id.to_bytes(4, "big"))
     schemaless_writer(stream, parse_schema(schema), record)

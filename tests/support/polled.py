@@ -16,6 +16,7 @@ from connector.model import Topic
 from connector.poll.result import PollResult
 from connector.simulator import Endpoint, Fault, FaultKind, Fleet, Simulator
 from connector.state.state import StateFile
+from tests.support.broker import Broker
 from tests.support.messages import values_on
 
 PREFIX = "polled"
@@ -30,7 +31,7 @@ class PolledTenant:
         path: the state file.
     """
 
-    def __init__(self, simulator: Simulator, cluster: MockCluster, folder: Path) -> None:
+    def __init__(self, simulator: Simulator, cluster: MockCluster | Broker, folder: Path) -> None:
         self.simulator = simulator
         self.now = simulator.generated_at + HOUR
         self.path = folder / "state.duckdb"

@@ -1,14 +1,15 @@
 """Avro in Confluent's wire format: a zero byte, the schema's id in four bytes, then the Avro value.
 
-The registry gives the id of each schema that is written, once, when it is first needed, and the schema of each id that
-is read. Values are read with the schema that they were written with.
+The registry gives the id of each schema that is written, when it is first needed and every few minutes from then on
+(`schema_ids`), and the schema of each id that is read. Values are read with the schema that they were written with.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from io import BytesIO
+from time import monotonic
 from typing import Any, Final, cast
 
 from fastavro import parse_schema, schemaless_reader, schemaless_writer
@@ -17,6 +18,7 @@ from connector.errors import EncodingError
 from connector.kafka import schemas
 from connector.kafka.registry import Registry, value_subject
 from connector.kafka.values.problems import INT_RANGE, TIME_RANGE, Schema, find_problems, kind_of, refusal
+from connector.kafka.values.schema_ids import SchemaIds
 from connector.model import Topic
 
 MAGIC: Final = b"\0"
@@ -35,13 +37,17 @@ class AvroValues:
     Args:
         registry: gives ids and schemas.
         names: full names of the topics; the subject of a schema follows from its topic's name.
+        seconds: a clock that only goes forward.
     """
 
     content_type: Final = b"application/avro"
 
-    def __init__(self, registry: Registry, names: Mapping[Topic, str]) -> None:
+    def __init__(
+        self, registry: Registry, names: Mapping[Topic, str], *, seconds: Callable[[], float] = monotonic
+    ) -> None:
         self._registry = registry
-        self._writers = {topic: _Writer(registry, topic, names[topic]) for topic in Topic}
+        ids = SchemaIds(registry, seconds=seconds)
+        self._writers = {topic: _Writer(ids, topic, names[topic]) for topic in Topic}
         self._writer_schemas: dict[int, Schema] = {}
 
     def write(self, topic: Topic, record: Mapping[str, Any]) -> bytes:
@@ -85,21 +91,18 @@ class AvroValues:
 class _Writer:
     """Writes the values of one topic."""
 
-    def __init__(self, registry: Registry, topic: Topic, name: str) -> None:
+    def __init__(self, ids: SchemaIds, topic: Topic, name: str) -> None:
         self._topic = topic
         self._subject = value_subject(name)
         self._text = schemas.schema_of(topic)
         self.schema = _parse(self._text)
-        self._registry = registry
+        self._ids = ids
         self._checker = AvroChecker(self.schema)
-        self._prefix = b""
 
     def write(self, record: Mapping[str, Any]) -> bytes:
-        if not self._prefix:
-            schema_id = self._registry.schema_id(self._subject, self._text)
-            self._prefix = MAGIC + schema_id.to_bytes(PREFIX_BYTES - 1, "big")
+        schema_id = self._ids.of(self._subject, self._text)
         content = BytesIO()
-        content.write(self._prefix)
+        content.write(MAGIC + schema_id.to_bytes(PREFIX_BYTES - 1, "big"))
         try:
             self._checker.check(record)
             schemaless_writer(content, self.schema, self._checker.name_nested(record), strict=True)

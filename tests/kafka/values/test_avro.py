@@ -259,7 +259,7 @@ def test_an_unknown_schema_id_is_refused() -> None:
 def test_a_schema_that_is_none_is_refused(text: str) -> None:
     """Somebody else's registration is not believed to be Avro."""
     registry = fresh_registry()
-    schema_id = registry.register("foreign-value", text)
+    schema_id = registry.register("foreign-value", text).schema_id
     with pytest.raises(EncodingError, match=rf"schema {schema_id}"):
         fresh(registry).read(b"\0" + schema_id.to_bytes(4, "big") + b"\0")
 
