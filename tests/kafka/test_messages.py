@@ -79,7 +79,7 @@ DIGESTS = {
     "change": "4e4c33c74fdf4c77",
     "change shortened": "e6e398460f1f1153",
     "change of another topic": "64975dece8d96eed",
-    "alert": "fa23e9303591e312",
+    "alert": "28271f87209cfee9",
     "report": "ccad36c4aeddfc37",
     "report failed": "04630c88d045e7aa",
     "checkpoint": "9d555f4749c6bfa3",

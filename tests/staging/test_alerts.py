@@ -20,12 +20,12 @@ from connector.staging import audit, derived, maintenance
 from connector.staging.stage import StagingRules, stage_snapshot
 from tests.conftest import consume_all
 from tests.support import avro
-from tests.support.alert_oracle import AlertModel
+from tests.support.alert_oracle import AlertModel, open_incidents
 from tests.support.bench import EASY, SLOW, START, TENANT, Bench, plain_snapshot, record, staging_rules
 from tests.support.configured import default_rules
 from tests.support.estate import Estate
 from tests.support.logs import restored
-from tests.support.oracle import Record, Rules, by_key
+from tests.support.oracle import Record, Rules, by_key, event_id
 from tests.support.year import Process, Script, Year
 
 MIDNIGHT = datetime(2026, 11, 23, 0, 2, tzinfo=UTC)
@@ -453,6 +453,48 @@ def test_a_new_epoch_numbers_its_alerts_anew_and_looks_at_dates_anew(desk: Desk)
         2,
         1,
     )
+
+
+# ---- incidents
+
+
+def test_an_incident_lives_as_long_as_an_out_of_support_version_is_on_the_device(desk: Desk) -> None:
+    """Another version out of support takes it on; only the last version that goes, or is supported again, ends it."""
+    old, new = record("d", "a", "25.2", **ENDED), record("d", "a", "25.8", **ENDED)
+    steps: list[tuple[list[Record], list[tuple[Any, ...]], set[str]]] = [
+        ([old], [("INSTALLED", "25.2", None, "INSTALLED")], {"25.2"}),
+        ([new], [("INSTALLED", "25.8", "25.2", "UPGRADED")], {"25.8"}),
+        ([old, new], [("INSTALLED", "25.2", None, "INSTALLED")], {"25.2", "25.8"}),
+        ([new], [("CLEARED", "25.2", None, "UNINSTALLED")], {"25.8"}),
+        ([new | SUPPORTED], [("CLEARED", "25.8", None, "ATTRIBUTES_CHANGED")], set()),
+        ([new], [("REACHED", "25.8", None, "ATTRIBUTES_CHANGED")], {"25.8"}),
+        ([record("d", "a", "26")], [("CLEARED", "26", "25.8", "UPGRADED")], set()),
+        ([record("d", "a", "25")], [], set()),
+        ([old], [("INSTALLED", "25.2", "25", "UPGRADED")], {"25.2"}),
+        ([new, record("d", "a", "26")],
+         [("CLEARED", "25.2", None, "UNINSTALLED"), ("INSTALLED", "25.8", None, "INSTALLED")], {"25.8"}),
+        ([], [("CLEARED", "25.8", None, "UNINSTALLED")], set()),
+    ]  # fmt: skip
+    desk.poll(0, [KEPT])
+    alerts: list[Record] = []
+    for lines, raised, versions in steps:
+        fresh = desk.poll(0, [KEPT, *lines])
+        names = ("alertType", "softwareVersion", "previousVersion", "reason")
+        assert [tuple(alert[name] for name in names) for alert in fresh] == raised
+        alerts += fresh
+        assert set().union(*open_incidents(alerts).values()) == versions
+    assert {alert["incidentKey"] for alert in alerts} == {event_id(TENANT, "incident", "d", "v", "a")}
+
+
+def test_incidents_of_other_devices_and_products_are_others(desk: Desk) -> None:
+    """One key for a device and product; what came with a new device can be left out by its reason."""
+    desk.poll(0, [KEPT])
+    alerts = desk.poll(0, [KEPT, record("d", "a", "1", **ENDED), record("d", "a", "2", **ENDED),
+                           record("d", "b", **ENDED), record("e", "a", **ENDED)])  # fmt: skip
+    assert len({alert["incidentKey"] for alert in alerts}) == 3
+    assert [(alert["deviceId"], alert["reason"]) for alert in alerts] == [
+        ("d", "INSTALLED"), ("d", "INSTALLED"), ("d", "INSTALLED"), ("e", "NEW_DEVICE"),
+    ]  # fmt: skip
 
 
 # ---- what an alert carries

@@ -115,6 +115,19 @@ def severity(alert_type: str, record: Mapping[str, Any], days: int | None) -> st
     return "medium" if alert_type == "DATE_THRESHOLD" and days is not None and days <= 7 else "low"
 
 
+def open_incidents(alerts: Iterable[Mapping[str, Any]]) -> dict[str, set[str]]:
+    """What a consumer has open who applied alerts in order, by the rule of the page about them: keys and versions."""
+    incidents: dict[str, set[str]] = defaultdict(set)
+    for alert in alerts:
+        version, previous = alert["softwareVersion"], alert["previousVersion"]
+        if alert["alertType"] in {"INSTALLED", "REACHED"}:
+            incidents[alert["incidentKey"]] -= {previous}
+            incidents[alert["incidentKey"]] |= {version}
+        elif alert["alertType"] == "CLEARED":
+            incidents[alert["incidentKey"]] -= {version if previous is None else previous}
+    return {key: versions for key, versions in incidents.items() if versions}
+
+
 def wrong(changes: Sequence[Record], alerts: Sequence[Record], *, repeats: bool) -> list[str]:
     """What differs between the alerts that a consumer saw and those of the changes it saw, the calendar's aside.
 
@@ -194,7 +207,7 @@ class AlertModel:
             elif crossed is not None and self._first_time(change, crossed):
                 raised.append((change, "DATE_THRESHOLD", "date", crossed, change))
         if before is None and self.on_baseline and not changes:
-            cause = {"eventId": None, "changeType": "BASELINE"}
+            cause = {"eventId": None, "changeType": "BASELINE", "reason": "FIRST_SNAPSHOT", "before": None}
             ended = [(record, ended_by(record, day)) for record in after.values()]
             raised += [(record, "INSTALLED", decided, None, cause) for record, decided in ended if decided]
         raised += [
@@ -277,14 +290,19 @@ class AlertModel:
         days = (ends - now.astimezone(UTC).date()).days if ends else None
         name = (snapshot_id, alert_type) if threshold is None else (alert_type,)
         more = () if threshold is None else (str(ends), str(threshold))
+        before = change and change["before"]
+        replaced = before["softwareVersion"] if before and key_of(before) != key_of(record) else None
         return {
             "alertId": event_id(self.tenant_id, *name, self.inventory, *key, *more),
+            "incidentKey": event_id(self.tenant_id, "incident", *key[:3]),
             "alertType": alert_type,
             "severity": severity(alert_type, record, days),
             "daysToEndOfSupport": days,
             "thresholdDays": threshold,
             "eventId": change and change["eventId"],
             "changeType": change and change["changeType"],
+            "reason": change and change["reason"],
+            "previousVersion": replaced,
             "decidedBy": decided_by,
             "isEndOfSupport": status_of(record) in ENDED,
             **{column: record[column] for column in RECORD_NAMES},
