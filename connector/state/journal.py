@@ -85,6 +85,8 @@ def alert_columns(export: Export) -> dict[str, str]:
     return {
         "alertId": "alert_id",
         "incidentKey": "incident_key",
+        "summaryId": "summary_id",
+        "summarizes": "summarizes",
         "alertType": "alert_type",
         "severity": "severity",
         "daysToEndOfSupport": "days_to_end_of_support",

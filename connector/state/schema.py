@@ -89,6 +89,8 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         "ALTER TABLE alerts ADD COLUMN reason VARCHAR",
         "ALTER TABLE alerts ADD COLUMN previous_version VARCHAR",
         "ALTER TABLE alerts ADD COLUMN incident_key VARCHAR",
+        "ALTER TABLE alerts ADD COLUMN summary_id VARCHAR",
+        "ALTER TABLE alerts ADD COLUMN summarizes BIGINT",
     ),
 )
 

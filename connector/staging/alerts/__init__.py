@@ -37,6 +37,7 @@ from connector.exports.identity import event_id_expression, event_namespace
 from connector.exports.software import SOFTWARE
 from connector.model import AlertType, ChangeType, Inventory, Reason, StagedSnapshot
 from connector.staging import first_seen, support
+from connector.staging.alerts import summaries
 from connector.state import meta
 from connector.state.sql import Database, literal
 from connector.telemetry import logger
@@ -60,11 +61,15 @@ _BEFORE_VERSION: Final = "before.softwareVersion"
 
 @dataclass(frozen=True, slots=True)
 class AlertRules:
-    """`[alerts]`: days before the end of support, ascending or not, and severities by alert type in lower case."""
+    """`[alerts]`: days before the end of support, ascending or not, and severities by alert type in lower case.
+
+    More alerts of one product and type in a snapshot than `summarize_above` also get a summary; 0: none does.
+    """
 
     enabled: bool
     on_baseline: bool
     date_thresholds_days: tuple[int, ...]
+    summarize_above: int
     severity: Mapping[str, str]
 
 
@@ -114,7 +119,11 @@ def stage(
     if not workspace.count(raised):
         return row
     identified = _identify(workspace, raised, row, tenant_id, days.today)
-    written = _write(workspace, identified, _count_devices(workspace, outcome, identified), row, rules)
+    spread = _count_devices(workspace, outcome, identified)
+    summarized = summaries.find(workspace, identified, row, tenant_id, rules.summarize_above)
+    written = _write(workspace, identified, spread, summarized, row, rules)
+    if workspace.count(summarized):
+        written += summaries.write(workspace, row, tenant_id, after=row.alert_after + written)
     return replace(row, counts=replace(row.counts, alerts=written), alert_after=row.alert_after + written)
 
 
@@ -356,7 +365,14 @@ def _identify(workspace: Workspace, raised: Relation, row: StagedSnapshot, tenan
     return identified
 
 
-def _write(workspace: Workspace, identified: Relation, spread: Relation, row: StagedSnapshot, rules: AlertRules) -> int:
+def _write(
+    workspace: Workspace,
+    identified: Relation,
+    spread: Relation,
+    summarized: Relation,
+    row: StagedSnapshot,
+    rules: AlertRules,
+) -> int:
     """Number the alerts, those of changes first, and freeze them. Returns how many there are."""
     export = workspace.export
     subject, product = export.subject_columns, columns_of(export.product)
@@ -366,7 +382,7 @@ def _write(workspace: Workspace, identified: Relation, spread: Relation, row: St
         WITH {_first_seen(export, identified)}
         INSERT INTO alerts (
             alert_no, epoch, snapshot_no, sequence, alert_id, alert_type, severity, days_to_end_of_support,
-            threshold_days, event_id, change_type, reason, decided_by, incident_key, previous_version,
+            threshold_days, event_id, change_type, reason, decided_by, incident_key, summary_id, previous_version,
             is_end_of_support, product_first_seen_at, version_first_seen_at, new_to_organisation, devices_with_version,
             detection_lag_seconds, {export.columns}
         )
@@ -379,12 +395,8 @@ def _write(workspace: Workspace, identified: Relation, spread: Relation, row: St
                {_severity(rules)},
                days,
                threshold_days,
-               event_id,
-               change_type,
-               reason,
-               decided_by,
-               incident_key,
-               previous_version,
+               event_id, change_type, reason, decided_by,
+               incident_key, summary_id, previous_version,
                {support.has_ended(_STATUS)},
                p.seen_at,
                v.first_seen_at,
@@ -396,6 +408,7 @@ def _write(workspace: Workspace, identified: Relation, spread: Relation, row: St
         LEFT JOIN products p USING ({product})
         LEFT JOIN versions v USING ({subject})
         LEFT JOIN {spread} USING ({subject})
+        LEFT JOIN {summarized} USING (alert_type, {product})
         ORDER BY number
         """,
         {"last": row.alert_after, "epoch": row.epoch, "number": row.snapshot_no, "staged_at": row.staged_at},
