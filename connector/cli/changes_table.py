@@ -173,7 +173,7 @@ def print_explanation(explanation: Mapping[str, Any]) -> None:
     _print_facts(
         ("event", f"{explanation['event_id'] or 'none'}{place}"),
         *(("alert", f"{alert['alertType']} {alert['severity']}, {alert['alertId']}") for alert in alerts),
-        ("device", f"{event['deviceName'] or 'without a name'} ({event['deviceId']})"),
+        ("device", _describe_device(event)),
         ("rule", f"{change['reason']}: {explanation['rule']}" if change else explanation["rule"]),
         ("guard", explanation["guard"]),
         ("Kafka", _describe_kafka(explanation["kafka"])),
@@ -191,6 +191,12 @@ def print_explanation(explanation: Mapping[str, Any]) -> None:
     else:
         gone = explanation["previous_snapshot_id"]
         _print_facts(("previous", f"{gone}, which has left the journal" if gone else "none: this is the first"))
+
+
+def _describe_device(event: Mapping[str, Any]) -> str:
+    if (many := event.get("summarizes")) is not None:
+        return f"those of {counted(many, 'alert')}"
+    return f"{event['deviceName'] or 'without a name'} ({event['deviceId']})"
 
 
 def _records_table(fields: Sequence[Mapping[str, Any]]) -> Table:

@@ -177,6 +177,8 @@ def alert_line(alert: Mapping[str, Any]) -> Text:
         ends = f"ended {counted(-days, 'day')} ago" if days < 0 else f"ends in {counted(days, 'day')}"
         line.append(f"  {ends}", style="magenta")
     new = ", new here" if alert["newToOrganisation"] else ""
+    if (many := alert.get("summarizes")) is not None:
+        return line.append(f"  {counted(many, 'alert')} summarized{new}", style="dim")
     notes = f"  on {counted(alert['devicesWithVersion'], 'device')}{new}"
     return line.append(notes, style="dim")
 
@@ -344,6 +346,8 @@ def why(change: Mapping[str, Any]) -> Text:
 def device(change: Mapping[str, Any]) -> str:
     """The device's name without its domain, or the beginning of its id where it has no name."""
     name = change.get("deviceName")
+    if change.get("summarizes") is not None:
+        return "many devices"
     return escape(str(name).split(".", maxsplit=1)[0] if name else f"{str(change['deviceId'])[:12]}…")
 
 

@@ -167,6 +167,7 @@ class AlertsConfig(Table):
     enabled: bool = True
     on_baseline: bool = False
     date_thresholds_days: tuple[Annotated[int, Field(ge=0, le=3650)], ...] = (90, 30, 7, 0)
+    summarize_above: int = Field(default=100, ge=0, le=1_000_000_000_000)
     severity: values.Severities = {}
 
 

@@ -47,6 +47,7 @@ RULES: Final[dict[Reason, str]] = {
 """The rule of the comparison or of the guard that gives a reason, in words."""
 
 ALERT_RULE: Final = "no change raised this alert: only the date did"
+SUMMARY_RULE: Final = "a summary: its snapshot raised more alerts of this product and type than alerts.summarize_above"
 
 ORIGIN: Final = (
     "not kept: a snapshot's files are deleted once it is staged, and its lines are compared as a set, in no order"
@@ -114,7 +115,7 @@ def _explain_in(
         "event_id": event.get("eventId"),
         "change": with_times(change) if change else None,
         "alerts": [with_times(alert) for alert in alerts],
-        "rule": RULES.get(change["reason"], "this version does not know the reason") if change else ALERT_RULE,
+        "rule": _rule(change, event),
         "fields": _side_by_side(state.export, event),
         "snapshot": _describe(snapshot),
         "previous_snapshot": _describe(previous) if previous else None,
@@ -124,6 +125,13 @@ def _explain_in(
         "rejected": _rejected(snapshot, setting.rejected_folder),
         "kafka": _kafka(state, snapshot, change),
     }
+
+
+def _rule(change: Mapping[str, Any] | None, event: Mapping[str, Any]) -> str:
+    """What made the change or, without one, the alert."""
+    if change is not None:
+        return RULES.get(change["reason"], "this version does not know the reason")
+    return ALERT_RULE if event["summarizes"] is None else SUMMARY_RULE
 
 
 def _earlier_epochs(matches: Sequence[tuple[StagedSnapshot, dict[str, Any]]]) -> list[int]:

@@ -114,11 +114,14 @@ class Messages:
         return self._message(Topic.CHANGES, device, value, event)
 
     def encode_alert(self, alert: Mapping[str, Any]) -> Message:
-        """An `EndOfSupportAlert`: all its fields but `shortenedFields`; times are milliseconds since 1970."""
+        """An `EndOfSupportAlert`: all its fields but `shortenedFields`; times are milliseconds since 1970.
+
+        A summary is about no device: its key is that of its incident, the same for all summaries of a product.
+        """
         value = self._write(Topic.ALERTS, alert)
-        device = key_part(alert["deviceId"]).encode()
-        event = _CloudEvent(alert["alertId"], f"alert.{alert['alertType']}", alert["observedAt"], device)
-        return self._message(Topic.ALERTS, device, value, event)
+        key = key_part(alert["deviceId"] if alert["summarizes"] is None else alert["incidentKey"]).encode()
+        event = _CloudEvent(alert["alertId"], f"alert.{alert['alertType']}", alert["observedAt"], key)
+        return self._message(Topic.ALERTS, key, value, event)
 
     def encode_report(self, report: Mapping[str, Any]) -> Message:
         """A `SnapshotReport`: all its fields; times are milliseconds since 1970."""

@@ -276,7 +276,9 @@ class Rebuild:
         return {
             alert["alertId"]: alert["endOfSupportDate"]
             for _, alert in self._values(Topic.ALERTS, None)
-            if alert["alertType"] == AlertType.DATE_THRESHOLD and (alert["endOfSupportDate"] or "") >= day
+            if alert["alertType"] == AlertType.DATE_THRESHOLD
+            and alert.get("summarizes") is None
+            and (alert["endOfSupportDate"] or "") >= day
         }
 
     def _values(self, topic: Topic, epoch: int | None) -> Iterator[tuple[Incoming, dict[str, Any]]]:

@@ -81,6 +81,7 @@ class StagingRules:
                 enabled=alerts.enabled,
                 on_baseline=alerts.on_baseline,
                 date_thresholds_days=alerts.date_thresholds_days,
+                summarize_above=alerts.summarize_above,
                 severity={str(kind): str(level) for kind, level in alerts.severity.items()},
             ),
         )

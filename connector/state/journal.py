@@ -84,12 +84,17 @@ def alert_columns(export: Export) -> dict[str, str]:
     """Columns of `alerts` by the names that `EndOfSupportAlert` gives them."""
     return {
         "alertId": "alert_id",
+        "incidentKey": "incident_key",
+        "summaryId": "summary_id",
+        "summarizes": "summarizes",
         "alertType": "alert_type",
         "severity": "severity",
         "daysToEndOfSupport": "days_to_end_of_support",
         "thresholdDays": "threshold_days",
         "eventId": "event_id",
         "changeType": "change_type",
+        "reason": "reason",
+        "previousVersion": "previous_version",
         "decidedBy": "decided_by",
         "isEndOfSupport": "is_end_of_support",
         **{field.name: field.column for field in export.fields},

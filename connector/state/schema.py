@@ -85,6 +85,12 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         # Placeholders such as 0001-01-01 had been taken for the first sight of a version.
         "UPDATE first_seen SET first_seen_at = coalesce((SELECT min(generated_at) FROM snapshots), first_seen_at)"
         " WHERE first_seen_at < epoch_ms(TIMESTAMP '1980-01-02')",
+        # NULL in alerts that an earlier version staged.
+        "ALTER TABLE alerts ADD COLUMN reason VARCHAR",
+        "ALTER TABLE alerts ADD COLUMN previous_version VARCHAR",
+        "ALTER TABLE alerts ADD COLUMN incident_key VARCHAR",
+        "ALTER TABLE alerts ADD COLUMN summary_id VARCHAR",
+        "ALTER TABLE alerts ADD COLUMN summarizes BIGINT",
     ),
 )
 

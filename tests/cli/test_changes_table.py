@@ -7,6 +7,7 @@ import io
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from rich.cells import cell_len
 from connector.cli import changes_table, output
 from connector.history.explain import Setting, explain
 from connector.history.replay import ReplayResult
-from tests.support.bench import Bench, record
+from tests.support.bench import Bench, record, staging_rules
 from tests.support.records import CHANGE, OBSERVED
 
 HOSTILE = "\x1b]0;pwned\x07\u202ecod.exe"
@@ -75,6 +76,24 @@ def test_an_explanation_marks_what_differs(shown: Callable[[], list[str]], tmp_p
     text = "\n".join(lines)
     assert [word in text for word in (event_id, "pending", staged.snapshot_id, "ATTRIBUTES_CHANGED")] == [True] * 4
     assert ("\x1b" in text, "\u202e" in text) == (False, False)
+
+
+def test_a_summary_is_explained_as_one(shown: Callable[[], list[str]], tmp_path: Path) -> None:
+    """It has neither a change nor a device: what it counts is shown in their place."""
+    with Bench(tmp_path) as bench:
+        devices = [record(f"d{number}", "kept") for number in range(4)]
+        bench.take(bench.snapshot(devices))
+        bench.confirm_baseline()
+        ended = [record(f"d{number}", "a", endOfSupportStatus="EOS Version") for number in range(3)]
+        rules = staging_rules(bench.rules)
+        rules = replace(rules, alerts=replace(rules.alerts, summarize_above=2))
+        staged = bench.take(bench.snapshot(devices + ended), rules=rules)
+        explanation = explain(bench.state, bench.alerts(staged)[-1]["alertId"], Setting(tmp_path, 90))
+    assert (explanation["change"], explanation["alerts"][0]["summarizes"]) == (None, 3)
+    changes_table.print_explanation(explanation)
+    text = " ".join(" ".join(shown()).split())
+    assert text.startswith("! many devices v/a 1 INSTALLED medium 3 alerts summarized, new here")
+    assert "device those of 3 alerts rule a summary: its snapshot raised more alerts" in text
 
 
 def test_a_replay_is_shown_with_its_counts_and_its_range(shown: Callable[[], list[str]]) -> None:

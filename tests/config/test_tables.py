@@ -47,7 +47,13 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     },
     "diff": {"baseline": "silent", "pair_versions": True, "fold_lookalikes": False, "ignore_fields": ()},
     "guard": {"max_removed_share": 0.15, "min_removed": 100, "missing_device_snapshots": 2},
-    "alerts": {"enabled": True, "on_baseline": False, "date_thresholds_days": (90, 30, 7, 0), "severity": {}},
+    "alerts": {
+        "enabled": True,
+        "on_baseline": False,
+        "date_thresholds_days": (90, 30, 7, 0),
+        "summarize_above": 100,
+        "severity": {},
+    },
     "kafka": {
         "topic_prefix": "mde.software",
         "delivery": "exactly_once",

@@ -79,7 +79,7 @@ DIGESTS = {
     "change": "4e4c33c74fdf4c77",
     "change shortened": "e6e398460f1f1153",
     "change of another topic": "64975dece8d96eed",
-    "alert": "fa23e9303591e312",
+    "alert": "30e66baaf8c27799",
     "report": "ccad36c4aeddfc37",
     "report failed": "04630c88d045e7aa",
     "checkpoint": "9d555f4749c6bfa3",
@@ -149,6 +149,12 @@ def test_an_alert_lies_under_its_device() -> None:
     assert message.headers == event(
         ALERT["alertId"], "alert.date_threshold", "2026-11-23T08:00:00.000Z", ALERT["deviceId"]
     )
+
+
+def test_a_summary_lies_under_its_incident() -> None:
+    """It has no device; all summaries of a product stay in order."""
+    message = MESSAGES.encode_alert(ALERT | {"deviceId": "", "summarizes": 50_000})
+    assert message.key == dict(message.headers)["ce_subject"] == ALERT["incidentKey"].encode()
 
 
 @pytest.mark.parametrize(

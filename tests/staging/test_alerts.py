@@ -20,12 +20,12 @@ from connector.staging import audit, derived, maintenance
 from connector.staging.stage import StagingRules, stage_snapshot
 from tests.conftest import consume_all
 from tests.support import avro
-from tests.support.alert_oracle import AlertModel
+from tests.support.alert_oracle import AlertModel, open_incidents
 from tests.support.bench import EASY, SLOW, START, TENANT, Bench, plain_snapshot, record, staging_rules
 from tests.support.configured import default_rules
 from tests.support.estate import Estate
 from tests.support.logs import restored
-from tests.support.oracle import Record, Rules, by_key
+from tests.support.oracle import Record, Rules, by_key, event_id
 from tests.support.year import Process, Script, Year
 
 MIDNIGHT = datetime(2026, 11, 23, 0, 2, tzinfo=UTC)
@@ -455,6 +455,105 @@ def test_a_new_epoch_numbers_its_alerts_anew_and_looks_at_dates_anew(desk: Desk)
     )
 
 
+# ---- incidents
+
+
+def test_an_incident_lives_as_long_as_an_out_of_support_version_is_on_the_device(desk: Desk) -> None:
+    """Another version out of support takes it on; only the last version that goes, or is supported again, ends it."""
+    old, new = record("d", "a", "25.2", **ENDED), record("d", "a", "25.8", **ENDED)
+    steps: list[tuple[list[Record], list[tuple[Any, ...]], set[str]]] = [
+        ([old], [("INSTALLED", "25.2", None, "INSTALLED")], {"25.2"}),
+        ([new], [("INSTALLED", "25.8", "25.2", "UPGRADED")], {"25.8"}),
+        ([old, new], [("INSTALLED", "25.2", None, "INSTALLED")], {"25.2", "25.8"}),
+        ([new], [("CLEARED", "25.2", None, "UNINSTALLED")], {"25.8"}),
+        ([new | SUPPORTED], [("CLEARED", "25.8", None, "ATTRIBUTES_CHANGED")], set()),
+        ([new], [("REACHED", "25.8", None, "ATTRIBUTES_CHANGED")], {"25.8"}),
+        ([record("d", "a", "26")], [("CLEARED", "26", "25.8", "UPGRADED")], set()),
+        ([record("d", "a", "25")], [], set()),
+        ([old], [("INSTALLED", "25.2", "25", "UPGRADED")], {"25.2"}),
+        ([new, record("d", "a", "26")],
+         [("CLEARED", "25.2", None, "UNINSTALLED"), ("INSTALLED", "25.8", None, "INSTALLED")], {"25.8"}),
+        ([], [("CLEARED", "25.8", None, "UNINSTALLED")], set()),
+    ]  # fmt: skip
+    desk.poll(0, [KEPT])
+    alerts: list[Record] = []
+    for lines, raised, versions in steps:
+        fresh = desk.poll(0, [KEPT, *lines])
+        names = ("alertType", "softwareVersion", "previousVersion", "reason")
+        assert [tuple(alert[name] for name in names) for alert in fresh] == raised
+        alerts += fresh
+        assert set().union(*open_incidents(alerts).values()) == versions
+    assert {alert["incidentKey"] for alert in alerts} == {event_id(TENANT, "incident", "d", "v", "a")}
+
+
+def test_incidents_of_other_devices_and_products_are_others(desk: Desk) -> None:
+    """One key for a device and product; what came with a new device can be left out by its reason."""
+    desk.poll(0, [KEPT])
+    alerts = desk.poll(0, [KEPT, record("d", "a", "1", **ENDED), record("d", "a", "2", **ENDED),
+                           record("d", "b", **ENDED), record("e", "a", **ENDED)])  # fmt: skip
+    assert len({alert["incidentKey"] for alert in alerts}) == 3
+    assert [(alert["deviceId"], alert["reason"]) for alert in alerts] == [
+        ("d", "INSTALLED"), ("d", "INSTALLED"), ("d", "INSTALLED"), ("e", "NEW_DEVICE"),
+    ]  # fmt: skip
+
+
+# ---- summaries
+
+
+def flip(count: int, **more: Any) -> list[Record]:
+    """A product on that number of devices."""
+    return [record(f"d{number}", "a", **more) for number in range(count)]
+
+
+def test_many_alerts_of_one_product_and_type_get_a_summary(desk: Desk) -> None:
+    """Beyond the threshold; the single ones stay and have its id, and those of other products do not."""
+    few = [record("d0", "b"), record("d1", "b")]
+    desk.poll(0, flip(3) + few)
+    assert [alert["summaryId"] for alert in desk.poll(0, flip(3, **ENDED) + few, summarize_above=3)] == [None] * 3
+    desk.poll(0, flip(3) + few)
+    desk.poll(0, flip(3, **SUPPORTED) + few)
+    weak = ENDED | {"numberOfWeaknesses": 5, "endOfSupportDate": days_from_first(-9)}
+    lines = [*flip(2, **ENDED), record("d2", "a", **weak), *(line | ENDED for line in few)]
+    *singles, summary = desk.poll(0, lines, summarize_above=2)
+    assert desk.last.counts.alerts == len(singles) + 1 == 6
+    name = event_id(TENANT, desk.last.snapshot_id, "summary", "REACHED", "CPE", "v", "a")
+    assert {(alert["softwareName"], alert["summaryId"], alert["summarizes"]) for alert in singles} == {
+        ("a", name, None), ("b", None, None),
+    }  # fmt: skip
+    product = ("softwareVendor", "softwareName", "softwareVersion")
+    assert [summary[key] for key in (*product, "alertId", "summarizes", "summaryId", "alertType", "severity")] == [
+        "v", "a", "1", name, 3, None, "REACHED", "high",
+    ]  # fmt: skip
+    assert [summary[key] for key in ("deviceId", "eventId", "deviceName", "diskPaths", "numberOfWeaknesses")] == [
+        "", None, None, [], None,
+    ]  # fmt: skip
+    assert [summary[key] for key in ("changeType", "reason", "endOfSupportStatus", "isEndOfSupport")] == [
+        "CHANGED", "ATTRIBUTES_CHANGED", "EOS Version", True,
+    ]  # fmt: skip
+    desk.reopen()
+    assert desk.alerts(desk.last) == [*singles, summary]
+
+
+def test_a_summary_counts_all_versions_of_a_product(desk: Desk) -> None:
+    """It then has no version; its incident is the product's, whatever the snapshot, and opens nothing."""
+    desk.poll(0, [KEPT])
+    versions = [record(f"d{number}", "a", str(number), **ENDED) for number in range(3)]
+    installed = desk.poll(0, [KEPT, *versions], summarize_above=2)[-1]
+    cleared = desk.poll(0, [KEPT], summarize_above=2)[-1]
+    assert [(alert["alertType"], alert["softwareVersion"], alert["devicesWithVersion"], alert["summarizes"])
+            for alert in (installed, cleared)] == [("INSTALLED", None, 0, 3), ("CLEARED", None, 0, 3)]  # fmt: skip
+    assert {installed["incidentKey"], cleared["incidentKey"]} == {event_id(TENANT, "incident", "", "v", "a")}
+
+
+def test_dates_and_a_first_snapshot_are_summarized_too(desk: Desk) -> None:
+    """Whatever raises alerts; and 0 turns summaries off."""
+    lines = flip(3, **ENDED, endOfSupportDate=days_from_first(31))
+    assert [alert["summarizes"] for alert in desk.poll(0, lines, on_baseline=True, summarize_above=2)][-2:] == [None, 3]
+    assert [alert["summarizes"] for alert in desk.idle(1, summarize_above=2)] == [None, None, None, 3]
+    desk.poll(1, lines)
+    assert {alert["summarizes"] for alert in desk.idle(24, summarize_above=0)} == {None}
+
+
 # ---- what an alert carries
 
 
@@ -541,11 +640,13 @@ def test_over_any_sequence_alerts_are_those_of_the_oracle(seed: int, tmp_path_fa
     rules = Rules(min_removed=3, max_removed_share=0.3, missing_device_snapshots=random.randint(1, 2),
                   pair_versions=random.random() < 0.8, emit_baseline=random.random() < 0.3)  # fmt: skip
     thresholds = random.choice(((90, 30, 7, 0), (5,), ()))
-    wanted = replace(default_rules().alerts, on_baseline=random.random() < 0.5, date_thresholds_days=thresholds)
+    wanted = replace(default_rules().alerts, on_baseline=random.random() < 0.5, date_thresholds_days=thresholds,
+                     summarize_above=random.choice((0, 1, 2)))  # fmt: skip
     estate = Estate(random)
     with Desk(tmp_path_factory.mktemp("state"), rules=rules, random=random) as desk:
         desk.wanted = wanted
-        model = AlertModel(TENANT, wanted.date_thresholds_days, on_baseline=wanted.on_baseline)
+        model = AlertModel(TENANT, wanted.date_thresholds_days, on_baseline=wanted.on_baseline,
+                           summarize_above=wanted.summarize_above)  # fmt: skip
         day = 0.0
         for step in range(9):
             day += random.choice((0, 0, 0.3, 1, 1, 5, 30, -3))

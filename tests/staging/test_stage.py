@@ -210,13 +210,21 @@ def test_rules_are_what_the_configuration_sets() -> None:
         fold_lookalikes=False,
         ignore_fields=frozenset(),
         max_pending=50_000_000,
-        alerts=AlertRules(enabled=True, on_baseline=False, date_thresholds_days=(90, 30, 7, 0), severity={}),
+        alerts=AlertRules(
+            enabled=True, on_baseline=False, date_thresholds_days=(90, 30, 7, 0), summarize_above=100, severity={}
+        ),
     )
     config = config_of(
         source={"tenant_id": "fabrikam.example"},
         diff={"baseline": "emit", "pair_versions": False, "fold_lookalikes": True, "ignore_fields": ["diskPaths"]},
         guard={"max_removed_share": 0.5, "min_removed": 7, "missing_device_snapshots": 3},
-        alerts={"enabled": False, "on_baseline": True, "date_thresholds_days": [5], "severity": {"reached": "low"}},
+        alerts={
+            "enabled": False,
+            "on_baseline": True,
+            "date_thresholds_days": [5],
+            "summarize_above": 9,
+            "severity": {"reached": "low"},
+        },
         state={"max_pending": 9},
     )
     assert StagingRules.of(config) == StagingRules(
@@ -227,7 +235,9 @@ def test_rules_are_what_the_configuration_sets() -> None:
         fold_lookalikes=True,
         ignore_fields=frozenset({"diskPaths"}),
         max_pending=9,
-        alerts=AlertRules(enabled=False, on_baseline=True, date_thresholds_days=(5,), severity={"reached": "low"}),
+        alerts=AlertRules(
+            enabled=False, on_baseline=True, date_thresholds_days=(5,), summarize_above=9, severity={"reached": "low"}
+        ),
     )
 
 

@@ -115,11 +115,27 @@ def severity(alert_type: str, record: Mapping[str, Any], days: int | None) -> st
     return "medium" if alert_type == "DATE_THRESHOLD" and days is not None and days <= 7 else "low"
 
 
+def open_incidents(alerts: Iterable[Mapping[str, Any]]) -> dict[str, set[str]]:
+    """What a consumer has open who applied alerts in order, by the rule of the page about them: keys and versions."""
+    incidents: dict[str, set[str]] = defaultdict(set)
+    for alert in alerts:
+        if alert["summarizes"] is not None:
+            continue
+        version, previous = alert["softwareVersion"], alert["previousVersion"]
+        if alert["alertType"] in {"INSTALLED", "REACHED"}:
+            incidents[alert["incidentKey"]] -= {previous}
+            incidents[alert["incidentKey"]] |= {version}
+        elif alert["alertType"] == "CLEARED":
+            incidents[alert["incidentKey"]] -= {version if previous is None else previous}
+    return {key: versions for key, versions in incidents.items() if versions}
+
+
 def wrong(changes: Sequence[Record], alerts: Sequence[Record], *, repeats: bool) -> list[str]:
     """What differs between the alerts that a consumer saw and those of the changes it saw, the calendar's aside.
 
     With `repeats`, the same alert again is none.
     """
+    alerts = [alert for alert in alerts if alert["summarizes"] is None]
     if repeats:
         alerts = list({alert["alertId"]: alert for alert in alerts}.values())
     due = {change["eventId"]: raised for change in changes if (raised := of_change(change, change["emittedAt"].date()))}
@@ -147,6 +163,7 @@ class AlertModel:
     tenant_id: str
     thresholds: Sequence[int] = (90, 30, 7, 0)
     on_baseline: bool = False
+    summarize_above: int = 100
     inventory: str = "CPE"
     looked: date | None = None
     crossed: set[tuple[Key, date, int]] = field(default_factory=set)
@@ -194,7 +211,7 @@ class AlertModel:
             elif crossed is not None and self._first_time(change, crossed):
                 raised.append((change, "DATE_THRESHOLD", "date", crossed, change))
         if before is None and self.on_baseline and not changes:
-            cause = {"eventId": None, "changeType": "BASELINE"}
+            cause = {"eventId": None, "changeType": "BASELINE", "reason": "FIRST_SNAPSHOT", "before": None}
             ended = [(record, ended_by(record, day)) for record in after.values()]
             raised += [(record, "INSTALLED", decided, None, cause) for record, decided in ended if decided]
         raised += [
@@ -206,7 +223,7 @@ class AlertModel:
         # Those of changes come first, in their order; the others follow by device, product and version.
         raised.sort(key=lambda raising: ((raising[4] or {}).get("sequence", 10**12), key_of(raising[0])))
         devices, products = Counter(key[1:] for key in after), self._products() if raised else {}
-        return [
+        alerts = [
             self._alert(now, snapshot_id, raising)
             | {
                 "devicesWithVersion": devices[key_of(raising[0])[1:]],
@@ -215,6 +232,40 @@ class AlertModel:
             }
             for raising in raised
         ]
+        return alerts + self._summaries(snapshot_id, alerts)
+
+    def _summaries(self, snapshot_id: str, alerts: Sequence[Record]) -> list[Record]:
+        """The summaries of one staging, whose ids the single alerts are given."""
+        groups: dict[tuple[str, ...], list[Record]] = defaultdict(list)
+        for alert in alerts:
+            groups[alert["alertType"], alert["softwareVendor"], alert["softwareName"]].append(alert)
+        summaries = []
+        for (alert_type, *product), singles in sorted(groups.items()):
+            if not 0 < self.summarize_above < len(singles):
+                continue
+            name = event_id(self.tenant_id, snapshot_id, "summary", alert_type, self.inventory, *product)
+            common = {
+                key: value for key, value in singles[0].items() if all(single[key] == value for single in singles)
+            }
+            summary = dict.fromkeys(singles[0]) | common
+            levels = {single["severity"] for single in singles}
+            summary |= {
+                "alertId": name,
+                "incidentKey": event_id(self.tenant_id, "incident", "", *product),
+                "summarizes": len(singles),
+                "severity": next(level for level in ("high", "medium", "low") if level in levels),
+                "deviceId": "",
+                "eventId": None,
+                "diskPaths": [],
+                "registryPaths": [],
+                "isEndOfSupport": all(single["isEndOfSupport"] for single in singles),
+                "newToOrganisation": all(single["newToOrganisation"] for single in singles),
+                "devicesWithVersion": summary["devicesWithVersion"] if "softwareVersion" in common else 0,
+            }
+            summaries.append(summary)
+            for single in singles:
+                single["summaryId"] = name
+        return summaries
 
     def _remember(self, changes: Sequence[Record], day: date) -> None:
         for change in changes:
@@ -277,14 +328,21 @@ class AlertModel:
         days = (ends - now.astimezone(UTC).date()).days if ends else None
         name = (snapshot_id, alert_type) if threshold is None else (alert_type,)
         more = () if threshold is None else (str(ends), str(threshold))
+        before = change and change["before"]
+        replaced = before["softwareVersion"] if before and key_of(before) != key_of(record) else None
         return {
             "alertId": event_id(self.tenant_id, *name, self.inventory, *key, *more),
+            "incidentKey": event_id(self.tenant_id, "incident", *key[:3]),
+            "summaryId": None,
+            "summarizes": None,
             "alertType": alert_type,
             "severity": severity(alert_type, record, days),
             "daysToEndOfSupport": days,
             "thresholdDays": threshold,
             "eventId": change and change["eventId"],
             "changeType": change and change["changeType"],
+            "reason": change and change["reason"],
+            "previousVersion": replaced,
             "decidedBy": decided_by,
             "isEndOfSupport": status_of(record) in ENDED,
             **{column: record[column] for column in RECORD_NAMES},

@@ -49,12 +49,17 @@ CHANGE: dict[str, Any] = {
 
 ALERT: dict[str, Any] = {
     "alertId": "f1b3a2de-5a1c-5a43-9f39-0b6f0c2d8a11",
+    "incidentKey": "5a9d2c1e-77b0-5f6e-8c11-3e1f0d2b4c6a",
+    "summaryId": "0c7f3b52-1d4e-5a90-9b66-8e2d7a41f305",
+    "summarizes": None,
     "alertType": "DATE_THRESHOLD",
     "severity": "medium",
     "daysToEndOfSupport": -7,
     "thresholdDays": 0,
     "eventId": None,
     "changeType": None,
+    "reason": None,
+    "previousVersion": "8.0.3910.12",
     "decidedBy": "date",
     "isEndOfSupport": False,
     "entraTenantId": TENANT,

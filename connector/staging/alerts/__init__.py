@@ -12,6 +12,9 @@ A change raises one alert at most, the first of these that holds:
     UPCOMING        its status says Upcoming, and did not before
     DATE_THRESHOLD  its date moved to within a threshold
 
+Alerts about one product on one device have the same incident key, whatever its version or export. One that a change of
+version raised has the version before, too: it is what a consumer takes out of the incident.
+
 What MOVED from one export to the other is neither installed nor cleared; where it comes, it may have REACHED its end.
 
 Records that no change touches are checked once a day: one whose date came within a threshold since the day of the
@@ -34,6 +37,7 @@ from connector.exports.identity import event_id_expression, event_namespace
 from connector.exports.software import SOFTWARE
 from connector.model import AlertType, ChangeType, Inventory, Reason, StagedSnapshot
 from connector.staging import first_seen, support
+from connector.staging.alerts import summaries
 from connector.state import meta
 from connector.state.sql import Database, literal
 from connector.telemetry import logger
@@ -51,15 +55,21 @@ _STATUS: Final = SOFTWARE.column("endOfSupportStatus")
 _DATE: Final = SOFTWARE.column("endOfSupportDate")
 _BEFORE_STATUS: Final = "before.endOfSupportStatus"
 _BEFORE_DATE: Final = "before.endOfSupportDate"
+_VERSION: Final = SOFTWARE.column("softwareVersion")
+_BEFORE_VERSION: Final = "before.softwareVersion"
 
 
 @dataclass(frozen=True, slots=True)
 class AlertRules:
-    """`[alerts]`: days before the end of support, ascending or not, and severities by alert type in lower case."""
+    """`[alerts]`: days before the end of support, ascending or not, and severities by alert type in lower case.
+
+    More alerts of one product and type in a snapshot than `summarize_above` also get a summary; 0: none does.
+    """
 
     enabled: bool
     on_baseline: bool
     date_thresholds_days: tuple[int, ...]
+    summarize_above: int
     severity: Mapping[str, str]
 
 
@@ -109,7 +119,11 @@ def stage(
     if not workspace.count(raised):
         return row
     identified = _identify(workspace, raised, row, tenant_id, days.today)
-    written = _write(workspace, identified, _count_devices(workspace, outcome, identified), row, rules)
+    spread = _count_devices(workspace, outcome, identified)
+    summarized = summaries.find(workspace, identified, row, tenant_id, rules.summarize_above)
+    written = _write(workspace, identified, spread, summarized, row, rules)
+    if workspace.count(summarized):
+        written += summaries.write(workspace, row, tenant_id, after=row.alert_after + written)
     return replace(row, counts=replace(row.counts, alerts=written), alert_after=row.alert_after + written)
 
 
@@ -208,7 +222,9 @@ def _judge_changes(workspace: Workspace, row: StagedSnapshot, days: Days, *, on_
             FROM judged
             WHERE alert_type IS NOT NULL
         )
-        SELECT sequence, event_id, change_type, alert_type, threshold_days, decided_by, {workspace.export.columns}
+        SELECT sequence, event_id, change_type, reason, alert_type, threshold_days, decided_by,
+               CASE WHEN {_BEFORE_VERSION} <> {_VERSION} THEN {_BEFORE_VERSION} END AS previous_version,
+               {workspace.export.columns}
         FROM raised
         """,
         {"epoch": row.epoch, "number": row.snapshot_no, "on_baseline": on_baseline},
@@ -265,8 +281,8 @@ def _judge_baseline(workspace: Workspace, outcome: Outcome, raised: Relation, da
     workspace.database.rows(
         f"""
         INSERT INTO {raised}
-        SELECT NULL, NULL, {literal(ChangeType.BASELINE)}, {literal(AlertType.INSTALLED)}, NULL, {ended},
-               {workspace.export.columns}
+        SELECT NULL, NULL, {literal(ChangeType.BASELINE)}, {literal(Reason.FIRST_SNAPSHOT)},
+               {literal(AlertType.INSTALLED)}, NULL, {ended}, NULL, {workspace.export.columns}
         FROM {records or workspace.stored}
         WHERE {ended} IS NOT NULL
         """
@@ -302,7 +318,7 @@ def _judge_dates(workspace: Workspace, outcome: Outcome, raised: Relation, days:
               )
         )
         INSERT INTO {raised}
-        SELECT NULL, NULL, NULL, {literal(AlertType.DATE_THRESHOLD)}, threshold, 'date', {export.columns}
+        SELECT NULL, NULL, NULL, NULL, {literal(AlertType.DATE_THRESHOLD)}, threshold, 'date', NULL, {export.columns}
         FROM crossing
         WHERE {support.readable(_DATE)} IS NOT NULL
         """
@@ -318,11 +334,13 @@ def _identify(workspace: Workspace, raised: Relation, row: StagedSnapshot, tenan
     subject = ("alert_type", "$inventory", *keys)
     by_snapshot = event_id_expression("$tenant", "$snapshot", *subject)
     by_date = event_id_expression("$tenant", *subject, _DATE, "threshold_days::VARCHAR")
+    place = [field.column for field in (workspace.export.keys[0], *workspace.export.product)]
     identified = workspace.make(
         "identified",
         f"""
         SELECT *,
                CASE WHEN threshold_days IS NULL THEN {by_snapshot} ELSE {by_date} END AS alert_id,
+               {event_id_expression("$tenant", "'incident'", *place)} AS incident_key,
                {support.readable(_DATE)}::DATE - {literal(str(today))}::DATE AS days
         FROM {raised}
         """,
@@ -347,7 +365,14 @@ def _identify(workspace: Workspace, raised: Relation, row: StagedSnapshot, tenan
     return identified
 
 
-def _write(workspace: Workspace, identified: Relation, spread: Relation, row: StagedSnapshot, rules: AlertRules) -> int:
+def _write(
+    workspace: Workspace,
+    identified: Relation,
+    spread: Relation,
+    summarized: Relation,
+    row: StagedSnapshot,
+    rules: AlertRules,
+) -> int:
     """Number the alerts, those of changes first, and freeze them. Returns how many there are."""
     export = workspace.export
     subject, product = export.subject_columns, columns_of(export.product)
@@ -357,8 +382,9 @@ def _write(workspace: Workspace, identified: Relation, spread: Relation, row: St
         WITH {_first_seen(export, identified)}
         INSERT INTO alerts (
             alert_no, epoch, snapshot_no, sequence, alert_id, alert_type, severity, days_to_end_of_support,
-            threshold_days, event_id, change_type, decided_by, is_end_of_support, product_first_seen_at,
-            version_first_seen_at, new_to_organisation, devices_with_version, detection_lag_seconds, {export.columns}
+            threshold_days, event_id, change_type, reason, decided_by, incident_key, summary_id, previous_version,
+            is_end_of_support, product_first_seen_at, version_first_seen_at, new_to_organisation, devices_with_version,
+            detection_lag_seconds, {export.columns}
         )
         SELECT $last + row_number() OVER (ORDER BY sequence NULLS LAST, device_id, {subject}) AS number,
                $epoch,
@@ -369,9 +395,8 @@ def _write(workspace: Workspace, identified: Relation, spread: Relation, row: St
                {_severity(rules)},
                days,
                threshold_days,
-               event_id,
-               change_type,
-               decided_by,
+               event_id, change_type, reason, decided_by,
+               incident_key, summary_id, previous_version,
                {support.has_ended(_STATUS)},
                p.seen_at,
                v.first_seen_at,
@@ -383,6 +408,7 @@ def _write(workspace: Workspace, identified: Relation, spread: Relation, row: St
         LEFT JOIN products p USING ({product})
         LEFT JOIN versions v USING ({subject})
         LEFT JOIN {spread} USING ({subject})
+        LEFT JOIN {summarized} USING (alert_type, {product})
         ORDER BY number
         """,
         {"last": row.alert_after, "epoch": row.epoch, "number": row.snapshot_no, "staged_at": row.staged_at},
