@@ -14,6 +14,7 @@ from pydantic import model_validator as checked
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from connector.config import event_hubs, values
+from connector.config.transactional_ids import TOPIC_PREFIX, default_transactional_id
 from connector.exports.software import SOFTWARE
 
 PREFIX: Final = "MDE_INVENTORY_"
@@ -174,7 +175,7 @@ class AlertsConfig(Table):
 class KafkaConfig(Table):
     """`[kafka]`: topics, delivery, and the settings passed to librdkafka."""
 
-    topic_prefix: KafkaName = Field(default="mde.software", min_length=1)
+    topic_prefix: KafkaName = Field(default=TOPIC_PREFIX, min_length=1)
     delivery: Delivery = "exactly_once"
     transactional_id: KafkaName = ""
     inventory_topic: bool = False
@@ -262,7 +263,7 @@ class Config(BaseSettings):
     @property
     def transactional_id(self) -> str:
         """`kafka.transactional_id`, or one derived from tenant and topic prefix: stable, never random."""
-        return self.kafka.transactional_id or f"mde-inventory.{self.source.tenant_id}.{self.kafka.topic_prefix}"
+        return self.kafka.transactional_id or default_transactional_id(self.source.tenant_id, self.kafka.topic_prefix)
 
     @property
     def secrets(self) -> tuple[str, ...]:

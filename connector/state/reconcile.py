@@ -88,8 +88,8 @@ def stop_unless_fine(standing: Standing, position: Position, checkpoint: Checkpo
             f"{there} is behind what {path} knows as published (epoch {position.epoch}, sequence"
             f" {position.published_sequence}, alert {position.published_alert}, snapshot"
             f" {position.published_snapshot})",
-            hint="Was the checkpoints topic deleted or restored, or transactional_id or topic_prefix changed? Undo"
-            " that, or begin a new epoch with `mde-inventory state rebaseline`.",
+            hint="Was the checkpoints topic deleted or restored, or transactional_id or topic_prefix changed (by a new"
+            " version: see its changelog)? Undo that, or begin a new epoch with `mde-inventory state rebaseline`.",
         )
     if standing is Standing.FOREIGN:
         raise StateError(
