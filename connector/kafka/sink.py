@@ -301,6 +301,8 @@ class Sink:
                 self._check_deadline("publishing")
                 self._serve(producer, FULL_QUEUE_SECONDS)
             except (KafkaException, SystemError) as error:
+                # Of a fatal error, the library says why in the next poll.
+                self._serve(producer, 0)
                 raise self._explain(error, f"publishing to {message.topic}, key {_as_text(message.key)}") from error
             else:
                 return
