@@ -12,7 +12,7 @@ import typer
 from connector.assembly import Assembly
 from connector.cli import changes_table, output
 from connector.cli.filtering import filtered
-from connector.cli.options import Json, show_error, stopped_by_signals
+from connector.cli.options import Json, stopped_by_signals
 from connector.cli.streams import until_the_reader_leaves
 from connector.errors import ConfigError, Stopped
 from connector.history.explain import Setting
@@ -69,8 +69,7 @@ def replay(
             try:
                 replaying.run(report, progress=progress.show if progress.wanted else None)
             except Stopped as error:
-                show_error(error)
-                raise typer.Exit(1) from error
+                raise Stopped(f"{error}; the same command resumes the replay") from error
 
 
 def explain(

@@ -163,6 +163,13 @@ class Simulator:
         """
         return self._exports.advance(generations).generated_at
 
+    def advance_when_due(self) -> bool:
+        """Advance by a generation, unless that would be dated ahead of the clock. Returns whether it did."""
+        is_due = self.fleet.generated_at(self.generation + 1) <= self.clock()
+        if is_due:
+            self.advance()
+        return is_due
+
     def prepare(self, inventory: Inventory = Inventory.CPE, method: Method = Method.FILES) -> int:
         """Write the current generation now instead of at the first request. Returns its number of records."""
         return sum(part.lines for part in self._exports.current.parts(inventory, method))
@@ -227,7 +234,8 @@ def run_simulator(
     """Serve a fleet until `stop` is set, with the published rate limits, advancing by a generation every interval.
 
     The fleet's time begins half a day ago, and its generations are as far apart as the interval, rounded up to whole
-    minutes: where they come faster than that, it takes hours until they are dated ahead of the clock, and refused.
+    minutes. Where they come faster than that, they catch up with the clock after hours. From then on each one waits
+    until it is due: none is ever dated ahead.
 
     Args:
         devices: number of devices.
@@ -249,4 +257,4 @@ def run_simulator(
     with simulator:
         announce(simulator)
         while not stop.wait(interval_seconds):
-            simulator.advance()
+            simulator.advance_when_due()

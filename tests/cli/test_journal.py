@@ -9,20 +9,27 @@ import json
 import os
 import pty
 import re
+import signal
 import struct
 import subprocess
 import sys
 import termios
+import time
+import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from confluent_kafka import Consumer, TopicPartition
 
 from connector.kafka.mock import MockCluster
 from connector.model import Topic
 from tests.cli.test_cli import toml
 from tests.support.bench import EASY, Bench, record
 from tests.support.commands import read_terminal, run_command
+
+INTERRUPTED = {signal.SIGINT: "p.interrupted", signal.SIGTERM: "p.terminated"}
+"""The target of a replay that each signal ends."""
 
 Run = "Callable[..., subprocess.CompletedProcess[str]]"
 
@@ -37,7 +44,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         lines = [record(f"d-{number % 7}", f"p-{number}", deviceName=f"pc-{number % 7}.x") for number in range(599)]
         staged = bench.take(bench.snapshot(lines))
         bench.state.journal.confirm(bench.checkpoint(staged))
-    with MockCluster([topic.name_under("p") for topic in Topic]) as cluster:
+    with MockCluster([*(topic.name_under("p") for topic in Topic), *INTERRUPTED.values()]) as cluster:
         tables = {
             "source": {
                 "tenant_id": "8f4b1c9e-0d7a-4f7e-9a53-2f0c3a1b5d6e",
@@ -128,6 +135,34 @@ def test_what_cannot_be_answered_is_an_error_with_a_hint(
     refused = run(*arguments)
     assert (refused.returncode, refused.stdout, message in " ".join(refused.stderr.split())) == (code, "", True)
     assert "hint:" in refused.stderr
+
+
+@pytest.mark.parametrize("number", INTERRUPTED)
+def test_a_replay_that_a_signal_interrupts_exits_as_shells_say_and_is_resumed(
+    folder: Path, run: Callable[..., subprocess.CompletedProcess[str]], number: signal.Signals
+) -> None:
+    """130 or 143, and a sentence; the same command publishes the rest."""
+    topic = INTERRUPTED[number]
+    arguments = ("replay", "--topic", topic, "--json")
+    command = [sys.executable, "-m", "connector", *arguments, "--rate", "50"]
+    servers = tomllib.loads((folder / "connector.toml").read_text(encoding="utf-8"))["kafka"]["client"]
+    consumer = Consumer({**servers, "group.id": "waiting"})
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=folder) as process:
+        while not any(
+            consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=30)[1]
+            for partition in consumer.list_topics(topic, timeout=30).topics[topic].partitions
+        ):
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.send_signal(number)
+        out, said = process.communicate(timeout=60)
+    consumer.close()
+    assert (process.returncode, out) == (128 + number, ""), said
+    assert "; the same command resumes the replay" in said
+    assert "error:" not in said
+    rest = json.loads(run(*arguments).stdout)
+    assert rest["resumed"]
+    assert 0 < rest["changes"] < 600
 
 
 def test_a_replay_is_counted_then_published_then_published_again(

@@ -345,3 +345,20 @@ def wait_for(condition: Any, seconds: float = 20) -> None:
     while not condition():
         assert time.monotonic() < ends
         time.sleep(0.01)
+
+
+def test_no_generation_is_dated_ahead_of_the_clock() -> None:
+    """Asked for twice as often as its generations come, it goes on as fast as it may, and no faster."""
+    now = START
+
+    with Simulator(
+        Fleet(seed=3, devices=2, start=START, interval=timedelta(minutes=1)), clock=lambda: now
+    ) as simulator:
+        advanced = []
+        for _ in range(6):
+            now += timedelta(seconds=30)
+            advanced.append(simulator.advance_when_due())
+            assert simulator.generated_at <= now
+        now += timedelta(hours=1)
+        advanced += [simulator.advance_when_due() for _ in range(2)]
+    assert advanced == [False, True, False, True, False, True, True, True]
