@@ -15,7 +15,7 @@ from functools import lru_cache
 from hashlib import sha256
 from typing import Any, Final, NamedTuple
 
-from connector.clock import milliseconds_of, moment_of
+from connector.clock import iso_text_of, milliseconds_of
 from connector.errors import ConfigError, EncodingError
 from connector.exports.identity import event_id, key_part
 from connector.kafka.client import LIBRDKAFKA_BYTES_MAX
@@ -176,7 +176,7 @@ class Messages:
         headers = [SPECVERSION, ("ce_id", event.id.encode()), ("ce_type", _event_type(event.kind))]
         headers.append(("ce_source", self.source))
         if event.at is not None:
-            headers.append(("ce_time", _rfc3339(event.at)))
+            headers.append(("ce_time", iso_text_of(event.at).encode()))
         headers += [("ce_subject", event.subject), self._content_type]
         if value is not None and value.shortened:
             headers.append(("ce_shortenedfields", ",".join(value.shortened).encode()))
@@ -216,9 +216,3 @@ class _CloudEvent(NamedTuple):
 @lru_cache(maxsize=256)
 def _event_type(kind: str) -> bytes:
     return f"{TYPE_PREFIX}.{kind.lower()}".encode()
-
-
-@lru_cache(maxsize=256)
-def _rfc3339(milliseconds: int) -> bytes:
-    moment = moment_of(milliseconds)
-    return moment.replace(tzinfo=None).isoformat(timespec="milliseconds").encode() + b"Z"

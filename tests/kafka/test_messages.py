@@ -19,6 +19,7 @@ from connector.errors import ConfigError, EncodingError
 from connector.exports.identity import key_part
 from connector.kafka.messages import Messages, message_bytes_max_of
 from connector.kafka.values.avro import AvroValues
+from connector.kafka.values.json import JsonValues
 from connector.model import Message, Topic
 from tests.support.avro import load, read_value
 from tests.support.broker import Broker
@@ -268,6 +269,24 @@ def test_the_limit_counts_the_bytes_of_the_format_that_is_written() -> None:
     assert size_of(message) <= 950_000
     assert dict(message.headers)["ce_shortenedfields"] == b"deviceName"
     assert json.loads(value_of(message))["record"]["deviceName"] == "\x01" * (65_536 - 3) + "…"
+
+
+@pytest.mark.parametrize("character", ["x", "é", "\0", '"'])
+def test_the_worst_record_fits_the_smallest_road_as_json(character: str) -> None:
+    """64 KB a message, and every text of the record and the earlier one endless, six bytes of JSON a character."""
+    longs: dict[str, Any] = {
+        name: [character * 9_000] * 3 if isinstance(value, list) else character * 70_000
+        for name, value in RECORD.items()
+        if isinstance(value, str | list)
+    }
+    messages = make_messages(values=JsonValues(), message_bytes_max=60_800)
+    change = CHANGE | longs | {"before": RECORD | longs}
+    for message in (messages.encode_change(change), messages.encode_alert(ALERT | longs)):
+        assert size_of(message) <= 60_800
+        shortened = messages.decode(value_of(message))
+        assert set(shortened["shortenedFields"]) >= set(longs)
+        untouched = ("snapshotId", "entraTenantId", "connectorVersion")
+        assert [shortened[name] for name in untouched] == [change[name] for name in untouched] or "alertId" in shortened
 
 
 # ---- too large
