@@ -77,16 +77,16 @@ def test_the_same_record_is_the_same_message_whatever_the_order_of_its_names(kin
 
 
 DIGESTS = {
-    "change": "4e4c33c74fdf4c77",
-    "change shortened": "e6e398460f1f1153",
-    "change of another topic": "64975dece8d96eed",
-    "alert": "30e66baaf8c27799",
-    "report": "ccad36c4aeddfc37",
-    "report failed": "04630c88d045e7aa",
+    "change": "8132859022167b31",
+    "change shortened": "927f299ae1793f4e",
+    "change of another topic": "bb865aa4a2f6b6fd",
+    "alert": "832788f54b16c870",
+    "report": "a4b2dd148ec62b5f",
+    "report failed": "1a9796c9da9a0cb7",
     "checkpoint": "9d555f4749c6bfa3",
     "claim": "ee843a067ccc9370",
-    "record": "8285fa86e72598c6",
-    "record shortened": "c9067b615a4965fa",
+    "record": "55758123b8b32d1e",
+    "record shortened": "394484110814e0de",
     "tombstone": "b525edaf7ddfaac7",
 }
 
