@@ -13,7 +13,7 @@ SCRATCH = $(if $(MEMORY),TMPDIR=$${TMPDIR:-$(MEMORY)})
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo kafka test test-deploy deploy-tools soak year fuzz lint format bench pictures lock clean
+.PHONY: help demo kafka test test-deploy deploy-tools soak year fuzz lint format bench schemas pictures lock clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -83,6 +83,9 @@ format: $(DEV) ## let ruff lay out the code
 
 bench: $(DEV) ## speed and memory, as ratios side by side in one run
 	$(BIN)/python -m tests.benchmarks
+
+schemas: $(DEV) ## generate the JSON Schemas in schemas/ from the Avro schemas
+	$(BIN)/python -m tests.support.json_schemas
 
 pictures: $(DEV) ## draw the pictures of docs/ from what the terminal shows
 	$(BIN)/python -m tests.support.pictures

@@ -25,7 +25,7 @@ from connector.kafka.reader import Reader
 from connector.kafka.registry import Registry
 from connector.kafka.sink import TRANSACTION_SECONDS_MAX, Sink
 from connector.kafka.topics import Topics
-from connector.kafka.values.avro import AvroValues
+from connector.kafka.values.formats import choose_values
 from connector.model import Inventory, Topic
 from connector.poll.backfill import Backfill
 from connector.poll.pipeline import Pipeline
@@ -274,7 +274,7 @@ class Assembly:
         names = {topic: self.topic(topic) for topic in Topic}
         names[Topic.CHANGES] = changes_topic or names[Topic.CHANGES]
         return Messages(
-            AvroValues(self.registry, names),
+            choose_values(self.config.kafka.value_format, names, lambda: self.registry),
             names,
             tenant_id=self.config.source.tenant_id,
             message_bytes_max=message_bytes_max_of(self.config.kafka.client),

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from typing import Final
 
 from connector.errors import Stopped
@@ -36,6 +37,12 @@ def milliseconds_of(moment: datetime) -> int:
 def moment_of(milliseconds: int) -> datetime:
     """Milliseconds since 1970 as a moment in UTC."""
     return EPOCH + milliseconds * MILLISECOND
+
+
+@lru_cache(maxsize=1024)
+def iso_text_of(milliseconds: int) -> str:
+    """Milliseconds since 1970 as ISO 8601 in UTC: `2026-11-23T08:00:00.000Z`."""
+    return moment_of(milliseconds).replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
 
 
 class Timer:

@@ -137,7 +137,7 @@ class CheckpointLost(StateError):
 
 
 class EncodingError(ConnectorError):
-    """A value does not fit its Avro schema, or the schema registry does not do what it is asked to."""
+    """A value does not fit its schema, or the schema registry does not do what it is asked to."""
 
 
 class SchemaUnknown(EncodingError):

@@ -17,9 +17,11 @@ app = typer.Typer(help="Show the Avro schemas; register or check them in the sch
 @app.command("show")
 def show(
     name: Annotated[str | None, typer.Argument(help="Name of one schema, such as SoftwareChange.")] = None,
+    json_schema: Annotated[bool, typer.Option("--json-schema", help="JSON Schema instead of Avro.")] = False,
 ) -> None:
-    """Print the Avro schemas as JSON."""
-    for schema in schemas.find(name) if name else schemas.all_schemas():
+    """Print the Avro schemas, or the same as JSON Schema."""
+    known = schemas.json_schemas() if json_schema else schemas.all_schemas()
+    for schema in schemas.find(name, known) if name else known:
         output.print_json(schema)
 
 

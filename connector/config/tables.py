@@ -30,6 +30,9 @@ ClientTable = dict[str, Annotated[str | int | float | bool, BeforeValidator(valu
 Delivery = Literal["exactly_once", "at_least_once"]
 """How messages reach Kafka: in transactions, or before the checkpoint that confirms them."""
 
+ValueFormat = Literal["avro", "json"]
+"""What the value of a message is: Avro with a schema registry, or JSON without."""
+
 
 class Table(BaseModel):
     """One table of the file: frozen; unknown keys are errors; secrets are never shown."""
@@ -176,6 +179,7 @@ class KafkaConfig(Table):
     """`[kafka]`: topics, delivery, and the settings passed to librdkafka."""
 
     topic_prefix: KafkaName = Field(default=TOPIC_PREFIX, min_length=1)
+    value_format: ValueFormat = "avro"
     delivery: Delivery = "exactly_once"
     transactional_id: KafkaName = ""
     inventory_topic: bool = False
@@ -196,7 +200,10 @@ class KafkaConfig(Table):
 
 
 class SchemaRegistryConfig(BaseModel):
-    """`[schema_registry]`: where schemas are looked up; other keys pass through to the client."""
+    """`[schema_registry]`: where schemas are looked up; other keys pass through to the client.
+
+    The URL is "" where the values are JSON and no registry is named.
+    """
 
     model_config = ConfigDict(frozen=True, extra="allow", hide_input_in_errors=True)
 
@@ -213,7 +220,7 @@ class SchemaRegistryConfig(BaseModel):
 
     @checked(mode="after")
     def _check_url(self) -> Self:
-        for url in map(urlsplit, self.url.split(",")):
+        for url in map(urlsplit, self.url.split(",") if self.url else []):
             if url.scheme.strip() not in ("http", "https", "mock"):
                 raise ValueError("url: must be an http or https URL")
             if "@" in url.netloc:
@@ -259,6 +266,21 @@ class Config(BaseSettings):
     kafka: KafkaConfig
     schema_registry: SchemaRegistryConfig
     http: HttpConfig = Field(default_factory=HttpConfig)
+
+    @checked(mode="before")
+    @classmethod
+    def _need_registry_for_avro(cls, given: object) -> object:
+        """Fill in an empty URL of the registry where the values are JSON; without one Avro's is missing."""
+        if not isinstance(given, dict):
+            return given
+        kafka, registry = given.get("kafka"), given.get("schema_registry", {})
+        if not isinstance(registry, dict):
+            return given
+        if isinstance(kafka, dict) and kafka.get("value_format") == "json":
+            return {**given, "schema_registry": {"url": "", **registry}}
+        if registry.get("url") == "":
+            return {**given, "schema_registry": {key: value for key, value in registry.items() if key != "url"}}
+        return given
 
     @property
     def transactional_id(self) -> str:

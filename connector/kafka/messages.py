@@ -13,12 +13,14 @@ import json
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from hashlib import sha256
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
-from connector.clock import milliseconds_of, moment_of
+from connector.clock import iso_text_of, milliseconds_of
 from connector.errors import ConfigError, EncodingError
 from connector.exports.identity import event_id, key_part
 from connector.kafka.client import LIBRDKAFKA_BYTES_MAX
+from connector.kafka.extensions import extensions_of
 from connector.kafka.values import Values
 from connector.kafka.values.problems import FAULT_HINT, find_problem, quote, refusal
 from connector.kafka.values.shortening import Fitting, write_fitting
@@ -110,7 +112,7 @@ class Messages:
         """A `SoftwareChange`: all its fields but `shortenedFields`; times are milliseconds since 1970."""
         value = self._write(Topic.CHANGES, change)
         device = key_part(change["deviceId"]).encode()
-        event = _CloudEvent(change["eventId"], change["changeType"], change["observedAt"], device)
+        event = _CloudEvent(change["eventId"], change["changeType"], change["observedAt"], device, change)
         return self._message(Topic.CHANGES, device, value, event)
 
     def encode_alert(self, alert: Mapping[str, Any]) -> Message:
@@ -120,7 +122,7 @@ class Messages:
         """
         value = self._write(Topic.ALERTS, alert)
         key = key_part(alert["deviceId"] if alert["summarizes"] is None else alert["incidentKey"]).encode()
-        event = _CloudEvent(alert["alertId"], f"alert.{alert['alertType']}", alert["observedAt"], key)
+        event = _CloudEvent(alert["alertId"], f"alert.{alert['alertType']}", alert["observedAt"], key, alert)
         return self._message(Topic.ALERTS, key, value, event)
 
     def encode_report(self, report: Mapping[str, Any]) -> Message:
@@ -130,7 +132,8 @@ class Messages:
         if report["status"] in UNSEALED:
             name += f"/{report['finishedAt']}"
         at = report["startedAt"] if report["finishedAt"] is None else report["finishedAt"]
-        event = _CloudEvent(name, f"snapshot.{report['status']}", at, key_part(report["snapshotId"]).encode())
+        subject = key_part(report["snapshotId"]).encode()
+        event = _CloudEvent(name, f"snapshot.{report['status']}", at, subject, report)
         return self._message(Topic.SNAPSHOTS, self._tenant_id.encode(), value, event)
 
     def encode_checkpoint(self, checkpoint: Checkpoint) -> Message:
@@ -154,7 +157,8 @@ class Messages:
         compact = json.dumps([key_part(part) for part in key], ensure_ascii=False, separators=(",", ":"))
         digest = sha256(b"" if value is None else value.value).hexdigest()
         kind = "record.removed" if record is None else "record"
-        event = _CloudEvent(event_id(self._tenant_id, compact, digest), kind, None, key_part(key[1]).encode())
+        subject = key_part(key[1]).encode()
+        event = _CloudEvent(event_id(self._tenant_id, compact, digest), kind, None, subject, record or {})
         return self._message(Topic.INVENTORY, compact.encode(), value, event)
 
     def _write(self, topic: Topic, record: Mapping[str, Any]) -> Fitting:
@@ -176,8 +180,8 @@ class Messages:
         headers = [SPECVERSION, ("ce_id", event.id.encode()), ("ce_type", _event_type(event.kind))]
         headers.append(("ce_source", self.source))
         if event.at is not None:
-            headers.append(("ce_time", _rfc3339(event.at)))
-        headers += [("ce_subject", event.subject), self._content_type]
+            headers.append(("ce_time", iso_text_of(event.at).encode()))
+        headers += [("ce_subject", event.subject), *extensions_of(event.record), self._content_type]
         if value is not None and value.shortened:
             headers.append(("ce_shortenedfields", ",".join(value.shortened).encode()))
             log.warning("shortened, too large for the broker", topic=name, key=key.decode(), fields=value.shortened)
@@ -205,20 +209,20 @@ class Messages:
 
 
 class _CloudEvent(NamedTuple):
-    """What the CloudEvents headers say; `at` in milliseconds since 1970, None where there is no such time."""
+    """What the CloudEvents headers say.
+
+    Attributes:
+        at: in milliseconds since 1970; None where there is no such time.
+        record: what the extensions are taken from.
+    """
 
     id: str
     kind: str
     at: int | None
     subject: bytes
+    record: Mapping[str, Any] = MappingProxyType({})
 
 
 @lru_cache(maxsize=256)
 def _event_type(kind: str) -> bytes:
     return f"{TYPE_PREFIX}.{kind.lower()}".encode()
-
-
-@lru_cache(maxsize=256)
-def _rfc3339(milliseconds: int) -> bytes:
-    moment = moment_of(milliseconds)
-    return moment.replace(tzinfo=None).isoformat(timespec="milliseconds").encode() + b"Z"

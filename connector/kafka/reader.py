@@ -13,7 +13,7 @@ from typing import Any, Final, Self
 
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from connector.clock import moment_of
+from connector.clock import iso_text_of
 from connector.errors import SinkUnavailable, Stopped
 from connector.kafka.client import (
     CALL_SECONDS,
@@ -79,12 +79,11 @@ class Incoming:
     @property
     def place(self) -> dict[str, Any]:
         """Where the message is, for people: topic, partition, offset, time of publishing in ISO 8601, key as text."""
-        published_at = moment_of(self.timestamp).isoformat(timespec="milliseconds")
         return {
             "topic": self.topic,
             "partition": self.partition,
             "offset": self.offset,
-            "timestamp": published_at.replace("+00:00", "Z"),
+            "timestamp": iso_text_of(self.timestamp),
             "key": None if self.key is None else self.key.decode(errors="replace"),
         }
 

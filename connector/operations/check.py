@@ -24,6 +24,8 @@ from connector.source.http.tokens import certificate_end, claims_of, describe_en
 PERMISSIONS: Final = ("Software.Read.All", "Software.Read")
 """Application permission, and the delegated one that a device-code login gives. Source: the export's API page."""
 
+NO_REGISTRY: Final = Check("schemas", fine=True, text="values are JSON: no schema registry is needed")
+
 
 def check_everything(assembly: Assembly, file: Path) -> Iterator[Check]:
     """Check configuration, token, permission, API, state file, topics, transactional id and schemas.
@@ -87,8 +89,16 @@ def check_schemas(assembly: Assembly) -> Iterator[Check]:
 
     Registers nothing, whatever `schema_registry.auto_register` says.
     """
+    if not needs_registry(assembly):
+        yield NO_REGISTRY
+        return
     for topic in published_topics(assembly):
         yield from failing_as_check(subject_of(assembly, topic), partial(_check_schema, assembly, topic))
+
+
+def needs_registry(assembly: Assembly) -> bool:
+    """Whether the schemas of what is published belong into a registry."""
+    return assembly.config.kafka.value_format == "avro"
 
 
 def published_topics(assembly: Assembly) -> list[Topic]:

@@ -9,7 +9,7 @@ from connector.assembly import Assembly
 from connector.kafka import schemas
 from connector.kafka.registry import COMPATIBILITY, value_subject
 from connector.model import Check, Topic
-from connector.operations.check import failing_as_check, published_topics, subject_of
+from connector.operations.check import NO_REGISTRY, failing_as_check, needs_registry, published_topics, subject_of
 
 
 def set_up(assembly: Assembly) -> Iterator[Check]:
@@ -25,11 +25,15 @@ def set_up(assembly: Assembly) -> Iterator[Check]:
 def set_up_replay_topic(assembly: Assembly, topic: str) -> Iterator[Check]:
     """Create another topic for replays to publish to, and register its schema."""
     yield assembly.topics.create_target(topic)
-    yield from _register(assembly, value_subject(topic), Topic.CHANGES)
+    if needs_registry(assembly):
+        yield from _register(assembly, value_subject(topic), Topic.CHANGES)
 
 
 def register_schemas(assembly: Assembly) -> Iterator[Check]:
     """Register the schema of every topic, with its compatibility."""
+    if not needs_registry(assembly):
+        yield NO_REGISTRY
+        return
     for topic in published_topics(assembly):
         subject = subject_of(assembly, topic)
         yield from failing_as_check(subject, partial(_register, assembly, subject, topic))

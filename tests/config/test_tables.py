@@ -56,6 +56,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     },
     "kafka": {
         "topic_prefix": "mde.software",
+        "value_format": "avro",
         "delivery": "exactly_once",
         "transactional_id": "",
         "inventory_topic": False,
@@ -111,6 +112,7 @@ def test_every_key_is_known_to_this_test() -> None:
         ("guard", "missing_device_snapshots", 1),
         ("alerts", "enabled", False),
         ("kafka", "delivery", "at_least_once"),
+        ("kafka", "value_format", "json"),
         ("kafka", "transactional_id", "connector-1"),
         ("kafka", "batch_changes_max", 20_000),
         ("schema_registry", "auto_register", True),
@@ -695,6 +697,30 @@ def test_what_stands_beside_the_state_file_follows_it() -> None:
 def test_where_to_listen_is_read_as_host_and_port(listen: str, address: tuple[str, int]) -> None:
     """Brackets of an IPv6 address go."""
     assert config_of(http={"listen": listen}).http.address == address
+
+
+def test_json_needs_no_registry() -> None:
+    """Neither a table nor a URL; what is given is kept. From the file or the environment."""
+    least = tables(kafka={"value_format": "json"})
+    del least["schema_registry"]
+    assert from_values(least, {}, name="connector.toml").schema_registry.url == ""
+    assert config_of(schema_registry={"url": ""}, kafka={"value_format": "json"}).schema_registry.url == ""
+    assert config_of(kafka={"value_format": "json"}).schema_registry.url == "http://localhost:8081"
+    del least["kafka"]["value_format"]
+    environ = {"MDE_INVENTORY_KAFKA__VALUE_FORMAT": "json"}
+    assert from_values(least, environ, name="connector.toml").schema_registry.url == ""
+
+
+def test_avro_needs_a_registry() -> None:
+    """Without a table, without a URL and with an empty one."""
+    least = tables()
+    del least["schema_registry"]
+    with pytest.raises(ConfigError, match="schema_registry: is missing"):
+        from_values(least, {}, name="connector.toml")
+    assert problems(schema_registry={"url": ""}) == ["schema_registry.url: is missing"]
+    assert problems(kafka={"value_format": "xml"}) == [
+        "kafka.value_format: input should be 'avro' or 'json' (is 'xml')"
+    ]
 
 
 # ---- files

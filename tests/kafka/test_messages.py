@@ -19,6 +19,7 @@ from connector.errors import ConfigError, EncodingError
 from connector.exports.identity import key_part
 from connector.kafka.messages import Messages, message_bytes_max_of
 from connector.kafka.values.avro import AvroValues
+from connector.kafka.values.json import JsonValues
 from connector.model import Message, Topic
 from tests.support.avro import load, read_value
 from tests.support.broker import Broker
@@ -76,16 +77,16 @@ def test_the_same_record_is_the_same_message_whatever_the_order_of_its_names(kin
 
 
 DIGESTS = {
-    "change": "4e4c33c74fdf4c77",
-    "change shortened": "e6e398460f1f1153",
-    "change of another topic": "64975dece8d96eed",
-    "alert": "30e66baaf8c27799",
-    "report": "ccad36c4aeddfc37",
-    "report failed": "04630c88d045e7aa",
+    "change": "627eed0ea729b409",
+    "change shortened": "cb7d47ffa757244d",
+    "change of another topic": "d6b3f2e33a058d5b",
+    "alert": "4ace15875279d437",
+    "report": "a0280840b4e947d8",
+    "report failed": "5c54f38f12d08312",
     "checkpoint": "9d555f4749c6bfa3",
     "claim": "ee843a067ccc9370",
-    "record": "8285fa86e72598c6",
-    "record shortened": "c9067b615a4965fa",
+    "record": "aec9bea371e0ed7b",
+    "record shortened": "2403b2e60186f4e8",
     "tombstone": "b525edaf7ddfaac7",
 }
 
@@ -119,7 +120,9 @@ def digest_of(message: Message) -> str:
 # ---- topics, keys, headers
 
 
-def event(name: str, kind: str, time: str | None, subject: str) -> tuple[tuple[str, bytes], ...]:
+def event(
+    name: str, kind: str, time: str | None, subject: str, extensions: Mapping[str, str] | None = None
+) -> tuple[tuple[str, bytes], ...]:
     """The headers of an event."""
     return (
         ("ce_specversion", b"1.0"),
@@ -128,6 +131,7 @@ def event(name: str, kind: str, time: str | None, subject: str) -> tuple[tuple[s
         ("ce_source", f"/mde-inventory-connector/{TENANT}".encode()),
         *([("ce_time", time.encode())] if time else []),
         ("ce_subject", subject.encode()),
+        *((f"ce_{extension}", text.encode()) for extension, text in (extensions or {}).items()),
         ("content-type", b"application/avro"),
     )
 
@@ -137,8 +141,14 @@ def test_a_change_lies_under_its_device_with_the_headers_of_cloudevents(change_t
     """Key: the device. Id: the event's. Time: when the snapshot was generated."""
     message = MESSAGES.encode_change(CHANGE | {"changeType": change_type})
     assert (message.topic, message.key) == ("mde.software.changes", CHANGE["deviceId"].encode())
+    extensions = {
+        "devicename": "reception-02.corp.example.com",
+        "sequence": "0000000001.0000001099511627776",
+        "recordedtime": "2026-11-23T08:12:34.321Z",
+        "correlationid": "cpe-20261123T080000Z",
+    }
     assert message.headers == event(
-        CHANGE["eventId"], change_type.lower(), "2026-11-23T08:00:00.000Z", CHANGE["deviceId"]
+        CHANGE["eventId"], change_type.lower(), "2026-11-23T08:00:00.000Z", CHANGE["deviceId"], extensions
     )
 
 
@@ -146,8 +156,16 @@ def test_an_alert_lies_under_its_device() -> None:
     """Key: the device. Id: the alert's."""
     message = MESSAGES.encode_alert(ALERT)
     assert (message.topic, message.key) == ("mde.software.alerts", ALERT["deviceId"].encode())
+    extensions = {
+        "devicename": "reception-02.corp.example.com",
+        "recordedtime": "2026-11-23T08:00:00.001Z",
+        "correlationid": "non_cpe-20261123T080000Z",
+        "severitytext": "medium",
+        "severitynumber": "13",
+        "replayed": "true",
+    }
     assert message.headers == event(
-        ALERT["alertId"], "alert.date_threshold", "2026-11-23T08:00:00.000Z", ALERT["deviceId"]
+        ALERT["alertId"], "alert.date_threshold", "2026-11-23T08:00:00.000Z", ALERT["deviceId"], extensions
     )
 
 
@@ -155,6 +173,42 @@ def test_a_summary_lies_under_its_incident() -> None:
     """It has no device; all summaries of a product stay in order."""
     message = MESSAGES.encode_alert(ALERT | {"deviceId": "", "summarizes": 50_000})
     assert message.key == dict(message.headers)["ce_subject"] == ALERT["incidentKey"].encode()
+
+
+def test_an_alert_names_the_change_that_raised_it() -> None:
+    """Its cause; not replayed, it has no header that says so."""
+    headers = dict(MESSAGES.encode_alert(ALERT | {"eventId": CHANGE["eventId"], "replayed": False}).headers)
+    assert headers["ce_causationid"] == CHANGE["eventId"].encode()
+    assert "ce_replayed" not in headers
+
+
+@pytest.mark.parametrize(("severity", "number"), [("low", b"9"), ("medium", b"13"), ("high", b"17")])
+def test_the_number_of_a_severity_is_that_of_opentelemetry(severity: str, number: bytes) -> None:
+    """INFO, WARN, ERROR: in the order of the severities."""
+    headers = dict(MESSAGES.encode_alert(ALERT | {"severity": severity}).headers)
+    assert (headers["ce_severitytext"], headers["ce_severitynumber"]) == (severity.encode(), number)
+
+
+def test_only_a_replayed_change_says_that_it_is() -> None:
+    """A reader drops replays by the header, without reading the value; the sequence is the original one."""
+    headers, again = (dict(MESSAGES.encode_change(CHANGE | {"replayed": flag}).headers) for flag in (False, True))
+    assert again == headers | {"ce_replayed": b"true"}
+
+
+@given(st.lists(st.tuples(st.integers(1, 2**31 - 1), st.integers(0, 2**63 - 1)), min_size=2, max_size=8))
+def test_the_texts_of_the_sequence_are_in_the_order_of_epoch_and_sequence(places: list[tuple[int, int]]) -> None:
+    """Sorted as text, events are in their order."""
+    texts = {
+        place: dict(MESSAGES.encode_change(CHANGE | {"epoch": place[0], "sequence": place[1]}).headers)["ce_sequence"]
+        for place in places
+    }
+    assert sorted(texts, key=lambda place: texts[place]) == sorted(texts)
+
+
+@pytest.mark.parametrize("name", [None, ""])
+def test_a_device_without_a_name_has_no_such_header(name: str | None) -> None:
+    """CloudEvents has no empty attributes."""
+    assert "ce_devicename" not in dict(MESSAGES.encode_change(CHANGE | {"deviceName": name}).headers)
 
 
 @pytest.mark.parametrize(
@@ -166,7 +220,11 @@ def test_a_report_lies_under_its_tenant(status: str, finished: int | None, time:
     message = MESSAGES.encode_report(REPORT | {"status": status, "finishedAt": finished})
     assert (message.topic, message.key) == ("mde.software.snapshots", TENANT.encode())
     assert message.headers == event(
-        f"1/cpe-20261123T080000Z/{status}", f"snapshot.{status.lower()}", time, "cpe-20261123T080000Z"
+        f"1/cpe-20261123T080000Z/{status}",
+        f"snapshot.{status.lower()}",
+        time,
+        "cpe-20261123T080000Z",
+        {"correlationid": "cpe-20261123T080000Z"},
     )
 
 
@@ -192,9 +250,10 @@ def test_a_record_lies_under_its_key_as_a_json_array() -> None:
     key = '["CPE","4ae1f2b6c0d95e0c8a7bb1c6c2ad55d4a1f0e3b2","oracle","java_runtime®","8.0.3910.13"]'
     assert (message.topic, message.key) == (tombstone.topic, tombstone.key) == ("mde.software.inventory", key.encode())
     assert tombstone.value is None
-    for sent, kind in ((message, "record"), (tombstone, "record.removed")):
+    named = {"devicename": RECORD["deviceName"]}
+    for sent, kind, extensions in ((message, "record", named), (tombstone, "record.removed", {})):
         headers = dict(sent.headers)
-        assert sent.headers == event(headers["ce_id"].decode(), kind, None, RECORD["deviceId"])
+        assert sent.headers == event(headers["ce_id"].decode(), kind, None, RECORD["deviceId"], extensions)
     assert dict(message.headers)["ce_id"] != dict(tombstone.headers)["ce_id"]
 
 
@@ -268,6 +327,24 @@ def test_the_limit_counts_the_bytes_of_the_format_that_is_written() -> None:
     assert size_of(message) <= 950_000
     assert dict(message.headers)["ce_shortenedfields"] == b"deviceName"
     assert json.loads(value_of(message))["record"]["deviceName"] == "\x01" * (65_536 - 3) + "…"
+
+
+@pytest.mark.parametrize("character", ["x", "é", "\0", '"'])
+def test_the_worst_record_fits_the_smallest_road_as_json(character: str) -> None:
+    """64 KB a message, and every text of the record and the earlier one endless, six bytes of JSON a character."""
+    longs: dict[str, Any] = {
+        name: [character * 9_000] * 3 if isinstance(value, list) else character * 70_000
+        for name, value in RECORD.items()
+        if isinstance(value, str | list)
+    }
+    messages = make_messages(values=JsonValues(), message_bytes_max=60_800)
+    change = CHANGE | longs | {"before": RECORD | longs}
+    for message in (messages.encode_change(change), messages.encode_alert(ALERT | longs)):
+        assert size_of(message) <= 60_800
+        shortened = messages.decode(value_of(message))
+        assert set(shortened["shortenedFields"]) >= set(longs)
+        untouched = ("snapshotId", "entraTenantId", "connectorVersion")
+        assert [shortened[name] for name in untouched] == [change[name] for name in untouched] or "alertId" in shortened
 
 
 # ---- too large

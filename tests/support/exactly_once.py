@@ -29,6 +29,7 @@ from connector.simulator import Fleet, Simulator
 from connector.simulator.fleet.fleet import Device
 from tests.conftest import consume_all
 from tests.support import avro
+from tests.support.json_values import read_either
 from tests.support.judging import Message, Staged, Verdict, by_key, expected, judge, plain_diff
 from tests.support.killing import Child, Ended
 from tests.support.watching import DELAYED, POINTS, Order
@@ -92,14 +93,17 @@ class Run:
         folder: Path,
         *,
         bootstrap_servers: str,
-        registry_url: str,
+        registry_url: str | None,
         prefix: str,
         seed: int,
         devices: int = 5,
         churn: float = 20.0,
         **tables: dict[str, Any],
     ) -> Iterator[Run]:
-        """A tenant with topics and schemas, and no snapshot yet; `tables` add to the configuration."""
+        """A tenant with topics and schemas, and no snapshot yet; `tables` add to the configuration.
+
+        Without a registry its values are JSON.
+        """
         fleet = OneGroup(seed=seed, devices=devices, start=datetime(2026, 1, 1, tzinfo=UTC), churn=churn)
         folder.mkdir(parents=True, exist_ok=True)
         settings: dict[str, Any] = {
@@ -118,6 +122,9 @@ class Run:
             },
             "schema_registry": {"url": registry_url},
         }
+        if registry_url is None:
+            del settings["schema_registry"]
+            settings["kafka"]["value_format"] = "json"
         for name, table in tables.items():
             settings[name] = settings.get(name, {}) | table
         settings["kafka"]["client"] = {"bootstrap.servers": bootstrap_servers} | settings["kafka"]["client"]
@@ -300,7 +307,7 @@ class Run:
     def messages(self, topic: str) -> list[Message]:
         """Key and value of everything that a read_committed consumer sees, in order per partition.
 
-        Decoded from the specification, with the schema's file: a registry's client would wait for ever for an answer
+        Decoded from the specifications, with the schema's file: a registry's client would wait for ever for an answer
         that does not come.
         """
         kafka = self.settings["kafka"]
@@ -308,7 +315,7 @@ class Run:
         return [
             Message(
                 None if message.key is None else message.key.decode(),
-                None if message.value is None else avro.read_value(message.value, SCHEMAS[topic])[1],
+                None if message.value is None else read_either(message.value, SCHEMAS[topic]),
             )
             for message in messages
         ]

@@ -14,6 +14,7 @@ from connector.config.tables import SchemaRegistryConfig
 from connector.kafka.client import Deadline
 from connector.kafka.messages import Messages
 from connector.kafka.registry import Registry
+from connector.kafka.values import Values
 from connector.kafka.values.avro import AvroValues
 from connector.model import Topic
 from tests.support.records import TENANT
@@ -31,10 +32,13 @@ def topic_names(prefix: str = PREFIX) -> dict[Topic, str]:
     return {topic: topic.name_under(prefix) for topic in Topic}
 
 
-def make_messages(registry: Registry | None = None, *, topic_prefix: str = PREFIX, **options: Any) -> Messages:
-    """Messages in Avro for the tenant of `records`; `options` are theirs."""
+def make_messages(
+    registry: Registry | None = None, *, topic_prefix: str = PREFIX, values: Values | None = None, **options: Any
+) -> Messages:
+    """Messages for the tenant of `records`, in Avro unless other values are given; `options` are theirs."""
     names = topic_names(topic_prefix)
-    return Messages(AvroValues(registry or fresh_registry(), names), names, **{"tenant_id": TENANT, **options})
+    values = values or AvroValues(registry or fresh_registry(), names)
+    return Messages(values, names, **{"tenant_id": TENANT, **options})
 
 
 def write_as(registry: Registry, schema: dict[str, Any], record: dict[str, Any]) -> bytes:

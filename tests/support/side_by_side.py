@@ -197,7 +197,14 @@ class SideBySide:
 
 
 def side_by_side(
-    broker: Broker, registry_url: str, folder: Path, draw: random.Random, *, kills: int, tally: Tally, prefix: str = ""
+    broker: Broker,
+    registry_url: str | None,
+    folder: Path,
+    draw: random.Random,
+    *,
+    kills: int,
+    tally: Tally,
+    prefix: str = "",
 ) -> Verdict:
     """One tenant from its baseline to the verdict, with so many kills."""
     already = tally.kills.total()

@@ -25,6 +25,8 @@ made smaller before it gets here: `shortening` calls `write` again with a shorte
 field that this version does not know is there. Whoever needs a certain type names its topic: then the format resolves
 the versions, so that missing fields have the schema's defaults, unknown ones are left out, and a record of another
 type is an error. Recovery reads checkpoints like that.
+
+**Changing the format** is no new epoch: one format is written, and both are read (`formats`).
 """
 
 from __future__ import annotations
@@ -35,7 +37,19 @@ from typing import Any, Protocol
 from connector.model import Topic
 
 
-class Values(Protocol):
+class ValueReader(Protocol):
+    """The half of a `Values` that reads. It may ask others (a registry) when something is first read, never before."""
+
+    def read(self, value: bytes, topic: Topic | None = None) -> dict[str, Any]:
+        """The record in a message's value, as it was written; resolved to the type of `topic` where that is given.
+
+        Raises:
+            EncodingError: the bytes are not in this format, not one whole record, or of another type than the topic's.
+            SinkUnavailable, SinkRejected: a registry is needed, and is away or denies access.
+        """
+
+
+class Values(ValueReader, Protocol):
     """One value format. It may ask others (a registry) when something is first written or read, never before."""
 
     @property
@@ -50,13 +64,5 @@ class Values(Protocol):
         Raises:
             EncodingError: the record does not fit its type (record and field are named), or its schema is not
                 registered where it has to be.
-            SinkUnavailable, SinkRejected: a registry is needed, and is away or denies access.
-        """
-
-    def read(self, value: bytes, topic: Topic | None = None) -> dict[str, Any]:
-        """The record in a message's value, as it was written; resolved to the type of `topic` where that is given.
-
-        Raises:
-            EncodingError: the bytes are not in this format, not one whole record, or of another type than the topic's.
             SinkUnavailable, SinkRejected: a registry is needed, and is away or denies access.
         """

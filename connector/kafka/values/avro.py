@@ -17,7 +17,7 @@ from fastavro import parse_schema, schemaless_reader, schemaless_writer
 from connector.errors import EncodingError
 from connector.kafka import schemas
 from connector.kafka.registry import Registry, value_subject
-from connector.kafka.values.problems import INT_RANGE, TIME_RANGE, Schema, find_problems, kind_of, refusal
+from connector.kafka.values.problems import INT_RANGE, TIME_RANGE, Schema, find_problems, is_time, kind_of, refusal
 from connector.kafka.values.schema_ids import SchemaIds
 from connector.model import Topic
 
@@ -125,7 +125,7 @@ class AvroChecker:
         kinds = {name: kind_of(kind) for name, kind in types.items()}
         self._types = [(name, PYTHON_TYPES[kind]) for name, kind in kinds.items() if kind in PYTHON_TYPES]
         self._ints = [name for name, kind in kinds.items() if kind == "int"]
-        self._times = [name for name, kind in types.items() if "timestamp-millis" in json.dumps(kind)]
+        self._times = [name for name, kind in types.items() if is_time(kind)]
         self._nested = [
             (name, branch["name"], AvroChecker(branch))
             for name, kind in types.items()

@@ -86,8 +86,15 @@ def kind_of(schema: str | list[Any] | Schema) -> str:
     return str(schema["type"]) if isinstance(schema, dict) else schema
 
 
+def is_time(schema: str | list[Any] | Schema) -> bool:
+    """Whether a type is a time, nullable or not."""
+    if isinstance(schema, list):
+        return any(is_time(branch) for branch in schema)
+    return isinstance(schema, dict) and schema.get("logicalType") == "timestamp-millis"
+
+
 def _range_of(schema: str | Schema) -> tuple[int, ...]:
-    if isinstance(schema, dict) and schema.get("logicalType") == "timestamp-millis":
+    if is_time(schema):
         return TIME_RANGE
     return INT_RANGE if schema == "int" else LONG_RANGE
 

@@ -1,7 +1,7 @@
 """Shortens a record whose value is too large for the broker; never refuses or drops one that can be made to fit.
 
-It works in steps that halve until the value fits: texts are cut to 64 KiB at first and to 256 bytes at last, arrays to
-their first items of four times that.
+It works in steps that halve until the value fits: texts are cut to 64 KiB at first and to 64 bytes at last, which
+leaves ids whole, arrays to their first items of four times that.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-TEXT_BYTES_STEPS: Final = tuple(65_536 >> step for step in range(9))
-"""What a text is cut to, step by step until the value fits: 64 KiB, which is what a SIEM's column holds, to 256."""
+TEXT_BYTES_STEPS: Final = tuple(65_536 >> step for step in range(11))
+"""What a text is cut to, step by step until the value fits: 64 KiB, which is what a SIEM's column holds, to 64."""
 TEXTS_OF_ARRAY: Final = 4
 """An array keeps its first items, up to this many times the length of a text."""
 ELLIPSIS: Final = "…"

@@ -83,7 +83,7 @@ def test_arrays_keep_their_first_items_up_to_four_texts() -> None:
 
 def test_a_record_that_no_step_makes_small_enough_is_not_written() -> None:
     """The shortest form is still too large."""
-    assert write_fitting(write, {"name": "x" * 1_000}, 200) is None
+    assert write_fitting(write, {"name": "x" * 1_000}, 60) is None
 
 
 def test_the_record_that_is_given_is_not_changed() -> None:
