@@ -71,6 +71,7 @@ class Reason(StrEnum):
     APPROVED = "APPROVED"
     MOVED = "MOVED"
     CATALOGUE = "CATALOGUE"
+    AGED_OUT = "AGED_OUT"
 
 
 class AlertType(StrEnum):
@@ -160,6 +161,7 @@ class Snapshot:
         content_digest: hex SHA-256, over the lines of a walk through pages, or over the files as they came; shows a
             repeat where the generation is unknown.
         fetched_bytes: bytes that came over the network for it, in this process.
+        device_facts: a file of what Defender knows of the devices, one line each; None where that is not known.
     """
 
     inventory: Inventory
@@ -170,6 +172,7 @@ class Snapshot:
     parts: tuple[Part, ...]
     content_digest: str
     fetched_bytes: int = 0
+    device_facts: Path | None = None
 
     @property
     def lines(self) -> int:

@@ -74,6 +74,7 @@ class SourceConfig(Table):
     sas_valid_hours: int = Field(default=6, ge=1, le=6)
     download_parallelism: int = Field(default=4, ge=1, le=64)
     include_non_cpe: bool = False
+    device_facts: bool = False
 
     @checked(mode="before")
     @classmethod

@@ -9,7 +9,7 @@ A record is absent when the snapshot lacks it. What becomes of it, first rule th
                                             elsewhere while its device is present is held no longer
     its device group is gone, whole         held, SCOPE_LOST: the app registration sees less, nothing was uninstalled
     its device is absent                    waits; after `missing_device_snapshots` in a row due as DEVICE_MISSING
-    its device is present                   due as UNINSTALLED (`diff.catalogue` may give another reason later)
+    its device is present                   due as UNINSTALLED (`diff.catalogue` and `diff.aged` may give another)
     due, and the snapshot has unread lines  held, REJECTED_LINES, until the next snapshot without
     due, and elsewhere                      removed, MOVED: it went to the other inventory, and counts for nothing here
     due, and too many are                   held, MASS_REMOVAL

@@ -82,7 +82,7 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class ApiEndpoint:
-    """One endpoint of the API and its published limits; `path` is relative to `/api/machines/`."""
+    """One endpoint of the API and its published limits; `path` is relative to `/api/machines/`, or the list itself."""
 
     path: str
     calls_a_minute: int

@@ -32,6 +32,8 @@ RULES: Final[dict[Reason, str]] = {
     Reason.UNINSTALLED: "the record is gone, and its device is still in the snapshot",
     Reason.CATALOGUE: "the version left at least 10 devices, and 90 % of the present devices that had it, in one"
     " snapshot, and they have no other version of the product: most likely Defender's catalogue dropped it",
+    Reason.AGED_OUT: "Defender had last seen the device 30 days before the snapshot, or earlier, so it reported no"
+    " uninstallation (source.device_facts)",
     Reason.DEVICE_MISSING: "the device was absent from guard.missing_device_snapshots snapshots in a row, so its"
     " software counts as removed",
     Reason.UPGRADED: "one version of the product left the device and a later one appeared: one change"

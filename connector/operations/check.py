@@ -6,7 +6,7 @@ check, and the remaining questions are asked all the same.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -25,6 +25,9 @@ PERMISSIONS: Final = ("Software.Read.All", "Software.Read")
 """Application permission, and the delegated one that a device-code login gives. Source: the export's API page."""
 
 NO_REGISTRY: Final = Check("schemas", fine=True, text="values are JSON: no schema registry is needed")
+
+DEVICE_PERMISSIONS: Final = ("Machine.Read.All", "Machine.ReadWrite.All", "Machine.Read", "Machine.ReadWrite")
+"""The same for `source.device_facts`. Source: Microsoft's "List machines API" page."""
 
 
 def check_everything(assembly: Assembly, file: Path) -> Iterator[Check]:
@@ -138,6 +141,24 @@ def _check_token(assembly: Assembly) -> Iterator[Check]:
         fine=bool(permitted),
         text=permitted[0] if permitted else f"the token does not grant {PERMISSIONS[0]}",
         hint="" if permitted else explain_denial(token, assembly.config.source.scope),
+        exit_code=SourceDenied.exit_code,
+    )
+    if assembly.config.source.device_facts:
+        yield _check_device_permission(granted)
+
+
+def _check_device_permission(granted: Collection[str]) -> Check:
+    permitted = [name for name in DEVICE_PERMISSIONS if name in granted]
+    return Check(
+        "permission",
+        fine=bool(permitted),
+        text=permitted[0]
+        if permitted
+        else f"the token does not grant {DEVICE_PERMISSIONS[0]}, which source.device_facts needs",
+        hint=""
+        if permitted
+        else "Add it to the app registration (WindowsDefenderATP) and have an administrator consent, or turn"
+        " source.device_facts off. Polls go on without it, and no removal gets the reason AGED_OUT.",
         exit_code=SourceDenied.exit_code,
     )
 

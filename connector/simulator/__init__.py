@@ -5,6 +5,7 @@ tracks     which versions are released when, for the products in `catalogue` and
 layouts    how a record is written: lines of the files, records of the pages, normal form
 export     a generation's parts on disk, and the pages as a cursor over them
 tokens     the authority       api  the export API       storage  pre-signed URLs
+gate       tokens and limits   machines  the list of devices
 faults     what goes wrong     distort  how that changes records, lines and bytes
 routes     dispatches requests                           server   HTTPS in a thread
 simulation assembles all of it

@@ -24,6 +24,7 @@ class Endpoint(StrEnum):
     EXPORT = "export"
     PAGES = "pages"
     BLOB = "blob"
+    MACHINES = "machines"
 
 
 class FaultKind(StrEnum):

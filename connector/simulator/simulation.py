@@ -24,12 +24,14 @@ from connector.simulator.fleet.fleet import Fleet
 from connector.simulator.fleet.layouts import normal_records
 from connector.simulator.web.api import ExportApi, PageShape
 from connector.simulator.web.certificates import Authority, Certificate
+from connector.simulator.web.gate import Gate
 from connector.simulator.web.identity import APP_SERVICE_PATH, Identity
 from connector.simulator.web.limits import RateLimiter, RateLimits
+from connector.simulator.web.machines import MachinesApi
 from connector.simulator.web.routes import ADMIN_PATH, Request, Routes
 from connector.simulator.web.server import LOOPBACK, Listener, Server
 from connector.simulator.web.storage import Storage
-from connector.simulator.web.tokens import APPLICATION_ROLE, DEFENDER_AUDIENCE, Client, TokenAuthority
+from connector.simulator.web.tokens import APPLICATION_ROLE, DEFENDER_AUDIENCE, MACHINE_ROLE, Client, TokenAuthority
 
 API_HOST: Final = "localhost"
 STORAGE_HOST: Final = LOOPBACK
@@ -193,11 +195,12 @@ class Simulator:
         self._exports = Exports(self.fleet, folder, records_of_part_max=self.records_of_part_max)
         storage = Storage(self._exports, self.tenant_id, clock=self.clock)
         limiter = RateLimiter(self.rate_limits, clock=time.monotonic)
-        api = ExportApi(
-            self._exports, storage, self.tokens, limiter, frozenset({DEFENDER_AUDIENCE}), page_shape=self.page_shape
-        )
+        gate = Gate(self.tokens, limiter, frozenset({DEFENDER_AUDIENCE}))
+        api = ExportApi(self._exports, storage, gate, page_shape=self.page_shape)
+        machines = MachinesApi(self._exports, gate)
         self._routes = Routes(
             api,
+            machines,
             storage,
             Identity(self.tokens),
             self.faults,
@@ -217,7 +220,7 @@ class Simulator:
             )
         )
         ports = self._server.start()
-        self.authority = self.api_url = api.base_url = f"https://{API_HOST}:{ports[0]}"
+        self.authority = self.api_url = api.base_url = machines.base_url = f"https://{API_HOST}:{ports[0]}"
         self.storage_url = storage.base_url = f"https://{STORAGE_HOST}:{ports[1]}"
 
 
@@ -251,7 +254,13 @@ def run_simulator(
     """
     minutes = max(1, -(-interval_seconds // 60))
     fleet = Fleet(seed=seed, devices=devices, start=_now() - timedelta(hours=12), interval=timedelta(minutes=minutes))
-    simulator = Simulator(fleet, port=port, storage_port=port + 1 if port else 0, rate_limits=RateLimits())
+    simulator = Simulator(
+        fleet,
+        port=port,
+        storage_port=port + 1 if port else 0,
+        rate_limits=RateLimits(),
+        roles=(APPLICATION_ROLE, MACHINE_ROLE),
+    )
     if faults_file:
         simulator.faults.load(faults_file)
     with simulator:

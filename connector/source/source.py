@@ -20,6 +20,7 @@ from connector.errors import SourceUnreachable
 from connector.exports.fields import Export
 from connector.exports.software import SOFTWARE
 from connector.model import Inventory, Method, Part, Snapshot, snapshot_id_of
+from connector.source.devices import fetch_device_facts
 from connector.source.files import Files, digest_of
 from connector.source.folder import StagingFolder, Verified
 from connector.source.http.api import Api, Call, Patience
@@ -120,17 +121,12 @@ class Source:
             Stopped: asked to stop; complete files are kept for the next fetch.
         """
         with self._session.staging.lock(), self._session.counter.count_fetch():
-            if self._session.config.method == Method.JSON.value:
-                return self._fetch_pages(inventory, newer_than, is_taken)
-            try:
-                return self._fetch_files(inventory, newer_than, is_taken)
-            except SourceUnreachable as error:
-                if self._session.config.method == Method.FILES.value:
-                    raise
-                if not self._is_warned:
-                    log.warning("the file storage cannot be reached; fetching JSON pages instead", error=error)
-                self._is_warned = True
-                return self._fetch_pages(inventory, newer_than, is_taken)
+            snapshot = self._fetch_snapshot(inventory, newer_than, is_taken)
+            if snapshot is None or not self._session.config.device_facts:
+                return snapshot
+            # In the snapshot's own folder, which goes with it.
+            facts = fetch_device_facts(self._session, snapshot.parts[0].path.parent)
+            return replace(snapshot, device_facts=facts)
 
     def probe(self) -> str:
         """Make one cheap call, for `check`. Returns a line for people. Raises as `fetch` does."""
@@ -154,6 +150,21 @@ class Source:
         parts = tuple(self._repair_part(snapshot.snapshot_id, part) for part in snapshot.parts)
         repaired = replace(snapshot, parts=parts)
         return repaired, repaired.rejected
+
+    def _fetch_snapshot(
+        self, inventory: Inventory, newer_than: datetime | None, is_taken: Callable[[str], bool]
+    ) -> Snapshot | None:
+        if self._session.config.method == Method.JSON.value:
+            return self._fetch_pages(inventory, newer_than, is_taken)
+        try:
+            return self._fetch_files(inventory, newer_than, is_taken)
+        except SourceUnreachable as error:
+            if self._session.config.method == Method.FILES.value:
+                raise
+            if not self._is_warned:
+                log.warning("the file storage cannot be reached; fetching JSON pages instead", error=error)
+            self._is_warned = True
+            return self._fetch_pages(inventory, newer_than, is_taken)
 
     def _fetch_files(
         self, inventory: Inventory, newer_than: datetime | None, is_taken: Callable[[str], bool]

@@ -18,7 +18,7 @@ from typing import Final, Self
 
 from connector.clock import milliseconds_of, moment_of
 from connector.config import Config
-from connector.diff import catalogue, changes, guard, transfers
+from connector.diff import aged, catalogue, changes, guard, transfers
 from connector.diff.engines import Comparer
 from connector.diff.engines.duckdb import DuckDBComparer
 from connector.diff.guard import Absences, GuardRules, Sighting, Verdict
@@ -146,6 +146,7 @@ def stage_snapshot(  # noqa: PLR0913 - what a poll knows of a snapshot, each nam
         beside=beside,
     )
     reads = [part.path for read in (snapshot, beside) if read for part in read.parts]
+    reads += [snapshot.device_facts] if snapshot.device_facts else []
     with state.transaction(keep=keep or state.scratch, reads=reads):
         return _stage(state, snapshot, rules, context)
 
@@ -206,6 +207,8 @@ def _find_changes(
     verdict = guard.judge(workspace, absences, rules=rules.guard, sighting=sighting)
     if verdict.removals:
         catalogue.mark_withdrawn(workspace, difference, verdict.removals)
+        if snapshot.device_facts is not None:
+            aged.mark_aged(workspace, verdict.removals, snapshot.device_facts, generated_at=sighting.generated_at)
     workspace.database.rows(
         f"""
         INSERT INTO {staged}

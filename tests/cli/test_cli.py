@@ -281,6 +281,38 @@ def test_check_names_a_missing_permission(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("roles", "exit_code", "line"),
+    [
+        pytest.param(("Software.Read.All", "Machine.Read.All"), 2, "ok permission Machine.Read.All", id="granted"),
+        pytest.param(
+            ("Software.Read.All",),
+            5,
+            "FAIL permission the token does not grant Machine.Read.All, which source.device_facts needs",
+            id="missing",
+        ),
+    ],
+)
+def test_check_asks_for_the_permission_of_device_facts(
+    roles: tuple[str, ...], exit_code: int, line: str, tmp_path: Path
+) -> None:
+    """One more line where the facts about devices are asked for."""
+    fleet = Fleet(seed=5, devices=5, start=datetime(2026, 1, 1, tzinfo=UTC))
+    with Simulator(fleet, roles=roles) as simulator:
+        tables: dict[str, Any] = {
+            "source": simulator.settings(device_facts=True),
+            "state": {"path": str(tmp_path / "state.duckdb")},
+            "kafka": {"topic_prefix": "x"},
+            # Refused at once: an answer of Kafka is not what is waited for here.
+            "kafka.client": {"bootstrap.servers": "127.0.0.1:1", "no.such.key": "1"},
+            "schema_registry": {"url": "mock://x"},
+        }
+        (tmp_path / "connector.toml").write_text(toml(tables), encoding="utf-8")
+        finished = command("check", cwd=tmp_path)
+    assert line in [" ".join(text.split()) for text in finished.stdout.splitlines()]
+    assert finished.returncode == exit_code
+
+
 def test_the_demo_ends_with_a_summary_that_checks_itself() -> None:
     """Exit code 0: the changes that the consumer decoded give the simulated fleet, record for record."""
     finished = command("demo", "--devices", "8", "--generations", "3")

@@ -35,6 +35,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "sas_valid_hours": 6,
         "download_parallelism": 4,
         "include_non_cpe": False,
+        "device_facts": False,
     },
     "poll": {"interval_seconds": 3600, "stale_after_hours": 24},
     "state": {
@@ -103,6 +104,7 @@ def test_every_key_is_known_to_this_test() -> None:
         ("source", "sas_valid_hours", 1),
         ("source", "download_parallelism", 64),
         ("source", "include_non_cpe", True),
+        ("source", "device_facts", True),
         ("source", "method", "json"),
         ("poll", "interval_seconds", 1),
         ("state", "path", Path("/var/lib/x.duckdb")),

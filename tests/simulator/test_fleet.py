@@ -274,3 +274,27 @@ def test_memory_does_not_grow_with_the_fleet(tmp_path: Path) -> None:
         tracemalloc.stop()
     assert peaks[1] < 2 * peaks[0]
     assert peaks[1] < 24 * 2**20
+
+
+def test_what_is_known_of_devices_explains_which_of_them_vanish() -> None:
+    """Every present device is listed, and seen within 30 days; of those that vanish, some were silent for as long.
+
+    A device is never seen earlier than it was before, and those that vanish without having been silent were offboarded.
+    """
+    fleet = Fleet(seed=3, devices=60, start=START)
+    before: set[str] = set()
+    known: dict[str, datetime] = {}
+    left: Counter[tuple[bool, bool]] = Counter()
+    for generation in range(0, 1500, 3):
+        now = fleet.generated_at(generation)
+        machines = {machine.device.device_id: machine for machine in fleet.machines_at(generation)}
+        present = {device.device_id for device in fleet.devices_at(generation)}
+        assert present <= set(machines)
+        assert all(now - machines[device].last_seen < timedelta(days=30) for device in present)
+        assert all(known[device] <= machines[device].last_seen <= now for device in known.keys() & machines.keys())
+        left.update(
+            (now - machines[device].last_seen >= timedelta(days=30), machines[device].is_onboarded)
+            for device in before - present
+        )
+        before, known = present, {device: machine.last_seen for device, machine in machines.items()}
+    assert set(left) == {(True, True), (False, False)}

@@ -133,7 +133,7 @@ def test_other_methods_and_paths_are_refused(client: PlainClient) -> None:
     """POST to the API is 405, an unknown path is 404, on storage too."""
     root = client.simulator.api_url
     assert client.session.post(root + LISTINGS[Inventory.CPE], timeout=20).status_code == 405
-    assert client.get("/api/machines").status_code == 404
+    assert client.get("/api/machines/unknown").status_code == 404
     assert client.session.delete(client.urls()[0], timeout=20).status_code == 405
 
 

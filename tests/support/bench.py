@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass, fields, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import cache
 from pathlib import Path
 from random import Random
@@ -15,6 +16,7 @@ from typing import Any, Self
 
 from hypothesis import HealthCheck, settings
 
+from connector.clock import milliseconds_of
 from connector.diff.guard import GuardRules
 from connector.model import Checkpoint, Inventory, Snapshot, StagedSnapshot
 from connector.staging import audit, derived, young_baseline
@@ -91,10 +93,23 @@ class Bench:
         self.number += 1
         return write_snapshot(self.folder / "parts", self.number, lines, self.random)
 
-    def stage(self, lines: Sequence[Record], *, rejected: int = 0, rules: Rules | None = None) -> StagedSnapshot:
-        """Stage the next snapshot, and hold everything that comes of it against the oracle."""
+    def stage(
+        self,
+        lines: Sequence[Record],
+        *,
+        rejected: int = 0,
+        rules: Rules | None = None,
+        last_seen: Mapping[str, datetime] | None = None,
+    ) -> StagedSnapshot:
+        """Stage the next snapshot, and hold everything that comes of it against the oracle.
+
+        With `last_seen`, the snapshot brings what Defender knows of those devices.
+        """
         self.rules = rules or self.rules
         snapshot = self.snapshot(lines)
+        if last_seen is not None:
+            snapshot = replace(snapshot, device_facts=write_facts(self.folder / "devices.ndjson", last_seen))
+        self.model.last_seen = last_seen or {}
         known = self.model.known
         staged = self.take(snapshot, rejected=rejected)
         outcome = self.model.stage(snapshot.snapshot_id, lines, self.rules, rejected=rejected)
@@ -175,6 +190,16 @@ class Bench:
             connector_version=staged.connector_version,
             alert_sequence=staged.alert_after if alert is None else alert,
         )
+
+
+def write_facts(path: Path, last_seen: Mapping[str, datetime]) -> Path:
+    """What Defender knows of devices, as `source.devices` writes it."""
+    lines = (
+        {"device_id": device.lower(), "last_seen": milliseconds_of(moment), "health": None, "onboarding": None}
+        for device, moment in last_seen.items()
+    )
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="ascii")
+    return path
 
 
 @cache

@@ -37,6 +37,7 @@ from connector.errors import ConfigError, ConnectorError, SnapshotIncomplete, So
 from connector.exports.software import SOFTWARE
 from connector.model import Inventory, Part, Reason
 from connector.simulator import Fleet, Simulator
+from connector.source.devices import facts_of
 from connector.source.files import GENERATION_MIN, Files, read_generated_time
 from connector.source.http.hosts import Hosts, Link
 from connector.source.http.tokens import Tokens, claims_of, explain_denial
@@ -112,6 +113,19 @@ def listing(content: bytes) -> None:
     assert all(isinstance(url, str) for url in listed.urls)
     assert listed.generated_at is not None
     assert listed.generated_at.tzinfo is UTC
+
+
+def device(content: bytes) -> None:
+    """A device of the list gives one line of the facts that staging reads, or none."""
+    line = facts_of(content)
+    if not line:
+        return
+    assert line.isascii()
+    assert line.count(b"\n") == 1
+    facts = json.loads(line)
+    assert list(facts) == ["device_id", "last_seen", "health", "onboarding"]
+    assert facts["device_id"] == facts["device_id"].lower() != ""
+    assert facts["last_seen"] is None or facts["last_seen"] >= milliseconds_of(GENERATION_MIN)
 
 
 def part(content: bytes) -> None:
@@ -284,7 +298,21 @@ def _is_allowed(link: Link, suffixes: tuple[str, ...]) -> bool:
 
 TARGETS: Final[dict[str, Callable[[bytes], None]]] = {
     target.__name__: target
-    for target in (page, skiptoken, listing, part, census, lines, claims, login, versions, times, configuration, links)
+    for target in (
+        page,
+        skiptoken,
+        listing,
+        device,
+        part,
+        census,
+        lines,
+        claims,
+        login,
+        versions,
+        times,
+        configuration,
+        links,
+    )
 }
 
 
@@ -305,6 +333,11 @@ def seeds() -> dict[str, list[bytes]]:
         "page": [walk.content, b'{"value":[{"a":NaN}]}', b'{"@odata.nextLink":"x","value":[]}'],
         "skiptoken": [next_link.encode(), b'{"ExportDefinition":{"TimePath":"2021-01-25/0200/"},"ExportFileIndex":0}'],
         "listing": [json.dumps(files).encode(), b'{"exportFiles":[],"generatedTime":"2021-01-11T11:01:00Z"}'],
+        "device": [
+            b'{"id":"A","lastSeen":"2026-11-23T08:00:00.1Z","healthStatus":"Active"}',
+            b'{"ID":"\xc3\xa9"}',
+            b"7",
+        ],
         "part": [b"\0" + gzip.compress(some, mtime=0), b"\x39" + some, b"\x1f" + some, b"\4" + some],
         "census": [some, some.replace(b"DeviceId", b"deviceid", 1), b"\n[1]\n{"],
         "lines": [some, walk.content, b'{"DeviceId":"a","RbacGroupId":"7","DiskPaths":[null,"x"]}\n17\n'],

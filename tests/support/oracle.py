@@ -177,6 +177,7 @@ class Model:
     sequence: int = 0
     previous_snapshot_id: str | None = None
     generated_at: datetime = datetime.min  # noqa: DTZ901 - a time before all others
+    last_seen: Mapping[str, datetime] = field(default_factory=dict)
 
     def stage(
         self,
@@ -351,7 +352,7 @@ class Model:
             self.believed.append((self.generated_at, len(doubted)))
             doubted = []
         self.held |= {key: str(reason) for key in doubted}
-        removals = self._explained([(key, why) for key, why in due if key not in doubted], current)
+        removals = self._aged(self._explained([(key, why) for key, why in due if key not in doubted], current))
         return removals, len(lost) + len(doubted), reason or ("SCOPE_LOST" if lost else None)
 
     def _is_mass(self, gone: int, rules: Rules) -> bool:
@@ -371,6 +372,14 @@ class Model:
         had = Counter(key[1:] for key in self.inventory or {} if key[0] not in self.missing)
         dropped = {version for version, devices in left.items() if devices >= 10 and devices >= 0.9 * had[version]}
         return [(key, "CATALOGUE" if key in gone and key[1:] in dropped else why) for key, why in removals]
+
+    def _aged(self, removals: list[tuple[Key, str]]) -> list[tuple[Key, str]]:
+        """The removals, with AGED_OUT for those that say less on devices that were silent for 30 days."""
+        seen = {device.lower(): moment for device, moment in self.last_seen.items()}
+        now = self.generated_at.replace(tzinfo=UTC)
+        silent = {device for device, moment in seen.items() if now - moment >= timedelta(days=30)}
+        less = {"UNINSTALLED", "DEVICE_MISSING"}
+        return [(key, "AGED_OUT" if key[0].lower() in silent and why in less else why) for key, why in removals]
 
     def _numbered(self, snapshot_id: str, staged: list[Staged]) -> list[Record]:
         """The changes as they are published, in order: per device, product by product, removals first."""

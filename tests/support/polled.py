@@ -51,7 +51,8 @@ class PolledTenant:
 
     def poll(self, method: str = "files", **tables: dict[str, Any]) -> PollResult:
         """One poll."""
-        with self.assembly(**tables, source={"method": method} | tables.pop("source", {})) as assembly:
+        source = {"method": method} | tables.pop("source", {})
+        with self.assembly(**tables, source=source) as assembly:
             (result,) = assembly.pipeline.poll()
         return result
 

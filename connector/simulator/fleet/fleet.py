@@ -51,6 +51,8 @@ _LIFE, _LIFE_SPREAD, _GAP = 1800, 1500, 2
 _ABSENCE, _ABSENCE_SPREAD = 900, 900
 _GROUP_PERIOD, _GROUP_SPREAD = 1800, 1500
 _BRANCH_PERIOD: Final = 2600
+_SILENT: Final = timedelta(days=30)
+_LISTED: Final = timedelta(days=180)
 _RENEWAL, _RENEWAL_SPREAD = 250, 1023
 
 
@@ -76,6 +78,19 @@ class Device:
     group_name: str | None
     born: int
     user: str
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What Defender knows of a device itself, whether the export has it or not.
+
+    Attributes:
+        last_seen: when its sensor reported last.
+    """
+
+    device: Device
+    last_seen: datetime
+    is_onboarded: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +172,36 @@ class Fleet:
         if (generation + (cycles >> 20) % absence) % absence < min(absent, absence // 3):
             return None
         return self._incarnation(number, lived // life, generation, generation - lived % life + _GAP)
+
+    def machines_at(self, generation: int) -> Iterator[Machine]:
+        """What Defender knows of the devices themselves in a generation, ordered by number.
+
+        A device that is absent from the export stays listed, and so does one that was replaced, for 180 days. Every
+        second device that will be absent falls silent first, 30 days before it vanishes; the others leave at once, as
+        a device does that is excluded.
+        """
+        for number in range(self.devices):
+            yield from self._machines(number, generation)
+
+    def _machines(self, number: int, generation: int) -> Iterator[Machine]:
+        periods, month = self._periods, -(-_SILENT // self.interval)
+        cycles = self._draw(f"{number}/cycles", 1)[0]
+        life = periods.life + (cycles & 0xFFFF) % periods.life_spread
+        lived = generation + (cycles >> 16) % life
+        age = lived % life
+        absence = periods.absence + (cycles >> 32 & 0xFFFF) % periods.absence_spread
+        position = (generation + (cycles >> 20) % absence) % absence
+        is_absent = position < min(1 + (cycles >> 48 & 7), absence // 3)
+        falls_silent = bool(cycles >> 51 & 1)
+        vanishes = generation - position + (0 if is_absent else absence)
+        seen = min(generation, vanishes - month if falls_silent else vanishes)
+        if age >= _GAP or lived < _GAP:
+            device = self._incarnation(number, lived // life, generation, generation - age + _GAP)
+            yield Machine(device, self.generated_at(seen), is_onboarded=falls_silent or not is_absent)
+        if lived >= life and age <= _LISTED // self.interval:
+            left = generation - age - 1
+            device = self._incarnation(number, lived // life - 1, left, left - life + 1 + _GAP)
+            yield Machine(device, self.generated_at(left), is_onboarded=False)
 
     def installs(self, device: Device, generation: int, inventory: Inventory) -> list[Install]:
         """What is installed on a device in a generation."""

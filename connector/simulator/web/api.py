@@ -17,9 +17,9 @@ from connector.simulator.distort import distort_records, distorts_records
 from connector.simulator.export import ExportGeneration, ExportPart, Exports, PagePosition, read_page
 from connector.simulator.faults import Endpoint, Fault, FaultKind
 from connector.simulator.web.answers import ServerRequest, ServerResponse, api_error, json_response
-from connector.simulator.web.limits import RateLimiter
+from connector.simulator.web.gate import Gate
 from connector.simulator.web.storage import Storage
-from connector.simulator.web.tokens import TokenAuthority
+from connector.simulator.web.tokens import APPLICATION_ROLE
 
 ROUTES: Final = {
     "/api/machines/SoftwareInventoryByMachine": (Endpoint.PAGES, Inventory.CPE),
@@ -53,34 +53,22 @@ class ExportApi:
         self,
         exports: Exports,
         storage: Storage,
-        tokens: TokenAuthority,
-        limiter: RateLimiter,
-        audiences: frozenset[str],
+        gate: Gate,
         *,
         page_shape: PageShape,
     ) -> None:
         self._exports = exports
         self._storage = storage
-        self._tokens = tokens
-        self._limiter = limiter
-        self._audiences = audiences
+        self._gate = gate
         self._page_shape = page_shape
         self.base_url = ""
 
     def answer(self, request: ServerRequest, faults: tuple[Fault, ...]) -> ServerResponse:
         """Respond to a request for one of `ROUTES`."""
         endpoint, inventory = ROUTES[request.path]
-        if request.method != "GET":
-            return api_error(405, "MethodNotAllowed", "The requested resource does not support this method.")
-        refusal = self._tokens.refusal(request.authorization, self._audiences)
+        refusal = self._gate.refuse(request, endpoint, role=APPLICATION_ROLE)
         if refusal:
-            headers = {"WWW-Authenticate": 'Bearer error="invalid_token"'} if refusal.status == 401 else None  # noqa: PLR2004 - Unauthorized
-            return api_error(refusal.status, refusal.code, refusal.message, headers)
-        client = self._tokens.client_of(request.authorization or "")
-        wait = self._limiter.wait_seconds(client, request.path, endpoint)
-        if wait:
-            message = "API calls quota exceeded. Try again later."
-            return api_error(429, "TooManyRequests", message, {"Retry-After": str(int(wait) + 1)})
+            return refusal
         if any(fault.kind is FaultKind.GENERATION_CHANGED for fault in faults):
             self._exports.advance()
         try:

@@ -16,17 +16,21 @@ _HOUR: Final = 3600.0
 
 @dataclass(frozen=True, slots=True)
 class RateLimits:
-    """Calls allowed in any minute and in any hour, to each listing of files and each endpoint of pages."""
+    """Calls allowed in any minute and in any hour: to each listing of files, each endpoint of pages, the devices."""
 
     files_per_minute: int = 5
     files_per_hour: int = 20
     pages_per_minute: int = 30
     pages_per_hour: int = 1000
+    machines_per_minute: int = 100
+    machines_per_hour: int = 1500
 
     def windows(self, endpoint: Endpoint) -> tuple[tuple[float, int], ...]:
         """The windows of an endpoint: length in seconds and calls allowed."""
         if endpoint is Endpoint.EXPORT:
             return (_MINUTE, self.files_per_minute), (_HOUR, self.files_per_hour)
+        if endpoint is Endpoint.MACHINES:
+            return (_MINUTE, self.machines_per_minute), (_HOUR, self.machines_per_hour)
         return (_MINUTE, self.pages_per_minute), (_HOUR, self.pages_per_hour)
 
 

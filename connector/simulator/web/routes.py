@@ -21,6 +21,7 @@ from connector.simulator.faults import Endpoint, Fault, FaultKind, Faults, dump_
 from connector.simulator.web.answers import ServerRequest, ServerResponse, api_error, json_response, storage_error
 from connector.simulator.web.api import ROUTES, ExportApi
 from connector.simulator.web.identity import Identity, is_token_path
+from connector.simulator.web.machines import MACHINES_PATH, MachinesApi
 from connector.simulator.web.server import ResponsePlan
 from connector.simulator.web.storage import Storage
 
@@ -70,6 +71,7 @@ class Routes:
     def __init__(
         self,
         api: ExportApi,
+        machines: MachinesApi,
         storage: Storage,
         identity: Identity,
         faults: Faults,
@@ -78,6 +80,7 @@ class Routes:
         advance: Callable[[int], datetime],
     ) -> None:
         self._api = api
+        self._machines = machines
         self._storage = storage
         self._identity = identity
         self._faults = faults
@@ -97,6 +100,8 @@ class Routes:
         if request.path in ROUTES:
             endpoint, inventory = ROUTES[request.path]
             return self._answer(request, endpoint, inventory, None, self._api.answer)
+        if request.path == MACHINES_PATH:
+            return self._answer(request, Endpoint.MACHINES, None, None, self._machines.answer)
         token = Endpoint.TOKEN if is_token_path(request.path) else None
         return self._answer(request, token, None, None, self._identity.answer)
 

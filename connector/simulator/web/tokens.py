@@ -23,6 +23,7 @@ from typing import Any, Final
 DEFENDER_AUDIENCE: Final = "https://api.securitycenter.microsoft.com"
 APPLICATION_ROLE: Final = "Software.Read.All"
 DELEGATED_SCOPE: Final = "Software.Read"
+MACHINE_ROLE: Final = "Machine.Read.All"
 FEDERATED_AUDIENCE: Final = "api://AzureADTokenExchange"
 _JWT_BEARER: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 _DEVICE_GRANT: Final = "urn:ietf:params:oauth:grant-type:device_code"
@@ -176,8 +177,16 @@ class TokenAuthority:
             "token_type": "Bearer",
         }
 
-    def refusal(self, authorization: str | None, audiences: frozenset[str]) -> Refusal | None:
-        """Why the API refuses a request with this Authorization header; None: it is accepted."""
+    def refusal(
+        self, authorization: str | None, audiences: frozenset[str], *, role: str = APPLICATION_ROLE
+    ) -> Refusal | None:
+        """Why the API refuses a request with this Authorization header; None: it is accepted.
+
+        Args:
+            authorization: the header.
+            audiences: the audiences that the API accepts.
+            role: the application permission that the request needs; a user needs the same without `.All`.
+        """
         kind, _, token = (authorization or "").partition(" ")
         claims = self._claims(token) if kind.lower() == "bearer" else None
         if claims is None:
@@ -186,14 +195,12 @@ class TokenAuthority:
             return Refusal(401, "Unauthorized", "The bearer token has expired.")
         if str(claims["aud"]).rstrip("/") not in audiences:
             return Refusal(403, "Forbidden", "The token's audience is not this API.")
-        if (
-            APPLICATION_ROLE not in claims.get("roles", ())
-            and DELEGATED_SCOPE not in str(claims.get("scp", "")).split()
-        ):
+        scopes = str(claims.get("scp", "")).split()
+        if role not in claims.get("roles", ()) and role.removesuffix(".All") not in scopes:
             return Refusal(
                 403,
                 "Forbidden",
-                f"The application does not have any of the required application permissions ({APPLICATION_ROLE}) to"
+                f"The application does not have any of the required application permissions ({role}) to"
                 " access the resource.",
             )
         return None
