@@ -32,7 +32,6 @@ from connector.kafka.reader import Incoming, Reader
 from connector.kafka.sink import Sink
 from connector.model import (
     CHANGE_COUNTS,
-    AlertType,
     Checkpoint,
     Counts,
     Inventory,
@@ -42,6 +41,7 @@ from connector.model import (
 )
 from connector.poll.backfill import key_of
 from connector.source.progress import Progress
+from connector.staging.alerts import calendar
 from connector.staging.inventory_topic import steps_of
 from connector.staging.restore import Event, Restoration, check_absent, drafted
 from connector.staging.stage import StagingRules
@@ -271,15 +271,12 @@ class Rebuild:
                 yield Event(json.dumps(key), 0, sequence, inventory, cut, record)
 
     def _crossings(self, since: int) -> dict[str, str]:
-        """Ids and dates of the alerts that were raised for a date that came near, and was not past at `since`."""
-        day = f"{moment_of(since):%Y-%m-%d}"
-        return {
-            alert["alertId"]: alert["endOfSupportDate"]
-            for _, alert in self._values(Topic.ALERTS, None)
-            if alert["alertType"] == AlertType.DATE_THRESHOLD
-            and alert.get("summarizes") is None
-            and (alert["endOfSupportDate"] or "") >= day
-        }
+        """What was raised for dates, and until when; not what would have been forgotten at `since`."""
+        oldest = f"{moment_of(since) - calendar.CROSSING_KEPT:%Y-%m-%d}"
+        crossings = (
+            calendar.crossing_of(self._rules.tenant_id, alert) for _, alert in self._values(Topic.ALERTS, None)
+        )
+        return {name: until for name, until in filter(None, crossings) if until >= oldest}
 
     def _values(self, topic: Topic, epoch: int | None) -> Iterator[tuple[Incoming, dict[str, Any]]]:
         """This tenant's values on a topic, decoded, without replays; only those of `epoch` where that is not None."""

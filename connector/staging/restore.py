@@ -19,7 +19,8 @@ from connector.diff.tables import Workspace
 from connector.errors import StateCorrupt, StateError
 from connector.exports.fields import COLUMN_TYPES, Export
 from connector.model import Checkpoint, Inventory, StagedSnapshot
-from connector.staging import alerts, audit, first_seen, rows, stage
+from connector.staging import audit, first_seen, rows, stage
+from connector.staging.alerts import calendar
 from connector.staging.inventory_topic import WHOLE, BackfillCursor, Mirror
 from connector.staging.stage import StagingRules
 from connector.state import file, meta
@@ -170,7 +171,7 @@ class Restoration:
             rules: what is tracked.
             checkpoint: Kafka's last one: the position.
             snapshots: the last sealed one of each inventory, as they were staged.
-            crossings: dates by the ids of the alerts that were raised for coming near.
+            crossings: what was raised for dates, each with the day until which it is remembered.
             looked: when the dates of each inventory were last checked, in milliseconds since 1970.
 
         Raises:
@@ -189,7 +190,7 @@ class Restoration:
                 first_seen.note(workspace, replace(row, baseline=True), "inventory", is_new=False)
                 audit.count(workspace)
                 day = moment_of(looked[row.inventory]).date()
-                alerts.note_day(database, row.inventory, day)
+                calendar.note_day(database, row.inventory, day)
             database.rows(
                 "INSERT INTO crossings SELECT unnest($1::VARCHAR[]), unnest($2::VARCHAR[])",
                 [list(crossings), list(crossings.values())],

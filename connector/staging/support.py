@@ -4,13 +4,13 @@ A status is compared without regard to case and to blanks around it or repeated 
 of these that holds:
 
     status      its status is one of those out of support
-    date        its date is past, whatever the status
+    date        its date has come, whatever the status
     upcoming    its status is Upcoming
     supported   its status is the word None
 
-A record whose status is null or unknown, and whose date is not past, says nothing: that is evidence of neither. What
+A record whose status is null or unknown, and whose date has not come, says nothing: that is evidence of neither. What
 such a record said before is remembered until it says something again, changes its version, or is removed; but a date
-that was past and is moved to a later day says that support goes on.
+that had come and is moved to a later day says that support goes on.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def says(status: str, ends: str, day: date) -> str:
     """An expression: what a record says on a day, as the module describes it; NULL where it says nothing."""
     return (
         f"CASE WHEN {_is_of(status, END_OF_SUPPORT_STATUSES)} THEN 'status'"
-        f" WHEN {readable(ends)} < {literal(str(day))} THEN 'date'"
+        f" WHEN {readable(ends)} <= {literal(str(day))} THEN 'date'"
         f" WHEN {_is_of(status, UPCOMING_STATUSES)} THEN 'upcoming'"
         f" WHEN {_is_of(status, SUPPORTED_STATUSES)} THEN 'supported' END"
     )

@@ -76,7 +76,7 @@ class Shelf:
 
 @pytest.fixture
 def shelf(tmp_path: Path) -> Iterator[Shelf]:
-    """A silent baseline; three changes, two of which raise alerts, and five of the calendar; a day of the calendar."""
+    """A silent baseline; three changes, two of which raise alerts, and five of the calendar; a day when dates end."""
     dated = [record("d", name, endOfSupportDate="2026-12-01") for name in "xyz"]
     new = [record("d", "a", endOfSupportStatus="EOS Version"), record("d", "b"),
            record("e", "c", endOfSupportStatus="EOS Software")]  # fmt: skip
@@ -102,7 +102,7 @@ def test_an_alert_rides_with_its_change_and_the_seal_is_last(size: int, shelf: S
     batches = shelf.read()
     published = everything(batches)
     assert [value for topic, value in published if topic == "changes"] == [1, 2, 3]
-    assert [value for topic, value in published if topic == "alerts"] == [*"acvwxyz", *"vwxyz"]
+    assert [value for topic, value in published if topic == "alerts"] == [*"acvwxyz", *"vwxxyyzz"]
     statuses = [(place, value) for place, (topic, value) in enumerate(published) if topic == "snapshots"]
     assert [value for _, value in statuses] == ["STARTED", "COMPLETE"] * 3
     assert [published[place - 1] for place, value in statuses if value == "COMPLETE"] == [

@@ -203,29 +203,36 @@ def test_what_was_shortened_for_the_broker_is_changed_at_most(tenant: Tenant) ->
 
 
 def test_an_alert_of_a_date_is_neither_raised_twice_nor_lost(tenant: Tenant) -> None:
-    """Thresholds crossed before the loss are not crossed again; one that was crossed meanwhile raises an alert."""
+    """What was crossed or reached before the loss is not again; what was meanwhile raises an alert."""
     tenant.inventories, tenant.topic_on = [CPE], False
     days = {"near": 6, "nearer": 8, "far": 100}
     lines = [record("d", name, endOfSupportDate=f"{START + timedelta(days=number):%Y-%m-%d}")
              for name, number in days.items()]  # fmt: skip
 
-    def crossed() -> list[tuple[str, int]]:
-        alerts = [alert for alert in tenant.values(Topic.ALERTS) if alert["alertType"] == "DATE_THRESHOLD"]
-        return [(alert["softwareName"], alert["thresholdDays"]) for alert in alerts]
+    def crossed() -> list[tuple[str, str]]:
+        return [(alert["softwareName"], f"{alert['alertType']} {alert['thresholdDays']}")
+                for alert in tenant.values(Topic.ALERTS)]  # fmt: skip
 
     tenant.poll(lines={CPE: lines})
     tenant.now = START + timedelta(days=2)
     tenant.poll(lines={CPE: lines})
-    assert crossed() == [("nearer", 7)]
+    assert crossed() == [("nearer", "DATE_THRESHOLD 7")]
     tenant.lose_state()
     tenant.rebuild()
     tenant.poll(lines={CPE: lines})
-    assert crossed() == [("nearer", 7)]
+    assert crossed() == [("nearer", "DATE_THRESHOLD 7")]
     tenant.now = START + timedelta(days=11)
-    tenant.lose_state()
-    tenant.rebuild()
-    tenant.poll(lines={CPE: lines})
-    assert sorted(crossed()) == [("far", 90), ("near", 0), ("nearer", 0), ("nearer", 7)]
+    for _ in range(2):
+        tenant.lose_state()
+        tenant.rebuild()
+        tenant.poll(lines={CPE: lines})
+        assert sorted(crossed()) == [
+            ("far", "DATE_THRESHOLD 90"), ("near", "DATE_THRESHOLD 0"), ("near", "REACHED None"),
+            ("nearer", "DATE_THRESHOLD 0"), ("nearer", "DATE_THRESHOLD 7"), ("nearer", "REACHED None"),
+        ]  # fmt: skip
+    ended = [line | {"endOfSupportStatus": "EOS Version"} for line in lines]
+    tenant.poll(lines={CPE: ended})
+    assert crossed()[6:] == [("far", "REACHED None")]
 
 
 def refused(tenant: Tenant, pattern: str) -> None:

@@ -122,11 +122,14 @@ def test_out_of_support_software_that_is_new_is_installed(ended: dict[str, str],
     ]
 
 
-def test_support_ends_with_the_day_of_its_date(desk: Desk) -> None:
-    """On that day software is supported still; a day later it is not."""
+def test_support_ends_on_the_day_of_its_date(desk: Desk) -> None:
+    """The day before, software is supported still."""
     desk.poll(0, [KEPT])
-    assert desk.poll(1, [KEPT, ending("a", 1)]) == []
-    assert said(desk.poll(2, [KEPT, ending("a", 1), ending("b", 1)])) == [("INSTALLED", "b", "1", "date")]
+    assert desk.poll(0, [KEPT, ending("a", 1)]) == []
+    raised = desk.poll(1, [KEPT, ending("a", 1), ending("b", 1), ending("c", 2)])
+    assert said(raised) == [
+        ("INSTALLED", "b", "1", "date"), ("DATE_THRESHOLD", "a", "1", "date", 0), ("REACHED", "a", "1", "date"),
+    ]  # fmt: skip
 
 
 def test_a_version_that_is_out_of_support_as_the_one_before_is_installed_again(desk: Desk) -> None:
@@ -277,15 +280,15 @@ def test_a_date_raises_once_for_each_threshold_with_and_without_snapshots(desk: 
     by_day = {0: desk.poll(0, lines)}
     for day in (1, 2, 9, 10, 11, 49, 50, 51, 70, 72, 73, 79, 80, 81, 93, 99, 100, 101):
         by_day[day] = (desk.idle(day) if day % 2 else desk.poll(day, lines)) + desk.idle(day + 0.5)
-    raised = {day: [(*alert[:2], alert[4]) for alert in said(alerts)] for day, alerts in by_day.items() if alerts}
+    raised = {day: [(*alert[:2], *alert[4:]) for alert in said(alerts)] for day, alerts in by_day.items() if alerts}
     assert raised == {
         10: [("DATE_THRESHOLD", "a", 90)],
         50: [("DATE_THRESHOLD", "b", 30)],
         70: [("DATE_THRESHOLD", "a", 30)],
         73: [("DATE_THRESHOLD", "b", 7)],
-        80: [("DATE_THRESHOLD", "b", 0)],
+        80: [("DATE_THRESHOLD", "b", 0), ("REACHED", "b")],
         93: [("DATE_THRESHOLD", "a", 7)],
-        100: [("DATE_THRESHOLD", "a", 0)],
+        100: [("DATE_THRESHOLD", "a", 0), ("REACHED", "a")],
     }
     first = by_day[10][0]
     assert (first["eventId"], first["changeType"], first["decidedBy"]) == (None, None, "date")
@@ -298,7 +301,7 @@ def test_of_several_thresholds_crossed_at_once_the_tightest_counts(desk: Desk) -
                   ending("b", 20)])  # fmt: skip
     alerts = desk.idle(95)
     assert [(alert["softwareName"], alert["thresholdDays"], alert["daysToEndOfSupport"]) for alert in alerts] == [
-        ("a", 7, 5), ("b", 0, -75),
+        ("a", 7, 5), ("b", 0, -75), ("b", None, -75),
     ]  # fmt: skip
 
 
@@ -329,6 +332,80 @@ def test_a_day_without_a_due_alert_makes_no_snapshot(desk: Desk) -> None:
         assert empty.idle(0) == []
 
 
+@pytest.mark.parametrize("thresholds", [(), (7,)])
+def test_the_day_that_a_date_comes_is_reached_whatever_the_thresholds(thresholds: tuple[int, ...], desk: Desk) -> None:
+    """Once, without a change; its incident opens, and closes when the software goes."""
+    lines = [KEPT, ending("a", 3), ending("b", 3)]
+    given = {"date_thresholds_days": thresholds}
+    desk.poll(0, lines, **given)
+    assert [desk.idle(1, **given), desk.poll(2, lines, **given)] == [[], []]
+    reached = desk.idle(3, **given)
+    assert said(reached) == [("REACHED", "a", "1", "date"), ("REACHED", "b", "1", "date")]
+    keys = ("eventId", "changeType", "reason", "daysToEndOfSupport", "severity", "snapshotId")
+    assert [reached[0][key] for key in keys] == [None, None, None, 0, "medium", desk.last.snapshot_id]
+    assert [desk.idle(4, **given), desk.poll(5, lines, **given)] == [[], []]
+    gone = desk.poll(6, [KEPT, ending("b", 90)], **given)
+    assert said(gone) == [("CLEARED", "a", "1", "date"), ("CLEARED", "b", "1", "date")]
+    assert len(open_incidents(reached)) == 2
+    assert open_incidents([*reached, *gone]) == {}
+
+
+def test_a_status_that_follows_its_date_is_not_reached_again(desk: Desk) -> None:
+    """Whether the calendar or a change said it, however the status goes; where nothing was said, the status says it."""
+    never, calendar, change = record("d", "never", **PAST), ending("calendar", 1), record("d", "change", **PAST)
+    desk.poll(0, [never, calendar, record("d", "change")])
+    raised = desk.poll(1, [never, calendar, change], date_thresholds_days=())
+    assert said(raised) == [("REACHED", "change", "1", "date"), ("REACHED", "calendar", "1", "date")]
+    desk.poll(300, [never, calendar, change])
+    ended = [line | ENDED for line in (never, calendar, change)]
+    assert said(desk.poll(301, ended)) == [("REACHED", "never", "1", "status")]
+    assert [desk.poll(302, [never, calendar, change]), desk.poll(303, ended)] == [[], []]
+    desk.poll(303, [record("d", name, **SUPPORTED) for name in ("never", "calendar", "change")])
+    assert {alert["alertType"] for alert in desk.poll(304, [never, calendar, change])} == {"REACHED"}
+
+
+def test_a_date_after_its_status_is_not_reached_again(desk: Desk) -> None:
+    """Nor where the status has gone silent since, on that day or before it."""
+    date = {"endOfSupportDate": days_from_first(3)}
+    desk.poll(0, [record("d", name, **date) for name in "abc"])
+    ended = [record("d", name, **ENDED, **date) for name in "abc"]
+    given: dict[str, Any] = {"date_thresholds_days": ()}
+    assert {alert["alertType"] for alert in desk.poll(1, ended, **given)} == {"REACHED"}
+    assert desk.poll(2, [*ended[:2], record("d", "c", **date)], **given) == []
+    assert desk.poll(3, [ended[0], record("d", "b", **date), record("d", "c", **date)], **given) == []
+
+
+def test_a_clock_that_is_ahead_for_one_poll_silences_nothing(desk: Desk) -> None:
+    """The days before it still raise what they bring, once each; what the wrong day raised is not raised again."""
+    lines = [ending("a", 100), ending("b", 395)]
+    desk.poll(0, lines)
+    wrong = desk.idle(300)
+    assert said(wrong) == [
+        ("DATE_THRESHOLD", "a", "1", "date", 0), ("REACHED", "a", "1", "date"),
+    ]  # fmt: skip
+    by_day = {day: desk.idle(day) for day in (10, 70, 93, 100, 101, 299, 300, 305, 365)}
+    assert {day: said(alerts) for day, alerts in by_day.items() if alerts} == {
+        10: [("DATE_THRESHOLD", "a", "1", "date", 90)],
+        70: [("DATE_THRESHOLD", "a", "1", "date", 30)],
+        93: [("DATE_THRESHOLD", "a", "1", "date", 7)],
+        305: [("DATE_THRESHOLD", "b", "1", "date", 90)],
+        365: [("DATE_THRESHOLD", "b", "1", "date", 30)],
+    }
+
+
+def test_a_clock_that_goes_to_and_fro_raises_nothing_twice(desk: Desk) -> None:
+    """Nor does it bring back what was near at the beginning, which is passed over."""
+    lines = [ending("near", 20), ending("a", 40), ending("past", -10)]
+    desk.poll(0, lines)
+    alerts = [alert for day in (-200, 1, 500, 2, 11, -200, 12, 501, 13, 33, 600, 40, 41) for alert in desk.idle(day)]
+    ids = [alert["alertId"] for alert in alerts]
+    assert len(ids) == len(set(ids))
+    assert {(alert[1], alert[0], *alert[4:]) for alert in said(alerts)} == {
+        ("near", "DATE_THRESHOLD", 7), ("near", "DATE_THRESHOLD", 0), ("near", "REACHED"),
+        ("a", "DATE_THRESHOLD", 30), ("a", "DATE_THRESHOLD", 7), ("a", "DATE_THRESHOLD", 0), ("a", "REACHED"),
+    }  # fmt: skip
+
+
 def test_a_clock_that_is_set_back_raises_nothing_and_repeats_nothing(desk: Desk) -> None:
     """Neither with a snapshot nor without; and once it is right again, only what is new is raised."""
     lines = [
@@ -341,10 +418,10 @@ def test_a_clock_that_is_set_back_raises_nothing_and_repeats_nothing(desk: Desk)
     assert said(desk.idle(3)) == [("DATE_THRESHOLD", "b", "1", "date", 30)]
 
 
-def test_a_change_at_a_clock_that_is_set_back_crosses_no_threshold(desk: Desk) -> None:
-    """What is within a threshold of a day that is not today says nothing."""
+def test_a_change_is_judged_by_the_day_it_is_staged_on(desk: Desk) -> None:
+    """Also at a clock that was set back, or ahead before: which of the two is wrong is not known."""
     desk.poll(0, [ending("a", 200)])
-    assert desk.poll(-5, [ending("a", 60)]) == []
+    assert said(desk.poll(-5, [ending("a", 60)])) == [("DATE_THRESHOLD", "a", "1", "date", 90)]
 
 
 def test_a_clock_that_was_set_back_does_not_repeat_what_the_days_since_raised(desk: Desk) -> None:
@@ -352,7 +429,7 @@ def test_a_clock_that_was_set_back_does_not_repeat_what_the_days_since_raised(de
     lines = [ending("a", 1), ending("b", 2)]
     desk.poll(0, lines)
     assert [said(desk.idle(day)) for day in (1, 2)] == [
-        [("DATE_THRESHOLD", name, "1", "date", 0)] for name in ("a", "b")
+        [("DATE_THRESHOLD", name, "1", "date", 0), ("REACHED", name, "1", "date")] for name in ("a", "b")
     ]  # fmt: skip
     assert [desk.poll(0, lines), desk.idle(3)] == [[], []]
 
@@ -386,11 +463,13 @@ def test_a_threshold_is_crossed_once_for_ever_by_one_date(desk: Desk) -> None:
 
 
 def test_a_threshold_is_crossed_once_also_on_the_day_of_the_date(desk: Desk) -> None:
-    """Another alert of that day does not make it forgotten; moved away and back, the date raises nothing again."""
+    """Moved away and back, the date crosses no threshold again; but support that went on ends again."""
     desk.poll(0, [ending("a", 1), ending("b", 200)])
-    assert said(desk.idle(1)) == [("DATE_THRESHOLD", "a", "1", "date", 0)]
-    assert said(desk.poll(1, [ending("a", 300), ending("b", 60)])) == [("DATE_THRESHOLD", "b", "1", "date", 90)]
-    assert desk.poll(1, [ending("a", 1), ending("b", 60)]) == []
+    assert said(desk.idle(1)) == [("DATE_THRESHOLD", "a", "1", "date", 0), ("REACHED", "a", "1", "date")]
+    assert said(desk.poll(1, [ending("a", 300), ending("b", 60)])) == [
+        ("CLEARED", "a", "1", "date"), ("DATE_THRESHOLD", "b", "1", "date", 90),
+    ]  # fmt: skip
+    assert said(desk.poll(1, [ending("a", 1), ending("b", 60)])) == [("REACHED", "a", "1", "date")]
 
 
 def test_an_attribute_that_changes_on_the_day_of_a_threshold_does_not_hide_it(desk: Desk) -> None:
@@ -449,9 +528,9 @@ def test_a_new_epoch_numbers_its_alerts_anew_and_looks_at_dates_anew(desk: Desk)
     assert desk.poll(30, [KEPT, ending("a", 31)]) == []
     alerts = desk.idle(31)
     assert (said(alerts), alerts[0]["epoch"], desk.last.alert_after) == (
-        [("DATE_THRESHOLD", "a", "1", "date", 0)],
+        [("DATE_THRESHOLD", "a", "1", "date", 0), ("REACHED", "a", "1", "date")],
         2,
-        1,
+        2,
     )
 
 
@@ -713,14 +792,14 @@ def test_a_poll_that_finds_nothing_new_publishes_what_the_calendar_raises(tmp_pa
         ("staged", {"DATE_THRESHOLD": 2}, 2),
         ("staged", {}, 0),
         ("unchanged", {}, 0),
-        ("published", {"DATE_THRESHOLD": 1}, 1),
+        ("published", {"DATE_THRESHOLD": 1, "REACHED": 1}, 2),
         ("unchanged", {}, 0),
     ]
     assert [(alert["snapshotId"][-8:], alert["softwareName"], alert["thresholdDays"]) for alert in alerts] == [
-        ("20261124", "a", 30), ("20261124", "b", 7), ("20261201", "b", 0),
+        ("20261124", "a", 30), ("20261124", "b", 7), ("20261201", "b", 0), ("20261201", "b", None),
     ]  # fmt: skip
     dated = [(report["status"], report["alerts"]) for report in reports if "-dated-" in report["snapshotId"]]
-    assert dated == [("STARTED", 2), ("COMPLETE", 2), ("STARTED", 1), ("COMPLETE", 1)]
+    assert dated == [("STARTED", 2), ("COMPLETE", 2), ("STARTED", 2), ("COMPLETE", 2)]
 
 
 def test_a_scripted_season_ends_with_what_a_list_of_the_snapshots_says(tmp_path: Path) -> None:
@@ -731,6 +810,7 @@ def test_a_scripted_season_ends_with_what_a_list_of_the_snapshots_says(tmp_path:
         seen = season.seen()
     assert season.differences(seen) == []
     assert len(seen) == len(season.expected)
+    assert season.wrong_incidents(seen) == set()
     assert set(season.types) == set(AlertType)
     needed = {"approved", "discarded", "dated", "restarts", "stopped between batches", "no new generation"}
     assert needed <= set(season.happened)

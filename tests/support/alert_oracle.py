@@ -64,7 +64,7 @@ def says(record: Mapping[str, Any], day: date) -> str | None:
     ends, status = end_of(record), status_of(record)
     if status in ENDED:
         return "status"
-    if ends is not None and ends < day:
+    if ends is not None and ends <= day:
         return "date"
     return "upcoming" if status in UPCOMING else "supported" if status == "none" else None
 
@@ -154,8 +154,8 @@ class AlertModel:
     """What must have been raised, one staging after another.
 
     Attributes:
-        looked: the day of the last look at all dates.
-        crossed: record, date and threshold of what was raised by a date.
+        looks: the days of the last looks at all dates, the latest look last.
+        crossed: record, date and threshold of what was raised by a date; 'end' for the end itself.
         last: what records said of their support before they came to say nothing.
         seen: of each version, when it was first seen, and by which snapshot; None: by a first one.
     """
@@ -165,8 +165,8 @@ class AlertModel:
     on_baseline: bool = False
     summarize_above: int = 100
     inventory: str = "CPE"
-    looked: date | None = None
-    crossed: set[tuple[Key, date, int]] = field(default_factory=set)
+    looks: list[date] = field(default_factory=list)
+    crossed: set[tuple[Key, date, int | str]] = field(default_factory=set)
     seen: dict[tuple[str, ...], tuple[int, str | None]] = field(default_factory=dict)
     last: dict[Key, str] = field(default_factory=dict)
 
@@ -195,11 +195,9 @@ class AlertModel:
         day, last = now.astimezone(UTC).date(), dict(self.last)
         self._remember(changes, day)
         if not enabled:
-            self.looked = None
+            self.looks = []
             return []
-        if before is None:
-            self.looked = day
-        looked = self.looked or day
+        looked = self._looked(day, is_first=before is None)
         raised: list[Raised] = []
         for change in changes:
             due = of_change(
@@ -207,7 +205,8 @@ class AlertModel:
             )
             crossed = self._moved(change, day, looked)
             if due:
-                raised.append((change, *due, None, change))
+                if not (due[0] == "REACHED" and self._is_known(change, day, due[1])):
+                    raised.append((change, *due, None, change))
             elif crossed is not None and self._first_time(change, crossed):
                 raised.append((change, "DATE_THRESHOLD", "date", crossed, change))
         if before is None and self.on_baseline and not changes:
@@ -215,13 +214,14 @@ class AlertModel:
             ended = [(record, ended_by(record, day)) for record in after.values()]
             raised += [(record, "INSTALLED", decided, None, cause) for record, decided in ended if decided]
         raised += [
-            (record, "DATE_THRESHOLD", "date", crossed, None)
-            for record, crossed in self._came(before or {}, after, changes, day, looked)
+            (record, "REACHED" if crossed == "end" else "DATE_THRESHOLD", "date",
+             None if crossed == "end" else int(crossed), None)
+            for record, crossed in self._came(before or {}, after, changes, day, looked, last)
             if self._first_time(record, crossed)
-        ]
-        self.looked = max(day, looked)
+        ]  # fmt: skip
+        self.looks = ([look for look in self.looks if look != day] + [day])[-32:]
         # Those of changes come first, in their order; the others follow by device, product and version.
-        raised.sort(key=lambda raising: ((raising[4] or {}).get("sequence", 10**12), key_of(raising[0])))
+        raised.sort(key=lambda raising: ((raising[4] or {}).get("sequence", 10**12), key_of(raising[0]), raising[1]))
         devices, products = Counter(key[1:] for key in after), self._products() if raised else {}
         alerts = [
             self._alert(now, snapshot_id, raising)
@@ -267,6 +267,26 @@ class AlertModel:
                 single["summaryId"] = name
         return summaries
 
+    def is_ended(self, record: Mapping[str, Any]) -> bool:
+        """Whether a record is out of support on the day of the last staging."""
+        return _ended(says(record, self.looks[-1]) or self.last.get(key_of(record))) is not None
+
+    def _looked(self, day: date, *, is_first: bool) -> date:
+        """The last day of a look before today; today, where there was none, or the last look was today."""
+        if is_first or not self.looks or self.looks[-1] == day:
+            return day
+        return max((look for look in self.looks if look < day), default=day)
+
+    def _is_known(self, change: Record, day: date, decided: str) -> bool:
+        """Whether a status says what was raised for the date before; what is raised for a date is remembered."""
+        before = change["before"]
+        if decided == "date":
+            self._first_time(change, "end")
+            return False
+        if not before or says(before, day) != "date":
+            return False
+        return not self._first_time(before, "end")
+
     def _remember(self, changes: Sequence[Record], day: date) -> None:
         for change in changes:
             before = change["before"] or change
@@ -287,7 +307,7 @@ class AlertModel:
     def _moved(self, change: Record, day: date, looked: date) -> int | None:
         """The tightest threshold that a changed date came within."""
         before, ends = change["before"], end_of(change)
-        if change["changeType"] != "CHANGED" or ends is None or day < looked:
+        if change["changeType"] != "CHANGED" or ends is None:
             return None
         same = key_of(before) == key_of(change) and before["endOfSupportDate"] == change["endOfSupportDate"]
         if same or ended_by(change, day):
@@ -298,11 +318,17 @@ class AlertModel:
         return min(within, default=None)
 
     def _came(
-        self, before: dict[Key, Record], after: dict[Key, Record], changes: Sequence[Record], day: date, looked: date
-    ) -> list[tuple[Record, int]]:
-        """Records that were there before, whose date did not move, and came within a threshold since the last look."""
+        self,
+        before: dict[Key, Record],
+        after: dict[Key, Record],
+        changes: Sequence[Record],
+        day: date,
+        looked: date,
+        last: Mapping[Key, str],
+    ) -> list[tuple[Record, int | str]]:
+        """Records that were there before, whose date did not move, and came within a threshold, or came, since then."""
         moved = {key_of(change) for change in changes if change["changeType"] in {"CHANGED", "REMOVED"}}
-        reached = []
+        reached: list[tuple[Record, int | str]] = []
         for key, record in after.items():
             ends = end_of(record)
             if ends is None or key not in before:
@@ -312,9 +338,12 @@ class AlertModel:
             within = [days for days in self.thresholds if (ends - day).days <= days < (ends - looked).days]
             if within:
                 reached.append((record, min(within)))
+            was_ended = {status_of(record), status_of(before[key])} & ENDED or _ended(last.get(key))
+            if looked < ends <= day and not was_ended:
+                reached.append((record, "end"))
         return reached
 
-    def _first_time(self, record: Mapping[str, Any], threshold: int) -> bool:
+    def _first_time(self, record: Mapping[str, Any], threshold: int | str) -> bool:
         ends = end_of(record)
         assert ends is not None
         place = (key_of(record), ends, threshold)
@@ -326,8 +355,9 @@ class AlertModel:
         record, alert_type, decided_by, threshold, change = raised
         key, ends, first_seen = key_of(record), end_of(record), seen_on_device(record)
         days = (ends - now.astimezone(UTC).date()).days if ends else None
-        name = (snapshot_id, alert_type) if threshold is None else (alert_type,)
-        more = () if threshold is None else (str(ends), str(threshold))
+        by_date = threshold is not None or change is None
+        name = (alert_type,) if by_date else (snapshot_id, alert_type)
+        more = ((str(ends),) if by_date else ()) + (() if threshold is None else (str(threshold),))
         before = change and change["before"]
         replaced = before["softwareVersion"] if before and key_of(before) != key_of(record) else None
         return {

@@ -35,9 +35,9 @@ from connector.source.source import Source
 from connector.staging import derived
 from tests.conftest import consume_all
 from tests.support import avro
-from tests.support.alert_oracle import AlertModel
+from tests.support.alert_oracle import AlertModel, open_incidents
 from tests.support.broker import session_broker, session_registry
-from tests.support.oracle import KEY_NAMES, Key, Model, Outcome, Record, Rules, Staged, generation_of, key_of
+from tests.support.oracle import KEY_NAMES, Key, Model, Outcome, Record, Rules, Staged, event_id, generation_of, key_of
 
 START: Final = datetime(2026, 1, 1, 6, tzinfo=UTC)
 TENANT: Final = "8f4b1c9e-0d7a-4f7e-9a53-2f0c3a1b5d6e"
@@ -180,6 +180,7 @@ class Year:
     Attributes:
         happened: days by what came of them.
         expected: the alerts, by id.
+        never_opened: incidents and versions of the first snapshot: nothing was said of them.
     """
 
     devices: int
@@ -191,6 +192,7 @@ class Year:
     prefix: str
     happened: Counter[str] = field(default_factory=Counter)
     expected: list[Record] = field(default_factory=list)
+    never_opened: set[tuple[str, str]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self._draw = Random(self.seed)
@@ -308,6 +310,8 @@ class Year:
         self.happened += Counter(held=int(bool(outcome.held)))
         self._alerts.see(script.current.values(), script.generated_at, script.snapshot_id, baseline=before is None)
         self._note(script.snapshot_id, before, outcome.changes)
+        if before is None:
+            self.never_opened = self._ended()
 
     def _note(self, snapshot_id: str, before: dict[Key, Record] | None, changes: Sequence[Record]) -> int:
         """Note the alerts of one staging. Returns how many there are."""
@@ -323,6 +327,20 @@ class Year:
         schema = avro.load("end-of-support-alert")
         messages = consume_all(self.bootstrap_servers, Topic.ALERTS.name_under(self.prefix))
         return [avro.read_value(message.value or b"", schema)[1] for message in messages]
+
+    def wrong_incidents(self, seen: Sequence[Record]) -> set[tuple[str, str]]:
+        """Incidents with versions that are open at the end for a consumer, or out of support, and not both."""
+        opened = {(key, version) for key, versions in open_incidents(seen).items() for version in versions}
+        ended = self._ended()
+        return (opened - ended) | (ended - opened - self.never_opened)
+
+    def _ended(self) -> set[tuple[str, str]]:
+        """Of what is out of support now: keys of incidents, and versions."""
+        return {
+            (event_id(TENANT, "incident", *key[:3]), key[3])
+            for key, record in (self._model.inventory or {}).items()
+            if self._alerts.is_ended(record)
+        }
 
     def differences(self, seen: Sequence[Record]) -> list[str]:
         """Alerts lost, repeated, not expected, or expected otherwise, in words."""

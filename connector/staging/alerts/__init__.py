@@ -1,7 +1,7 @@
 """End-of-support alerts: which changes and which dates raise one, as SQL over what is staged.
 
 Alerts are written inside the staging transaction, before the inventory is. A record is out of support where its
-status says so or its date is past, whatever the status; where it says nothing of its support, what it said last holds
+status says so or its date has come, whatever the status; where it says nothing of its support, what it said last holds
 (`support`). Everything an alert says is frozen here.
 
 A change raises one alert at most, the first of these that holds:
@@ -17,27 +17,27 @@ version raised has the version before, too: it is what a consumer takes out of t
 
 What MOVED from one export to the other is neither installed nor cleared; where it comes, it may have REACHED its end.
 
-Records that no change touches are checked once a day: one whose date came within a threshold since the day of the
-last check raises DATE_THRESHOLD, for the tightest threshold it crossed. The day is UTC's, of the staging. A first
-check, after the first snapshot or where alerts are turned on, raises nothing; nor does one at a clock that was set
-back.
+Once a day all dates are looked at (`calendar`): one that came within a threshold since the last look raises
+DATE_THRESHOLD, for the tightest threshold it crossed, and one that came raises REACHED, whatever the thresholds. A
+first look, after the first snapshot or where alerts are turned on, raises nothing. Where a date was REACHED, a status
+that says the same later raises nothing more.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime
 from typing import Final
 
-from connector.clock import moment_of
 from connector.diff.tables import Outcome, Relation, Workspace
 from connector.exports.fields import Export, columns_of
 from connector.exports.identity import event_id_expression, event_namespace
 from connector.exports.software import SOFTWARE
 from connector.model import AlertType, ChangeType, Inventory, Reason, StagedSnapshot
 from connector.staging import first_seen, support
-from connector.staging.alerts import summaries
+from connector.staging.alerts import calendar, summaries
+from connector.staging.alerts.calendar import Days
 from connector.state import meta
 from connector.state.sql import Database, literal
 from connector.telemetry import logger
@@ -73,49 +73,21 @@ class AlertRules:
     severity: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class Days:
-    """The day of a staging, and the day of the last look at all dates; the same where there was none."""
-
-    today: date
-    looked: date
-    thresholds: tuple[int, ...]
-
-    @property
-    def count(self) -> bool:
-        """Whether dates are judged: not at a clock that was set back, nor without thresholds."""
-        return self.today >= self.looked and bool(self.thresholds)
-
-    def crossed(self, after: str, before: str | None = None) -> str:
-        """An expression: the tightest threshold that a date crossed, or NULL.
-
-        `after` and `before` are dates as text: of the record now, and at the last look; without `before`, the same.
-        Dates of this form are in order as text.
-        """
-        steps = [
-            f"WHEN {after} <= {literal(str(self.today + timedelta(days=days)))}"
-            f" AND coalesce({before or after} > {literal(str(self.looked + timedelta(days=days)))}, true) THEN {days}"
-            for days in self.thresholds
-        ]
-        return f"CASE {' '.join(steps)} END" if self.count else "NULL::INTEGER"
-
-
 def stage(
     workspace: Workspace, outcome: Outcome, row: StagedSnapshot, rules: AlertRules, tenant_id: str
 ) -> StagedSnapshot:
     """Write the alerts of a snapshot whose changes are written and whose inventory is not yet. Returns its row."""
     database = workspace.database
     if not rules.enabled:
-        _forget_day(database, row.inventory)
+        calendar.forget_days(database, row.inventory)
         return row
-    days = _days(database, row, rules)
+    days = calendar.days_of(database, row, rules.date_thresholds_days)
     raised = _judge_changes(workspace, row, days, on_baseline=rules.on_baseline)
     if rules.on_baseline and not row.counts.baselined and (row.baseline or outcome.completing):
         _judge_baseline(workspace, outcome, raised, days)
-    if days.count and days.today > days.looked:
-        _judge_dates(workspace, outcome, raised, days)
-    if days.today >= days.looked:
-        note_day(database, row.inventory, days.today)
+    if days.today > days.looked:
+        calendar.judge(workspace, outcome, raised, days)
+    calendar.note_day(database, row.inventory, days.today)
     if not workspace.count(raised):
         return row
     identified = _identify(workspace, raised, row, tenant_id, days.today)
@@ -130,15 +102,9 @@ def stage(
 def is_due(database: Database, inventory: Inventory, rules: AlertRules, at: datetime) -> bool:
     """Whether the dates of an inventory are due to be checked without a new snapshot: once a day."""
     if not rules.enabled:
-        _forget_day(database, inventory)
+        calendar.forget_days(database, inventory)
         return False
-    looked = meta.recall(database, _day_note(inventory))
-    return looked is None or str(at.astimezone(UTC).date()) > looked
-
-
-def note_day(database: Database, inventory: Inventory, day: date) -> None:
-    """Remember the day on which the dates of an inventory were checked."""
-    meta.remember(database, _day_note(inventory), str(day))
+    return calendar.is_due(database, inventory, at)
 
 
 def note_unknown_statuses(workspace: Workspace, row: StagedSnapshot, arrivals: Relation) -> None:
@@ -165,25 +131,10 @@ def note_unknown_statuses(workspace: Workspace, row: StagedSnapshot, arrivals: R
             log.warning("an endOfSupportStatus is not known, and raises no alert", status=status)
 
 
-def _day_note(inventory: Inventory) -> str:
-    return f"alerts day {inventory}"
-
-
-def _forget_day(database: Database, inventory: Inventory) -> None:
-    """Where alerts are turned on later, they begin with a first look."""
-    if meta.recall(database, _day_note(inventory)) is not None:
-        meta.forget(database, _day_note(inventory))
-
-
-def _days(database: Database, row: StagedSnapshot, rules: AlertRules) -> Days:
-    today = moment_of(row.staged_at).date()
-    looked = None if row.baseline else meta.recall(database, _day_note(row.inventory))
-    return Days(today, date.fromisoformat(looked) if looked else today, tuple(sorted(set(rules.date_thresholds_days))))
-
-
 def _judge_changes(workspace: Workspace, row: StagedSnapshot, days: Days, *, on_baseline: bool) -> Relation:
     """The changes of a snapshot that raise an alert, with what is raised of them."""
     is_move = f"reason = {literal(Reason.MOVED)}"
+    reached = literal(AlertType.REACHED)
     is_version = f"change_type = {literal(ChangeType.ADDED)} OR reason <> {literal(Reason.ATTRIBUTES_CHANGED)}"
     return workspace.make(
         "raised",
@@ -203,7 +154,7 @@ def _judge_changes(workspace: Workspace, row: StagedSnapshot, days: Days, *, on_
                            THEN CASE
                                WHEN ({is_version}) AND NOT ({is_move}) THEN {literal(AlertType.INSTALLED)}
                                WHEN ended_before IS NULL OR (ended = 'status' AND ended_before = 'date')
-                                   THEN {literal(AlertType.REACHED)}
+                                   THEN {reached}
                            END
                        WHEN ended_before IS NOT NULL THEN {literal(AlertType.CLEARED)}
                        WHEN stands = 'upcoming' AND stood IS DISTINCT FROM 'upcoming' THEN {literal(AlertType.UPCOMING)}
@@ -218,12 +169,18 @@ def _judge_changes(workspace: Workspace, row: StagedSnapshot, days: Days, *, on_
                        WHEN {literal(AlertType.DATE_THRESHOLD)} THEN 'date'
                        WHEN {literal(AlertType.UPCOMING)} THEN 'status'
                        ELSE coalesce(ended, ended_before)
-                   END AS decided_by
+                   END AS decided_by,
+                   CASE
+                       WHEN alert_type = {literal(AlertType.DATE_THRESHOLD)} THEN {support.readable(_DATE)}
+                       WHEN alert_type = {reached} AND ended = 'date' THEN {support.readable(_DATE)}
+                       WHEN alert_type = {reached} AND ended_before = 'date' THEN {support.readable(_BEFORE_DATE)}
+                   END AS crossed_date
             FROM judged
             WHERE alert_type IS NOT NULL
         )
         SELECT sequence, event_id, change_type, reason, alert_type, threshold_days, decided_by,
                CASE WHEN {_BEFORE_VERSION} <> {_VERSION} THEN {_BEFORE_VERSION} END AS previous_version,
+               crossed_date,
                {workspace.export.columns}
         FROM raised
         """,
@@ -282,67 +239,32 @@ def _judge_baseline(workspace: Workspace, outcome: Outcome, raised: Relation, da
         f"""
         INSERT INTO {raised}
         SELECT NULL, NULL, {literal(ChangeType.BASELINE)}, {literal(Reason.FIRST_SNAPSHOT)},
-               {literal(AlertType.INSTALLED)}, NULL, {ended}, NULL, {workspace.export.columns}
+               {literal(AlertType.INSTALLED)}, NULL, {ended}, NULL, NULL, {workspace.export.columns}
         FROM {records or workspace.stored}
         WHERE {ended} IS NOT NULL
         """
     )
 
 
-def _judge_dates(workspace: Workspace, outcome: Outcome, raised: Relation, days: Days) -> None:
-    """Add to `raised` the records whose date came within a threshold since the last check, and did not move.
-
-    Of the wide columns only those of such records are read.
-    """
-    export, difference = workspace.export, outcome.difference
-    crossed, arrived = days.crossed(_DATE), days.crossed(f"a.{_DATE}")
-    workspace.database.rows(
-        f"""
-        WITH near AS (
-            SELECT *
-            FROM {workspace.stored}
-            WHERE {crossed} IS NOT NULL
-        ),
-        crossing AS (
-            SELECT {export.columns}, {crossed} AS threshold
-            FROM near
-            ANTI JOIN ({outcome.leaving}) USING (previous_row)
-            UNION ALL
-            SELECT {columns_of(export.fields, of="a")}, {arrived}
-            FROM {difference.arrivals} a
-            JOIN {difference.earlier} b USING (previous_row)
-            WHERE {arrived} IS NOT NULL
-              AND (
-                  a.{_DATE} = b.{_DATE}
-                  OR previous_row IN (SELECT previous_row FROM {difference.quiet})
-              )
-        )
-        INSERT INTO {raised}
-        SELECT NULL, NULL, NULL, NULL, {literal(AlertType.DATE_THRESHOLD)}, threshold, 'date', NULL, {export.columns}
-        FROM crossing
-        WHERE {support.readable(_DATE)} IS NOT NULL
-        """
-    )
-
-
 def _identify(workspace: Workspace, raised: Relation, row: StagedSnapshot, tenant_id: str, today: date) -> Relation:
-    """The raised alerts with their ids and days to the end, without those of a threshold that was crossed before.
-
-    What is crossed now is remembered until the date is past.
-    """
-    database, keys = workspace.database, [field.column for field in workspace.export.keys]
+    """The raised alerts with their ids and days to the end, without those that were raised for their date before."""
+    keys = [field.column for field in workspace.export.keys]
     subject = ("alert_type", "$inventory", *keys)
     by_snapshot = event_id_expression("$tenant", "$snapshot", *subject)
-    by_date = event_id_expression("$tenant", *subject, _DATE, "threshold_days::VARCHAR")
     place = [field.column for field in (workspace.export.keys[0], *workspace.export.product)]
     identified = workspace.make(
         "identified",
         f"""
+        WITH dated AS (
+            SELECT *, {calendar.crossing_expression(keys)} AS crossing
+            FROM {raised}
+        )
         SELECT *,
-               CASE WHEN threshold_days IS NULL THEN {by_snapshot} ELSE {by_date} END AS alert_id,
+               CASE WHEN threshold_days IS NULL AND change_type IS NOT NULL THEN {by_snapshot} ELSE crossing END
+                   AS alert_id,
                {event_id_expression("$tenant", "'incident'", *place)} AS incident_key,
                {support.readable(_DATE)}::DATE - {literal(str(today))}::DATE AS days
-        FROM {raised}
+        FROM dated
         """,
         {
             "tenant": tenant_id,
@@ -351,17 +273,7 @@ def _identify(workspace: Workspace, raised: Relation, row: StagedSnapshot, tenan
             "namespace": event_namespace(),
         },
     )
-    database.rows(f"DELETE FROM {identified} WHERE alert_id IN (SELECT alert_id FROM crossings)")
-    database.rows("DELETE FROM crossings WHERE end_of_support_date < $1", [str(today)])
-    database.rows(
-        f"""
-        INSERT INTO crossings
-        SELECT alert_id, {_DATE}
-        FROM {identified}
-        WHERE threshold_days IS NOT NULL AND {_DATE} >= $1
-        """,
-        [str(today)],
-    )
+    calendar.drop_repeats(workspace, identified, row, today)
     return identified
 
 
@@ -386,7 +298,7 @@ def _write(
             is_end_of_support, product_first_seen_at, version_first_seen_at, new_to_organisation, devices_with_version,
             detection_lag_seconds, {export.columns}
         )
-        SELECT $last + row_number() OVER (ORDER BY sequence NULLS LAST, device_id, {subject}) AS number,
+        SELECT $last + row_number() OVER (ORDER BY sequence NULLS LAST, device_id, {subject}, alert_type) AS number,
                $epoch,
                $number,
                sequence,
