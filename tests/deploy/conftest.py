@@ -10,11 +10,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
 from tests.support import deploy_tools
-from tests.support.broker import Missing
+from tests.support.broker import Missing, unpacked
 
 HERE = Path(__file__).parent
 REQUIRE_VARIABLE = "MDE_TEST_REQUIRE_DEPLOY"
@@ -60,6 +61,14 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     terminalreporter.write_line(f"`make deploy-tools` fetches the tools; {REQUIRE_VARIABLE}=1 makes this a failure.")
 
 
+def _without(request: pytest.FixtureRequest, error: Missing) -> NoReturn:
+    """Skip the test, or fail it where everything is required."""
+    if os.environ.get(REQUIRE_VARIABLE, "") not in ("", "0"):
+        pytest.fail(f"a tool is required here, and missing: {error}", pytrace=False)
+    UNPROVEN[request.node.nodeid] = str(error).splitlines()[0]
+    pytest.skip(str(error).splitlines()[0])
+
+
 @pytest.fixture
 def tool(request: pytest.FixtureRequest) -> Callable[[str], Path]:
     """`tool("helm")`: the path of an outside tool, of `deploy_tools.TOOLS` or installed on this machine."""
@@ -68,9 +77,15 @@ def tool(request: pytest.FixtureRequest) -> Callable[[str], Path]:
         try:
             return deploy_tools.tool(name)
         except Missing as error:
-            if os.environ.get(REQUIRE_VARIABLE, "") not in ("", "0"):
-                pytest.fail(f"a tool is required here, and missing: {error}", pytrace=False)
-            UNPROVEN[request.node.nodeid] = str(error).splitlines()[0]
-            pytest.skip(str(error).splitlines()[0])
+            _without(request, error)
 
     return find
+
+
+@pytest.fixture
+def connect_libraries(request: pytest.FixtureRequest) -> Path:
+    """The jars of a Kafka Connect worker, from Maven Central."""
+    try:
+        return unpacked("connect")
+    except Missing as error:
+        _without(request, error)

@@ -110,6 +110,7 @@ def on_the_way(
         collector.close()
 
 
+@pytest.mark.usefixtures("connect_libraries")
 def test_what_arrives_is_what_the_searches_of_the_app_are_tested_with(road: Road) -> None:
     """Every message once, none of an aborted transaction, each with its index, host and headers, field by field.
 
