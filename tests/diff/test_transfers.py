@@ -14,10 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connector.model import Inventory, Snapshot, StagedSnapshot
+from connector.staging import derived
 from connector.staging.stage import stage_snapshot
 from connector.state.state import StateFile
 from tests.support.bench import SLOW, TENANT, brief, record, staging_rules, stamped
-from tests.support.estate import write_snapshot
+from tests.support.estate import START, write_snapshot
 from tests.support.oracle import Model, Record, Rules, by_key, fold, key_of
 from tests.support.stored import stored_records
 
@@ -262,3 +263,48 @@ def test_a_product_of_another_name_vendor_or_version_has_not_moved(part: int, tm
         assert list(itertools.chain(both.reasons(left), both.reasons(right))) == [
             ("REMOVED", "UNINSTALLED"), ("ADDED", "INSTALLED"),
         ]  # fmt: skip
+
+
+def test_an_approval_removes_what_each_inventory_holds_and_nothing_else(tmp_path: Path) -> None:
+    """Both hold something at once, and one has a record under a key that is held in the other."""
+    kept = record("e", "p0", rbacGroupId=3)
+    with Both(tmp_path, Random(1)) as both:
+        both.poll([*software(range(10)), record("e", "p0", rbacGroupId=2)], [*software(range(10, 20)), kept])
+        both.poll(software(range(2)), [*software(range(10, 12)), kept])
+        assert both.state.journal.held_count() == 9 + 8
+        approved = derived.approve_held(both.state, staging_rules(STRICT), now=START)
+        removed = {snapshot.inventory: [row[:4] for row in brief(both.changes(snapshot))] for snapshot in approved}
+        assert removed == {
+            CPE: [("REMOVED", "APPROVED", *key) for key in [("d", f"p{n}") for n in range(2, 10)] + [("e", "p0")]],
+            NON_CPE: [("REMOVED", "APPROVED", "d", f"p{number}") for number in range(12, 20)],
+        }
+        stored = {inventory: list(map(key_of, stored_records(both.state, inventory))) for inventory in Inventory}
+        assert sorted(stored[CPE]) == sorted(map(key_of, software(range(2))))
+        assert sorted(stored[NON_CPE]) == sorted(map(key_of, [*software(range(10, 12)), kept]))
+        assert both.state.journal.held_count() == 0
+
+
+def test_an_approval_settles_the_removals_of_its_own_inventory_only(tmp_path: Path) -> None:
+    """What the other lost earlier on that day still counts there."""
+    with Both(tmp_path, Random(1)) as both:
+        both.poll(software(range(10)), software(range(10, 30)))
+        _, first = both.poll(software(range(2)), software(range(10, 27)))
+        assert (first.counts.removed, first.counts.held) == (3, 0)
+        approved = derived.approve_held(both.state, staging_rules(STRICT), now=START)
+        assert [(snapshot.inventory, snapshot.counts.removed) for snapshot in approved] == [(CPE, 8)]
+        both.models[CPE].held = {}
+        second = both.stage(NON_CPE, software(range(10, 25)))
+        assert (second.counts.removed, second.counts.held, second.hold_reason) == (0, 2, "MASS_REMOVAL")
+
+
+def test_a_discard_forgets_the_absences_of_its_own_inventory_only(tmp_path: Path) -> None:
+    """A device that is held in one and missing in the other is missing there for the second time in the next one."""
+    with Both(tmp_path, Random(1)) as both:
+        both.poll(
+            [*software(range(10)), record("e", "x", rbacGroupId=2)],
+            [*software(range(10, 20)), record("e", "y", rbacGroupId=1)],
+        )
+        both.poll(software(range(10)), software(range(10, 20)))
+        assert derived.discard_held(both.state) == 1
+        both.models[CPE].held, both.models[CPE].missing = {}, {}
+        assert both.reasons(both.stage(NON_CPE, software(range(10, 20)))) == {("REMOVED", "DEVICE_MISSING")}
