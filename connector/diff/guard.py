@@ -22,7 +22,8 @@ step. Hours are those between generations; what a person approved, what moved an
 counted, and an approval settles the removals before it.
 
 A held record that comes back is forgotten quietly, as is the absence of a device that comes back. Snapshots with unread
-lines do not count as snapshots without a device: its lines may be those.
+lines do not count as snapshots without a device: its lines may be those. A generation that is staged twice counts once,
+and what it was held for at first is judged again.
 """
 
 from __future__ import annotations
@@ -72,11 +73,13 @@ class Sighting:
         snapshot_no: holds and missing devices remember it.
         generated_at: time of the generation, in milliseconds since 1970.
         rejected: lines of it that could not be read.
+        is_repeat: whether its generation was counted already: it says nothing more of a device that is missing.
     """
 
     snapshot_no: int
     generated_at: int
     rejected: int = 0
+    is_repeat: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +123,9 @@ def judge(workspace: Workspace, absences: Absences, *, rules: GuardRules, sighti
     """
     snapshot_no, rejected = sighting.snapshot_no, sighting.rejected
     absent_devices = _find_absent_devices(workspace, absences.difference)
-    _count_missing_devices(workspace, absent_devices, snapshot_no, counts=not rejected)
+    _count_missing_devices(workspace, absent_devices, snapshot_no, counts=not (rejected or sighting.is_repeat))
+    if sighting.is_repeat:
+        _forget_holds_of_generation(workspace, sighting)
     _lift_holds(workspace, absences, absent_devices)
     lost = _hold_lost_groups(workspace, absences.difference, absent_devices, snapshot_no)
     due = _find_due(workspace, absences, rules)
@@ -227,6 +232,23 @@ def _count_missing_devices(workspace: Workspace, absent_devices: Relation, snaps
     )
     if counts:
         database.rows(f"UPDATE missing_devices SET snapshots = snapshots + 1 WHERE inventory = {which}")
+
+
+def _forget_holds_of_generation(workspace: Workspace, sighting: Sighting) -> None:
+    """Drop the holds that earlier content of this generation began: what it lacks is judged by what it has now."""
+    which = literal(workspace.inventory)
+    workspace.database.rows(
+        f"""
+        WITH earlier AS (
+            SELECT snapshot_no
+            FROM snapshots
+            WHERE inventory = {which} AND generated_at = $1
+        )
+        DELETE FROM held
+        WHERE inventory = {which} AND since_snapshot IN (SELECT snapshot_no FROM earlier)
+        """,
+        [sighting.generated_at],
+    )
 
 
 def _lift_holds(workspace: Workspace, absences: Absences, absent_devices: Relation) -> None:

@@ -36,6 +36,7 @@ from connector.errors import (
     fault_of,
 )
 from connector.model import Inventory, Snapshot, StagedSnapshot
+from connector.poll import doubt
 from connector.poll.backfill import Backfill
 from connector.poll.publisher import Publisher
 from connector.poll.reports import FAILURES, PollReports
@@ -74,6 +75,7 @@ class _Turn:
     Attributes:
         stopwatch: seconds of its steps; the first inventory's has steps 0 and 1 too.
         snapshot: what step 2 fetched; None where the generation has not advanced.
+        is_repeat: whether that is of the generation that was the newest before.
         beside: the snapshot of the other inventory, where that is staged next.
         staged: what step 3 staged; None where that was nothing.
         published: changes that Kafka confirmed in step 4.
@@ -84,10 +86,16 @@ class _Turn:
     started_at: datetime
     stopwatch: Stopwatch
     snapshot: Snapshot | None = None
+    is_repeat: bool = False
     beside: Snapshot | None = None
     staged: StagedSnapshot | None = None
     published: int = 0
     result: PollResult | None = None
+
+    @property
+    def has_advanced(self) -> bool:
+        """Whether the export has a newer generation than before."""
+        return self.snapshot is not None and not self.is_repeat
 
     @property
     def fetched_bytes(self) -> int:
@@ -301,24 +309,34 @@ class Pipeline:
             run.stopwatch = Stopwatch()
 
     def _newer_snapshot(self, state: StateFile, turn: _Turn) -> Snapshot | None:
-        """A newer generation. A repeat of the previous snapshot, where the generation is unknown, is none."""
+        """A newer generation, or the newest one again where it is in doubt and has other content now.
+
+        A repeat of the previous snapshot, where the generation is unknown, is none.
+        """
         check_room(state.journal.position(), self._rules)
         previous = state.journal.latest_snapshot(turn.inventory)
         newer_than = state.journal.newest_generation(turn.inventory, now=self._clock())
-        snapshot = self._source.fetch(turn.inventory, newer_than=newer_than, is_taken=state.journal.is_taken)
+        snapshot = self._source.fetch(
+            turn.inventory,
+            newer_than=newer_than,
+            again=previous is not None
+            and previous.generation_known
+            and previous.observed_at == newer_than
+            and doubt.is_doubted(state, previous, self._rules.guard),
+            known_digest=previous.content_digest if previous else None,
+            is_taken=state.journal.is_taken,
+        )
         turn.stopwatch.lap("fetch")
-        if snapshot is None or previous is None or snapshot.generation_known:
-            return snapshot
-        if snapshot.content_digest != previous.content_digest:
-            return snapshot
-        self._source.discard(snapshot)
-        return None
+        turn.is_repeat = snapshot is not None and snapshot.generation_known and snapshot.generated_at == newer_than
+        if turn.is_repeat:
+            log.warning("the generation was in doubt and has other content now", inventory=turn.inventory.value)
+        return snapshot
 
     def _stage(self, run: _Run, turn: _Turn) -> None:
         """Step 3; once it is done, the snapshot's files are not needed any more."""
         with self._reporting(run, turn):
             turn.staged = self._staged(run.state, turn, keep=True)
-        self._reports.note_success(run.state, turn.inventory, advanced=turn.snapshot is not None)
+        self._reports.note_success(run.state, turn.inventory, advanced=turn.has_advanced)
         if turn.snapshot is not None:
             self._source.discard(turn.snapshot)
 

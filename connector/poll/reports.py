@@ -5,7 +5,8 @@ reported once until a poll succeeds, however often it repeats; a stale export on
 asks for what waits, and says when Kafka has it.
 
 A report names the snapshot that failed, where the fetch got far enough to know its generation, else `cpe-unknown`. It
-never names one that was staged: COMPLETE stays the last message of its snapshot.
+never names one that was staged, also where that generation is fetched again: COMPLETE stays the last message of its
+snapshot.
 """
 
 from __future__ import annotations
@@ -101,7 +102,8 @@ class PollReports:
         if isinstance(error, UNREPORTED):
             return
         if snapshot_id is None and error.generated_at is not None:
-            snapshot_id = snapshot_id_of(inventory, error.generated_at)
+            generation = snapshot_id_of(inventory, error.generated_at)
+            snapshot_id = None if state.journal.is_taken(generation) else generation
         try:
             if self._add_failure(state, inventory, error, snapshot_id, begun_at) and reachable:
                 self._publish(state)

@@ -66,8 +66,12 @@ class Files:
     def __init__(self, session: FetchSession) -> None:
         self._session = session
 
-    def fetch(self, inventory: Inventory, *, newer_than: datetime | None) -> tuple[datetime, list[Verified]] | None:
+    def fetch(
+        self, inventory: Inventory, *, newer_than: datetime | None, again: bool = False
+    ) -> tuple[datetime, list[Verified]] | None:
         """Download every file of the newest generation; None where it is not newer than `newer_than`.
+
+        With `again`, that generation itself is downloaded too.
 
         Raises:
             SnapshotIncomplete: no complete set of files could be downloaded, or the generation is dated ahead of now.
@@ -80,7 +84,7 @@ class Files:
             listing = self._list(inventory)
             generated_at = _generation_time(listing)
             check_clock(generated_at, self._session.timer.now())
-            if newer_than is not None and generated_at <= newer_than:
+            if newer_than is not None and generated_at <= newer_than and not (again and generated_at == newer_than):
                 if generated_at < newer_than:
                     log.warning(
                         "the export is older than the inventory and is ignored",
@@ -259,6 +263,6 @@ def check_clock(generated_at: datetime, now: datetime) -> None:
 
 
 def digest_of(verified: list[Verified]) -> str:
-    """Hex SHA-256 over files as received, independent of their order in the listing."""
-    text = "\n".join(sorted(f"{file.place} {file.digest}" for file in verified))
+    """Hex SHA-256 over files as received, independent of their order in the listing, and of their names and URLs."""
+    text = "\n".join(sorted(file.digest for file in verified))
     return hashlib.sha256(text.encode()).hexdigest()

@@ -63,8 +63,10 @@ class Pages:
     def __init__(self, session: FetchSession) -> None:
         self._session = session
 
-    def fetch(self, inventory: Inventory, *, newer_than: datetime | None) -> Walk | None:
+    def fetch(self, inventory: Inventory, *, newer_than: datetime | None, again: bool = False) -> Walk | None:
         """Fetch every page of the newest generation; None where it is known and not newer than `newer_than`.
+
+        With `again`, that generation itself is fetched too.
 
         Raises:
             SnapshotIncomplete: the pages contradict each other, have no records, or are dated ahead of now.
@@ -75,7 +77,7 @@ class Pages:
         for _ in range(WALKS_MAX):
             walk = Walk(self._session, inventory)
             try:
-                return walk if walk.run(newer_than) else None
+                return walk if walk.run(newer_than, again=again) else None
             except _ChangedError as change:
                 log.warning("the walk is started over", inventory=inventory.value, reason=str(change))
             except ConnectorError as error:
@@ -114,14 +116,16 @@ class Walk:
         """Hex SHA-256 over all lines, independent of where pages begin."""
         return self._digest.hexdigest()
 
-    def run(self, newer_than: datetime | None) -> bool:
+    def run(self, newer_than: datetime | None, *, again: bool = False) -> bool:
         """Walk to the end. Returns False where the generation is known and not newer than `newer_than`.
+
+        With `again`, that generation itself is walked through too.
 
         Raises:
             _ChangedError: the pages are not of one generation.
         """
         # The nextLink of a page of one record names the generation, for the price of a small call.
-        if not self._is_newer(self._ask(self._first_link(1)), newer_than):
+        if not self._is_wanted(self._ask(self._first_link(1)), newer_than, again=again):
             return False
         self._is_pinned = False
         self._session.counter.begin(f"{self._inventory.label} pages", parts=None)
@@ -176,8 +180,10 @@ class Walk:
         self._followed.add(digest)
         return self._session.hosts.next_link(url)
 
-    def _is_newer(self, page: Page, newer_than: datetime | None) -> bool:
+    def _is_wanted(self, page: Page, newer_than: datetime | None, *, again: bool) -> bool:
         if self.generated_at is None or newer_than is None or self.generated_at > newer_than:
+            return True
+        if again and self.generated_at == newer_than:
             return True
         if self.generated_at < newer_than:
             log.warning(

@@ -7,7 +7,7 @@ nothing: if anything is raised, no part of the snapshot may be used.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import chain, count
 from pathlib import Path
@@ -41,6 +41,17 @@ PROBE_BYTES_MAX: Final = 2**20
 PROBE_SECONDS_MAX: Final = 60.0
 REJECTED_FILES_MAX: Final = 50
 """The newest rejected files are kept; older ones are removed."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Fetched:
+    """What either flavour fetched; the attributes as those of `Snapshot`."""
+
+    method: Method
+    verified: list[Verified]
+    generated_at: datetime
+    digest: str
+    generation_known: bool
 
 
 class Source:
@@ -102,6 +113,8 @@ class Source:
         inventory: Inventory,
         *,
         newer_than: datetime | None,
+        again: bool = False,
+        known_digest: str | None = None,
         is_taken: Callable[[str], bool] = lambda _: False,
     ) -> Snapshot | None:
         """Fetch one complete snapshot to disk.
@@ -109,10 +122,13 @@ class Source:
         Args:
             inventory: which export.
             newer_than: the generation that is known already; None: fetch any.
+            again: fetch that generation itself too, since what is known of it is in doubt.
+            known_digest: of the content of the newest snapshot that is known; None: there is none.
             is_taken: whether a snapshot has that id already, so that this one needs another.
 
         Returns:
-            The snapshot; None where its generation is known and is not newer.
+            The snapshot; None where its generation is known and is not newer, or where nothing says that it is newer
+            and its content is the one that is known.
 
         Raises:
             SnapshotIncomplete: a part is missing, short, empty or corrupt, or the generation keeps changing.
@@ -121,8 +137,15 @@ class Source:
             Stopped: asked to stop; complete files are kept for the next fetch.
         """
         with self._session.staging.lock(), self._session.counter.count_fetch():
-            snapshot = self._fetch_snapshot(inventory, newer_than, is_taken)
-            if snapshot is None or not self._session.config.device_facts:
+            fetched = self._fetch(inventory, newer_than, again=again)
+            if fetched is None:
+                return None
+            is_newer = fetched.generation_known and (newer_than is None or fetched.generated_at > newer_than)
+            if not is_newer and fetched.digest == known_digest:
+                self._session.staging.remove(tuple(file.part for file in fetched.verified))
+                return None
+            snapshot = self._make_snapshot(inventory, fetched, is_taken)
+            if not self._session.config.device_facts:
                 return snapshot
             # In the snapshot's own folder, which goes with it.
             facts = fetch_device_facts(self._session, snapshot.parts[0].path.parent)
@@ -151,78 +174,53 @@ class Source:
         repaired = replace(snapshot, parts=parts)
         return repaired, repaired.rejected
 
-    def _fetch_snapshot(
-        self, inventory: Inventory, newer_than: datetime | None, is_taken: Callable[[str], bool]
-    ) -> Snapshot | None:
+    def _fetch(self, inventory: Inventory, newer_than: datetime | None, *, again: bool) -> _Fetched | None:
+        """Fetch by the flavour that is configured, or by pages where `auto` finds no way to the file storage."""
         if self._session.config.method == Method.JSON.value:
-            return self._fetch_pages(inventory, newer_than, is_taken)
+            return self._fetch_pages(inventory, newer_than, again=again)
         try:
-            return self._fetch_files(inventory, newer_than, is_taken)
+            return self._fetch_files(inventory, newer_than, again=again)
         except SourceUnreachable as error:
             if self._session.config.method == Method.FILES.value:
                 raise
             if not self._is_warned:
                 log.warning("the file storage cannot be reached; fetching JSON pages instead", error=error)
             self._is_warned = True
-            return self._fetch_pages(inventory, newer_than, is_taken)
+            return self._fetch_pages(inventory, newer_than, again=again)
 
-    def _fetch_files(
-        self, inventory: Inventory, newer_than: datetime | None, is_taken: Callable[[str], bool]
-    ) -> Snapshot | None:
-        fetched = Files(self._session).fetch(inventory, newer_than=newer_than)
+    def _fetch_files(self, inventory: Inventory, newer_than: datetime | None, *, again: bool) -> _Fetched | None:
+        fetched = Files(self._session).fetch(inventory, newer_than=newer_than, again=again)
         if fetched is None:
             return None
         generated_at, verified = fetched
-        return self._make_snapshot(
-            inventory,
-            Method.FILES,
-            verified,
-            generated_at=generated_at,
-            generation_known=True,
-            digest=digest_of(verified),
-            is_taken=is_taken,
-        )
+        return _Fetched(Method.FILES, verified, generated_at, digest_of(verified), generation_known=True)
 
-    def _fetch_pages(
-        self, inventory: Inventory, newer_than: datetime | None, is_taken: Callable[[str], bool]
-    ) -> Snapshot | None:
-        walk = Pages(self._session).fetch(inventory, newer_than=newer_than)
+    def _fetch_pages(self, inventory: Inventory, newer_than: datetime | None, *, again: bool) -> _Fetched | None:
+        walk = Pages(self._session).fetch(inventory, newer_than=newer_than, again=again)
         if walk is None:
             return None
-        return self._make_snapshot(
-            inventory,
+        return _Fetched(
             Method.JSON,
             walk.verified,
-            generated_at=walk.generated_at or walk.begun_at,
+            walk.generated_at or walk.begun_at,
+            walk.content_digest,
             generation_known=walk.generated_at is not None,
-            digest=walk.content_digest,
-            is_taken=is_taken,
         )
 
-    def _make_snapshot(
-        self,
-        inventory: Inventory,
-        method: Method,
-        verified: list[Verified],
-        *,
-        generated_at: datetime,
-        generation_known: bool,
-        digest: str,
-        is_taken: Callable[[str], bool],
-    ) -> Snapshot:
-        plain = snapshot_id_of(inventory, generated_at)
-        usual = plain if generation_known else f"{plain}-{digest[:8]}"
-        name = _free_id(usual, digest if generation_known else "", is_taken)
+    def _make_snapshot(self, inventory: Inventory, fetched: _Fetched, is_taken: Callable[[str], bool]) -> Snapshot:
+        plain = snapshot_id_of(inventory, fetched.generated_at)
+        usual = plain if fetched.generation_known else f"{plain}-{fetched.digest[:8]}"
+        name = _free_id(usual, fetched.digest if fetched.generation_known else "", is_taken)
         with private_files.translate_errors(self._rejected):
             self._rejected_path(name).unlink(missing_ok=True)  # of an earlier fetch of the same generation
         return Snapshot(
             inventory=inventory,
-            method=method,
+            method=fetched.method,
             snapshot_id=name,
-            generated_at=generated_at,
-            generation_known=generation_known,
-            parts=tuple(self._make_readable(name, file) for file in verified),
-            content_digest=digest,
+            generated_at=fetched.generated_at,
+            generation_known=fetched.generation_known,
+            parts=tuple(self._make_readable(name, file) for file in fetched.verified),
+            content_digest=fetched.digest,
             fetched_bytes=self._session.counter.fetched_bytes,
         )
 

@@ -203,7 +203,12 @@ def _find_changes(
         workspace, staged, pairs, stored=stored, added_min=rules.guard.min_removed, emit=rules.emit_baseline
     )
     absences = Absences(difference, moves, pairs)
-    sighting = Sighting(number, milliseconds_of(snapshot.generated_at), context.rejected)
+    sighting = Sighting(
+        number,
+        milliseconds_of(snapshot.generated_at),
+        context.rejected,
+        is_repeat=_is_counted(workspace, snapshot),
+    )
     verdict = guard.judge(workspace, absences, rules=rules.guard, sighting=sighting)
     if verdict.removals:
         catalogue.mark_withdrawn(workspace, difference, verdict.removals)
@@ -244,6 +249,23 @@ def _write(
         inventory_topic.fall_behind(database, row.inventory)
     note_tracked(database, row.inventory, tracked)
     return rows.write_snapshot(database, row)
+
+
+def _is_counted(workspace: Workspace, snapshot: Snapshot) -> bool:
+    """Whether a snapshot of that generation, with all of its lines, was staged in this epoch before."""
+    earlier = workspace.database.number(
+        """
+        SELECT count(*)
+        FROM snapshots
+        WHERE inventory = $1
+          AND epoch = (SELECT epoch FROM position)
+          AND generation_known
+          AND generated_at = $2
+          AND rejected = 0
+        """,
+        [snapshot.inventory.value, milliseconds_of(snapshot.generated_at)],
+    )
+    return snapshot.generation_known and earlier > 0
 
 
 def _count_changes(workspace: Workspace, outcome: Outcome) -> dict[str, int]:

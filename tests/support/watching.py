@@ -12,7 +12,7 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -183,12 +183,10 @@ class WatchedProgress(NoProgress):
 class WatchedSource(Delegate):
     """The source: before and after a fetch, and after the files are deleted."""
 
-    def fetch(
-        self, inventory: Inventory, *, newer_than: datetime | None, is_taken: Callable[[str], bool]
-    ) -> Snapshot | None:
+    def fetch(self, inventory: Inventory, *, newer_than: datetime | None, **more: Any) -> Snapshot | None:
         """As `Source.fetch`."""
         self._points.reach("fetching")
-        snapshot: Snapshot | None = self._inner.fetch(inventory, newer_than=newer_than, is_taken=is_taken)
+        snapshot: Snapshot | None = self._inner.fetch(inventory, newer_than=newer_than, **more)
         if snapshot is not None:
             self._points.reach("fetched")
         return snapshot
