@@ -41,19 +41,29 @@ def is_known(status: str) -> str:
     return _is_of(status, KNOWN_STATUSES)
 
 
-def says(status: str, ends: str, day: date) -> str:
-    """An expression: what a record says on a day, as the module describes it; NULL where it says nothing."""
+def says(folded_status: str, readable_date: str, day: date) -> str:
+    """An expression: what a record says on a day, as the module describes it; NULL where it says nothing.
+
+    It names both more than once, so they should be columns that hold `folded` and `readable`.
+    """
     return (
-        f"CASE WHEN {_is_of(status, END_OF_SUPPORT_STATUSES)} THEN 'status'"
-        f" WHEN {readable(ends)} <= {literal(str(day))} THEN 'date'"
-        f" WHEN {_is_of(status, UPCOMING_STATUSES)} THEN 'upcoming'"
-        f" WHEN {_is_of(status, SUPPORTED_STATUSES)} THEN 'supported' END"
+        f"CASE WHEN {folded_status} IN {_folded_list(END_OF_SUPPORT_STATUSES)} THEN 'status'"
+        f" WHEN {readable_date} <= {literal(str(day))} THEN 'date'"
+        f" WHEN {folded_status} IN {_folded_list(UPCOMING_STATUSES)} THEN 'upcoming'"
+        f" WHEN {folded_status} IN {_folded_list(SUPPORTED_STATUSES)} THEN 'supported' END"
     )
 
 
-def stays(said_before: str, ends: str) -> str:
-    """An expression: whether what a record said before still holds, where it says nothing and its date is `ends`."""
-    return f"NOT ({said_before} = 'date' AND {readable(ends)} IS NOT NULL)"
+def stays(said_before: str, readable_date: str) -> str:
+    """An expression: whether what a record said before still holds, where it says nothing now and has this date."""
+    return f"NOT ({said_before} = 'date' AND {readable_date} IS NOT NULL)"
+
+
+def folded(status: str) -> str:
+    """An expression: a status in lower case, without blanks around it or repeated in it."""
+    known = ", ".join(literal(status) for status in KNOWN_STATUSES)
+    # The usual spellings take the cheap branch.
+    return f"CASE WHEN {status} IN ({known}) THEN lower({status}) ELSE lower({without_odd_blanks(status)}) END"
 
 
 def is_plausible(time: str) -> str:
@@ -93,14 +103,23 @@ def remember(workspace: Workspace, outcome: Outcome, day: date) -> None:
     silent = workspace.make(
         "silent",
         f"""
-        WITH now_silent AS (
-            SELECT previous_row, device_no, software_no, {ends} AS ends
+        WITH now AS (
+            SELECT previous_row, device_no, software_no, {folded(status)} AS status, {readable(ends)} AS ends
             FROM {difference.arrivals}
-            WHERE previous_row IS NOT NULL AND {says(status, ends, day)} IS NULL
+            WHERE previous_row IS NOT NULL
+        ),
+        now_silent AS (
+            SELECT *
+            FROM now
+            WHERE {says("status", "ends", day)} IS NULL
+        ),
+        earlier AS (
+            SELECT previous_row, {folded(status)} AS status, {readable(ends)} AS ends
+            FROM {difference.earlier}
         ),
         before AS (
-            SELECT previous_row, {says(status, ends, day)} AS said
-            FROM {difference.earlier}
+            SELECT previous_row, {says("status", "ends", day)} AS said
+            FROM earlier
         ),
         remembered AS (
             SELECT device_no, software_no, said
@@ -144,7 +163,8 @@ def same_record(workspace: Workspace, changes: str, remembered: str) -> str:
 
 
 def _is_of(status: str, statuses: tuple[str, ...]) -> str:
-    known = ", ".join(literal(status) for status in KNOWN_STATUSES)
-    # The usual spellings take the cheap branch.
-    folded = f"CASE WHEN {status} IN ({known}) THEN lower({status}) ELSE lower({without_odd_blanks(status)}) END"
-    return f"({folded} IN ({', '.join(literal(status.lower()) for status in statuses)}))"
+    return f"(({folded(status)}) IN {_folded_list(statuses)})"
+
+
+def _folded_list(statuses: tuple[str, ...]) -> str:
+    return f"({', '.join(literal(status.lower()) for status in statuses)})"

@@ -139,7 +139,7 @@ def _judge_changes(workspace: Workspace, row: StagedSnapshot, days: Days, *, on_
     return workspace.make(
         "raised",
         f"""
-        WITH spoken AS ({_spoken(workspace, days)}),
+        WITH {_spoken(workspace, days).strip()},
         {_FACTS.strip()},
         judged AS (
             SELECT *,
@@ -162,8 +162,13 @@ def _judge_changes(workspace: Workspace, row: StagedSnapshot, days: Days, *, on_
                    END AS alert_type
             FROM facts
         ),
+        kept AS (
+            -- No filter: it would be pushed down with each step written out in the next, as thousands of expressions.
+            SELECT * EXCLUDE alert_type, unnest(CASE WHEN alert_type IS NOT NULL THEN [alert_type] END) AS alert_type
+            FROM judged
+        ),
         raised AS (
-            SELECT *,
+            SELECT sequence, alert_type,
                    CASE WHEN alert_type = {literal(AlertType.DATE_THRESHOLD)} THEN crossed_days END AS threshold_days,
                    CASE alert_type
                        WHEN {literal(AlertType.DATE_THRESHOLD)} THEN 'date'
@@ -171,18 +176,19 @@ def _judge_changes(workspace: Workspace, row: StagedSnapshot, days: Days, *, on_
                        ELSE coalesce(ended, ended_before)
                    END AS decided_by,
                    CASE
-                       WHEN alert_type = {literal(AlertType.DATE_THRESHOLD)} THEN {support.readable(_DATE)}
-                       WHEN alert_type = {reached} AND ended = 'date' THEN {support.readable(_DATE)}
-                       WHEN alert_type = {reached} AND ended_before = 'date' THEN {support.readable(_BEFORE_DATE)}
+                       WHEN alert_type = {literal(AlertType.DATE_THRESHOLD)} THEN ends
+                       WHEN alert_type = {reached} AND ended = 'date' THEN ends
+                       WHEN alert_type = {reached} AND ended_before = 'date' THEN ends_then
                    END AS crossed_date
-            FROM judged
-            WHERE alert_type IS NOT NULL
+            FROM kept
         )
         SELECT sequence, event_id, change_type, reason, alert_type, threshold_days, decided_by,
                CASE WHEN {_BEFORE_VERSION} <> {_VERSION} THEN {_BEFORE_VERSION} END AS previous_version,
                crossed_date,
                {workspace.export.columns}
-        FROM raised
+        FROM changes
+        JOIN raised USING (sequence)
+        WHERE epoch = $epoch AND snapshot_no = $number
         """,
         {"epoch": row.epoch, "number": row.snapshot_no, "on_baseline": on_baseline},
     )
@@ -193,7 +199,7 @@ _FACTS: Final = f"""
             SELECT *,
                    CASE
                        WHEN said IS NULL AND reason = {literal(Reason.ATTRIBUTES_CHANGED)}
-                           AND {support.stays("stood", _DATE)}
+                           AND {support.stays("stood", "ends")}
                            THEN stood
                        ELSE said
                    END AS stands
@@ -210,22 +216,39 @@ _FACTS: Final = f"""
 
 
 def _spoken(workspace: Workspace, days: Days) -> str:
-    """A SELECT of a snapshot's changes: what their records say of their support now, and said last; crossings."""
+    """CTEs up to `spoken`: the changes with what their records say of their support, and said last; crossings.
+
+    What several rules look at is read once, as columns: repeated in every rule, it would take longer to plan than to
+    carry out.
+    """
     moved_date = f"{_BEFORE_DATE} IS DISTINCT FROM {_DATE} OR reason <> {literal(Reason.ATTRIBUTES_CHANGED)}"
-    crossed = days.crossed(support.readable(_DATE), support.readable(_BEFORE_DATE))
-    says, said = (
-        support.says(status, ends, days.today) for status, ends in ((_STATUS, _DATE), (_BEFORE_STATUS, _BEFORE_DATE))
-    )
     return f"""
-            SELECT c.*,
-                   {says} AS said,
-                   coalesce(CASE WHEN change_type = {literal(ChangeType.REMOVED)} THEN {says} ELSE {said} END, r.said)
-                       AS stood,
-                   CASE WHEN change_type = {literal(ChangeType.CHANGED)} AND ({moved_date}) THEN {crossed} END
-                       AS crossed_days
+        read AS (
+            SELECT c.sequence, change_type, reason,
+                   {support.folded(_STATUS)} AS status,
+                   {support.readable(_DATE)} AS ends,
+                   {support.folded(_BEFORE_STATUS)} AS status_then,
+                   {support.readable(_BEFORE_DATE)} AS ends_then,
+                   change_type = {literal(ChangeType.CHANGED)} AND ({moved_date}) AS is_date_moved,
+                   r.said AS said_last
             FROM changes c
             LEFT JOIN {support.last_said(workspace)} r ON {support.same_record(workspace, "c", "r")}
             WHERE epoch = $epoch AND snapshot_no = $number
+        ),
+        heard AS (
+            SELECT *,
+                   {support.says("status", "ends", days.today)} AS said,
+                   {support.says("status_then", "ends_then", days.today)} AS said_then
+            FROM read
+        ),
+        spoken AS (
+            SELECT *,
+                   CASE WHEN is_date_moved THEN {days.crossed("ends", "ends_then")} END AS crossed_days,
+                   coalesce(
+                       CASE WHEN change_type = {literal(ChangeType.REMOVED)} THEN said ELSE said_then END, said_last
+                   ) AS stood
+            FROM heard
+        )
     """
 
 
@@ -233,15 +256,23 @@ def _judge_baseline(workspace: Workspace, outcome: Outcome, raised: Relation, da
     """Add to `raised` what a first snapshot, or one that completes it, has out of support; no change says so."""
     arrivals, completing = outcome.difference.arrivals, outcome.completing
     records = f"(FROM {arrivals} SEMI JOIN {completing} USING (device_no, software_no))" if completing else None
-    says = support.says(_STATUS, _DATE, days.today)
-    ended = f"CASE WHEN {says} IN {support.ENDED} THEN {says} END"
     workspace.database.rows(
         f"""
+        WITH read AS (
+            SELECT {workspace.export.columns},
+                   {support.folded(_STATUS)} AS status,
+                   {support.readable(_DATE)} AS ends
+            FROM {records or workspace.stored}
+        ),
+        heard AS (
+            SELECT *, {support.says("status", "ends", days.today)} AS said
+            FROM read
+        )
         INSERT INTO {raised}
         SELECT NULL, NULL, {literal(ChangeType.BASELINE)}, {literal(Reason.FIRST_SNAPSHOT)},
-               {literal(AlertType.INSTALLED)}, NULL, {ended}, NULL, NULL, {workspace.export.columns}
-        FROM {records or workspace.stored}
-        WHERE {ended} IS NOT NULL
+               {literal(AlertType.INSTALLED)}, NULL, said, NULL, NULL, {workspace.export.columns}
+        FROM heard
+        WHERE said IN {support.ENDED}
         """
     )
 
