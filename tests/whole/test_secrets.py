@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -38,6 +37,7 @@ from connector.errors import ConnectorError
 from connector.kafka.mock import MockCluster
 from connector.model import Inventory, Topic
 from connector.simulator import Endpoint, Fault, FaultKind, Fleet, Simulator
+from tests.support.commands import Command, start_command
 from tests.support.fetching import START, open_bench
 from tests.support.raw_server import RawServer
 
@@ -378,26 +378,20 @@ def play(scenario: Scenario, folder: Path, kafka: str, denying: int) -> Outcome:
         environ = {name: proxy if value == "PROXY" else value for name, value in scenario.environ.items()}
         process = start(scenario, folder, environ)
         asked = ask_service(process, port) if scenario.exit_code is None else {}
-        stdout, stderr = process.communicate(timeout=RUN_SECONDS_MAX)
+        exit_code = process.wait(RUN_SECONDS_MAX)
+    stdout, stderr = process.stdout.read_bytes(), process.stderr.read_bytes()
     files = {str(path.relative_to(folder)): path.read_bytes() for path in work.rglob("*") if path.is_file()}
     written = asked | files | {"stdout": stdout, "stderr": stderr}
-    return Outcome(process.returncode, written, stderr.decode())
+    return Outcome(exit_code, written, stderr.decode())
 
 
-def start(scenario: Scenario, folder: Path, environ: dict[str, str]) -> subprocess.Popen[bytes]:
+def start(scenario: Scenario, folder: Path, environ: dict[str, str]) -> Command:
     """The command as a user would start it, at debug level."""
-    program = "import sys; from connector.cli import main; sys.argv[0] = 'mde-inventory'; main()"
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("MDE_INVENTORY_")}
     options = ("--config", str(folder / "connector.toml"), "--log-level", "debug", "--log-format", scenario.log_format)
-    return subprocess.Popen(
-        [sys.executable, "-c", program, *options, *scenario.verb],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=clean | {"NO_COLOR": "1"} | environ,
-    )
+    return start_command(*options, *scenario.verb, stdout=folder / "stdout", stderr=folder / "stderr", environ=environ)
 
 
-def ask_service(process: subprocess.Popen[bytes], port: int) -> dict[str, bytes]:
+def ask_service(process: Command, port: int) -> dict[str, bytes]:
     """What a running service answers once it has polled; then it is stopped."""
     answers: dict[str, bytes] = {}
     deadline = time.monotonic() + RUN_SECONDS_MAX / 2
