@@ -134,7 +134,6 @@ def note_unknown_statuses(workspace: Workspace, row: StagedSnapshot, arrivals: R
 def _judge_changes(workspace: Workspace, row: StagedSnapshot, days: Days, *, on_baseline: bool) -> Relation:
     """The changes of a snapshot that raise an alert, with what is raised of them."""
     is_move = f"reason = {literal(Reason.MOVED)}"
-    reached = literal(AlertType.REACHED)
     is_version = f"change_type = {literal(ChangeType.ADDED)} OR reason <> {literal(Reason.ATTRIBUTES_CHANGED)}"
     return workspace.make(
         "raised",
@@ -154,7 +153,7 @@ def _judge_changes(workspace: Workspace, row: StagedSnapshot, days: Days, *, on_
                            THEN CASE
                                WHEN ({is_version}) AND NOT ({is_move}) THEN {literal(AlertType.INSTALLED)}
                                WHEN ended_before IS NULL OR (ended = 'status' AND ended_before = 'date')
-                                   THEN {reached}
+                                   THEN {literal(AlertType.REACHED)}
                            END
                        WHEN ended_before IS NOT NULL THEN {literal(AlertType.CLEARED)}
                        WHEN stands = 'upcoming' AND stood IS DISTINCT FROM 'upcoming' THEN {literal(AlertType.UPCOMING)}
@@ -162,6 +161,20 @@ def _judge_changes(workspace: Workspace, row: StagedSnapshot, days: Days, *, on_
                    END AS alert_type
             FROM facts
         ),
+        {_RAISED.strip()}
+        SELECT sequence, event_id, change_type, reason, alert_type, threshold_days, decided_by,
+               CASE WHEN {_BEFORE_VERSION} <> {_VERSION} THEN {_BEFORE_VERSION} END AS previous_version,
+               crossed_date,
+               {workspace.export.columns}
+        FROM changes
+        JOIN raised USING (sequence)
+        WHERE epoch = $epoch AND snapshot_no = $number
+        """,
+        {"epoch": row.epoch, "number": row.snapshot_no, "on_baseline": on_baseline},
+    )
+
+
+_RAISED: Final = f"""
         kept AS (
             -- No filter: it would be pushed down with each step written out in the next, as thousands of expressions.
             SELECT * EXCLUDE alert_type, unnest(CASE WHEN alert_type IS NOT NULL THEN [alert_type] END) AS alert_type
@@ -177,22 +190,13 @@ def _judge_changes(workspace: Workspace, row: StagedSnapshot, days: Days, *, on_
                    END AS decided_by,
                    CASE
                        WHEN alert_type = {literal(AlertType.DATE_THRESHOLD)} THEN ends
-                       WHEN alert_type = {reached} AND ended = 'date' THEN ends
-                       WHEN alert_type = {reached} AND ended_before = 'date' THEN ends_then
+                       WHEN alert_type = {literal(AlertType.REACHED)} AND ended = 'date' THEN ends
+                       WHEN alert_type = {literal(AlertType.REACHED)} AND ended_before = 'date' THEN ends_then
                    END AS crossed_date
             FROM kept
         )
-        SELECT sequence, event_id, change_type, reason, alert_type, threshold_days, decided_by,
-               CASE WHEN {_BEFORE_VERSION} <> {_VERSION} THEN {_BEFORE_VERSION} END AS previous_version,
-               crossed_date,
-               {workspace.export.columns}
-        FROM changes
-        JOIN raised USING (sequence)
-        WHERE epoch = $epoch AND snapshot_no = $number
-        """,
-        {"epoch": row.epoch, "number": row.snapshot_no, "on_baseline": on_baseline},
-    )
-
+"""
+"""Two CTEs: the changes that raise an alert, with what decided, and the date that it is raised for or repeats."""
 
 _FACTS: Final = f"""
         standing AS (

@@ -92,31 +92,10 @@ def judge(workspace: Workspace, outcome: Outcome, raised: Relation, days: Days) 
     One that was out of support before, by its status now, before, or the last known one, does not reach its end again.
     Of the wide columns only those of such records are read.
     """
-    export, difference = workspace.export, outcome.difference
-    crossed, arrived = days.crossed(_DATE), days.crossed(f"a.{_DATE}")
-    came, arrived_came = days.came(_DATE), days.came(f"a.{_DATE}")
-    ended, ended_before = support.has_ended(f"a.{_STATUS}"), support.has_ended(f"b.{_STATUS}")
+    export = workspace.export
     workspace.database.rows(
         f"""
-        WITH near AS (
-            SELECT *
-            FROM {workspace.stored}
-            WHERE {crossed} IS NOT NULL OR {came}
-        ),
-        crossing AS (
-            SELECT {export.columns}, {crossed} AS threshold, {came} AND NOT {support.has_ended(_STATUS)} AS ends
-            FROM near
-            ANTI JOIN ({outcome.leaving}) USING (previous_row)
-            UNION ALL
-            SELECT {columns_of(export.fields, of="a")}, {arrived}, {arrived_came} AND NOT {ended} AND NOT {ended_before}
-            FROM {difference.arrivals} a
-            JOIN {difference.earlier} b USING (previous_row)
-            WHERE ({arrived} IS NOT NULL OR {arrived_came})
-              AND (
-                  a.{_DATE} = b.{_DATE}
-                  OR previous_row IN (SELECT previous_row FROM {difference.quiet})
-              )
-        ),
+        WITH {_crossing(workspace, outcome, days)},
         dated AS (
             SELECT *
             FROM crossing
@@ -138,6 +117,35 @@ def judge(workspace: Workspace, outcome: Outcome, raised: Relation, days: Days) 
         WHERE ends
         """
     )
+
+
+def _crossing(workspace: Workspace, outcome: Outcome, days: Days) -> str:
+    """Two CTEs: the records whose date crossed a threshold, or came and is the first to end their support."""
+    export, difference = workspace.export, outcome.difference
+    crossed, arrived = days.crossed(_DATE), days.crossed(f"a.{_DATE}")
+    came, arrived_came = days.came(_DATE), days.came(f"a.{_DATE}")
+    ended, ended_before = support.has_ended(f"a.{_STATUS}"), support.has_ended(f"b.{_STATUS}")
+    return f"""
+        near AS (
+            SELECT *
+            FROM {workspace.stored}
+            WHERE {crossed} IS NOT NULL OR {came}
+        ),
+        crossing AS (
+            SELECT {export.columns}, {crossed} AS threshold, {came} AND NOT {support.has_ended(_STATUS)} AS ends
+            FROM near
+            ANTI JOIN ({outcome.leaving}) USING (previous_row)
+            UNION ALL
+            SELECT {columns_of(export.fields, of="a")}, {arrived}, {arrived_came} AND NOT {ended} AND NOT {ended_before}
+            FROM {difference.arrivals} a
+            JOIN {difference.earlier} b USING (previous_row)
+            WHERE ({arrived} IS NOT NULL OR {arrived_came})
+              AND (
+                  a.{_DATE} = b.{_DATE}
+                  OR previous_row IN (SELECT previous_row FROM {difference.quiet})
+              )
+        )
+    """.strip()
 
 
 def crossing_expression(keys: list[str]) -> str:
