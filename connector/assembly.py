@@ -20,6 +20,7 @@ from connector.exports.software import SOFTWARE
 from connector.history.blocks import PastChanges
 from connector.history.filters import Filters
 from connector.history.replay import Replay
+from connector.kafka.logins import TokenLogin, aws_tokens
 from connector.kafka.messages import Messages, message_bytes_max_of
 from connector.kafka.reader import Reader
 from connector.kafka.registry import Registry
@@ -33,6 +34,7 @@ from connector.poll.publisher import Publisher
 from connector.poll.rebuild import Rebuild
 from connector.poll.reports import PollReports
 from connector.service.state_watch import StateWatcher
+from connector.source.http.broker_tokens import BrokerTokens
 from connector.source.http.tokens import Tokens
 from connector.source.http.transport import Transport
 from connector.source.progress import NoProgress, Progress
@@ -182,6 +184,17 @@ class Assembly:
     # ---- Kafka
 
     @cached_property
+    def kafka_client(self) -> dict[str, Any]:
+        """`[kafka.client]`, with the login that `kafka.auth` chooses."""
+        kafka = self.config.kafka
+        if kafka.auth == "client":
+            return dict(kafka.client)
+        if kafka.auth == "aws_msk_iam":
+            return {**kafka.client, **TokenLogin(aws_tokens(kafka.region)).settings}
+        tokens = BrokerTokens(Tokens(self.config.broker_identity, self.transport, prompt=self._prompt))
+        return {**kafka.client, **TokenLogin(tokens.obtain).settings}
+
+    @cached_property
     def registry(self) -> Registry:
         """The schema registry."""
         return self._parts.enter_context(Registry(self.config.schema_registry))
@@ -200,11 +213,11 @@ class Assembly:
     def topics(self) -> Topics:
         """The topics and their settings."""
         kafka = self.config.kafka
-        return Topics(kafka.client, prefix=kafka.topic_prefix, inventory_topic=kafka.inventory_topic)
+        return Topics(self.kafka_client, prefix=kafka.topic_prefix, inventory_topic=kafka.inventory_topic)
 
     def reader(self) -> Reader:
         """A reader of topics, which the assembly closes."""
-        reader = Reader(self.config.kafka.client)
+        reader = Reader(self.kafka_client)
         self._parts.callback(reader.close)
         return reader
 
@@ -230,7 +243,7 @@ class Assembly:
         return Backfill(
             self.messages,
             self.sink,
-            lambda: Reader(kafka.client),
+            lambda: Reader(self.kafka_client),
             topic=self.topic(Topic.INVENTORY),
             tenant_id=self.config.source.tenant_id,
             batch_records_max=kafka.batch_changes_max,
@@ -282,7 +295,7 @@ class Assembly:
 
     def _sink(self, transactional_id: str, messages: Messages) -> Sink:
         sink = Sink(
-            self.config.kafka.client,
+            self.kafka_client,
             transactional_id=transactional_id,
             tenant_id=self.config.source.tenant_id,
             checkpoints_topic=self.topic(Topic.CHECKPOINTS),
@@ -302,7 +315,7 @@ class Assembly:
         return Rebuild(
             self.messages,
             self.sink,
-            lambda: Reader(kafka.client),
+            lambda: Reader(self.kafka_client),
             name_of=self.topic,
             rules=self.rules,
             export=SOFTWARE,

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from connector.clock import moment_of
 
@@ -21,6 +21,13 @@ LINE_BYTES_MAX: Final = 16 * 2**20
 
 SAMPLE_WHOLE_BYTES: Final = 2**20
 """So much of a part's beginning is inspected line by line for how it spells its properties; of the rest, a sample."""
+
+
+class BrokerToken(NamedTuple):
+    """A token that logs a client in to Kafka's brokers; `expires_at` in seconds since 1970."""
+
+    text: str
+    expires_at: float
 
 
 class Inventory(StrEnum):

@@ -36,6 +36,7 @@ BASEMENT = {"simulator": {"clock", "errors", "private_files", "exports", "model"
 
 OWNERS = {
     "aiohttp": {"simulator"},
+    "aws_msk_iam_sasl_signer": {"kafka"},
     "confluent_kafka": {"kafka"},
     "cryptography": {"source"},
     "duckdb": {"state"},

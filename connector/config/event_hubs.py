@@ -28,7 +28,12 @@ PRODUCER_DEFAULTS: Final[dict[str, Any]] = {"request.timeout.ms": 60_000}
 
 def uses_event_hubs(client: Mapping[str, Any]) -> bool:
     """Whether the brokers of `[kafka.client]` are Event Hubs."""
-    return any(_host(server).endswith(SUFFIXES) for server in _servers(client))
+    return any(host.endswith(SUFFIXES) for host in hosts(client))
+
+
+def hosts(client: Mapping[str, Any]) -> list[str]:
+    """The hosts of the brokers of `[kafka.client]`, in lower case."""
+    return [_host(server) for server in _servers(client)]
 
 
 def defaults(client: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic import model_validator as checked
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from connector.config import event_hubs, values
+from connector.config import broker_login, event_hubs, values
 from connector.config.transactional_ids import TOPIC_PREFIX, default_transactional_id
 from connector.exports.software import SOFTWARE
 
@@ -183,6 +183,11 @@ class KafkaConfig(Table):
     value_format: ValueFormat = "avro"
     delivery: Delivery = "exactly_once"
     transactional_id: KafkaName = ""
+    auth: broker_login.BrokerAuth = "client"
+    auth_client_id: str = ""
+    auth_tenant_id: str = ""
+    auth_scope: str = ""
+    auth_region: str = ""
     inventory_topic: bool = False
     batch_changes_max: int = Field(default=10_000, ge=1, le=20_000)
     client: ClientTable = Field(repr=False)
@@ -196,8 +201,23 @@ class KafkaConfig(Table):
 
     @checked(mode="after")
     def _check_client(self) -> Self:
-        values.refuse([*values.client_problems(self.client), *event_hubs.find_problems(self.client)])
+        tokens = self.auth != "client"
+        login = {"security.protocol": "SASL_SSL", "sasl.mechanism": "OAUTHBEARER"} if tokens else {}
+        problems = broker_login.find_problems(self.auth, self.client, region=self.region, scope=self.scope)
+        if not problems:
+            problems = event_hubs.find_problems({**self.client, **login})
+        values.refuse([*values.client_problems(self.client, tokens=tokens), *problems])
         return self
+
+    @property
+    def region(self) -> str:
+        """The region of Amazon MSK: `auth_region`, or the one that the brokers' names say."""
+        return self.auth_region or broker_login.region_of(self.client)
+
+    @property
+    def scope(self) -> str:
+        """The scope of the brokers' tokens: `auth_scope`, or that of the Event Hubs that the brokers' names say."""
+        return self.auth_scope or broker_login.scope_of(self.client)
 
 
 class SchemaRegistryConfig(BaseModel):
@@ -282,6 +302,25 @@ class Config(BaseSettings):
         if registry.get("url") == "":
             return {**given, "schema_registry": {key: value for key, value in registry.items() if key != "url"}}
         return given
+
+    @checked(mode="after")
+    def _check_broker_identity(self) -> Self:
+        if self.kafka.auth == "workload_identity" and not self.broker_identity.client_id:
+            raise ValueError("kafka.auth_client_id: is needed where kafka.auth is workload_identity")
+        return self
+
+    @property
+    def broker_identity(self) -> SourceConfig:
+        """Who asks Entra ID for the brokers' tokens: what `kafka.auth_…` says, and else `[source]`."""
+        kafka, source = self.kafka, self.source
+        own = source.client_id if source.auth == kafka.auth else ""
+        changed = {
+            "auth": kafka.auth,
+            "client_id": kafka.auth_client_id or own,
+            "tenant_id": kafka.auth_tenant_id or source.tenant_id,
+            "scope": kafka.scope,
+        }
+        return source.model_copy(update=changed)
 
     @property
     def transactional_id(self) -> str:

@@ -279,8 +279,13 @@ def read_client_table(table: Mapping[str, Any]) -> dict[str, Any]:
     return read
 
 
-def client_problems(client: Mapping[str, Any]) -> list[str]:
-    """The settings of `[kafka.client]` that the connector cannot work with, a line each."""
+def client_problems(client: Mapping[str, Any], *, tokens: bool = False) -> list[str]:
+    """The settings of `[kafka.client]` that the connector cannot work with, a line each.
+
+    Args:
+        client: the table.
+        tokens: whether the connector itself logs in, with tokens.
+    """
     problems = []
     if not client.get("bootstrap.servers"):
         problems.append("client.bootstrap.servers: is needed, for instance localhost:9092")
@@ -292,10 +297,10 @@ def client_problems(client: Mapping[str, Any]) -> list[str]:
             )
     method = str(client.get("sasl.oauthbearer.method", "default"))
     mechanism = str(client.get("sasl.mechanism", client.get("sasl.mechanisms", "")))
-    if mechanism.upper() == "OAUTHBEARER" and method.lower() != "oidc":
+    if not tokens and mechanism.upper() == "OAUTHBEARER" and method.lower() != "oidc":
         problems.append(
             "client.sasl.oauthbearer.method: must be oidc where sasl.mechanism is OAUTHBEARER (without it"
-            " librdkafka would use an unsecured token)"
+            " librdkafka would use an unsecured token); or let kafka.auth choose the login"
         )
     return problems
 
@@ -349,6 +354,8 @@ def problem_lines(problem: Mapping[str, Any], allowed_keys: Callable[[tuple[Any,
     if problem["type"] == "missing":
         return [f"{place}: is missing"]
     if problem["type"] == "value_error":
+        if not place:
+            return text.splitlines()
         return [f"{place}.{line}" if _KEY_PREFIX.match(line) else f"{place}: {line}" for line in text.splitlines()]
     # What stands in a table's place may be any of its values, a secret one included.
     is_table = problem["type"] in ("dict_type", "model_type", "model_attributes_type")

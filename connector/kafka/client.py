@@ -16,6 +16,7 @@ from confluent_kafka import KafkaError, KafkaException
 
 from connector.config import event_hubs
 from connector.errors import ConfigError, SinkError, SinkFenced, SinkRejected, SinkUnavailable
+from connector.kafka.logins import TokenLogin
 from connector.telemetry import logger
 
 log = logger(__name__)
@@ -221,7 +222,11 @@ def create_client(kind: Callable[[dict[str, Any]], Client], settings: dict[str, 
 
     Raises:
         ConfigError: librdkafka does not know a key, or does not take its value.
+        SinkUnavailable, SinkRejected: there is no token to log in with.
     """
+    login = settings.get("oauth_cb")
+    if isinstance(login, TokenLogin):
+        login.prepare()
     try:
         return kind(settings)
     except KafkaException as error:

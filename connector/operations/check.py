@@ -83,7 +83,7 @@ def check_kafka(assembly: Assembly) -> Iterator[Check]:
     yield from assembly.topics.check()
     if assembly.config.kafka.delivery == "exactly_once":
         publisher = assembly.publisher_lock("check").other_holder()
-        name, client = assembly.config.transactional_id, assembly.config.kafka.client
+        name, client = assembly.config.transactional_id, assembly.kafka_client
         yield permissions.check_transactional_id(client, name, publisher=str(publisher or ""))
 
 

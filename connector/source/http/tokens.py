@@ -124,7 +124,7 @@ class Tokens:
         self._environ = environ
         self._backoff = backoff
         self._timer = Timer(transport.stop)
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._client: Any = None
         self._token = ""
         self._good_until = 0.0
@@ -151,6 +151,12 @@ class Tokens:
                     if failures >= self._backoff.attempts_max:
                         raise
                     self._timer.wait(self._backoff.seconds(failures))
+
+    def token_with_seconds(self) -> tuple[str, float]:
+        """A token that is valid now, and for how many seconds it still is. Raises as `token`."""
+        with self._lock:
+            token = self.token()
+            return token, max(self._good_until + RENEW_SECONDS - self._timer.monotonic(), 0.0)
 
     def _request_token(self, *, renew: bool) -> str:
         try:
