@@ -13,7 +13,7 @@ SCRATCH = $(if $(MEMORY),TMPDIR=$${TMPDIR:-$(MEMORY)})
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo kafka test test-deploy deploy-tools soak year fuzz lint format bench schemas pictures lock clean
+.PHONY: help demo kafka test test-deploy deploy-tools release-check soak year fuzz lint format bench schemas pictures lock clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -63,6 +63,9 @@ test-deploy: $(DEPLOY) ## what is in deploy/, with the tools of those who run it
 deploy-tools: $(DEPLOY) ## fetch the tools of test-deploy, with the packages of the distribution that they take (as root)
 	@$(BIN)/python -m tests.support.deploy_tools --system
 
+release-check: $(DEPLOY) ## build twice and compare; bill of materials, licences, known vulnerabilities; all in dist/
+	$(BIN)/python -m tests.support.release
+
 soak: $(DEV) ## kill polls for a long time (500 times, or KILLS=...), and compare what a consumer saw with the oracle
 	$(BIN)/python -m tests.support.soak $(KILLS)
 
@@ -101,6 +104,8 @@ lock: $(DEV) ## pin the newest dependencies that satisfy pyproject.toml, with ha
 		--no-header --group deploy --constraint requirements-dev.lock -o requirements-deploy.lock
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade --generate-hashes --no-emit-index-url \
 		--no-header --group splunk -o requirements-splunk.lock
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade --generate-hashes --no-emit-index-url \
+		--no-header --group build --constraint requirements-dev.lock -o requirements-build.lock
 
 clean: ## remove everything that make made
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -66,11 +66,12 @@ def print_heading(title: str, counts: Text) -> None:
 
 
 def print_toml(tables: Mapping[str, Mapping[str, object]]) -> None:
-    """Tables as TOML, ready to copy: strings, numbers and lists of strings."""
+    """Tables as TOML, ready to copy: strings, numbers and lists of strings; at once, also into a file."""
     for name, table in tables.items():
         print(f"[{name}]")  # noqa: T201 - this is the owner of stdout
         for key, value in table.items():
             print(f"{key} = {json.dumps(value)}")  # noqa: T201 - JSON's strings, numbers and lists are TOML's too
+    sys.stdout.flush()
 
 
 def print_notice(text: str) -> None:

@@ -69,10 +69,7 @@ def _without(request: pytest.FixtureRequest, error: Missing) -> NoReturn:
     pytest.skip(str(error).splitlines()[0])
 
 
-@pytest.fixture
-def tool(request: pytest.FixtureRequest) -> Callable[[str], Path]:
-    """`tool("helm")`: the path of an outside tool, of `deploy_tools.TOOLS` or installed on this machine."""
-
+def _finder(request: pytest.FixtureRequest) -> Callable[[str], Path]:
     def find(name: str) -> Path:
         try:
             return deploy_tools.tool(name)
@@ -80,6 +77,18 @@ def tool(request: pytest.FixtureRequest) -> Callable[[str], Path]:
             _without(request, error)
 
     return find
+
+
+@pytest.fixture
+def tool(request: pytest.FixtureRequest) -> Callable[[str], Path]:
+    """`tool("helm")`: the path of an outside tool, of `deploy_tools.TOOLS` or installed on this machine."""
+    return _finder(request)
+
+
+@pytest.fixture(scope="module")
+def module_tool(request: pytest.FixtureRequest) -> Callable[[str], Path]:
+    """The same, for what a module makes once."""
+    return _finder(request)
 
 
 @pytest.fixture

@@ -19,7 +19,6 @@ from tests.support import deploy_tools
         ("promtool", ["--version"]),
         ("splunk-appinspect", ["list", "version"]),
         ("buildah", ["--version"]),
-        ("crun", ["--version"]),
         ("debootstrap", ["--version"]),
         ("node", ["--version"]),
     ],

@@ -31,7 +31,10 @@ HELM: Final = "helm.sh/helm/v3/cmd/helm@v3.22.0"
 FETCH_SECONDS_MAX: Final = 1_800
 """Building helm on a busy machine takes minutes; nothing else comes near."""
 
-SYSTEM_PACKAGES: Final = {"buildah": "buildah", "crun": "crun", "debootstrap": "debootstrap"}
+DEBIAN: Final = "bookworm"
+"""The release that the Containerfile's own base image is made of."""
+
+SYSTEM_PACKAGES: Final = {"buildah": "buildah", "debootstrap": "debootstrap"}
 """Commands that only the distribution has, with their packages."""
 
 
@@ -105,6 +108,19 @@ def _fetch_splunk(target: Path) -> None:
     _run([*pip, "--require-hashes", "--requirement", SPLUNK_LOCK])
 
 
+def _fetch_debian(target: Path) -> None:
+    """A base image's file system with Python, from the distribution's packages; making it takes root."""
+    if os.geteuid():
+        raise Missing("debootstrap takes root")
+    root = target / "rootfs"
+    packages = "python3,python3-venv,ca-certificates"
+    _run([installed("debootstrap"), "--variant=minbase", f"--include={packages}", DEBIAN, root])
+    # As the base image that the Containerfile names has it.
+    (root / "usr" / "local" / "bin" / "python").symlink_to("/usr/bin/python3")
+    for emptied in ("var/cache/apt", "var/lib/apt/lists"):
+        shutil.rmtree(root / emptied)
+
+
 def _digest(*sources: Path | str) -> str:
     """A name for what the sources say."""
     texts = [source.read_bytes() if isinstance(source, Path) else source.encode() for source in sources]
@@ -114,6 +130,7 @@ def _digest(*sources: Path | str) -> str:
 KUSTO: Final = "node_modules/@kusto/language-service-next/package.json"
 
 TOOLS: Final = {
+    "debian": Tool(f"debian-{DEBIAN}", "rootfs/usr/bin/python3", _fetch_debian),
     "helm": Tool(f"helm-{_digest(HELM)}", "helm", _fetch_helm),
     "promtool": Tool("prometheus", "usr/bin/promtool", _fetch_promtool),
     "kusto": Tool(f"npm-{_digest(NPM / 'package-lock.json')}", KUSTO, _fetch_npm),
@@ -156,8 +173,8 @@ def installed(name: str) -> Path:
     Raises:
         Missing: it is not installed.
     """
-    # The administrator's folders are not in everybody's path.
-    where = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+    # Commands of Python packages stand beside the interpreter; the administrator's folders are not in everybody's path.
+    where = shutil.which(name, path=f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
     if where is None:
         package = SYSTEM_PACKAGES.get(name, name)
         raise Missing(
@@ -189,8 +206,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--system", action="store_true", help="also install packages of the distribution")
     arguments = parser.parse_args()
-    steps: dict[str, Callable[[], object]] = {name: partial(fetched, name) for name in TOOLS}
+    steps: dict[str, Callable[[], object]] = {name: partial(fetched, name) for name in TOOLS if name != "debian"}
     if arguments.system:
+        steps["debian"] = partial(fetched, "debian")
         steps = {"packages of the distribution": _install_system_packages} | steps
     steps |= {name: partial(installed, name) for name in SYSTEM_PACKAGES}
     for name, step in steps.items():
