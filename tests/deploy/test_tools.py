@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -41,3 +42,20 @@ def test_the_type_checker_of_kql_is_the_locked_one(tool: Callable[[str], Path]) 
     fetched = json.loads(tool("kusto").read_text(encoding="utf-8"))
     locked = json.loads((deploy_tools.NPM / "package-lock.json").read_text(encoding="utf-8"))
     assert fetched["version"] == locked["packages"]["node_modules/@kusto/language-service-next"]["version"]
+
+
+def test_the_locks_that_are_installed_together_agree() -> None:
+    """Tools go into the environment of the tests, and the image is built by what builds there: one version each."""
+    pins = {
+        name: dict(
+            re.findall(
+                r"^([a-z0-9-]+)==([^\s;]+)",
+                (deploy_tools.ROOT / f"requirements-{name}.lock").read_text(encoding="utf-8"),
+                re.MULTILINE,
+            )
+        )
+        for name in ("dev", "deploy", "build")
+    }
+    for name in ("deploy", "build"):
+        shared = pins[name].keys() & pins["dev"].keys()
+        assert {(library, pins[name][library]) for library in shared} <= set(pins["dev"].items())
