@@ -99,8 +99,37 @@ def remember(workspace: Workspace, outcome: Outcome, day: date) -> None:
     To be called before the inventory is written.
     """
     database, inventory, difference = workspace.database, literal(workspace.inventory), outcome.difference
+    silent = _find_silent(workspace, outcome, day)
+    if workspace.count("last_said"):
+        database.rows(
+            f"""
+            WITH gone AS (
+                SELECT device_no, software_no
+                FROM {difference.earlier}
+                SEMI JOIN ({outcome.leaving}) USING (previous_row)
+            )
+            DELETE FROM last_said
+            WHERE inventory = {inventory} AND (device_no, software_no) IN (SELECT (device_no, software_no) FROM gone)
+            """
+        )
+    database.rows(f"INSERT INTO last_said SELECT {inventory}, device_no, software_no, said FROM {silent}")
+
+
+def same_record(workspace: Workspace, changes: str, remembered: str) -> str:
+    """A condition: a row of `changes` is about the record, as it was before, that a row of `last_said` is about."""
+    export = workspace.export
+    same = [f"{remembered}.{field.column} = {changes}.{field.column}" for field in (export.keys[0], *export.product)]
+    if export.version:
+        version = export.column(export.version)
+        same.append(f"{remembered}.{version} = coalesce({changes}.before.{export.version}, {changes}.{version})")
+    return " AND ".join(same)
+
+
+def _find_silent(workspace: Workspace, outcome: Outcome, day: date) -> Relation:
+    """The changed records that say nothing now and did before: numbers of device and software, and `said`."""
+    inventory, difference = literal(workspace.inventory), outcome.difference
     status, ends = (workspace.export.column(name) for name in ("endOfSupportStatus", "endOfSupportDate"))
-    silent = workspace.make(
+    return workspace.make(
         "silent",
         f"""
         WITH now AS (
@@ -137,29 +166,6 @@ def remember(workspace: Workspace, outcome: Outcome, day: date) -> None:
         WHERE said <> 'supported' AND {stays("said", "ends")}
         """,
     )
-    if workspace.count("last_said"):
-        database.rows(
-            f"""
-            WITH gone AS (
-                SELECT device_no, software_no
-                FROM {difference.earlier}
-                SEMI JOIN ({outcome.leaving}) USING (previous_row)
-            )
-            DELETE FROM last_said
-            WHERE inventory = {inventory} AND (device_no, software_no) IN (SELECT (device_no, software_no) FROM gone)
-            """
-        )
-    database.rows(f"INSERT INTO last_said SELECT {inventory}, device_no, software_no, said FROM {silent}")
-
-
-def same_record(workspace: Workspace, changes: str, remembered: str) -> str:
-    """A condition: a row of `changes` is about the record, as it was before, that a row of `last_said` is about."""
-    export = workspace.export
-    same = [f"{remembered}.{field.column} = {changes}.{field.column}" for field in (export.keys[0], *export.product)]
-    if export.version:
-        version = export.column(export.version)
-        same.append(f"{remembered}.{version} = coalesce({changes}.before.{export.version}, {changes}.{version})")
-    return " AND ".join(same)
 
 
 def _is_of(status: str, statuses: tuple[str, ...]) -> str:
