@@ -54,6 +54,8 @@ def find_unwritable(client: Mapping[str, Any], topics: Collection[str], seconds:
         try:
             allowed = answer.result(seconds).authorized_operations
         except (KafkaException, TimeoutError) as error:
+            # The future keeps its error, whose frames would keep the client with its threads.
+            error.__traceback__ = None
             code = error_of(error).code() if isinstance(error, KafkaException) else None
             if code == KafkaError.TOPIC_AUTHORIZATION_FAILED:
                 unwritable.append(name)
