@@ -103,7 +103,7 @@ public final class HecSink extends SinkConnector {
             int place = topics.indexOf(record.topic());
             Map<String, Object> event = new LinkedHashMap<>();
             event.put("time", record.timestamp() / 1000.0);
-            Header host = record.headers().lastWithName("splunk.header.host");
+            Header host = record.headers().lastWithName(settings.getOrDefault("splunk.header.host", "splunk.header.host"));
             if (host != null && host.value() != null) {
                 event.put("host", host.value().toString());
             }

@@ -174,10 +174,16 @@ def extracted(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
         yield name, json.dumps(value) if value is None or isinstance(value, bool) else value
 
 
+def raw(event: dict[str, Any]) -> str:
+    """The text of an event, which comes as a text or as an object."""
+    given = event["event"]
+    return given if isinstance(given, str) else json.dumps(given, ensure_ascii=False)
+
+
 def at_index_time(event: dict[str, Any]) -> Row:
     """An event of the HTTP Event Collector after props.conf and transforms.conf have seen it."""
     row: Row = {name: event[name] for name in ("host", "source", "sourcetype", "index") if name in event}
-    row |= {"_raw": json.dumps(event["event"], ensure_ascii=False), "_time": event["time"], **event.get("fields", {})}
+    row |= {"_raw": raw(event), "_time": event["time"], **event.get("fields", {})}
     transform = conf("props")[event["sourcetype"]]["TRANSFORMS-time"]
     name, _, expression = conf("transforms")[transform]["INGEST_EVAL"].partition(":=")
     row[name] = _expression(expression).on(row)
@@ -186,7 +192,7 @@ def at_index_time(event: dict[str, Any]) -> Row:
 
 def at_search_time(event: dict[str, Any]) -> Row:
     """An event as a search sees it."""
-    row = at_index_time(event) | dict(extracted(event["event"]))
+    row = at_index_time(event) | dict(extracted(json.loads(raw(event))))
     made = {name: _expression(expression).on(row) for name, expression in calculated(event["sourcetype"]).items()}
     return row | {name: value for name, value in made.items() if value is not None}
 

@@ -185,7 +185,8 @@ def worker(folder: Path, prefix: str, changed: Mapping[str, str]) -> Iterator[Wo
         written = folder / name
         shipped = {key: value for key, value in shipped.items() if not key.startswith("splunk.hec.ssl.")}
         lines = [f"{key}={ours.get(key, value)}" for key, value in shipped.items()]
-        lines += [f"{key}={value}" for key, value in ours.items() if key.startswith("value.") and key not in shipped]
+        if name == "connect-sink.properties":
+            lines += [f"{key}={value}" for key, value in changed.items() if key.startswith("splunk.header.")]
         written.write_text("\n".join(lines), encoding="utf-8")
         files.append(str(written))
     java = (*java_command(KAFKA_JAVA), *JAVA_OPTIONS, "-Dorg.apache.logging.log4j.level=INFO")
