@@ -32,7 +32,7 @@ def standing(
     tenant_id: str | None,
     sealed: StagedSnapshot | None,
     unsealed: StagedSnapshot | None,
-    alert_upto: int = 0,
+    alert_upto: int,
 ) -> Standing:
     """How a checkpoint stands to the state file.
 

@@ -95,10 +95,8 @@ def places(bench: Bench) -> list[Checkpoint]:
 def test_no_checkpoint_and_an_empty_file_is_the_first_snapshot(tmp_path: Path) -> None:
     """Epoch 1 begins."""
     with Bench(tmp_path) as bench:
+        assert bench.state.journal.compare(None) is Standing.EMPTY
         assert bench.state.journal.reconcile(None).epoch == 1
-        assert (
-            standing(bench.state.journal.position(), None, tenant_id=None, sealed=None, unsealed=None) is Standing.EMPTY
-        )
 
 
 def test_a_checkpoint_at_the_end_of_what_is_published_is_where_to_poll_on(bench: Bench) -> None:
@@ -106,6 +104,7 @@ def test_a_checkpoint_at_the_end_of_what_is_published_is_where_to_poll_on(bench:
     last = places(bench)[-1]
     bench.state.journal.confirm(last)
     before = bench.state.journal.position()
+    assert bench.state.journal.compare(last) is Standing.CURRENT
     assert bench.state.journal.reconcile(last) == before
     assert before.drained
 
@@ -115,6 +114,7 @@ def test_a_checkpoint_within_what_is_pending_is_where_to_publish_on(bench: Bench
     all_places = places(bench)
     assert [(place.sequence, place.sealed) for place in all_places] == [(0, 1), (1, 1), (2, 2), (2, 3), (3, 4)]
     for there in all_places:
+        assert bench.state.journal.compare(there) is Standing.WITHIN
         position = bench.state.journal.reconcile(there)
         assert (position.published_sequence, position.published_snapshot) == (there.sequence, there.sealed)
         assert position.published_at == there.written_at
@@ -171,6 +171,7 @@ def test_no_checkpoint_or_the_one_noted_is_where_to_publish_from(known: int | No
     if there:
         bench.state.journal.confirm(there)
     before = bench.state.journal.position()
+    assert bench.state.journal.compare(there) is Standing.BEFORE
     assert bench.state.journal.reconcile(there) == before
     assert before.pending
 
