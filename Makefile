@@ -13,7 +13,7 @@ SCRATCH = $(if $(MEMORY),TMPDIR=$${TMPDIR:-$(MEMORY)})
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo kafka test test-deploy deploy-tools release-check soak year fuzz lint format bench schemas pictures lock clean
+.PHONY: help demo kafka test test-deploy deploy-tools release-check soak year fuzz mutate lint format bench schemas pictures lock clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -74,6 +74,9 @@ year: $(DEV) ## a year of polls of 500 devices, every alert compared with a list
 
 fuzz: $(FUZZ) ## feed odd bytes to every parser of foreign input (180 seconds each, or SECONDS=...); Linux on x86-64
 	$(BIN)/python -m tests.support.fuzzing --seconds $(or $(SECONDS),180)
+
+mutate: $(DEV) ## change one place at a time and run the module's own tests on it (40 changes a module, or SAMPLE=..., MODULES="diff/guard.py ...")
+	$(SCRATCH) $(BIN)/python -m tests.support.mutating --sample $(or $(SAMPLE),40) $(MODULES)
 
 lint: $(DEV) ## ruff (every rule), ruff format, mypy strict
 	$(BIN)/ruff check .
