@@ -164,6 +164,7 @@ class GuardConfig(Table):
     max_removed_share: float = Field(default=0.15, ge=0, le=1, allow_inf_nan=False)
     min_removed: int = Field(default=100, ge=0, le=1_000_000_000_000)
     missing_device_snapshots: int = Field(default=2, ge=1, le=1_000_000)
+    max_baseline_rejected: int = Field(default=0, ge=0, le=1_000_000_000_000)
 
 
 class AlertsConfig(Table):

@@ -335,7 +335,12 @@ class Pipeline:
     def _stage(self, run: _Run, turn: _Turn) -> None:
         """Step 3; once it is done, the snapshot's files are not needed any more."""
         with self._reporting(run, turn):
-            turn.staged = self._staged(run.state, turn, keep=True)
+            try:
+                turn.staged = self._staged(run.state, turn, keep=True)
+            except SnapshotError:
+                if turn.snapshot is not None:
+                    self._source.discard(turn.snapshot)  # or the next poll would go on with the same files
+                raise
         self._reports.note_success(run.state, turn.inventory, advanced=turn.has_advanced)
         if turn.snapshot is not None:
             self._source.discard(turn.snapshot)

@@ -7,6 +7,10 @@ followed byte for byte. A page may be short or empty and still have one. The end
 confirms it: a nextLink that is missing by mistake would look like the end, and what follows it like removed software.
 (One that is missing twice in a row cannot be distinguished from the end; then the guard has to notice.)
 
+Where there is nothing yet to compare with, the guard cannot. Then an end at exactly a full page, or at an empty one, is
+believed only if a second walk, with pages of another size, comes to the same lines. And where the page of one record,
+with which every walk begins, has no nextLink, the walk must not come to more.
+
 A page whose content the walk has seen before ends it, and the walk is incomplete: whether the export goes round in
 circles under links that differ, or one page came instead of another, what is missing cannot be known.
 """
@@ -39,6 +43,9 @@ log = logger(__name__)
 
 WALKS_MAX: Final = 3
 PAGES_MAX: Final = 100_000
+PAGE_SIZE_MAX: Final = 200_000
+"""The API's largest page."""
+
 PAGE_BYTES_MAX: Final = 2**30
 PAGE_SECONDS_MAX: Final = 900.0
 WALK_SECONDS_MAX: Final = 6 * 3600.0
@@ -77,12 +84,16 @@ class Pages:
         for _ in range(WALKS_MAX):
             walk = Walk(self._session, inventory)
             try:
-                return walk if walk.run(newer_than, again=again) else None
+                is_wanted = walk.run(newer_than, again=again)
+                if is_wanted and newer_than is None:
+                    walk.check_end()
             except _ChangedError as change:
                 log.warning("the walk is started over", inventory=inventory.value, reason=str(change))
             except ConnectorError as error:
                 error.generated_at = error.generated_at or walk.generated_at
                 raise
+            else:
+                return walk if is_wanted else None
         raise SnapshotIncomplete(
             f"the generation changed during each of {WALKS_MAX} walks through the pages",
             hint="Nothing was staged. The next poll tries again.",
@@ -110,6 +121,9 @@ class Walk:
         self._followed: set[bytes] = set()
         self._stored: set[str] = set()
         self._is_pinned = False
+        self._size = session.config.page_size
+        self._records_max: int | None = None
+        self._last_records = 0
 
     @property
     def content_digest(self) -> str:
@@ -125,22 +139,51 @@ class Walk:
             _ChangedError: the pages are not of one generation.
         """
         # The nextLink of a page of one record names the generation, for the price of a small call.
-        if not self._is_wanted(self._ask(self._first_link(1)), newer_than, again=again):
+        first = self._ask(self._first_link(1))
+        self._records_max = first.records if first.next_link is None else None
+        if not self._is_wanted(first, newer_than, again=again):
             return False
         self._is_pinned = False
         self._session.counter.begin(f"{self._inventory.label} pages", parts=None)
         folder = self._session.staging.open_folder(self._inventory, "pages", fresh=True)
-        link = self._first_link(self._session.config.page_size)
+        link = self._first_link(self._size)
         page = self._ask(link)
         for number in range(1, PAGES_MAX + 1):
             digest = self._store(page, folder, number)
             if page.next_link is None:
                 page = self._ask_again(link, digest)
                 if page.next_link is None:
+                    self._last_records = page.records
                     return self._finish()
             link = self._follow(page.next_link)
             page = self._ask(link)
         raise _endless_walk_error(f"{PAGES_MAX} pages")
+
+    def check_end(self) -> None:
+        """Refuse a walk that may have ended too early, where nothing else could notice.
+
+        Raises:
+            SnapshotIncomplete: the export has more, or does not say how to get at it.
+        """
+        records = sum(file.part.lines for file in self.verified)
+        if self._records_max is not None and self._records_max < records:
+            raise _early_end_error("a page of one record has no nextLink, and there are more records")
+        if self._last_records in (0, self._size) and self._digest_by_other_pages() != self.content_digest:
+            raise _early_end_error("pages of another size have other records")
+
+    def _digest_by_other_pages(self) -> str:
+        """The content digest of a second walk, whose pages have another size; nothing is stored."""
+        size = self._size + 1 if self._size < PAGE_SIZE_MAX else self._size - 1
+        content, followed = hashlib.sha256(), set[str]()
+        page = self._ask(self._first_link(size))
+        for _ in range(PAGES_MAX):
+            for block in page.blocks():
+                content.update(block)
+            if page.next_link is None or page.next_link in followed:
+                break
+            followed.add(page.next_link)
+            page = self._ask(self._session.hosts.next_link(page.next_link))
+        return content.hexdigest()
 
     def _first_link(self, page_size: int) -> Link:
         return self._session.hosts.api(f"/api/machines/{self._endpoint.path}?pageSize={page_size}")
@@ -231,6 +274,14 @@ class Walk:
             # No page of the walk itself named its generation, which may have changed since the first call: check.
             self._ask(self._first_link(1))
         return True
+
+
+def _early_end_error(reason: str) -> SnapshotIncomplete:
+    return SnapshotIncomplete(
+        f"the pages end too early: {reason}",
+        hint="Nothing was staged. The next poll tries again. Does a proxy change responses?"
+        ' source.method = "files" needs no pages.',
+    )
 
 
 def _endless_walk_error(measure: str) -> SnapshotIncomplete:

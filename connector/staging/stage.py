@@ -54,6 +54,7 @@ class StagingRules:
 
     tenant_id: str
     guard: GuardRules
+    max_baseline_rejected: int
     emit_baseline: bool
     pair_versions: bool
     fold_lookalikes: bool
@@ -72,6 +73,7 @@ class StagingRules:
                 min_removed=guard.min_removed,
                 missing_device_snapshots=guard.missing_device_snapshots,
             ),
+            max_baseline_rejected=guard.max_baseline_rejected,
             emit_baseline=config.diff.baseline == "emit",
             pair_versions=config.diff.pair_versions,
             fold_lookalikes=config.diff.fold_lookalikes,
@@ -125,7 +127,8 @@ def stage_snapshot(  # noqa: PLR0913 - what a poll knows of a snapshot, each nam
             `Journal.changes` reads it; the inventory is left as it was.
 
     Raises:
-        SnapshotIncomplete: the snapshot is empty where the inventory is not, or its files changed.
+        SnapshotIncomplete: the snapshot is empty where the inventory is not, it is a first one with too many lines that
+            could not be read, or its files changed.
         SourceMalformed: a line cannot be read, or has no device; `Source.repair` it and stage again.
         StateFull: `max_pending` would be exceeded, or the disk is full.
     """
@@ -161,6 +164,7 @@ def _stage(state: StateFile, snapshot: Snapshot, rules: StagingRules, context: S
     if context.stores:
         refresh_digests(state.database, tracked)
     if previous is None:
+        _check_baseline(snapshot, rules, rejected=context.rejected)
         outcome, verdict, stored = *_take_baseline(workspace, snapshot, rules, tracked), 0
         if rules.emit_baseline and position.last_snapshot == position.epoch_snapshot:
             inventory_topic.begin_epoch(state.database, position.epoch)
@@ -289,6 +293,18 @@ def _check_tenant(database: Database, tenant_id: str) -> None:
         raise StateError(
             f"the state file holds the inventory of tenant {known}, not of {tenant_id}",
             hint="Give every tenant its own state file (state.path).",
+        )
+
+
+def _check_baseline(snapshot: Snapshot, rules: StagingRules, *, rejected: int) -> None:
+    """Refuse a first snapshot of which lines could not be read: what they hide would look like news later."""
+    if rejected > rules.max_baseline_rejected:
+        raise SnapshotIncomplete(
+            f"{rejected} lines of the first snapshot, {snapshot.snapshot_id}, cannot be read, and"
+            f" guard.max_baseline_rejected is {rules.max_baseline_rejected}",
+            hint="Nothing was staged: there is no inventory yet, and the next poll tries again. The lines are in the"
+            " folder rejected/ beside the state file. If they are to stay as they are, raise"
+            " guard.max_baseline_rejected.",
         )
 
 

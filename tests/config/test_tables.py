@@ -47,7 +47,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "max_pending": 50_000_000,
     },
     "diff": {"baseline": "silent", "pair_versions": True, "fold_lookalikes": False, "ignore_fields": ()},
-    "guard": {"max_removed_share": 0.15, "min_removed": 100, "missing_device_snapshots": 2},
+    "guard": {"max_removed_share": 0.15, "min_removed": 100, "missing_device_snapshots": 2, "max_baseline_rejected": 0},
     "alerts": {
         "enabled": True,
         "on_baseline": False,
@@ -117,6 +117,7 @@ def test_every_key_is_known_to_this_test() -> None:
         ("diff", "baseline", "emit"),
         ("guard", "max_removed_share", 1.0),
         ("guard", "missing_device_snapshots", 1),
+        ("guard", "max_baseline_rejected", 5),
         ("alerts", "enabled", False),
         ("kafka", "delivery", "at_least_once"),
         ("kafka", "value_format", "json"),
@@ -626,6 +627,7 @@ def test_a_container_may_be_named_with_underscores() -> None:
         ("state", "max_pending", 1_000_000_000_000),
         ("guard", "min_removed", 1_000_000_000_000),
         ("guard", "missing_device_snapshots", 1_000_000),
+        ("guard", "max_baseline_rejected", 1_000_000_000_000),
         ("kafka", "batch_changes_max", 20_000),
     ],
 )

@@ -205,6 +205,7 @@ def test_rules_are_what_the_configuration_sets() -> None:
     assert StagingRules.of(config_of()) == StagingRules(
         tenant_id="contoso.example",
         guard=GuardRules(max_removed_share=0.15, min_removed=100, missing_device_snapshots=2),
+        max_baseline_rejected=0,
         emit_baseline=False,
         pair_versions=True,
         fold_lookalikes=False,
@@ -217,7 +218,7 @@ def test_rules_are_what_the_configuration_sets() -> None:
     config = config_of(
         source={"tenant_id": "fabrikam.example"},
         diff={"baseline": "emit", "pair_versions": False, "fold_lookalikes": True, "ignore_fields": ["diskPaths"]},
-        guard={"max_removed_share": 0.5, "min_removed": 7, "missing_device_snapshots": 3},
+        guard={"max_removed_share": 0.5, "min_removed": 7, "missing_device_snapshots": 3, "max_baseline_rejected": 4},
         alerts={
             "enabled": False,
             "on_baseline": True,
@@ -230,6 +231,7 @@ def test_rules_are_what_the_configuration_sets() -> None:
     assert StagingRules.of(config) == StagingRules(
         tenant_id="fabrikam.example",
         guard=GuardRules(max_removed_share=0.5, min_removed=7, missing_device_snapshots=3),
+        max_baseline_rejected=4,
         emit_baseline=True,
         pair_versions=False,
         fold_lookalikes=True,

@@ -369,6 +369,9 @@ class Game:
             self.simulator.faults.add(Fault(where, FaultKind.EXTRA_LINES, lines=lines, times=None))
         else:
             self.simulator.faults.add(Fault(where, FaultKind.EXTRA_LINES, lines=UNREADABLE_LINES[2:4], times=None))
+        if not self.last:
+            self.poll_badly()  # a first snapshot has to be whole
+            return
         result = self.poll_well(unreadable=True)
         if result.outcome != "unchanged":
             assert result.counts.rejected > 0

@@ -232,7 +232,7 @@ SCENARIOS = [
     Scenario("an HTML page", 1, faults=(Fault(Endpoint.EXPORT, FaultKind.HTML_PAGE, **ALWAYS),), log_format="json"),
     Scenario(
         "lines that cannot be read",
-        0,
+        1,
         faults=(Fault(Endpoint.BLOB, FaultKind.EXTRA_LINES, lines=("17",), **ALWAYS),),
     ),
     Scenario("Kafka away", 1, client=AWAY | SASL, log_format="json"),
