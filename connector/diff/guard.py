@@ -49,11 +49,13 @@ _IS_MOVED: Final = f"reason = {literal(Reason.MOVED)}"
 
 
 class HoldReason(StrEnum):
-    """Why removals are held."""
+    """Why removals are held, or, for the last two, values of a field (`distrust`)."""
 
     MASS_REMOVAL = "MASS_REMOVAL"
     SCOPE_LOST = "SCOPE_LOST"
     REJECTED_LINES = "REJECTED_LINES"
+    EMPTIED_FIELD = "EMPTIED_FIELD"
+    MASS_CHANGE = "MASS_CHANGE"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """Staging: everything that one snapshot changes in the state file, in one transaction.
 
     compare    the snapshot with the inventory: what arrived, what is absent (`diff`)
+    doubt      which fields of what arrived are believed (`diff.distrust`)
     judge      which removals are believed, which are held (`diff.guard`)
     number     the changes, and append them to the journal (`rows`)
     alert      end-of-support alerts of those changes and of the calendar (`alerts`)
@@ -18,7 +19,8 @@ from typing import Final, Self
 
 from connector.clock import milliseconds_of, moment_of
 from connector.config import Config
-from connector.diff import aged, catalogue, changes, guard, transfers
+from connector.diff import aged, catalogue, changes, distrust, doubts, guard, transfers
+from connector.diff.distrust import TrustRules
 from connector.diff.engines import Comparer
 from connector.diff.engines.duckdb import DuckDBComparer
 from connector.diff.guard import Absences, GuardRules, Sighting, Verdict
@@ -54,6 +56,7 @@ class StagingRules:
 
     tenant_id: str
     guard: GuardRules
+    trust: TrustRules
     emit_baseline: bool
     pair_versions: bool
     fold_lookalikes: bool
@@ -72,6 +75,7 @@ class StagingRules:
                 min_removed=guard.min_removed,
                 missing_device_snapshots=guard.missing_device_snapshots,
             ),
+            trust=TrustRules(min_changed=guard.min_changed, changed_shares=guard.changed_shares),
             emit_baseline=config.diff.baseline == "emit",
             pair_versions=config.diff.pair_versions,
             fold_lookalikes=config.diff.fold_lookalikes,
@@ -196,6 +200,11 @@ def _find_changes(
     number, context, stored = circumstances
     known = _known_fields(workspace, tracked)
     difference = COMPARER.compare(workspace, snapshot, tracked=tracked, known=known, folds=rules.fold_lookalikes)
+    standing = doubts.standing_doubts(workspace.database, workspace.inventory)
+    difference, held = distrust.judge_fields(
+        workspace, difference, standing, rules.trust, fields=(tracked, known), snapshot_no=number
+    )
+    doubts.replace_doubts(workspace.database, workspace.inventory, held)
     moves = transfers.find_moves(workspace, difference, beside=context.beside)
     pairs = changes.pair_versions(workspace, difference, believed=not context.rejected)
     staged = changes.stage_arrivals(workspace, difference, moves, pairs, paired=rules.pair_versions)
@@ -221,7 +230,7 @@ def _find_changes(
         FROM {verdict.removals}
         """
     )
-    return Outcome(difference, staged, completing), verdict
+    return Outcome(difference, staged, completing), doubts.add_to(verdict, held, snapshot_no=number)
 
 
 def _write(

@@ -27,6 +27,9 @@ Staged = tuple[str, str, Record | None, Record | None]
 
 KEY_NAMES = ("deviceId", "softwareVendor", "softwareName", "softwareVersion")
 ATTRIBUTE_NAMES = tuple(item.name for item in SOFTWARE.fields if item.name not in KEY_NAMES)
+HALF_AT_MOST = ("deviceName", "osPlatform", "softwareFirstSeenTimestamp", "endOfSupportStatus", "endOfSupportDate")
+CHANGED_SHARES = {name: 0.5 if name in HALF_AT_MOST else 1.0 for name in ATTRIBUTE_NAMES}
+OF_PRODUCTS = ("numberOfWeaknesses", "endOfSupportStatus", "endOfSupportDate")
 DAY = timedelta(hours=24)
 NAMESPACE = uuid.uuid5(uuid.NAMESPACE_DNS, "mde-inventory-connector")
 
@@ -148,6 +151,8 @@ class Rules:
     fold_lookalikes: bool = False
     ignore_fields: frozenset[str] = frozenset()
     emit_baseline: bool = False
+    min_changed: int = 100
+    changed_shares: Mapping[str, float] = field(default_factory=lambda: CHANGED_SHARES)
 
 
 @dataclass(frozen=True)
@@ -174,6 +179,8 @@ class Model:
     believed: list[tuple[datetime, int]] = field(default_factory=list)
     known: frozenset[str] | None = None
     young: bool = True
+    distrusted: dict[str, tuple[str, int]] = field(default_factory=dict)
+    settled: set[str] = field(default_factory=set)
     sequence: int = 0
     previous_snapshot_id: str | None = None
     generated_at: datetime = datetime.min  # noqa: DTZ901 - a time before all others
@@ -227,6 +234,7 @@ class Model:
         if self.held:
             self.believed = []
         self.held = {}
+        self.settled, self.distrusted = set(self.distrusted), {}
         changes = self._numbered(snapshot_id, staged)
         self.previous_snapshot_id = snapshot_id
         return changes
@@ -235,7 +243,7 @@ class Model:
         """A person says that what is held is missing data."""
         for device in {key[0] for key in self.held}:
             self.missing.pop(device, None)
-        self.held = {}
+        self.held, self.distrusted = {}, {}
 
     def _compare(
         self,
@@ -249,6 +257,7 @@ class Model:
         stored = self.inventory
         assert stored is not None
         known = tracked & (self.known if self.known is not None else tracked)
+        current, doubted, doubt = self._trusted(current, known, rules)
         added = [key for key in current if key not in stored]
         arrived = [*added, *(key for key in current if key in stored and _differ(stored[key], current[key], tracked))]
         pairs = {} if rejected else self._pairs(added, [key for key in stored if key not in current])
@@ -282,7 +291,44 @@ class Model:
         for key in [*pairs.values(), *(key for key, _ in removals)]:
             del stored[key]
         stored.update({key: current[key] for key in arrived})
-        return staged, held, reason
+        return staged, held + doubted, reason or doubt
+
+    def _trusted(
+        self, current: dict[Key, Record], judged: frozenset[str], rules: Rules
+    ) -> tuple[dict[Key, Record], int, str | None]:
+        """The snapshot with the stored values of what is not believed in it, how much is newly held, and why."""
+        stored, was = self.inventory or {}, self.distrusted
+        both = [(stored[key], current[key]) for key in current if key in stored]
+        self.distrusted = {}
+        for name in sorted(judged - self.settled):
+            had = [pair for pair in both if pair[0][name] not in (None, [])]
+            lost = [after for before, after in had if after[name] in (None, [])]
+            changed = [after for before, after in both if before[name] != after[name]]
+            about = "softwareVendor softwareName" if name in OF_PRODUCTS else "deviceId"
+            spread = {tuple(after[part] for part in about.split()) for after in changed}
+            reason = was.get(name, ("", 0))[0]
+            if len(lost) >= 10 and len(lost) >= (0.1 if reason == "EMPTIED_FIELD" else 0.9) * len(had):
+                self.distrusted[name] = "EMPTIED_FIELD", len(lost)
+            elif (reason == "MASS_CHANGE" and len(changed) >= 10 and len(changed) > 0.1 * len(both)) or (
+                len(changed) >= max(rules.min_changed, 1)
+                and len(changed) > rules.changed_shares[name] * len(both)
+                and len(spread) >= 10
+            ):
+                self.distrusted[name] = "MASS_CHANGE", len(changed)
+        believed = {
+            key: record
+            | {
+                name: stored[key][name]
+                for name, (reason, _) in self.distrusted.items()
+                if key in stored and (reason == "MASS_CHANGE" or record[name] in (None, []))
+            }
+            for key, record in current.items()
+        }
+        new = sorted(
+            (reason, name) for name, (reason, _) in self.distrusted.items() if was.get(name, ("", 0))[0] != reason
+        )
+        self.settled = set()
+        return believed, sum(self.distrusted[name][1] for _, name in new), max(new, default=(None,))[0]
 
     def _completing(self, added: set[Key], pairs: dict[Key, Key], rules: Rules) -> set[Key]:
         """What a baseline lacked that no ordinary snapshot has confirmed yet."""
