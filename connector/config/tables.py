@@ -189,6 +189,8 @@ class GuardConfig(Table):
     missing_device_snapshots: int = Field(default=2, ge=1, le=1_000_000)
     max_changed_share: FieldShares = {}
     min_changed: int = Field(default=100, ge=0, le=1_000_000_000_000)
+    max_added_share: float = Field(default=0.5, ge=0, le=1_000_000, allow_inf_nan=False)
+    min_added: int = Field(default=100, ge=0, le=1_000_000_000_000)
 
     @property
     def changed_shares(self) -> dict[str, float]:

@@ -53,6 +53,8 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "missing_device_snapshots": 2,
         "max_changed_share": {},
         "min_changed": 100,
+        "max_added_share": 0.5,
+        "min_added": 100,
     },
     "alerts": {
         "enabled": True,

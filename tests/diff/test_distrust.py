@@ -242,7 +242,7 @@ def test_whatever_is_held_the_log_is_the_inventory(seed: int, tmp_path_factory: 
         random.seed(seed)
         lines = fleet(12, 11)
         bench.stage(lines)
-        for _ in range(7):
+        for _ in range(6):
             name, share = random.choice(sorted(MASS)), random.choice((0.04, 0.3, 0.7, 1.0))
             value = random.choice((None, MASS[name], f"{MASS[name]} "))
             shown = [line | {name: value} if random.random() < share else line for line in lines]

@@ -9,6 +9,7 @@ import pytest
 
 from connector import __version__
 from connector.diff.distrust import TrustRules
+from connector.diff.growth import GrowthRules
 from connector.diff.guard import GuardRules
 from connector.errors import SnapshotIncomplete, StateError
 from connector.model import Inventory
@@ -208,6 +209,7 @@ def test_rules_are_what_the_configuration_sets() -> None:
         tenant_id="contoso.example",
         guard=GuardRules(max_removed_share=0.15, min_removed=100, missing_device_snapshots=2),
         trust=TrustRules(min_changed=100, changed_shares=CHANGED_SHARES),
+        growth=GrowthRules(max_added_share=0.5, min_added=100),
         emit_baseline=False,
         pair_versions=True,
         fold_lookalikes=False,
@@ -226,6 +228,8 @@ def test_rules_are_what_the_configuration_sets() -> None:
             "missing_device_snapshots": 3,
             "max_changed_share": {"diskPaths": 0.25},
             "min_changed": 8,
+            "max_added_share": 2,
+            "min_added": 9,
         },
         alerts={
             "enabled": False,
@@ -240,6 +244,7 @@ def test_rules_are_what_the_configuration_sets() -> None:
         tenant_id="fabrikam.example",
         guard=GuardRules(max_removed_share=0.5, min_removed=7, missing_device_snapshots=3),
         trust=TrustRules(min_changed=8, changed_shares=CHANGED_SHARES | {"diskPaths": 0.25}),
+        growth=GrowthRules(max_added_share=2, min_added=9),
         emit_baseline=True,
         pair_versions=False,
         fold_lookalikes=True,
