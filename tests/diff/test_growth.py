@@ -28,7 +28,7 @@ def grown(devices: int, *, begin: int = 1000) -> list[Record]:
     ]
 
 
-def told(*staged: StagedSnapshot) -> list[tuple[int, int, int, str | None]]:
+def outcomes(*staged: StagedSnapshot) -> list[tuple[int, int, int, str | None]]:
     """Changes, alerts and newly held records of snapshots, and why they are held."""
     return [(row.counts.changes, row.counts.alerts, row.counts.held, row.hold_reason) for row in staged]
 
@@ -55,7 +55,7 @@ def test_keys_that_are_written_in_another_way_are_held_on_both_sides(name: str, 
     other = [REKEYED[name](line) for line in lines]
     with Bench(tmp_path, rules=rules) as bench:
         bench.stage(lines)
-        assert told(bench.stage(other), bench.stage(other), bench.stage(other), bench.stage(lines)) == [
+        assert outcomes(bench.stage(other), bench.stage(other), bench.stage(other), bench.stage(lines)) == [
             (0, 0, 300, "KEYS_CHANGED"), (0, 0, 0, None), (0, 0, 0, None), (0, 0, 0, None),
         ]  # fmt: skip
         assert bench.state.journal.holds() == []
@@ -68,9 +68,9 @@ def test_keys_that_come_back_in_part_are_not_believed_in_the_rest(tmp_path: Path
     with Bench(tmp_path) as bench:
         bench.stage(lines)
         changed = [lines[0] | {"osPlatform": "Linux"}, *lines[1:30], *other[30:]]
-        assert told(bench.stage(other), bench.stage(changed)) == [(0, 0, 100, "KEYS_CHANGED"), (1, 0, 0, None)]
+        assert outcomes(bench.stage(other), bench.stage(changed)) == [(0, 0, 100, "KEYS_CHANGED"), (1, 0, 0, None)]
         assert bench.state.journal.held_count() == 70
-        assert told(bench.stage(lines[:91] + other[91:]))[0][:3] == (1 + 9 + 9, 9 + 9, 0)
+        assert outcomes(bench.stage(lines[:91] + other[91:]))[0][:3] == (1 + 9 + 9, 9 + 9, 0)
 
 
 def test_an_approved_change_of_keys_is_published_at_once(tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_an_approved_change_of_keys_is_published_at_once(tmp_path: Path) -> None
         staged = bench.stage(other)
         assert {row[:2] for row in brief(bench.changes(staged))} == {("ADDED", "NEW_DEVICE"), ("REMOVED", "APPROVED")}
         assert (staged.counts.added, staged.counts.removed, staged.counts.held) == (150, 150, 0)
-        assert told(bench.stage(other[1:]), bench.stage(other[1:])) == [(0, 0, 0, None), (1, 1, 0, None)]
+        assert outcomes(bench.stage(other[1:]), bench.stage(other[1:])) == [(0, 0, 0, None), (1, 1, 0, None)]
 
 
 def test_a_discarded_change_of_keys_is_judged_afresh(tmp_path: Path) -> None:
@@ -96,7 +96,7 @@ def test_a_discarded_change_of_keys_is_judged_afresh(tmp_path: Path) -> None:
         bench.stage(other)
         assert derived.discard_held(bench.state) == 100
         bench.model.discard()
-        assert told(bench.stage(other)) == [(0, 0, 100, "KEYS_CHANGED")]
+        assert outcomes(bench.stage(other)) == [(0, 0, 100, "KEYS_CHANGED")]
 
 
 def test_growth_is_believed_once_the_next_generation_confirms_it(tmp_path: Path) -> None:
@@ -106,9 +106,12 @@ def test_growth_is_believed_once_the_next_generation_confirms_it(tmp_path: Path)
         bench.stage(lines)
         bench.confirm_baseline()
         changed = [lines[0] | {"osPlatform": "Linux"}, *lines[2:]]
-        assert told(bench.stage(changed + more)) == [(2, 1, 120, "MASS_ADDITION")]
+        assert outcomes(bench.stage(changed + more)) == [(2, 1, 120, "MASS_ADDITION")]
         assert bench.state.journal.held_count() == 120
-        assert told(bench.stage(changed + more), bench.stage(changed + more)) == [(120, 120, 0, None), (0, 0, 0, None)]
+        assert outcomes(bench.stage(changed + more), bench.stage(changed + more)) == [
+            (120, 120, 0, None),
+            (0, 0, 0, None),
+        ]
         assert bench.state.journal.holds() == []
 
 
@@ -118,13 +121,13 @@ def test_growth_that_the_next_generation_does_not_confirm_is_forgotten(tmp_path:
     with Bench(tmp_path) as bench:
         bench.stage(lines)
         bench.confirm_baseline()
-        assert told(bench.stage(lines + grown(120)), bench.stage(lines)) == [
+        assert outcomes(bench.stage(lines + grown(120)), bench.stage(lines)) == [
             (0, 0, 120, "MASS_ADDITION"), (0, 0, 0, None),
         ]  # fmt: skip
-        assert told(bench.stage(lines + grown(300)), bench.stage(lines + grown(140)), bench.stage(lines)) == [
+        assert outcomes(bench.stage(lines + grown(300)), bench.stage(lines + grown(140)), bench.stage(lines)) == [
             (0, 0, 300, "MASS_ADDITION"), (0, 0, 0, None), (0, 0, 0, None),
         ]  # fmt: skip
-        assert told(bench.stage(lines + grown(120)), bench.stage(lines + grown(20))) == [
+        assert outcomes(bench.stage(lines + grown(120)), bench.stage(lines + grown(20))) == [
             (0, 0, 120, "MASS_ADDITION"), (20, 20, 0, None),
         ]  # fmt: skip
 
@@ -149,7 +152,7 @@ def test_an_approved_growth_is_added_with_the_next_snapshot(tmp_path: Path) -> N
         bench.confirm_baseline()
         bench.stage(lines + grown(500))
         approve(bench)
-        assert told(bench.stage(lines + grown(120))) == [(120, 120, 0, None)]
+        assert outcomes(bench.stage(lines + grown(120))) == [(120, 120, 0, None)]
 
 
 @pytest.mark.parametrize(
@@ -178,12 +181,12 @@ def test_a_version_that_few_records_lack_is_a_version(tmp_path: Path) -> None:
     """Nine records, or one product on every device of many."""
     with Bench(tmp_path / "nine") as bench:
         bench.stage(fleet(9))
-        assert told(bench.stage(everywhere(fleet(9), softwareVersion=None)))[0][0] == 9
+        assert outcomes(bench.stage(everywhere(fleet(9), softwareVersion=None)))[0][0] == 9
     with Bench(tmp_path / "some") as bench:
         bench.stage(fleet(30, 3))
         others = [line for line in fleet(30, 3) if line["softwareName"] != "p00"]
         some = everywhere(fleet(30), softwareVersion=None) + others
-        assert told(bench.stage(some))[0][0] == 30
+        assert outcomes(bench.stage(some))[0][0] == 30
 
 
 @given(seed=st.integers(0, 2**32))
