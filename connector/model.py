@@ -275,7 +275,7 @@ class Counts:
         stored: records in the inventory after it; more than `records` where absences are not believed yet.
         baselined, added, removed, changed: its changes, by type.
         alerts: end-of-support alerts staged with it.
-        held: removals that the guard began to hold with this snapshot.
+        held: records that the guard began to hold with this snapshot: removals, values of a field, additions.
         duplicates: lines beyond the first of their key.
         rejected: lines that could not be read.
     """
@@ -366,7 +366,7 @@ class StagedSnapshot:
 
     @property
     def status(self) -> SnapshotStatus:
-        """HELD where the guard began to hold removals, else COMPLETE."""
+        """HELD where the guard began to hold something, else COMPLETE."""
         return SnapshotStatus.HELD if self.counts.held else SnapshotStatus.COMPLETE
 
     @property
@@ -377,7 +377,12 @@ class StagedSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """Removals that are held for one reason since one snapshot; `share` is of the inventory's records, 0 to 1."""
+    """Removals, values of one field, or additions that are held for one reason since one snapshot.
+
+    Attributes:
+        share: `records` as a share of the inventory's records; of additions it may be more than 1.
+        field: whose values are held; None for removals and additions.
+    """
 
     inventory: Inventory
     reason: str
@@ -387,6 +392,7 @@ class Hold:
     since_snapshot_no: int
     since_snapshot_id: str
     since: int
+    field: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The verbs of `held`: removals that the guard holds, awaiting review."""
+"""The verbs of `held`: removals, values and additions that the guard holds, awaiting review."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from connector.wording import counted
 
 HELD_EXIT_CODE = EXIT_CODES["held"]
 
-app = typer.Typer(help="Review the removals that the guard holds: list, approve or discard them.", no_args_is_help=True)
+app = typer.Typer(help="Review what the guard holds: list, approve or discard it.", no_args_is_help=True)
 
 
 @app.command("list")
 def list_held(context: typer.Context, as_json: Json = False) -> None:
-    """List the held removals: how many, on how many devices, why and since when; exit code 3 if there are any."""
+    """List what is held: how many records, on how many devices, why and since when; exit code 3 if anything is."""
     with context.obj.assembly() as assembly, assembly.read_state() as state:
         holds = held.list_held(state)
     if as_json:
@@ -30,8 +30,8 @@ def list_held(context: typer.Context, as_json: Json = False) -> None:
 
 @app.command("approve")
 def approve_held(context: typer.Context, yes: Yes = False, wait: Wait = WAIT_SECONDS) -> None:
-    """Approve the held removals: publish them as REMOVED with reason APPROVED."""
-    if not yes and not typer.confirm("Publish all held removals as REMOVED?", err=True):
+    """Approve what is held: removals are published with reason APPROVED, the rest as the next snapshot has it."""
+    if not yes and not typer.confirm("Approve everything that is held, and publish removals as REMOVED?", err=True):
         raise typer.Exit(1)
     with context.obj.assembly() as assembly:
         decision = decisions.approve_held(assembly, wait_seconds=wait)
@@ -42,9 +42,17 @@ def approve_held(context: typer.Context, yes: Yes = False, wait: Wait = WAIT_SEC
 
 def _approval(decision: Decision) -> str:
     """What became of an approval, in words."""
-    removals = counted(decision.records, "removal")
-    if not decision.records:
+    if not (decision.records or decision.believed):
         return "nothing is held"
+    believed = f"{counted(decision.believed, 'record')} will be taken as the next snapshot has them"
+    if not decision.records:
+        return believed
+    return f"{_publication(decision)}; {believed}" if decision.believed else _publication(decision)
+
+
+def _publication(decision: Decision) -> str:
+    """What became of the removals that were approved."""
+    removals = counted(decision.records, "removal")
     if decision.outage is not None:
         return f"{removals} approved and staged; the next poll publishes them"
     if decision.publisher is None:
@@ -55,8 +63,8 @@ def _approval(decision: Decision) -> str:
 
 @app.command("discard")
 def discard_held(context: typer.Context, yes: Yes = False, wait: Wait = WAIT_SECONDS) -> None:
-    """Discard the held removals as missing data: the records stay, and the next snapshot is judged on its own."""
-    if not yes and not typer.confirm("Discard the held removals and keep the records?", err=True):
+    """Discard what is held as a fault: the records stay as they are, and the next snapshot is judged on its own."""
+    if not yes and not typer.confirm("Discard what is held, and keep the records as they are?", err=True):
         raise typer.Exit(1)
     with context.obj.assembly() as assembly:
         kept = decisions.discard_held(assembly, wait_seconds=wait).records

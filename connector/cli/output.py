@@ -127,7 +127,7 @@ def counts(result: PollResult) -> Text:
         (numbers.removed, f"-{numbers.removed:,} removed", "red", always),
         (numbers.changed, f"~{numbers.changed:,} changed", "yellow", always),
         (numbers.alerts, f"!{counted(numbers.alerts, 'alert')}", "magenta", False),
-        (numbers.held, f"{counted(numbers.held, 'removal')} held", "bold yellow", False),
+        (numbers.held, f"{counted(numbers.held, 'record')} held", "bold yellow", False),
         (numbers.duplicates, counted(numbers.duplicates, "repeated line"), "dim", False),
         (numbers.rejected, counted(numbers.rejected, "rejected line"), "bold red", False),
     ]
@@ -203,7 +203,7 @@ def print_message(place: Mapping[str, Any], value: Mapping[str, Any] | None) -> 
 
 
 def print_status(status: Mapping[str, Any]) -> None:
-    """The answer of `status`: last snapshots, position, backlog, age of the data, held removals."""
+    """The answer of `status`: last snapshots, position, backlog, age of the data, what is held."""
     rows = [
         (
             snapshot["snapshot_id"],
@@ -243,13 +243,21 @@ def print_held(holds: Sequence[Mapping[str, Any]]) -> None:
     if not holds:
         print_line("nothing is held")
         return
-    columns = [("reason", False), ("inventory", False), ("records", True), ("devices", True), ("share", True)]
+    columns = [("reason", False), ("field", False), ("inventory", False), ("records", True), ("devices", True)]
     rows = [
-        (hold["reason"], hold["inventory"], hold["records"], hold["devices"], f"{hold['share']:.1%}", hold["since"])
+        (
+            hold["reason"],
+            hold["field"] or "",
+            hold["inventory"],
+            hold["records"],
+            hold["devices"],
+            f"{hold['share']:.1%}",
+            hold["since"],
+        )
         for hold in holds
     ]
-    print_table("Removals held", [*columns, ("since", False)], rows)
-    print_line("`mde-inventory held approve` publishes them; `mde-inventory held discard` keeps the records.")
+    print_table("Held", [*columns, ("share", True), ("since", False)], rows)
+    print_line("`mde-inventory held approve` believes them; `mde-inventory held discard` keeps what is stored.")
 
 
 def print_table(title: str, columns: Sequence[tuple[str, bool]], rows: Iterable[Sequence[object]]) -> None:

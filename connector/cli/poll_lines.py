@@ -63,4 +63,4 @@ def held_line(result: PollResult) -> str:
     """What the guard holds since whichever snapshot; "" where it holds nothing."""
     if not result.holding or result.outcome == "dry_run":
         return ""
-    return f"{counted(result.holding, 'removal')} held: see `mde-inventory held list`"
+    return f"{counted(result.holding, 'record')} held: see `mde-inventory held list`"

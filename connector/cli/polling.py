@@ -116,7 +116,7 @@ def _polled(tenant: Tenant, assembly: Assembly, lock: PublisherLock) -> Polled:
 
 
 def status(context: typer.Context, as_json: Json = False) -> None:
-    """Show the last snapshots, the backlog, held removals and the age of the data."""
+    """Show the last snapshots, the backlog, what is held and the age of the data."""
     with context.obj.assembly() as assembly, assembly.read_state() as state:
         answer = read_status(assembly, state, at=utc_now())
     if as_json:

@@ -27,6 +27,29 @@ PathText = Annotated[str, BeforeValidator(values.check_path)]
 ClientTable = dict[str, Annotated[str | int | float | bool, BeforeValidator(values.check_client_value)]]
 
 
+def _named(shares: dict[str, float]) -> dict[str, float]:
+    """The shares under the names of the fields, which the environment may spell in any case."""
+    names = {field.name.lower(): field.name for field in SOFTWARE.attributes}
+    unknown = [name for name in shares if name.lower() not in names]
+    if unknown:
+        raise ValueError(f"{', '.join(unknown)}: allowed are {', '.join(names.values())}")
+    return {names[name.lower()]: share for name, share in shares.items()}
+
+
+FieldShares = Annotated[dict[str, Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]], AfterValidator(_named)]
+
+CHANGED_SHARES: Final = {
+    "deviceName": 0.5,
+    "osPlatform": 0.5,
+    "softwareFirstSeenTimestamp": 0.5,
+    "endOfSupportStatus": 0.5,
+    "endOfSupportDate": 0.5,
+}
+"""Fields that no real event changes on half of a fleet's records at once, unless `guard.max_changed_share` says so.
+
+The others do: a batch of CVEs moves weakness counts, an updater moves paths, and groups are cut anew.
+"""
+
 Delivery = Literal["exactly_once", "at_least_once"]
 """How messages reach Kafka: in transactions, or before the checkpoint that confirms them."""
 
@@ -159,12 +182,21 @@ class DiffConfig(Table):
 
 
 class GuardConfig(Table):
-    """`[guard]`: which removals are published, and which are held for review."""
+    """`[guard]`: what is published, and what is held for review."""
 
     max_removed_share: float = Field(default=0.15, ge=0, le=1, allow_inf_nan=False)
     min_removed: int = Field(default=100, ge=0, le=1_000_000_000_000)
     missing_device_snapshots: int = Field(default=2, ge=1, le=1_000_000)
     max_baseline_rejected: int = Field(default=0, ge=0, le=1_000_000_000_000)
+    max_changed_share: FieldShares = {}
+    min_changed: int = Field(default=100, ge=0, le=1_000_000_000_000)
+    max_added_share: float = Field(default=0.5, ge=0, le=1_000_000, allow_inf_nan=False)
+    min_added: int = Field(default=100, ge=0, le=1_000_000_000_000)
+
+    @property
+    def changed_shares(self) -> dict[str, float]:
+        """Of each field, the share of the records on which it may change in one snapshot; 1: of all of them."""
+        return {field.name: 1.0 for field in SOFTWARE.attributes} | CHANGED_SHARES | self.max_changed_share
 
 
 class AlertsConfig(Table):

@@ -28,7 +28,7 @@ and what it was held for at first is judged again.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
@@ -49,11 +49,15 @@ _IS_MOVED: Final = f"reason = {literal(Reason.MOVED)}"
 
 
 class HoldReason(StrEnum):
-    """Why removals are held."""
+    """Why removals are held, or, for the last four, values of a field or additions (`distrust`, `growth`)."""
 
     MASS_REMOVAL = "MASS_REMOVAL"
     SCOPE_LOST = "SCOPE_LOST"
     REJECTED_LINES = "REJECTED_LINES"
+    EMPTIED_FIELD = "EMPTIED_FIELD"
+    MASS_CHANGE = "MASS_CHANGE"
+    KEYS_CHANGED = "KEYS_CHANGED"
+    MASS_ADDITION = "MASS_ADDITION"
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +139,21 @@ def judge(workspace: Workspace, absences: Absences, *, rules: GuardRules, sighti
     removals = workspace.make("removals", f"SELECT * FROM {due} WHERE {believed}")
     _note_believed(workspace, removals, sighting)
     return Verdict(removals, held=lost + held, reason=reason or (HoldReason.SCOPE_LOST if lost else None))
+
+
+def judge_approved(workspace: Workspace, absences: Absences, *, rules: GuardRules, sighting: Sighting) -> Verdict:
+    """As `judge`, once a person approved that keys are written in another way: what is absent is REMOVED, APPROVED.
+
+    Its devices were absent before, and its number says nothing, to this snapshot and to later ones.
+    """
+    verdict = judge(
+        workspace, absences, rules=replace(rules, max_removed_share=1.0, missing_device_snapshots=1), sighting=sighting
+    )
+    workspace.database.rows(
+        f"UPDATE {verdict.removals} SET reason = {literal(Reason.APPROVED)} WHERE NOT ({_IS_MOVED})"
+    )
+    workspace.database.rows(f"DELETE FROM believed_removals WHERE inventory = {literal(workspace.inventory)}")
+    return verdict
 
 
 def discard_holds(database: Database, inventory: Inventory) -> int:

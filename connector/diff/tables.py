@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from connector.exports.fields import Export
+from connector.exports.fields import Export, Field
 from connector.model import Inventory
 from connector.state.sql import Database, stored_records
 
@@ -87,6 +87,12 @@ class Outcome:
     def leaving(self) -> str:
         """A SELECT of the row ids of stored records that go, or are stored again."""
         return f"SELECT previous_row FROM {self.staged} UNION ALL SELECT previous_row FROM {self.difference.quiet}"
+
+
+def differ(fields: Sequence[Field], before: str, after: str) -> str:
+    """An expression: whether two row aliases differ in any of the fields."""
+    columns = [field.column for field in fields]
+    return " OR ".join(f"{before}.{column} IS DISTINCT FROM {after}.{column}" for column in columns) or "false"
 
 
 def no_difference(workspace: Workspace) -> Difference:

@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
-from typing import Final
+from typing import Final, Literal
 
 from connector.model import Inventory, Topic
 
@@ -57,6 +57,7 @@ class Field:
         doc: what it is, for the schemas and the documentation.
         file_name: as the files spell it, where that is not simply the name in PascalCase.
         volatile: it differs at every generation: read and stored, and never compared.
+        about: what its value is a fact of: the device, the product, or the one on the other.
     """
 
     name: str
@@ -67,6 +68,7 @@ class Field:
     aliases: tuple[str, ...] = ()
     file_name: str = ""
     volatile: bool = False
+    about: Literal["device", "product", "installation"] = "installation"
 
     @property
     def wire_names(self) -> tuple[str, ...]:

@@ -12,20 +12,27 @@ from connector.model import Inventory, Topic
 
 _FIELDS: Final = (
     Field("deviceId", "device_id", Kind.TEXT, "Defender's id of the device.", key=True),
-    Field("deviceName", "device_name", Kind.TEXT, "Fully qualified name of the device."),
+    Field("deviceName", "device_name", Kind.TEXT, "Fully qualified name of the device.", about="device"),
     Field(
         "osPlatform",
         "os_platform",
         Kind.TEXT,
         "Operating system: Windows11, WindowsServer2022, Linux, macOS, …",
         file_name="OSPlatform",
+        about="device",
     ),
-    Field("rbacGroupId", "rbac_group_id", Kind.NUMBER, "Number of the device group."),
-    Field("rbacGroupName", "rbac_group_name", Kind.TEXT, "Name of the device group."),
+    Field("rbacGroupId", "rbac_group_id", Kind.NUMBER, "Number of the device group.", about="device"),
+    Field("rbacGroupName", "rbac_group_name", Kind.TEXT, "Name of the device group.", about="device"),
     Field("softwareVendor", "software_vendor", Kind.TEXT, "Vendor of the product.", key=True),
     Field("softwareName", "software_name", Kind.TEXT, "Name of the product.", key=True),
     Field("softwareVersion", "software_version", Kind.TEXT, "Version of the product.", key=True),
-    Field("numberOfWeaknesses", "number_of_weaknesses", Kind.NUMBER, "Number of known weaknesses of this version."),
+    Field(
+        "numberOfWeaknesses",
+        "number_of_weaknesses",
+        Kind.NUMBER,
+        "Number of known weaknesses of this version.",
+        about="product",
+    ),
     Field("diskPaths", "disk_paths", Kind.TEXT_SET, "Where on disk the product was found, sorted."),
     Field(
         "registryPaths",
@@ -45,8 +52,15 @@ _FIELDS: Final = (
         "end_of_support_status",
         Kind.TEXT,
         "None, EOS Version, Upcoming EOS Version, EOS Software, Upcoming EOS Software; an open set.",
+        about="product",
     ),
-    Field("endOfSupportDate", "end_of_support_date", Kind.DATE, "When support ends or ended, YYYY-MM-DD."),
+    Field(
+        "endOfSupportDate",
+        "end_of_support_date",
+        Kind.DATE,
+        "When support ends or ended, YYYY-MM-DD.",
+        about="product",
+    ),
 )
 
 SOFTWARE: Final = Export(

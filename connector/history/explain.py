@@ -186,8 +186,8 @@ def _guard(snapshot: StagedSnapshot, event: Mapping[str, Any]) -> str:
         return "held first, then approved: this snapshot is the approval, with the generation of the snapshot before"
     held = snapshot.counts.held
     if held:
-        removals, verb = counted(held, "removal"), "was" if held == 1 else "were"
-        return f"not held; {removals} of the same snapshot {verb} ({snapshot.hold_reason})"
+        records, verb = counted(held, "record"), "was" if held == 1 else "were"
+        return f"not held; {records} of the same snapshot {verb} ({snapshot.hold_reason})"
     return "not held"
 
 

@@ -1,4 +1,4 @@
-"""What a person decides about the state file: approve or discard held removals, begin a new epoch.
+"""What a person decides about the state file: approve or discard what is held, begin a new epoch.
 
 A decision is staged in the state file. Whoever publishes from that file publishes it: a `run` that lives, or else the
 verb itself. Were the verb to publish beside a living `run`, Kafka would take it for an instance that took over, and
@@ -23,18 +23,20 @@ class Decision(NamedTuple):
     """What came of a decision.
 
     Attributes:
-        records: those that it is about.
+        records: those that it is about; of an approval, the removals.
         publisher: the other process that publishes what was decided; None where this one did.
         outage: what kept this process from publishing it, if anything did; the next poll does.
+        believed: records of which the next snapshot is believed, in its values or as its additions.
     """
 
     records: int
     publisher: Holder | None = None
     outage: ConnectorError | None = None
+    believed: int = 0
 
 
 def approve_held(assembly: Assembly, *, wait_seconds: float = WAIT_SECONDS) -> Decision:
-    """Stage what the guard holds as REMOVED, and publish it unless another process does.
+    """Approve what the guard holds: stage its removals, and publish them unless another process does.
 
     Raises:
         StateLocked: a poll still has the state file open; nothing was approved.
@@ -42,11 +44,11 @@ def approve_held(assembly: Assembly, *, wait_seconds: float = WAIT_SECONDS) -> D
     """
     with assembly.publisher_lock("held approve").attempted() as other:
         approval = assembly.pipeline.approve_held(publish=other is None, wait_seconds=wait_seconds)
-    return Decision(approval.removed, other, approval.outage)
+    return Decision(approval.removed, other, approval.outage, approval.believed)
 
 
 def discard_held(assembly: Assembly, *, wait_seconds: float = WAIT_SECONDS) -> Decision:
-    """Keep the records whose removal the guard holds. There is nothing to publish.
+    """Keep what the guard holds as it is stored. There is nothing to publish.
 
     Raises:
         StateLocked: a poll still has the state file open; nothing was discarded.

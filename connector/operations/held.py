@@ -9,11 +9,12 @@ from connector.state.state import StateFile
 
 
 def list_held(state: StateFile) -> list[dict[str, Any]]:
-    """What `held list --json` prints: a row for each inventory, reason and snapshot since which it is held."""
+    """What `held list --json` prints: a row for each inventory, reason, field and snapshot since which it is held."""
     return [
         {
             "inventory": hold.inventory.value,
             "reason": hold.reason,
+            "field": hold.field,
             "records": hold.records,
             "devices": hold.devices,
             "share": round(hold.share, 4),

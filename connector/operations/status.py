@@ -1,4 +1,4 @@
-"""What `status` shows: position, backlog, recent snapshots, held removals, age of the data."""
+"""What `status` shows: position, backlog, recent snapshots, what is held, age of the data."""
 
 from __future__ import annotations
 

@@ -57,15 +57,17 @@ OPEN_SECONDS: Final = 5.0
 
 
 class Approval(NamedTuple):
-    """What came of approving the held removals.
+    """What came of approving what is held.
 
     Attributes:
         removed: the removals approved.
         outage: what kept them from Kafka, if anything did; the next poll publishes them.
+        believed: records of which the next snapshot is believed, in its values or as its additions.
     """
 
     removed: int
     outage: ConnectorError | None = None
+    believed: int = 0
 
 
 @dataclass(slots=True)
@@ -216,7 +218,7 @@ class Pipeline:
         run.raise_first_failure()
 
     def approve_held(self, *, publish: bool = True, wait_seconds: float = 0.0) -> Approval:
-        """Stage what the guard holds as REMOVED, reason APPROVED, and publish it.
+        """Stage the removals that the guard holds, reason APPROVED, and publish them; believe what else is held.
 
         Args:
             publish: false where another process publishes from the state file. Kafka is left to that process, which
@@ -234,13 +236,15 @@ class Pipeline:
                     self._publisher.recover(state)
             except OUTAGES as error:
                 outage = error
+            held = state.journal.held_count()
             approved = derived.approve_held(state, self._rules, now=self._clock())
             try:
                 if publish and outage is None:
                     self._publisher.drain(state)
             except OUTAGES as error:
                 outage = error
-        return Approval(sum(snapshot.counts.removed for snapshot in approved), outage)
+        removed = sum(snapshot.counts.removed for snapshot in approved)
+        return Approval(removed, outage, held - removed)
 
     def rebaseline(self, *, wait_seconds: float = 0.0) -> int:
         """Begin a new epoch, beyond whatever Kafka knows, and take over from an older instance. Returns its number.

@@ -26,12 +26,12 @@ class PollResult:
 
     Attributes:
         outcome: `published` (all of the snapshot is with Kafka, be it only its report); `staged` (safe in the state
-            file, but not published); `unchanged` (the generation has not advanced); `held` (published, but removals
-            wait for a person); `dry_run`.
+            file, but not published); `unchanged` (the generation has not advanced); `held` (published, but for
+            what waits for a person); `dry_run`.
         counts: those of the snapshot that was staged; where none was, only the records and devices of the latest one.
         baseline: records taken as the baseline; published only with `diff.baseline = "emit"`.
         pending: changes that wait for Kafka after the poll; after a dry run those of earlier polls.
-        holding: removals that the guard holds now, whichever snapshot they are held since.
+        holding: records that the guard holds now, whichever snapshot they are held since.
         stale: whether the generation has not advanced for `poll.stale_after_hours`.
         published: changes confirmed by Kafka in this poll, `drained` ones included.
         drained: those of them that earlier polls, or an approval, had staged.
@@ -69,7 +69,7 @@ class PollResult:
     def exit_code(self) -> int:
         """The exit code that the outcome asks for; an outage is worth another try, whatever came before it.
 
-        Where nothing is, a poll that leaves removals held says so, whichever poll began to hold them.
+        Where nothing is, a poll that leaves something held says so, whichever poll began to hold them.
         """
         code = EXIT_CODES[self.outcome] or int(self.outage is not None)
         return code or (EXIT_CODES["held"] if self.holding and self.outcome != "dry_run" else 0)

@@ -4,7 +4,7 @@ Everything here is pure: times are arguments, in seconds of a clock that nobody 
 
 Alive means that the polling thread moves; where it does not, a liveness probe restarts the process. Ready means that
 the last poll succeeded, or failed in a way that may pass while the last success is no older than `READY_INTERVALS`
-intervals. Held removals and a stale export are reported and do not make a tenant unready: its polls work, and no
+intervals. What is held and a stale export are reported and do not make a tenant unready: its polls work, and no
 restart or reroute would change Defender's mind.
 """
 
@@ -60,7 +60,7 @@ class Health:
         succeeded_at: end of the last successful poll.
         error: the error of the last poll, where it failed.
         pending: changes staged and not confirmed by Kafka; None before the first poll.
-        held: removals that the guard holds, by inventory.
+        held: records that the guard holds, by inventory.
         stale: whether the export's generation has not advanced for long, by inventory.
         ended: why there will be no further poll; None where there will be one.
     """

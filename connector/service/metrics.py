@@ -118,7 +118,7 @@ METRICS: Final = (
     _metric("errors_total", "counter", "errors", "Polls that a step stopped.", stage=(*STAGES, "poll")),
     _metric("pending_changes", "gauge", "changes", "Staged and not yet confirmed by Kafka.",
             lambda result: result.pending),
-    _metric("held_records", "gauge", "records", "Removals that the guard holds.",
+    _metric("held_records", "gauge", "records", "Records that the guard holds.",
             lambda result: {result.inventory: result.holding}, inventory=()),
     _metric("generation_age_seconds", "gauge", "seconds", "Age of the newest generation known.",
             _generation, shows_age=True, inventory=()),

@@ -17,7 +17,7 @@ from connector.state.state import StateFile
 
 
 class Backlog(NamedTuple):
-    """What is waiting: changes for Kafka, and removals for a person, by inventory.
+    """What is waiting: changes for Kafka, and records for a person, by inventory.
 
     Attributes:
         waits: whether anything waits for Kafka: a change, an alert or a seal.

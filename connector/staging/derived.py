@@ -12,7 +12,7 @@ from typing import Final
 
 from connector import __version__
 from connector.clock import milliseconds_of
-from connector.diff import guard
+from connector.diff import doubts, guard
 from connector.diff.tables import Outcome, Workspace, no_difference
 from connector.model import Counts, Inventory, Position, StagedSnapshot
 from connector.staging import alerts, rows, support
@@ -24,19 +24,27 @@ _DATED: Final = "-dated-"
 
 
 def approve_held(state: StateFile, rules: StagingRules, *, now: datetime) -> list[StagedSnapshot]:
-    """Stage everything that the guard holds as REMOVED, reason APPROVED: a snapshot for each inventory with holds."""
+    """Stage every removal that the guard holds as REMOVED, reason APPROVED: a snapshot for each inventory with some.
+
+    Held values and additions are believed as the next snapshot has them.
+    """
     with state.transaction():
+        for inventory in Inventory:
+            doubts.approve_doubts(state.database, inventory)
         approved = [_approve(state, inventory, rules, now) for inventory in Inventory]
     return [snapshot for snapshot in approved if snapshot is not None]
 
 
 def discard_held(state: StateFile) -> int:
-    """Take what is held as missing data: nothing is removed, and the next snapshot is judged afresh.
+    """Take what is held as a fault of the export: nothing follows from it, and the next snapshot is judged afresh.
 
     Returns the number of records that were held.
     """
     with state.transaction():
-        return sum(guard.discard_holds(state.database, inventory) for inventory in Inventory)
+        return sum(
+            guard.discard_holds(state.database, inventory) + doubts.discard_doubts(state.database, inventory)
+            for inventory in Inventory
+        )
 
 
 def stage_due_alerts(

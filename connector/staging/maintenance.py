@@ -41,7 +41,7 @@ def retire(state: StateFile, *, older_than: datetime) -> int:
 
 
 def _begin_epoch(database: Database, checkpoint: Checkpoint | None) -> int:
-    for table in ("inventory", "contents", "held", "missing_devices", "believed_removals", "last_said"):
+    for table in ("inventory", "contents", "held", "missing_devices", "believed_removals", "last_said", "distrusted"):
         database.rows(f"DELETE FROM {table}")
     database.rows("DELETE FROM meta WHERE name LIKE 'tracked %' OR name LIKE 'alerts day %'")
     epoch, snapshot = (checkpoint.epoch, checkpoint.sealed) if checkpoint else (0, 0)

@@ -1,6 +1,7 @@
 """Staging: everything that one snapshot changes in the state file, in one transaction.
 
     compare    the snapshot with the inventory: what arrived, what is absent (`diff`)
+    doubt      which fields of what arrived, and which additions, are believed (`diff.distrust`, `diff.growth`)
     judge      which removals are believed, which are held (`diff.guard`)
     number     the changes, and append them to the journal (`rows`)
     alert      end-of-support alerts of those changes and of the calendar (`alerts`)
@@ -18,10 +19,13 @@ from typing import Final, Self
 
 from connector.clock import milliseconds_of, moment_of
 from connector.config import Config
-from connector.diff import aged, catalogue, changes, guard, transfers
+from connector.diff import aged, catalogue, changes, distrust, doubts, growth, guard, transfers
+from connector.diff.distrust import TrustRules
+from connector.diff.doubts import Doubt
 from connector.diff.engines import Comparer
 from connector.diff.engines.duckdb import DuckDBComparer
-from connector.diff.guard import Absences, GuardRules, Sighting, Verdict
+from connector.diff.growth import Arrived, GrowthRules
+from connector.diff.guard import Absences, GuardRules, HoldReason, Sighting, Verdict
 from connector.diff.scan import check_readable, stored_digest
 from connector.diff.tables import Outcome, Workspace
 from connector.errors import SnapshotIncomplete, StateError, StateFull
@@ -55,6 +59,8 @@ class StagingRules:
     tenant_id: str
     guard: GuardRules
     max_baseline_rejected: int
+    trust: TrustRules
+    growth: GrowthRules
     emit_baseline: bool
     pair_versions: bool
     fold_lookalikes: bool
@@ -74,6 +80,8 @@ class StagingRules:
                 missing_device_snapshots=guard.missing_device_snapshots,
             ),
             max_baseline_rejected=guard.max_baseline_rejected,
+            trust=TrustRules(min_changed=guard.min_changed, changed_shares=guard.changed_shares),
+            growth=GrowthRules(max_added_share=guard.max_added_share, min_added=guard.min_added),
             emit_baseline=config.diff.baseline == "emit",
             pair_versions=config.diff.pair_versions,
             fold_lookalikes=config.diff.fold_lookalikes,
@@ -200,32 +208,64 @@ def _find_changes(
     number, context, stored = circumstances
     known = _known_fields(workspace, tracked)
     difference = COMPARER.compare(workspace, snapshot, tracked=tracked, known=known, folds=rules.fold_lookalikes)
+    standing = doubts.standing_doubts(workspace.database, workspace.inventory)
+    difference, held = distrust.judge_fields(
+        workspace, difference, standing, rules.trust, fields=(tracked, known), snapshot_no=number
+    )
     moves = transfers.find_moves(workspace, difference, beside=context.beside)
     pairs = changes.pair_versions(workspace, difference, believed=not context.rejected)
-    staged = changes.stage_arrivals(workspace, difference, moves, pairs, paired=rules.pair_versions)
-    completing = young_baseline.complete(
-        workspace, staged, pairs, stored=stored, added_min=rules.guard.min_removed, emit=rules.emit_baseline
-    )
-    absences = Absences(difference, moves, pairs)
     sighting = Sighting(
         number,
         milliseconds_of(snapshot.generated_at),
         context.rejected,
         is_repeat=_is_counted(workspace, snapshot),
     )
-    verdict = guard.judge(workspace, absences, rules=rules.guard, sighting=sighting)
+    young = young_baseline.is_young(workspace.database, workspace.inventory)
+    arrived = Arrived(difference, moves, pairs, stored, young)
+    held_before = next((doubt for doubt in standing if doubt.field is None), None)
+    waiting = growth.judge_additions(workspace, arrived, held_before, rules.growth, sighting)
+    held += [waiting] if waiting else []
+    doubts.replace_doubts(workspace.database, workspace.inventory, held)
+    staged = changes.stage_arrivals(workspace, difference, moves, pairs, paired=rules.pair_versions)
+    completing = None
+    if waiting is None and not (held_before and held_before.approved):
+        completing = young_baseline.complete(
+            workspace, staged, pairs, stored=stored, added_min=rules.guard.min_removed, emit=rules.emit_baseline
+        )
+    verdict = _judge_removals(workspace, Absences(difference, moves, pairs), rules, sighting, (held_before, waiting))
     if verdict.removals:
-        catalogue.mark_withdrawn(workspace, difference, verdict.removals)
         if snapshot.device_facts is not None:
             aged.mark_aged(workspace, verdict.removals, snapshot.device_facts, generated_at=sighting.generated_at)
-    workspace.database.rows(
-        f"""
-        INSERT INTO {staged}
-        SELECT device_no, software_no, previous_row, {literal(ChangeType.REMOVED)}, reason
-        FROM {verdict.removals}
-        """
-    )
-    return Outcome(difference, staged, completing), verdict
+        workspace.database.rows(
+            f"""
+            INSERT INTO {staged}
+            SELECT device_no, software_no, previous_row, {literal(ChangeType.REMOVED)}, reason
+            FROM {verdict.removals}
+            """
+        )
+    return Outcome(difference, staged, completing), doubts.add_to(verdict, held, snapshot_no=number)
+
+
+def _judge_removals(
+    workspace: Workspace,
+    absences: Absences,
+    rules: StagingRules,
+    sighting: Sighting,
+    additions: tuple[Doubt | None, Doubt | None],
+) -> Verdict:
+    """Which removals are believed: none where keys changed, all where a person approved that they did.
+
+    `additions` are those that were held before this snapshot, or approved, and those that are now.
+    """
+    before, now = additions
+    if now and now.reason is HoldReason.KEYS_CHANGED:
+        return Verdict()
+    if before and before.approved and before.reason is HoldReason.KEYS_CHANGED:
+        return guard.judge_approved(workspace, absences, rules=rules.guard, sighting=sighting)
+    verdict = guard.judge(workspace, absences, rules=rules.guard, sighting=sighting)
+    if verdict.removals:
+        catalogue.mark_withdrawn(workspace, absences.difference, verdict.removals)
+    return verdict
 
 
 def _write(

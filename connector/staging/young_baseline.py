@@ -30,6 +30,11 @@ def note(database: Database, inventory: Inventory) -> None:
     remember(database, _name(inventory), "young")
 
 
+def is_young(database: Database, inventory: Inventory) -> bool:
+    """Whether no ordinary snapshot has confirmed the baseline of an inventory yet."""
+    return recall(database, _name(inventory)) is not None
+
+
 def confirm(database: Database, inventory: Inventory) -> None:
     """Take the baseline of an inventory as whole: from here on additions are additions."""
     forget(database, _name(inventory))
@@ -50,7 +55,7 @@ def complete(
 
     Returns the keys (device_no, software_no) of what completes the baseline; None where nothing does.
     """
-    if recall(workspace.database, _name(workspace.inventory)) is None:
+    if not is_young(workspace.database, workspace.inventory):
         return None
     completing = workspace.make(
         "completing",

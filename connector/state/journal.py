@@ -30,27 +30,41 @@ COUNT_COLUMNS: Final = tuple(Counts.__dataclass_fields__)
 SNAPSHOT_COLUMNS: Final = (*(name for name in StagedSnapshot.__dataclass_fields__ if name != "counts"), *COUNT_COLUMNS)
 _HOLDS: Final = """
     WITH stored AS (
-        SELECT inventory, count(*) AS records
+        SELECT inventory, count(*) AS total
         FROM inventory
         GROUP BY inventory
     ),
     since AS (
         SELECT snapshot_no AS since_snapshot, snapshot_id, staged_at
         FROM snapshots
+    ),
+    holds AS (
+        SELECT inventory,
+               reason,
+               NULL AS field,
+               since_snapshot,
+               count(*) AS records,
+               count(DISTINCT device_no) AS devices
+        FROM held
+        GROUP BY inventory, reason, since_snapshot
+        UNION ALL
+        SELECT inventory, reason, field, since_snapshot, records, devices
+        FROM distrusted
+        WHERE NOT approved
     )
     SELECT inventory,
            reason,
-           count(*),
-           count(DISTINCT device_no),
-           count(*) / any_value(stored.records),
+           records,
+           devices,
+           records / total,
            since_snapshot,
-           coalesce(any_value(snapshot_id), ''),
-           coalesce(any_value(staged_at), 0)
-    FROM held
+           coalesce(snapshot_id, ''),
+           coalesce(staged_at, 0),
+           field
+    FROM holds
     JOIN stored USING (inventory)
     LEFT JOIN since USING (since_snapshot)
-    GROUP BY inventory, reason, since_snapshot
-    ORDER BY since_snapshot, inventory, reason
+    ORDER BY since_snapshot, inventory, reason, field
 """
 
 _SEALED: Final = "sealed "
@@ -62,7 +76,7 @@ _RETIRED: Final = """(
     WHERE staged_at < $1
       AND snapshot_no < (SELECT published_snapshot FROM position)
       AND snapshot_no NOT IN (SELECT max(snapshot_no) FROM snapshots GROUP BY inventory, generation_known)
-      AND snapshot_no NOT IN (SELECT DISTINCT since_snapshot FROM held)
+      AND snapshot_no NOT IN (SELECT since_snapshot FROM held UNION SELECT since_snapshot FROM distrusted)
 )"""
 
 
@@ -287,13 +301,29 @@ class Journal:
         return self._database.number("SELECT count(*) FROM inventory WHERE inventory = $1", [inventory.value])
 
     def holds(self) -> list[Hold]:
-        """What the guard holds: a row for each inventory, reason and first snapshot, oldest first."""
+        """What the guard holds: a row for each inventory, reason, field and first snapshot, oldest first."""
         return [Hold(Inventory(row[0]), *row[1:]) for row in self._database.rows(_HOLDS)]
 
     def held_count(self, inventory: Inventory | None = None) -> int:
-        """Records whose removal is held, in one inventory or in both."""
+        """Records that `holds` counts, in one inventory or in both."""
         inventories = [which.value for which in ([inventory] if inventory else Inventory)]
-        return self._database.number("SELECT count(*) FROM held WHERE inventory IN (SELECT unnest($1))", [inventories])
+        return self._database.number(
+            """
+            WITH holds AS (
+                SELECT inventory, count(*) AS records
+                FROM held
+                GROUP BY inventory
+                UNION ALL
+                SELECT inventory, records
+                FROM distrusted
+                WHERE NOT approved
+            )
+            SELECT sum(records)::BIGINT
+            FROM holds
+            WHERE inventory IN (SELECT unnest($1))
+            """,
+            [inventories],
+        )
 
     # ---- what Kafka confirmed
 

@@ -82,6 +82,9 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         "CREATE TABLE believed_removals (inventory VARCHAR, snapshot_no BIGINT, generated_at BIGINT, records BIGINT)",
         # said: status, date or upcoming, what a record that says nothing of its support said last.
         "CREATE TABLE last_said (inventory VARCHAR, device_no INTEGER, software_no INTEGER, said VARCHAR)",
+        # field: whose values are held; NULL: additions. approved: the next snapshot is believed.
+        "CREATE TABLE distrusted (inventory VARCHAR, field VARCHAR, reason VARCHAR, since_snapshot BIGINT,"
+        " records BIGINT, devices BIGINT, approved BOOLEAN)",
         # Placeholders such as 0001-01-01 had been taken for the first sight of a version.
         "UPDATE first_seen SET first_seen_at = coalesce((SELECT min(generated_at) FROM snapshots), first_seen_at)"
         " WHERE first_seen_at < epoch_ms(TIMESTAMP '1980-01-02')",

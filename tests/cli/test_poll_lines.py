@@ -52,15 +52,15 @@ TABLE: list[tuple[PollResult, str, str, str, str]] = [
     ),
     (
         result("published", SOME, published=12, stages=STAGED, holding=300),
-        "published", "12 changes published", "", "300 removals held: see `mde-inventory held list`",
+        "published", "12 changes published", "", "300 records held: see `mde-inventory held list`",
     ),
     (
         result("held", HELD, stages=STAGED, holding=300),
-        "held", "nothing to publish", "", "300 removals held: see `mde-inventory held list`",
+        "held", "nothing to publish", "", "300 records held: see `mde-inventory held list`",
     ),
     (
         result("held", Counts(records=900, added=1, held=300), published=1, stages=STAGED, holding=301),
-        "held", "1 change published", "", "301 removals held: see `mde-inventory held list`",
+        "held", "1 change published", "", "301 records held: see `mde-inventory held list`",
     ),
     (
         result("staged", SOME, stages=STAGED, pending=12, outage=AWAY),
@@ -98,7 +98,7 @@ TABLE: list[tuple[PollResult, str, str, str, str]] = [
     ),
     (
         result("unchanged", stages=NOT_STAGED, holding=1),
-        "unchanged", "nothing to publish", "", "1 removal held: see `mde-inventory held list`",
+        "unchanged", "nothing to publish", "", "1 record held: see `mde-inventory held list`",
     ),
     (result("dry_run", SOME, stages=STAGED), "dry run", "nothing written, nothing published", "", ""),
     (

@@ -47,7 +47,16 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "max_pending": 50_000_000,
     },
     "diff": {"baseline": "silent", "pair_versions": True, "fold_lookalikes": False, "ignore_fields": ()},
-    "guard": {"max_removed_share": 0.15, "min_removed": 100, "missing_device_snapshots": 2, "max_baseline_rejected": 0},
+    "guard": {
+        "max_removed_share": 0.15,
+        "min_removed": 100,
+        "missing_device_snapshots": 2,
+        "max_baseline_rejected": 0,
+        "max_changed_share": {},
+        "min_changed": 100,
+        "max_added_share": 0.5,
+        "min_added": 100,
+    },
     "alerts": {
         "enabled": True,
         "on_baseline": False,
@@ -541,6 +550,8 @@ def test_an_unsecured_oauth_token_is_refused() -> None:
         ({"http": {"listen": "localhost:99999"}}, "http.listen"),
         ({"diff": {"ignore_fields": ["softwareName"]}}, "diff.ignore_fields"),
         ({"guard": {"max_removed_share": -0.1}}, "guard.max_removed_share"),
+        ({"guard": {"max_changed_share": {"deviceName": 2}}}, "guard.max_changed_share.deviceName"),
+        ({"guard": {"max_changed_share": {"softwareName": 1}}}, "guard.max_changed_share"),
         ({"alerts": {"date_thresholds_days": [-1]}}, "alerts.date_thresholds_days.0"),
         ({"alerts": {"severity": {"reached": "urgent"}}}, "alerts.severity.reached"),
         ({"alerts": {"severity": {"removed": "low"}}}, "alerts.severity.removed.[key]"),
@@ -681,6 +692,19 @@ def test_a_severity_is_given_by_alert_type() -> None:
     environ = {f"MDE_INVENTORY_ALERTS__SEVERITY__{kind.upper()}": level for kind, level in given.items()}
     assert config_of(alerts={"severity": given}).alerts.severity == given
     assert config_of(environ).alerts.severity == given
+
+
+def test_a_share_of_changes_is_given_by_field() -> None:
+    """As a table in the file, or one key at a time from the environment, which has no case; others keep theirs."""
+    given = {"endOfSupportStatus": 0.1, "numberOfWeaknesses": 0.9}
+    environ = {f"MDE_INVENTORY_GUARD__MAX_CHANGED_SHARE__{name.upper()}": str(share) for name, share in given.items()}
+    shares = {
+        "deviceName": 0.5, "osPlatform": 0.5, "rbacGroupId": 1.0, "rbacGroupName": 1.0, "numberOfWeaknesses": 0.9,
+        "diskPaths": 1.0, "registryPaths": 1.0, "softwareFirstSeenTimestamp": 0.5, "endOfSupportStatus": 0.1,
+        "endOfSupportDate": 0.5,
+    }  # fmt: skip
+    assert config_of(guard={"max_changed_share": given}).guard.changed_shares == shares
+    assert config_of(environ).guard.changed_shares == shares
 
 
 def test_the_transactional_id_is_made_of_tenant_and_prefix_and_stays() -> None:

@@ -113,7 +113,7 @@ def test_an_approval_says_that_the_removal_was_held(tmp_path: Path) -> None:
         held = bench.stage([record("d", "a"), record("d", "x")])
         (approved,) = derived.approve_held(bench.state, staging_rules(rules), now=CONFIRMED)
         beside, after = explained(bench, held), explained(bench, approved)
-    assert beside["guard"] == "not held; 5 removals of the same snapshot were (MASS_REMOVAL)"
+    assert beside["guard"] == "not held; 5 records of the same snapshot were (MASS_REMOVAL)"
     assert (after["guard"].partition(",")[0], after["rule"]) == ("held first", RULES[Reason.APPROVED])
     assert after["previous_snapshot"]["held"] == 5
 

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from connector import __version__
+from connector.diff.distrust import TrustRules
+from connector.diff.growth import GrowthRules
 from connector.diff.guard import GuardRules
 from connector.errors import SnapshotIncomplete, StateError
 from connector.model import Inventory
@@ -15,6 +17,7 @@ from connector.staging.alerts import AlertRules
 from connector.staging.stage import StagingRules, stage_snapshot
 from tests.support.bench import EASY, START, TENANT, Bench, record, staging_rules
 from tests.support.configured import config_of
+from tests.support.oracle import CHANGED_SHARES
 
 EMIT = replace(EASY, emit_baseline=True)
 
@@ -206,6 +209,8 @@ def test_rules_are_what_the_configuration_sets() -> None:
         tenant_id="contoso.example",
         guard=GuardRules(max_removed_share=0.15, min_removed=100, missing_device_snapshots=2),
         max_baseline_rejected=0,
+        trust=TrustRules(min_changed=100, changed_shares=CHANGED_SHARES),
+        growth=GrowthRules(max_added_share=0.5, min_added=100),
         emit_baseline=False,
         pair_versions=True,
         fold_lookalikes=False,
@@ -218,7 +223,16 @@ def test_rules_are_what_the_configuration_sets() -> None:
     config = config_of(
         source={"tenant_id": "fabrikam.example"},
         diff={"baseline": "emit", "pair_versions": False, "fold_lookalikes": True, "ignore_fields": ["diskPaths"]},
-        guard={"max_removed_share": 0.5, "min_removed": 7, "missing_device_snapshots": 3, "max_baseline_rejected": 4},
+        guard={
+            "max_removed_share": 0.5,
+            "min_removed": 7,
+            "missing_device_snapshots": 3,
+            "max_baseline_rejected": 4,
+            "max_changed_share": {"diskPaths": 0.25},
+            "min_changed": 8,
+            "max_added_share": 2,
+            "min_added": 9,
+        },
         alerts={
             "enabled": False,
             "on_baseline": True,
@@ -232,6 +246,8 @@ def test_rules_are_what_the_configuration_sets() -> None:
         tenant_id="fabrikam.example",
         guard=GuardRules(max_removed_share=0.5, min_removed=7, missing_device_snapshots=3),
         max_baseline_rejected=4,
+        trust=TrustRules(min_changed=8, changed_shares=CHANGED_SHARES | {"diskPaths": 0.25}),
+        growth=GrowthRules(max_added_share=2, min_added=9),
         emit_baseline=True,
         pair_versions=False,
         fold_lookalikes=True,

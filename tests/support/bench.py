@@ -17,6 +17,8 @@ from typing import Any, Self
 from hypothesis import HealthCheck, settings
 
 from connector.clock import milliseconds_of
+from connector.diff.distrust import TrustRules
+from connector.diff.growth import GrowthRules
 from connector.diff.guard import GuardRules
 from connector.model import Checkpoint, Inventory, Snapshot, StagedSnapshot
 from connector.staging import audit, derived, young_baseline
@@ -150,6 +152,8 @@ class Bench:
         stored = {key_of(record): record for record in stored_records(self.state, Inventory.CPE)}
         assert stored == self.model.inventory
         assert self.held() == self.model.held
+        assert self.distrusted() == self.model.distrusted
+        assert self.additions() == (self.model.additions and self.model.additions[:2])
         assert audit.verify(self.state) == []
         removed = {key_of(change) for change in changes if change["changeType"] == "REMOVED"}
         assert removed & set(current) == set()
@@ -165,6 +169,17 @@ class Bench:
             " JOIN devices USING (device_no) JOIN software USING (software_no)"
         )
         return {row[:4]: row[4] for row in rows}
+
+    def distrusted(self) -> dict[str, tuple[str, int]]:
+        """Of each field whose values are held, the reason and the number of records."""
+        return {
+            hold.field: (hold.reason, hold.records) for hold in self.state.journal.holds() if hold.field is not None
+        }
+
+    def additions(self) -> tuple[str, int] | None:
+        """Why additions are held, and how many."""
+        holds = [(hold.reason, hold.records) for hold in self.state.journal.holds()]
+        return next((hold for hold in holds if hold[0] in {"KEYS_CHANGED", "MASS_ADDITION"}), None)
 
     def alerts(self, staged: StagedSnapshot) -> list[Record]:
         """All alerts of a staged snapshot."""
@@ -226,6 +241,8 @@ def staging_rules(rules: Rules, *, tenant_id: str = TENANT, max_pending: int = 1
         default_rules(),
         tenant_id=tenant_id,
         guard=GuardRules(**{item.name: getattr(rules, item.name) for item in fields(GuardRules)}),
+        trust=TrustRules(rules.min_changed, rules.changed_shares),
+        growth=GrowthRules(rules.max_added_share, rules.min_added),
         emit_baseline=rules.emit_baseline,
         pair_versions=rules.pair_versions,
         fold_lookalikes=rules.fold_lookalikes,

@@ -10,10 +10,10 @@ import unicodedata
 import uuid
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta, timezone
 from fractions import Fraction
-from typing import Any
+from typing import Any, NamedTuple
 
 from connector import __version__
 from connector.diff.versions import version_reason
@@ -27,6 +27,9 @@ Staged = tuple[str, str, Record | None, Record | None]
 
 KEY_NAMES = ("deviceId", "softwareVendor", "softwareName", "softwareVersion")
 ATTRIBUTE_NAMES = tuple(item.name for item in SOFTWARE.fields if item.name not in KEY_NAMES)
+HALF_AT_MOST = ("deviceName", "osPlatform", "softwareFirstSeenTimestamp", "endOfSupportStatus", "endOfSupportDate")
+CHANGED_SHARES = {name: 0.5 if name in HALF_AT_MOST else 1.0 for name in ATTRIBUTE_NAMES}
+OF_PRODUCTS = ("numberOfWeaknesses", "endOfSupportStatus", "endOfSupportDate")
 DAY = timedelta(hours=24)
 NAMESPACE = uuid.uuid5(uuid.NAMESPACE_DNS, "mde-inventory-connector")
 
@@ -148,6 +151,19 @@ class Rules:
     fold_lookalikes: bool = False
     ignore_fields: frozenset[str] = frozenset()
     emit_baseline: bool = False
+    min_changed: int = 100
+    max_added_share: float = 0.5
+    min_added: int = 100
+    changed_shares: Mapping[str, float] = field(default_factory=lambda: CHANGED_SHARES)
+
+
+class Additions(NamedTuple):
+    """Additions that are held: why, how many, and since which generation."""
+
+    reason: str
+    records: int
+    since: datetime
+    approved: bool = False
 
 
 @dataclass(frozen=True)
@@ -174,6 +190,10 @@ class Model:
     believed: list[tuple[datetime, int]] = field(default_factory=list)
     known: frozenset[str] | None = None
     young: bool = True
+    distrusted: dict[str, tuple[str, int]] = field(default_factory=dict)
+    settled: set[str] = field(default_factory=set)
+    additions: Additions | None = None
+    current: dict[Key, Record] = field(default_factory=dict)
     sequence: int = 0
     previous_snapshot_id: str | None = None
     generated_at: datetime = datetime.min  # noqa: DTZ901 - a time before all others
@@ -227,15 +247,22 @@ class Model:
         if self.held:
             self.believed = []
         self.held = {}
+        self.believe()
         changes = self._numbered(snapshot_id, staged)
         self.previous_snapshot_id = snapshot_id
         return changes
+
+    def believe(self) -> None:
+        """A person approves held values and additions, as the next snapshot has them."""
+        self.settled, self.distrusted = set(self.distrusted), {}
+        if self.additions:
+            self.additions = self.additions._replace(approved=True)
 
     def discard(self) -> None:
         """A person says that what is held is missing data."""
         for device in {key[0] for key in self.held}:
             self.missing.pop(device, None)
-        self.held = {}
+        self.held, self.distrusted, self.additions = {}, {}, None
 
     def _compare(
         self,
@@ -249,15 +276,44 @@ class Model:
         stored = self.inventory
         assert stored is not None
         known = tracked & (self.known if self.known is not None else tracked)
+        current, doubted, doubt = self._trusted(current, known, rules)
         added = [key for key in current if key not in stored]
-        arrived = [*added, *(key for key in current if key in stored and _differ(stored[key], current[key], tracked))]
         pairs = {} if rejected else self._pairs(added, [key for key in stored if key not in current])
         elsewhere, left = others
-        removals, held, reason = self._judge(
-            current, arrived, set(pairs.values()), rules, rejected=rejected, elsewhere=elsewhere
+        waiting, begun, is_approved = self._waiting(current, pairs, rules, others=others)
+        pairs = {come: gone for come, gone in pairs.items() if come not in waiting}
+        added = [key for key in added if key not in waiting]
+        self.current = current = {key: record for key, record in current.items() if key not in waiting}
+        arrived = [*added, *(key for key in current if key in stored and _differ(stored[key], current[key], tracked))]
+        removals, held, reason = self._removals(
+            current, arrived, set(pairs.values()), rules, rejected=rejected, elsewhere=elsewhere, approved=is_approved
         )
 
-        completing = self._completing(set(added) - left, pairs, rules)
+        completing = set() if waiting or is_approved else self._completing(set(added) - left, pairs, rules)
+        staged = self._arrivals(current, arrived, pairs, rules, known, completing=completing, left=left)
+        if not rules.pair_versions:
+            staged += [("REMOVED", "UNINSTALLED", stored[gone], None) for gone in pairs.values()]
+        staged += [("REMOVED", why, stored[key], None) for key, why in removals]
+
+        for key in [*pairs.values(), *(key for key, _ in removals)]:
+            del stored[key]
+        stored.update({key: current[key] for key in arrived})
+        began = self.additions.reason if self.additions and begun else None
+        return staged, held + doubted + begun, reason or doubt or began
+
+    def _arrivals(
+        self,
+        current: dict[Key, Record],
+        arrived: list[Key],
+        pairs: dict[Key, Key],
+        rules: Rules,
+        known: frozenset[str],
+        *,
+        completing: set[Key],
+        left: set[Key],
+    ) -> list[Staged]:
+        """The changes that are no removals."""
+        stored = self.inventory or {}
         staged: list[Staged] = []
         devices = {key[0] for key in stored}
         for key in arrived:
@@ -275,14 +331,106 @@ class Model:
                 staged.append(("ADDED", "MOVED", None, after))
             else:
                 staged.append(("ADDED", "INSTALLED" if key[0] in devices else "NEW_DEVICE", None, after))
-        if not rules.pair_versions:
-            staged += [("REMOVED", "UNINSTALLED", stored[gone], None) for gone in pairs.values()]
-        staged += [("REMOVED", why, stored[key], None) for key, why in removals]
+        return staged
 
-        for key in [*pairs.values(), *(key for key, _ in removals)]:
-            del stored[key]
-        stored.update({key: current[key] for key in arrived})
-        return staged, held, reason
+    def _removals(
+        self,
+        current: dict[Key, Record],
+        arrived: list[Key],
+        paired: set[Key],
+        rules: Rules,
+        *,
+        rejected: int,
+        elsewhere: set[Key],
+        approved: bool,
+    ) -> tuple[list[tuple[Key, str]], int, str | None]:
+        """As `_judge`: nothing where keys changed, everything where a person approved that they did."""
+        if self.additions is not None and self.additions.reason == "KEYS_CHANGED":
+            return [], 0, None
+        if not approved:
+            return self._judge(current, arrived, paired, rules, rejected=rejected, elsewhere=elsewhere)
+        rules = replace(rules, max_removed_share=1.0, missing_device_snapshots=1)
+        removals, held, reason = self._judge(current, arrived, paired, rules, rejected=rejected, elsewhere=elsewhere)
+        self.believed = []
+        return [(key, why if why == "MOVED" else "APPROVED") for key, why in removals], held, reason
+
+    def _waiting(
+        self, current: dict[Key, Record], pairs: dict[Key, Key], rules: Rules, *, others: tuple[set[Key], set[Key]]
+    ) -> tuple[set[Key], int, bool]:
+        """The additions that are not believed, how many are newly held, and whether a change of keys was approved."""
+        stored, was, (elsewhere, left) = self.inventory or {}, self.additions, others
+        self.additions = None
+        if was and was.approved:
+            return set(), 0, was.reason == "KEYS_CHANGED"
+        new = {key for key in current if key not in stored}
+        gone = {key for key in stored if key not in current}
+        lasting = was is not None and was.reason == "KEYS_CHANGED"
+        emptied = self._emptied(new, gone, Fraction("0.1") if lasting else Fraction("0.9"))
+        additions = new - {key for key in pairs if 3 not in emptied or key[3]} - left
+        share = Fraction(str(rules.max_added_share))
+        many = len(additions) > (Fraction("0.1") if lasting else share) * len(stored)
+        many = many and len(additions) >= (10 if lasting else rules.min_added)
+        if len(additions) < 10 or not (emptied or many):
+            return set(), 0, False
+        absent = len(gone - set(pairs.values()) - elsewhere - set(self.held))
+        if emptied or 2 * absent >= len(additions):
+            reason = "KEYS_CHANGED"
+        elif len(additions) >= rules.min_added and len(additions) > share * len(stored) and not self.young:
+            reason = "MASS_ADDITION"
+        else:
+            return set(), 0, False
+        is_same = was is not None and was.reason == reason
+        if was and is_same and reason == "MASS_ADDITION" and 2 * len(additions) >= was.records:
+            return set(), 0, False
+        self.additions = Additions(reason, len(additions), was.since if was and is_same else self.generated_at)
+        return additions, 0 if is_same else len(additions), False
+
+    def _emptied(self, new: set[Key], gone: set[Key], share: Fraction) -> list[int]:
+        """The parts of the key that most new records lack, where those that have them are nearly all gone."""
+        parts = []
+        for part in (1, 2, 3):
+            lost, had = (sum(key[part] != "" for key in keys) for keys in (gone, self.inventory or {}))
+            lacking = sum(key[part] == "" for key in new)
+            if lacking >= 10 and 2 * lacking >= len(new) and lost >= 10 and lost >= share * had:
+                parts.append(part)
+        return parts
+
+    def _trusted(
+        self, current: dict[Key, Record], judged: frozenset[str], rules: Rules
+    ) -> tuple[dict[Key, Record], int, str | None]:
+        """The snapshot with the stored values of what is not believed in it, how much is newly held, and why."""
+        stored, was = self.inventory or {}, self.distrusted
+        both = [(stored[key], current[key]) for key in current if key in stored]
+        self.distrusted = {}
+        for name in sorted(judged - self.settled):
+            had = [pair for pair in both if pair[0][name] not in (None, [])]
+            lost = [after for before, after in had if after[name] in (None, [])]
+            changed = [after for before, after in both if before[name] != after[name]]
+            about = "softwareVendor softwareName" if name in OF_PRODUCTS else "deviceId"
+            spread = {tuple(after[part] for part in about.split()) for after in changed}
+            reason = was.get(name, ("", 0))[0]
+            if len(lost) >= 10 and len(lost) >= (0.1 if reason == "EMPTIED_FIELD" else 0.9) * len(had):
+                self.distrusted[name] = "EMPTIED_FIELD", len(lost)
+            elif (reason == "MASS_CHANGE" and len(changed) >= 10 and len(changed) > 0.1 * len(both)) or (
+                len(changed) >= max(rules.min_changed, 1)
+                and len(changed) > rules.changed_shares[name] * len(both)
+                and len(spread) >= 10
+            ):
+                self.distrusted[name] = "MASS_CHANGE", len(changed)
+        believed = {
+            key: record
+            | {
+                name: stored[key][name]
+                for name, (reason, _) in self.distrusted.items()
+                if key in stored and (reason == "MASS_CHANGE" or record[name] in (None, []))
+            }
+            for key, record in current.items()
+        }
+        new = sorted(
+            (reason, name) for name, (reason, _) in self.distrusted.items() if was.get(name, ("", 0))[0] != reason
+        )
+        self.settled = set()
+        return believed, sum(self.distrusted[name][1] for _, name in new), max(new, default=(None,))[0]
 
     def _completing(self, added: set[Key], pairs: dict[Key, Key], rules: Rules) -> set[Key]:
         """What a baseline lacked that no ordinary snapshot has confirmed yet."""
@@ -296,9 +444,13 @@ class Model:
     def _pairs(self, added: list[Key], absent: list[Key]) -> dict[Key, Key]:
         """Versions that came, each with the one that went."""
         pairs = {}
+        come_of: dict[tuple[str, ...], list[Key]] = defaultdict(list)
+        gone_of: dict[tuple[str, ...], list[Key]] = defaultdict(list)
+        for keys, of in ((added, come_of), (absent, gone_of)):
+            for key in keys:
+                of[key[:3]].append(key)
         for key in added:
-            come = [other for other in added if other[:3] == key[:3]]
-            gone = [other for other in absent if other[:3] == key[:3]]
+            come, gone = come_of[key[:3]], gone_of[key[:3]]
             gone = [other for other in gone if other not in self.held] or gone
             if len(come) == len(gone) == 1:
                 pairs[key] = gone[0]

@@ -4,6 +4,10 @@
 the exit code is 0 where nothing differs. Time is simulated: the connector's clock is the script's. Some days bring no
 new generation, some a snapshot that lacks two fifths of its records (held; then approved, discarded, or the records
 come back), some a new process, some a process that is stopped between two batches, some no Kafka.
+
+Some bring a fault of the export that nothing in the fleet explains (`FAULTS`), which must be held; others what happens
+to a whole fleet at once, which must not: a batch of CVEs on half of it, a new version on most devices. Once the fleet
+grows by an acquisition, which is held for a generation.
 """
 
 from __future__ import annotations
@@ -16,7 +20,7 @@ import time
 import uuid
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -45,6 +49,18 @@ DAYS_MAX: Final = 365
 BATCH: Final = 150
 OLD_SHARE, LOSS_SHARE = 0.1, 0.03
 """Of the days: those without a new generation, and those whose snapshot lacks many records."""
+FAULT_DAYS, FIRST_FAULT_DAY = 13, 30
+"""A fault of the export comes once in that number of days, from a day on."""
+CVE_DAYS, ROLLOUT_DAYS, ACQUISITION_DAY = 21, 35, 150
+"""How often something happens to the whole fleet, and when it grows by more than half."""
+FAULTS: Final[dict[str, Callable[[Record], dict[str, Any]]]] = {
+    "without end of support": lambda _: {"endOfSupportStatus": None, "endOfSupportDate": None},
+    "without versions": lambda _: {"softwareVersion": ""},
+    "devices in another case": lambda record: {"deviceId": record["deviceId"].upper()},
+    "another platform everywhere": lambda _: {"osPlatform": "Windows"},
+}
+"""Faults of an export: what each makes of a record."""
+
 RESTART_SHARE, STOP_SHARE, AWAY_SHARE = 0.2, 0.06, 0.02
 RULES: Final = Rules(missing_device_snapshots=1)
 NOWHERE: Final = "127.0.0.1:1"
@@ -60,6 +76,10 @@ def altered(record: Record, day: int) -> Record:
         more = {"endOfSupportStatus": None, "endOfSupportDate": _date(600 if day < 25 * draw else 25 * draw + 40)}
     elif draw == 6:
         more = {"endOfSupportStatus": "EOS Extended", "endOfSupportDate": None}
+    if draw % 2:
+        more["numberOfWeaknesses"] = (record["numberOfWeaknesses"] or 0) + day // CVE_DAYS
+    if zlib.crc32(record["deviceId"].encode()) % 10 and (rollout := day // ROLLOUT_DAYS):
+        more["softwareVersion"] = f"{record['softwareVersion']}.{rollout}"
     return record | more
 
 
@@ -70,18 +90,21 @@ def _date(days: int) -> str:
 class Script:
     """The snapshots, as a source of the connector: `today` is what the export has, until the next day."""
 
-    def __init__(self, fleet: Fleet, folder: Path) -> None:
+    def __init__(self, fleet: Fleet, folder: Path, acquired: Fleet | None = None) -> None:
         self._fleet = fleet
+        self._acquired = acquired
         self._folder = folder
         self.day = -1
         self.generated_at = START
         self.current: dict[Key, Record] = {}
 
-    def advance(self, day: int, *, keep: float, draw: Random) -> None:
-        """The next generation; `keep` is the share of records that it has."""
+    def advance(self, day: int, *, keep: float, draw: Random, fault: str | None = None) -> None:
+        """The next generation; `keep` is the share of records that it has, `fault` one of `FAULTS`."""
         self.day, self.generated_at = day, START + timedelta(days=day)
-        records = (altered(record, day) for record in normal_records(self._fleet, day, Inventory.CPE))
-        self.current = {key_of(record): record for record in records if keep == 1 or draw.random() < keep}
+        fleets = [self._fleet, *([self._acquired] if self._acquired and day >= ACQUISITION_DAY else [])]
+        records = (altered(record, day) for fleet in fleets for record in normal_records(fleet, day, Inventory.CPE))
+        spoilt = (record | FAULTS[fault](record) if fault else record for record in records)
+        self.current = {key_of(record): record for record in spoilt if keep == 1 or draw.random() < keep}
 
     def fetch(self, inventory: Inventory, *, newer_than: datetime | None, **_: Any) -> Snapshot | None:
         """As `Source.fetch`."""
@@ -161,6 +184,7 @@ class Expected(Model):
         self.generated_at = generation_of(snapshot_id)
         if self.inventory is None:
             self.inventory = dict(current)
+            self.current = dict(current)
         else:
             staged, held, reason = self._compare(current, RULES, ALL_FIELDS, rejected=0, others=(set(), set()))
         changes = self._numbered(snapshot_id, staged)
@@ -196,8 +220,11 @@ class Year:
 
     def __post_init__(self) -> None:
         self._draw = Random(self.seed)
-        fleet = Fleet(seed=self.seed, devices=self.devices, start=START, interval=timedelta(days=1))
-        self._script = Script(fleet, self.folder / "parts")
+        fleet, acquired = (
+            Fleet(seed=seed, devices=devices, start=START, interval=timedelta(days=1))
+            for seed, devices in ((self.seed, self.devices), (self.seed + 1, self.devices))
+        )
+        self._script = Script(fleet, self.folder / "parts", acquired)
         self._model = Expected(TENANT)
         self._alerts = AlertModel(TENANT)
         self._now = [START]
@@ -225,12 +252,20 @@ class Year:
         draw = self._draw.random()
         lost = day > 0 and self._draw.random() < LOSS_SHARE
         is_old = day > 0 and not lost and draw < OLD_SHARE
+        is_spoilt = day >= FIRST_FAULT_DAY and day % FAULT_DAYS == 0 and not lost and not is_old
+        fault = sorted(FAULTS)[day // FAULT_DAYS % len(FAULTS)] if is_spoilt else None
         if not is_old:
-            self._script.advance(day, keep=0.6 if lost else 1, draw=self._draw)
-        self.happened["no new generation" if is_old else "lossy" if lost else "whole"] += 1
+            self._script.advance(day, keep=0.6 if lost else 1, draw=self._draw, fault=fault)
+        kind = "no new generation" if is_old else "lossy" if lost else fault or "whole"
+        self.happened[kind] += 1
         self._poll_somehow()
-        self._expect(day, is_old=is_old)
-        if self._model.held and (choice := self._draw.choice(("approved", "discarded", "left"))) != "left":
+        self._expect(day, kind)
+        choice = "left"
+        if self._model.held:
+            choice = self._draw.choice(("approved", "discarded", "left"))
+        elif self._model.distrusted or self._model.additions:
+            choice = ("approved", "discarded", "left")[day // FAULT_DAYS % 3]
+        if choice != "left":
             self.happened[choice] += 1
             self._now[0] += timedelta(minutes=5)
             self._end_hold(choice)
@@ -274,6 +309,9 @@ class Year:
                 self._model.discard()
                 return
             process.pipeline.approve_held()
+        if not self._model.held:
+            self._model.believe()
+            return
         before = dict(self._model.inventory or {})
         self._snapshots += 1
         snapshot_id = f"{self._script.snapshot_id}-approved-{self._snapshots}"
@@ -295,9 +333,9 @@ class Year:
 
     # ---- what must come of them
 
-    def _expect(self, day: int, *, is_old: bool) -> None:
+    def _expect(self, day: int, kind: str) -> None:
         before = None if self._model.inventory is None else dict(self._model.inventory)
-        if is_old:
+        if kind == "no new generation":
             assert before is not None
             snapshot_id = f"{self._script.snapshot_id}-dated-{START + timedelta(days=day):%Y%m%d}"
             if self._note(snapshot_id, before, []):
@@ -307,8 +345,9 @@ class Year:
         self._snapshots += 1
         script = self._script
         outcome = self._model.take(script.snapshot_id, script.current)
-        self.happened += Counter(held=int(bool(outcome.held)))
-        self._alerts.see(script.current.values(), script.generated_at, script.snapshot_id, baseline=before is None)
+        if outcome.held:
+            self.happened[f"held, {kind}: {outcome.hold_reason}"] += 1
+        self._alerts.see(self._model.current.values(), script.generated_at, script.snapshot_id, baseline=before is None)
         self._note(script.snapshot_id, before, outcome.changes)
         if before is None:
             self.never_opened = self._ended()

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from connector.diff.keys import number_keys, same_subject
 from connector.diff.lookalikes import continue_stored, pair_lookalikes
 from connector.diff.scan import digest, normal_forms, scan
-from connector.diff.tables import Difference, Relation, Workspace, no_difference
+from connector.diff.tables import Difference, Relation, Workspace, differ, no_difference
 from connector.errors import SnapshotIncomplete, SourceMalformed
 from connector.exports.fields import Export, Field, columns_of
 from connector.model import Snapshot
@@ -321,8 +321,8 @@ def _set_aside_unchanged(
         f"""
         SELECT previous_row,
                digest,
-               {_differ(tracked)} AS differs,
-               {_differ([field for field in tracked if field in known])} AS changed
+               {differ(tracked, "b", "a")} AS differs,
+               {differ([field for field in tracked if field in known], "b", "a")} AS changed
         FROM {earlier} b
         JOIN {arrivals} a USING (previous_row)
         """,
@@ -331,11 +331,6 @@ def _set_aside_unchanged(
     quiet = workspace.make("quiet", f"SELECT previous_row FROM {compared} WHERE differs AND NOT changed")
     workspace.database.rows(f"DELETE FROM {arrivals} WHERE previous_row IN (SELECT previous_row FROM {rewritten})")
     return earlier, quiet, rewritten
-
-
-def _differ(fields: Sequence[Field]) -> str:
-    """Whether earlier record `b` and arrival `a` differ in any of the fields."""
-    return " OR ".join(f"b.{field.column} IS DISTINCT FROM a.{field.column}" for field in fields) or "false"
 
 
 def _count_devices(workspace: Workspace, arrivals: Relation, absent: Relation) -> int:

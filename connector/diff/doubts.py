@@ -1,0 +1,93 @@
+"""What the guard holds beside removals: the table `distrusted`, a row for each field, and one for additions.
+
+Held values and additions are not kept: a snapshot that is not believed in something is stored without it, and the next
+one is judged by the same rules against the same stored records. A row only says since when something is held, on how
+many records, and whether a person approved it: then it is not judged once, and the row goes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import NamedTuple
+
+from connector.diff.guard import HoldReason, Verdict
+from connector.model import Inventory
+from connector.state.sql import Database, literal
+
+
+class Doubt(NamedTuple):
+    """What is held of one field, or of additions where `field` is None.
+
+    Attributes:
+        records: on which it is held, of `devices` devices.
+        since_snapshot: number of the snapshot that it is held since.
+        approved: a person believes what the next snapshot has.
+    """
+
+    field: str | None
+    reason: HoldReason
+    records: int
+    devices: int
+    since_snapshot: int
+    approved: bool = False
+
+
+def standing_doubts(database: Database, inventory: Inventory) -> list[Doubt]:
+    """What the last snapshot of an inventory left held, or was approved since."""
+    rows = database.rows(
+        """
+        SELECT field, reason, records, devices, since_snapshot, approved
+        FROM distrusted
+        WHERE inventory = $1
+        ORDER BY field
+        """,
+        [inventory.value],
+    )
+    return [Doubt(field, HoldReason(reason), *numbers) for field, reason, *numbers in rows]
+
+
+def replace_doubts(database: Database, inventory: Inventory, doubts: Iterable[Doubt]) -> None:
+    """Let these be what is held of an inventory."""
+    database.rows("DELETE FROM distrusted WHERE inventory = $1", [inventory.value])
+    for doubt in doubts:
+        database.rows(
+            "INSERT INTO distrusted VALUES ($1, $2, $3, $4, $5, $6, $7)",
+            [
+                inventory.value,
+                doubt.field,
+                doubt.reason.value,
+                doubt.since_snapshot,
+                doubt.records,
+                doubt.devices,
+                doubt.approved,
+            ],
+        )
+
+
+def add_to(verdict: Verdict, doubts: Iterable[Doubt], *, snapshot_no: int) -> Verdict:
+    """The verdict about removals, with what else the snapshot begins to hold. Removals give the reason."""
+    fresh = [doubt for doubt in doubts if doubt.since_snapshot == snapshot_no]
+    if not fresh:
+        return verdict
+    return replace(
+        verdict,
+        held=verdict.held + sum(doubt.records for doubt in fresh),
+        reason=verdict.reason or fresh[0].reason,
+    )
+
+
+def approve_doubts(database: Database, inventory: Inventory) -> int:
+    """Believe the next snapshot in what is held of an inventory. Returns the number of records held until now."""
+    which = f"inventory = {literal(inventory)} AND NOT approved"
+    records = database.number(f"SELECT sum(records)::BIGINT FROM distrusted WHERE {which}")
+    database.rows(f"UPDATE distrusted SET approved = true WHERE {which}")
+    return records
+
+
+def discard_doubts(database: Database, inventory: Inventory) -> int:
+    """Forget what is held, as of `approve_doubts`: the next snapshot is judged afresh."""
+    which = f"inventory = {literal(inventory)} AND NOT approved"
+    records = database.number(f"SELECT sum(records)::BIGINT FROM distrusted WHERE {which}")
+    database.rows(f"DELETE FROM distrusted WHERE {which}")
+    return records
