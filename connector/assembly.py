@@ -290,7 +290,7 @@ class Assembly:
             choose_values(self.config.kafka.value_format, names, lambda: self.registry),
             names,
             tenant_id=self.config.source.tenant_id,
-            message_bytes_max=message_bytes_max_of(self.config.kafka.client),
+            message_bytes_max=message_bytes_max_of(self.config.kafka.client, self.config.kafka.message_bytes_max),
         )
 
     def _sink(self, transactional_id: str, messages: Messages) -> Sink:

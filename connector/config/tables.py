@@ -221,6 +221,7 @@ class KafkaConfig(Table):
     auth_tenant_id: str = ""
     auth_scope: str = ""
     auth_region: str = ""
+    message_bytes_max: int = Field(default=0, ge=0, le=1_000_000_000)
     inventory_topic: bool = False
     batch_changes_max: int = Field(default=10_000, ge=1, le=20_000)
     client: ClientTable = Field(repr=False)
@@ -239,6 +240,8 @@ class KafkaConfig(Table):
         problems = broker_login.find_problems(self.auth, self.client, region=self.region, scope=self.scope)
         if not problems:
             problems = event_hubs.find_problems({**self.client, **login})
+        if 0 < self.message_bytes_max < values.MESSAGE_BYTES_LEAST:
+            problems.append(f"message_bytes_max: must be 0 or at least {values.MESSAGE_BYTES_LEAST}")
         values.refuse([*values.client_problems(self.client, tokens=tokens), *problems])
         return self
 

@@ -74,6 +74,9 @@ OWNED_CLIENT_KEYS: Final = frozenset(
 )
 """Keys of `[kafka.client]` that delivery depends on: the connector sets them, and refuses them here."""
 
+MESSAGE_BYTES_LEAST: Final = 60_000
+"""The smallest limit of a message in which every record can be made to fit, whatever texts it has."""
+
 UNVERIFIED_CLIENT_VALUES: Final = {
     "enable.ssl.certificate.verification": frozenset({"false", "f", "0"}),
     "ssl.endpoint.identification.algorithm": frozenset({"none"}),

@@ -61,17 +61,22 @@ CHECKPOINT_FIELDS: Final = {
 }
 
 
-def message_bytes_max_of(client: Mapping[str, Any]) -> int:
-    """The largest message that `[kafka.client]` lets through: its `message.max.bytes`, less the framing.
+def message_bytes_max_of(client: Mapping[str, Any], configured: int = 0) -> int:
+    """The largest message that may be published, with key and headers.
+
+    Args:
+        client: `[kafka.client]`, which lets through its `message.max.bytes`, less the framing.
+        configured: `kafka.message_bytes_max`, where that is less; 0 for none.
 
     Raises:
         ConfigError: that is not a number.
     """
     limit = client.get("message.max.bytes", LIBRDKAFKA_BYTES_MAX)
     try:
-        return int(limit) * (100 - FRAMING_PERCENT) // 100
+        let_through = int(limit) * (100 - FRAMING_PERCENT) // 100
     except (TypeError, ValueError) as error:
         raise ConfigError(f"kafka.client.message.max.bytes: must be a number of bytes (is {quote(limit)})") from error
+    return min(let_through, configured or let_through)
 
 
 class Messages:
@@ -172,7 +177,9 @@ class Messages:
         fitting = write_fitting(write, record, self._value_bytes_max)
         if fitting is None:
             problem = f"cannot be shortened to {self._value_bytes_max} bytes"
-            raise refusal(topic, record, problem, hint="Raise message.max.bytes in [kafka.client].")
+            raise refusal(
+                topic, record, problem, hint="Raise message.max.bytes in [kafka.client], or kafka.message_bytes_max."
+            )
         return fitting
 
     def _message(self, topic: Topic, key: bytes, value: Fitting | None, event: _CloudEvent) -> Message:

@@ -74,6 +74,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "auth_tenant_id": "",
         "auth_scope": "",
         "auth_region": "",
+        "message_bytes_max": 0,
         "inventory_topic": False,
         "batch_changes_max": 10_000,
     },
@@ -742,6 +743,12 @@ def test_json_needs_no_registry() -> None:
     del least["kafka"]["value_format"]
     environ = {"MDE_INVENTORY_KAFKA__VALUE_FORMAT": "json"}
     assert from_values(least, environ, name="connector.toml").schema_registry.url == ""
+
+
+def test_a_limit_of_bytes_in_which_not_every_record_fits_is_refused() -> None:
+    """Nothing could be published of such a record."""
+    assert problems(kafka={"message_bytes_max": 59_999}) == ["kafka.message_bytes_max: must be 0 or at least 60000"]
+    assert config_of(kafka={"message_bytes_max": 60_000}).kafka.message_bytes_max == 60_000
 
 
 def test_avro_needs_a_registry() -> None:

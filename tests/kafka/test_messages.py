@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from connector.clock import moment_of
+from connector.config.values import MESSAGE_BYTES_LEAST
 from connector.errors import ConfigError, EncodingError
 from connector.exports.identity import key_part
 from connector.kafka.messages import Messages, message_bytes_max_of
@@ -331,16 +332,16 @@ def test_the_limit_counts_the_bytes_of_the_format_that_is_written() -> None:
 
 @pytest.mark.parametrize("character", ["x", "é", "\0", '"'])
 def test_the_worst_record_fits_the_smallest_road_as_json(character: str) -> None:
-    """64 KB a message, and every text of the record and the earlier one endless, six bytes of JSON a character."""
+    """The smallest limit there is, and every text endless, in the earlier record too: six bytes of JSON a character."""
     longs: dict[str, Any] = {
         name: [character * 9_000] * 3 if isinstance(value, list) else character * 70_000
         for name, value in RECORD.items()
         if isinstance(value, str | list)
     }
-    messages = make_messages(values=JsonValues(), message_bytes_max=60_800)
+    messages = make_messages(values=JsonValues(), message_bytes_max=MESSAGE_BYTES_LEAST)
     change = CHANGE | longs | {"before": RECORD | longs}
     for message in (messages.encode_change(change), messages.encode_alert(ALERT | longs)):
-        assert size_of(message) <= 60_800
+        assert size_of(message) <= MESSAGE_BYTES_LEAST
         shortened = messages.decode(value_of(message))
         assert set(shortened["shortenedFields"]) >= set(longs)
         untouched = ("snapshotId", "entraTenantId", "connectorVersion")
@@ -444,6 +445,28 @@ def test_a_limit_that_nothing_fits_is_an_error_with_a_hint() -> None:
 def test_the_limit_follows_what_librdkafka_lets_through(client: dict[str, Any], expected: int) -> None:
     """`message.max.bytes`, or its default, less what librdkafka adds to a message."""
     assert message_bytes_max_of(client) == expected
+
+
+@pytest.mark.parametrize(
+    ("client", "configured", "expected"),
+    [({}, 64_000, 64_000), ({}, 0, 950_000), ({"message.max.bytes": 60_000}, 64_000, 57_000)],
+)
+def test_the_smaller_of_two_limits_counts(client: dict[str, Any], configured: int, expected: int) -> None:
+    """`kafka.message_bytes_max` is what a reader takes, `message.max.bytes` what the broker does."""
+    assert message_bytes_max_of(client, configured) == expected
+
+
+@pytest.mark.parametrize("values", [JsonValues(), None], ids=["json", "avro"])
+def test_a_record_of_3000_paths_fits_the_road_of_64_kb(values: JsonValues | None) -> None:
+    """Value, key and headers together; the paths that fit are kept, and the marker says that others were not."""
+    paths = [f"C:\\Users\\user{number:05}\\AppData\\Local\\Programs\\tool\\tool.exe" for number in range(3_000)]
+    messages = make_messages(values=values, message_bytes_max=64_000)
+    message = messages.encode_change(CHANGE | {"diskPaths": paths, "before": None})
+    decoded = messages.decode(value_of(message))
+    assert size_of(message) <= 64_000
+    assert decoded["shortenedFields"] == ["diskPaths"]
+    assert decoded["diskPaths"] == paths[: len(decoded["diskPaths"])]
+    assert len(decoded["diskPaths"]) > 200
 
 
 def test_a_limit_that_is_no_number_is_a_configuration_error() -> None:
