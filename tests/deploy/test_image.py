@@ -161,6 +161,9 @@ def folder(places: Path) -> Iterator[Path]:
         "https://login.microsoftonline.com", "https://127.0.0.1:1"
     )
     (path / "etc" / "connector.toml").write_text(text, encoding="utf-8")
+    # Whatever the umask of a test before this one: the connector narrows that of its process.
+    (path / "etc").chmod(0o755)
+    (path / "etc" / "connector.toml").chmod(0o644)
     yield path
     shutil.rmtree(path)
 
