@@ -85,6 +85,9 @@ def _fetch_helm(target: Path) -> None:
 
 def _fetch_promtool(target: Path) -> None:
     """Take promtool out of the distribution's package, which is not installed: it would start a server."""
+    if os.geteuid() == 0:
+        # A new machine knows no packages yet; who is not root takes those that are known.
+        _run(["apt-get", "--quiet", "update"])
     _run(["apt-get", "download", "prometheus"], cwd=target)
     (package,) = target.glob("*.deb")
     _run(["dpkg-deb", "--extract", package, target])
