@@ -19,6 +19,7 @@ from connector.errors import ConfigError
 from connector.model import Inventory
 from connector.simulator import Endpoint, Fault, FaultKind, Faults, Fleet, Simulator
 from connector.simulator.faults import FAULTS_MAX, dump_faults, read_faults
+from connector.simulator.web.tokens import APPLICATION_ROLE, MACHINE_ROLE
 from tests.support.plain_client import LISTINGS, PAGES, PlainClient, in_order, normal, records_of
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -31,7 +32,9 @@ NOTHING = re.compile(r"^$")
 def client() -> Iterator[PlainClient]:
     """A client that gives up soon, of a small fleet in several parts."""
     with (
-        Simulator(Fleet(seed=5, devices=12, start=START), records_of_part_max=200) as simulator,
+        Simulator(
+            Fleet(seed=5, devices=12, start=START), records_of_part_max=200, roles=(APPLICATION_ROLE, MACHINE_ROLE)
+        ) as simulator,
         PlainClient(simulator, time_out_seconds=2) as client,
     ):
         client.token()
@@ -49,7 +52,8 @@ def ask(client: PlainClient, endpoint: Endpoint) -> requests.Response:
         return client.ask_token()
     if endpoint is Endpoint.BLOB:
         return client.blob()
-    return client.get(LISTING if endpoint is Endpoint.EXPORT else f"{PAGE}?pageSize=100")
+    path = {Endpoint.EXPORT: LISTING, Endpoint.PAGES: f"{PAGE}?pageSize=100", Endpoint.MACHINES: "/api/machines"}
+    return client.get(path[endpoint])
 
 
 def lines_of(client: PlainClient) -> list[dict[str, Any]]:
@@ -71,6 +75,7 @@ def test_every_endpoint_can_answer_any_status(client: PlainClient, endpoint: End
         Endpoint.TOKEN: '"error_description"',
         Endpoint.EXPORT: '"target"',
         Endpoint.PAGES: '"target"',
+        Endpoint.MACHINES: '"target"',
         Endpoint.BLOB: "<Error>",
     }
     assert form[endpoint] in answer.text

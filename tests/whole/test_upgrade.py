@@ -156,7 +156,7 @@ class Release:
 OS_PLATFORM = (
     '    Field(\n        "osPlatform",\n        "os_platform",\n        Kind.TEXT,\n'
     '        "Operating system: Windows11, WindowsServer2022, Linux, macOS, …",\n'
-    '        file_name="OSPlatform",\n    ),\n'
+    '        file_name="OSPlatform",\n        about="device",\n    ),\n'
 )
 NEW = '    Field("productCode", "product_code", Kind.TEXT, "New."),\n'
 RELEASES = {
