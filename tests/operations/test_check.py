@@ -96,9 +96,9 @@ def test_a_transactional_id_that_may_not_be_written_fails_the_check(
     local_broker: LocalBroker, allow_only: Callable[..., None], topic_prefix: str, tmp_path: Path
 ) -> None:
     """After the topics, beside a `run` or without one; publishing without transactions needs none."""
-    name = f"mde-inventory.contoso.example.{topic_prefix}"
-    allow_only(name, "DESCRIBE", kind=ResourceType.TRANSACTIONAL_ID)
     with published_by(local_broker, topic_prefix, tmp_path) as assembly:
+        name = assembly.config.transactional_id
+        allow_only(name, "DESCRIBE", kind=ResourceType.TRANSACTIONAL_ID)
         *_, alone = check_kafka(assembly)
         with assembly.publisher_lock(RUN):
             *_, beside = check_kafka(assembly)

@@ -111,7 +111,7 @@ class Run:
             "poll": {"stale_after_hours": 1_000_000},
             "state": {"path": str(folder / "state.duckdb"), "threads": 1, "memory_limit_mib": 512},
             "diff": {"baseline": "emit"},
-            "guard": {"missing_device_snapshots": 1, "max_removed_share": 1},
+            "guard": {"missing_device_snapshots": 1, "max_removed_share": 1, "max_added_share": 1_000_000},
             # What the calendar raises depends on the day of the test.
             "alerts": {"date_thresholds_days": []},
             "kafka": {
