@@ -19,12 +19,8 @@ _GUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNOR
 
 def default_transactional_id(tenant_id: str, topic_prefix: str) -> str:
     """The transactional id of a tenant and a topic prefix, and of no other pair of them."""
-    dotted = f"{tenant_id}.{topic_prefix}"
-    return (
-        f"{BEGINNING}.{dotted}"
-        if _read(dotted) == (tenant_id, topic_prefix)
-        else (f"{BEGINNING}.{tenant_id}/{topic_prefix}")
-    )
+    is_read_back = _read(f"{tenant_id}.{topic_prefix}") == (tenant_id, topic_prefix)
+    return f"{BEGINNING}.{tenant_id}{'.' if is_read_back else '/'}{topic_prefix}"
 
 
 def _read(dotted: str) -> tuple[str, str]:

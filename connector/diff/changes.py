@@ -6,7 +6,7 @@ believed is the guard's to say; nothing is numbered or stored here.
 
 from __future__ import annotations
 
-from connector.diff.tables import Difference, Moves, Relation, Workspace
+from connector.diff.tables import Difference, Moves, Relation, Workspace, differ
 from connector.diff.versions import version_reason
 from connector.exports.fields import Export, columns_of
 from connector.model import ChangeType, Reason
@@ -114,14 +114,13 @@ def stage_baseline(workspace: Workspace, *, emit: bool) -> Relation:
 def changed_fields(export: Export, before: str, after: str) -> str:
     """An expression: names of the fields that differ between two row aliases, in the order of the export."""
     names = ", ".join(
-        f"CASE WHEN {before}.{field.column} IS DISTINCT FROM {after}.{field.column} THEN {literal(field.name)} END"
-        for field in export.fields
+        f"CASE WHEN {differ([field], before, after)} THEN {literal(field.name)} END" for field in export.fields
     )
     return f"list_filter([{names}], lambda name: name IS NOT NULL)"
 
 
 def _version(export: Export) -> str:
-    return export.column(export.version) if export.version else "NULL::VARCHAR"
+    return export.version_column or "NULL::VARCHAR"
 
 
 def _added_versions(export: Export, difference: Difference) -> str:

@@ -24,7 +24,7 @@ from typing import Final, NamedTuple
 from connector.diff.doubts import Doubt
 from connector.diff.guard import HoldReason
 from connector.diff.scan import stored_digest
-from connector.diff.tables import Difference, Relation, Workspace, differ
+from connector.diff.tables import Difference, Relation, Workspace, compare_values, differ
 from connector.exports.fields import Field, Kind, columns_of
 from connector.state.sql import literal
 
@@ -76,21 +76,23 @@ def judge_fields(
 
     Returns the difference that is believed, and what is held.
     """
-    tracked, judged = fields
+    tracked, known = fields
     settled = {doubt.field for doubt in standing if doubt.approved}
     held = {doubt.field: doubt for doubt in standing if not doubt.approved}
-    judged = [field for field in judged if field.name not in settled]
+    judged = [field for field in known if field.name not in settled]
     differing = workspace.count(f"{difference.arrivals} WHERE previous_row IS NOT NULL")
     if differing < FEW or not judged:
         return difference, []
     tallies = _tally(workspace, difference, judged)
     emptied = _find_emptied(workspace, difference, tallies, held)
-    changed = _find_mass_changes(workspace, difference, tallies, held, rules)
+    others = {field: tally for field, tally in tallies.items() if field not in emptied}
+    changed = _find_mass_changes(workspace, difference, others, held, rules)
+    # In this order: where both begin with one snapshot, its report has the first reason.
     reasons = dict.fromkeys(changed, HoldReason.MASS_CHANGE) | dict.fromkeys(emptied, HoldReason.EMPTIED_FIELD)
     if not reasons:
         return difference, []
     doubts = _describe(workspace, difference, reasons, held, snapshot_no)
-    return _without(workspace, difference, reasons, tracked, judged=fields[1]), doubts
+    return _without(workspace, difference, reasons, tracked, judged=known), doubts
 
 
 def _tally(workspace: Workspace, difference: Difference, fields: Sequence[Field]) -> dict[Field, Tally]:
@@ -143,19 +145,24 @@ def _find_mass_changes(
     rules: TrustRules,
 ) -> list[Field]:
     """The fields that change on more than their share of the records that are compared."""
+    held_before = [
+        field
+        for field, tally in tallies.items()
+        if _is_held(held, field, HoldReason.MASS_CHANGE) and tally.changed >= FEW
+    ]
+    # A field that may change on all records is the rule where many do: then the inventory need not be counted.
+    shares = {
+        field: rules.changed_shares[field.name]
+        for field, tally in tallies.items()
+        if tally.changed >= max(rules.min_changed, 1) and rules.changed_shares[field.name] < 1
+    }
+    if not (held_before or shares):
+        return []
     which = literal(workspace.inventory)
     compared = workspace.count(f"inventory WHERE inventory = {which}") - workspace.count(difference.absent)
-    lasting = [
-        field
-        for field, tally in tallies.items()
-        if _is_held(held, field, HoldReason.MASS_CHANGE) and tally.changed >= FEW and tally.changed > LASTING * compared
-    ]
+    lasting = [field for field in held_before if tallies[field].changed > LASTING * compared]
     many = [
-        field
-        for field, tally in tallies.items()
-        if tally.changed >= max(rules.min_changed, 1)
-        and tally.changed > rules.changed_shares[field.name] * compared
-        and field not in lasting
+        field for field, share in shares.items() if tallies[field].changed > share * compared and field not in lasting
     ]
     return [*lasting, *(field for field in many if _spread(workspace, difference, field) >= FEW)]
 
@@ -199,16 +206,8 @@ def _without(
     """The difference with the stored values of the held fields: what then is as it was is no part of it."""
     database = workspace.database
     believed = workspace.make("believed", _with_stored_values(workspace, difference, reasons, tracked))
-    compared = workspace.make(
-        "believed_compared",
-        f"""
-        SELECT previous_row,
-               digest,
-               {differ(tracked, "b", "a")} AS differs,
-               {differ(judged, "b", "a")} AS changed
-        FROM {difference.earlier} b
-        JOIN {believed} a USING (previous_row)
-        """,
+    compared = compare_values(
+        workspace, "believed_compared", earlier=difference.earlier, arrivals=believed, tracked=tracked, judged=judged
     )
     database.rows(
         f"DELETE FROM {believed} WHERE previous_row IN (SELECT previous_row FROM {compared} WHERE NOT differs)"

@@ -77,16 +77,13 @@ def add_to(verdict: Verdict, doubts: Iterable[Doubt], *, snapshot_no: int) -> Ve
     )
 
 
-def approve_doubts(database: Database, inventory: Inventory) -> int:
-    """Believe the next snapshot in what is held of an inventory. Returns the number of records held until now."""
-    which = f"inventory = {literal(inventory)} AND NOT approved"
-    records = database.number(f"SELECT sum(records)::BIGINT FROM distrusted WHERE {which}")
-    database.rows(f"UPDATE distrusted SET approved = true WHERE {which}")
-    return records
+def approve_doubts(database: Database, inventory: Inventory) -> None:
+    """Believe the next snapshot in what is held of an inventory."""
+    database.rows("UPDATE distrusted SET approved = true WHERE inventory = $1", [inventory.value])
 
 
 def discard_doubts(database: Database, inventory: Inventory) -> int:
-    """Forget what is held, as of `approve_doubts`: the next snapshot is judged afresh."""
+    """Forget what is held of an inventory: the next snapshot is judged afresh. Returns the number of records."""
     which = f"inventory = {literal(inventory)} AND NOT approved"
     records = database.number(f"SELECT sum(records)::BIGINT FROM distrusted WHERE {which}")
     database.rows(f"DELETE FROM distrusted WHERE {which}")

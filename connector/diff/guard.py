@@ -156,6 +156,13 @@ def judge_approved(workspace: Workspace, absences: Absences, *, rules: GuardRule
     return verdict
 
 
+def lift_answered(workspace: Workspace, absences: Absences) -> None:
+    """Drop the holds of records that are back or became another version, where nothing else is judged."""
+    workspace.database.rows(
+        f"DELETE FROM held WHERE inventory = {literal(workspace.inventory)} AND {_is_answered(absences)}"
+    )
+
+
 def discard_holds(database: Database, inventory: Inventory) -> int:
     """Take what is held as missing data: the holds are dropped, and absences are counted from nothing.
 
@@ -289,14 +296,19 @@ def _lift_holds(workspace: Workspace, absences: Absences, absent_devices: Relati
                   )
                   AND device_no NOT IN (SELECT device_no FROM {absent_devices})
               )
-              OR (device_no, software_no) NOT IN (
-                  SELECT (device_no, software_no)
-                  FROM {absences.difference.absent}
-                  ANTI JOIN {absences.pairs} USING (previous_row)
-              )
+              OR {_is_answered(absences)}
           )
         """
     )
+
+
+def _is_answered(absences: Absences) -> str:
+    """A condition: a held record is back, or became another version."""
+    return f"""(device_no, software_no) NOT IN (
+                  SELECT (device_no, software_no)
+                  FROM {absences.difference.absent}
+                  ANTI JOIN {absences.pairs} USING (previous_row)
+              )"""
 
 
 def _hold_lost_groups(workspace: Workspace, difference: Difference, absent_devices: Relation, snapshot_no: int) -> int:

@@ -95,6 +95,32 @@ def differ(fields: Sequence[Field], before: str, after: str) -> str:
     return " OR ".join(f"{before}.{column} IS DISTINCT FROM {after}.{column}" for column in columns) or "false"
 
 
+def compare_values(
+    workspace: Workspace,
+    name: Relation,
+    *,
+    earlier: Relation,
+    arrivals: Relation,
+    tracked: Sequence[Field],
+    judged: Sequence[Field],
+) -> Relation:
+    """Records that were there before, value by value: `previous_row`, `digest` as read, `differs` and `changed`.
+
+    A record differs where any of the tracked fields does, and has changed where any of the judged ones does.
+    """
+    return workspace.make(
+        name,
+        f"""
+        SELECT previous_row,
+               digest,
+               {differ(tracked, "b", "a")} AS differs,
+               {differ(judged, "b", "a")} AS changed
+        FROM {earlier} b
+        JOIN {arrivals} a USING (previous_row)
+        """,
+    )
+
+
 def no_difference(workspace: Workspace) -> Difference:
     """The difference of an inventory from itself: five empty relations, where nothing was compared."""
     nothing = f"FROM {workspace.stored} WHERE false"

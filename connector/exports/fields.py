@@ -137,6 +137,11 @@ class Export:
         return tuple(field for field in self.subject if field.name != self.version)
 
     @cached_property
+    def version_column(self) -> str | None:
+        """The column of the version; None where records have none."""
+        return self.column(self.version) if self.version else None
+
+    @cached_property
     def attributes(self) -> tuple[Field, ...]:
         """The fields that are not part of the key."""
         return tuple(field for field in self.fields if not field.key)

@@ -10,6 +10,7 @@ A part of a Kafka key is the text itself or, where it is long, its beginning and
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from hashlib import sha256
 from typing import Final
 
@@ -32,6 +33,14 @@ def event_id_expression(*parts: str) -> str:
         f"list_transform([{digest}], lambda digest: digest[1:8] || '-' || digest[9:12] || '-5' || digest[14:16] || '-'"
         f" || {variant} || digest[18:20] || '-' || digest[21:32])[1]"
     )
+
+
+def incident_key_expression(device: str, product: Sequence[str]) -> str:
+    """A SQL expression: the key of what happens to a product on a device, whatever its version or inventory.
+
+    `device` is an empty text for the summaries of a product.
+    """
+    return event_id_expression("$tenant", "'incident'", device, *product)
 
 
 def event_id(*parts: str) -> str:

@@ -136,7 +136,7 @@ def write_changes(
 
 def _numbered(export: Export, staged: Relation) -> str:
     """A SELECT of the staged changes with their sequence numbers."""
-    version = f", {export.column(export.version)}" if export.version else ""
+    version = f", {export.version_column}" if export.version_column else ""
     return f"""
             SELECT $before + row_number() OVER (
                        ORDER BY {export.column(export.device)},

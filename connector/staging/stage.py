@@ -259,6 +259,7 @@ def _judge_removals(
     """
     before, now = additions
     if now and now.reason is HoldReason.KEYS_CHANGED:
+        guard.lift_answered(workspace, absences)
         return Verdict()
     if before and before.approved and before.reason is HoldReason.KEYS_CHANGED:
         return guard.judge_approved(workspace, absences, rules=rules.guard, sighting=sighting)

@@ -119,8 +119,7 @@ def same_record(workspace: Workspace, changes: str, remembered: str) -> str:
     """A condition: a row of `changes` is about the record, as it was before, that a row of `last_said` is about."""
     export = workspace.export
     same = [f"{remembered}.{field.column} = {changes}.{field.column}" for field in (export.keys[0], *export.product)]
-    if export.version:
-        version = export.column(export.version)
+    if (version := export.version_column) is not None:
         same.append(f"{remembered}.{version} = coalesce({changes}.before.{export.version}, {changes}.{version})")
     return " AND ".join(same)
 

@@ -28,16 +28,7 @@ FETCH_ROWS: Final = 2_000
 POSITION_COLUMNS: Final = tuple(Position.__dataclass_fields__)
 COUNT_COLUMNS: Final = tuple(Counts.__dataclass_fields__)
 SNAPSHOT_COLUMNS: Final = (*(name for name in StagedSnapshot.__dataclass_fields__ if name != "counts"), *COUNT_COLUMNS)
-_HOLDS: Final = """
-    WITH stored AS (
-        SELECT inventory, count(*) AS total
-        FROM inventory
-        GROUP BY inventory
-    ),
-    since AS (
-        SELECT snapshot_no AS since_snapshot, snapshot_id, staged_at
-        FROM snapshots
-    ),
+_HELD: Final = """
     holds AS (
         SELECT inventory,
                reason,
@@ -52,6 +43,20 @@ _HOLDS: Final = """
         FROM distrusted
         WHERE NOT approved
     )
+"""
+"""A CTE: everything that the guard holds, in numbers."""
+
+_HOLDS: Final = f"""
+    WITH stored AS (
+        SELECT inventory, count(*) AS total
+        FROM inventory
+        GROUP BY inventory
+    ),
+    since AS (
+        SELECT snapshot_no AS since_snapshot, snapshot_id, staged_at
+        FROM snapshots
+    ),
+    {_HELD.strip()}
     SELECT inventory,
            reason,
            records,
@@ -308,16 +313,8 @@ class Journal:
         """Records that `holds` counts, in one inventory or in both."""
         inventories = [which.value for which in ([inventory] if inventory else Inventory)]
         return self._database.number(
-            """
-            WITH holds AS (
-                SELECT inventory, count(*) AS records
-                FROM held
-                GROUP BY inventory
-                UNION ALL
-                SELECT inventory, records
-                FROM distrusted
-                WHERE NOT approved
-            )
+            f"""
+            WITH {_HELD.strip()}
             SELECT sum(records)::BIGINT
             FROM holds
             WHERE inventory IN (SELECT unnest($1))

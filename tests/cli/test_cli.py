@@ -260,20 +260,25 @@ def test_schemas_are_shown_as_json() -> None:
     assert run_command("schema", "show", "Nonsense").returncode == 2
 
 
-def test_check_names_a_missing_permission(tmp_path: Path) -> None:
-    """A token without Software.Read.All: the line says so, the exit code is 5, other lines are asked all the same."""
+def checked(folder: Path, *, roles: tuple[str, ...], **source: Any) -> subprocess.CompletedProcess[str]:
+    """`check` of a tenant whose tokens have these permissions; `source` adds to `[source]`."""
     fleet = Fleet(seed=5, devices=5, start=datetime(2026, 1, 1, tzinfo=UTC))
-    with Simulator(fleet, roles=("Machine.Read.All",)) as simulator:
+    with Simulator(fleet, roles=roles) as simulator:
         tables: dict[str, Any] = {
-            "source": simulator.settings(),
-            "state": {"path": str(tmp_path / "state.duckdb")},
+            "source": simulator.settings(**source),
+            "state": {"path": str(folder / "state.duckdb")},
             "kafka": {"topic_prefix": "x"},
             # Refused at once: an answer of Kafka is not what is waited for here.
             "kafka.client": {"bootstrap.servers": "127.0.0.1:1", "no.such.key": "1"},
             "schema_registry": {"url": "mock://x"},
         }
-        (tmp_path / "connector.toml").write_text(toml(tables), encoding="utf-8")
-        finished = command("check", cwd=tmp_path)
+        (folder / "connector.toml").write_text(toml(tables), encoding="utf-8")
+        return command("check", cwd=folder)
+
+
+def test_check_names_a_missing_permission(tmp_path: Path) -> None:
+    """A token without Software.Read.All: the line says so, the exit code is 5, other lines are asked all the same."""
+    finished = checked(tmp_path, roles=("Machine.Read.All",))
     assert finished.returncode == 5
     assert "Software.Read.All" in finished.stdout
     assert [line.split()[1] for line in finished.stdout.splitlines() if line.startswith(("ok", "FAIL"))][:3] == [
@@ -297,18 +302,7 @@ def test_check_asks_for_the_permission_of_device_facts(
     roles: tuple[str, ...], exit_code: int, line: str, tmp_path: Path
 ) -> None:
     """One more line where the facts about devices are asked for."""
-    fleet = Fleet(seed=5, devices=5, start=datetime(2026, 1, 1, tzinfo=UTC))
-    with Simulator(fleet, roles=roles) as simulator:
-        tables: dict[str, Any] = {
-            "source": simulator.settings(device_facts=True),
-            "state": {"path": str(tmp_path / "state.duckdb")},
-            "kafka": {"topic_prefix": "x"},
-            # Refused at once: an answer of Kafka is not what is waited for here.
-            "kafka.client": {"bootstrap.servers": "127.0.0.1:1", "no.such.key": "1"},
-            "schema_registry": {"url": "mock://x"},
-        }
-        (tmp_path / "connector.toml").write_text(toml(tables), encoding="utf-8")
-        finished = command("check", cwd=tmp_path)
+    finished = checked(tmp_path, roles=roles, device_facts=True)
     assert line in [" ".join(text.split()) for text in finished.stdout.splitlines()]
     assert finished.returncode == exit_code
 

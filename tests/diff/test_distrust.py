@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from connector.model import StagedSnapshot
@@ -234,6 +234,7 @@ def test_a_field_that_is_not_tracked_is_not_judged(tmp_path: Path) -> None:
 
 
 @given(seed=st.integers(0, 2**32))
+@example(seed=4194305)  # one field is emptied and another changes, both held since one snapshot
 @SLOW
 def test_whatever_is_held_the_log_is_the_inventory(seed: int, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Columns that vanish, change and come back in part, twins, approvals and discards: as the oracle says."""

@@ -455,6 +455,11 @@ def _java_version(path: str) -> int:
     return int(version[1]) if version else 0
 
 
+def cache_folder() -> Path:
+    """The folder that tests keep between runs: what was fetched."""
+    return Path(os.environ.get(CACHE_VARIABLE) or Path.home() / ".cache" / "mde-inventory-connector")
+
+
 def unpacked(name: str) -> Path:
     """The folder with what `<name>/pom.xml` beside this file names, from Maven Central, fetched once and kept.
 
@@ -462,7 +467,7 @@ def unpacked(name: str) -> Path:
         Missing: no Maven here, or it cannot fetch.
     """
     pom = HERE / name / "pom.xml"
-    cache_path = Path(os.environ.get(CACHE_VARIABLE) or Path.home() / ".cache" / "mde-inventory-connector")
+    cache_path = cache_folder()
     target = cache_path / f"{name}-{hashlib.sha256(pom.read_bytes()).hexdigest()[:12]}"
     if target.is_dir():
         return target

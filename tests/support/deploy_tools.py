@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from tests.support.broker import CACHE_VARIABLE, Missing
+from tests.support.broker import Missing, cache_folder
 
 ROOT: Final = Path(__file__).parents[2]
 NPM: Final = Path(__file__).parent / "npm"
@@ -44,11 +44,6 @@ class Tool(NamedTuple):
     folder: str
     file: str
     fetch: Callable[[Path], None]
-
-
-def cache_path() -> Path:
-    """The folder that tests keep between runs."""
-    return Path(os.environ.get(CACHE_VARIABLE) or Path.home() / ".cache" / "mde-inventory-connector") / "tools"
 
 
 def _run(command: Sequence[str | Path], *, cwd: Path | None = None, **environ: str) -> None:
@@ -152,7 +147,7 @@ def fetched(name: str) -> Path:
         Missing: it cannot be had.
     """
     tool = TOOLS[name]
-    folder = cache_path() / tool.folder
+    folder = cache_folder() / "tools" / tool.folder
     if needed := NEEDED.get(name):
         installed(needed)
     if not (folder / ".whole").exists():

@@ -11,8 +11,8 @@ import random
 import shutil
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,6 +29,7 @@ from connector.simulator import Fleet, Simulator
 from connector.simulator.fleet.fleet import Device
 from tests.conftest import consume_all
 from tests.support import avro
+from tests.support.broker import Broker
 from tests.support.json_values import read_either
 from tests.support.judging import Message, Staged, Verdict, by_key, expected, judge, plain_diff
 from tests.support.killing import Child, Ended
@@ -54,7 +55,7 @@ CLOCKS: Final = (0, 0, -3600, 3600, -86_400, 86_400, -30 * 86_400, 100 * 86_400)
 """Seconds that the clock of a process may be off; the last is beyond the journal's retention."""
 
 HOLD_ALL: Final = {"missing_device_snapshots": 1, "max_removed_share": 0, "min_removed": 0}
-"""A guard that holds every removal."""
+"""Settings with which the guard holds every removal."""
 
 ANY_MOMENT: Final = "any moment"
 """Where a kill is counted that came after a time, and not at a point."""
@@ -192,7 +193,7 @@ class Run:
         if self._staged and self._staged[-1].snapshot_id == snapshot_id:
             return
         served, held = by_key(self.simulator.records(Inventory.CPE)), {}
-        if self._staged and self.settings["guard"] == HOLD_ALL:
+        if self._staged and not self.settings["guard"]["max_removed_share"]:
             before = self._staged[-1].records
             held = {key: before[key] for kind, key in plain_diff(before, served) if kind == "REMOVED"}
         self._staged.append(Staged(snapshot_id, served | held, held=bool(held)))
@@ -334,3 +335,24 @@ class Run:
         """The sequence at the end of a snapshot, counted as in a list."""
         last = self._staged[snapshot].snapshot_id
         return max(number for number, (name, *_) in enumerate(expected(self._staged), start=1) if name == last)
+
+
+@contextmanager
+def beginning(folder: Path, prefix: str) -> Iterator[Callable[..., Run]]:
+    """`begin(broker, registry_url, …)`: a tenant with its baseline published, which ends with the block."""
+    with ExitStack() as stack:
+
+        def begin(broker: Broker, registry_url: str | None, **options: Any) -> Run:
+            run = stack.enter_context(
+                Run.begun(
+                    folder / "state",
+                    bootstrap_servers=broker.bootstrap_servers,
+                    registry_url=registry_url,
+                    prefix=prefix,
+                    **options,
+                )
+            )
+            run.baseline()
+            return run
+
+        yield begin

@@ -346,6 +346,8 @@ class Model:
     ) -> tuple[list[tuple[Key, str]], int, str | None]:
         """As `_judge`: nothing where keys changed, everything where a person approved that they did."""
         if self.additions is not None and self.additions.reason == "KEYS_CHANGED":
+            absent = {key for key in self.inventory or {} if key not in current and key not in paired}
+            self.held = {key: why for key, why in self.held.items() if key in absent}
             return [], 0, None
         if not approved:
             return self._judge(current, arrived, paired, rules, rejected=rejected, elsewhere=elsewhere)

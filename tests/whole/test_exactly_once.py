@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import pytest
 from confluent_kafka.admin import AdminClient
@@ -20,7 +18,7 @@ from connector.service.polls import Polled
 from tests.service.test_service import TENANT, Running
 from tests.support.broker import Broker, LocalBroker
 from tests.support.cutting import CuttingProxy, Request, When
-from tests.support.exactly_once import BATCH, Run
+from tests.support.exactly_once import BATCH, Run, beginning
 from tests.support.judging import Verdict, by_key, fold
 from tests.support.mishaps import DEADLINE_SECONDS, Mishaps
 from tests.support.watching import POINTS, Control
@@ -36,23 +34,8 @@ PUBLISHING = POINTS[POINTS.index("batch begins") : POINTS.index("retired")]
 @pytest.fixture
 def begin(tmp_path: Path, registry_url: str, topic_prefix: str) -> Iterator[Callable[..., Run]]:
     """`begin(broker, seed=1, kafka={…})`: a tenant with its baseline published."""
-    with ExitStack() as stack:
-
-        def make(broker: Broker, *, seed: int = 1, **tables: Any) -> Run:
-            run = stack.enter_context(
-                Run.begun(
-                    tmp_path / "state",
-                    bootstrap_servers=broker.bootstrap_servers,
-                    registry_url=registry_url,
-                    prefix=topic_prefix,
-                    seed=seed,
-                    **tables,
-                )
-            )
-            run.baseline()
-            return run
-
-        yield make
+    with beginning(tmp_path, topic_prefix) as make:
+        yield lambda broker, *, seed=1, **tables: make(broker, registry_url, seed=seed, **tables)
 
 
 def exact(run: Run) -> Verdict:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from connector.operations.setup import set_up
 from tests.cli.test_cli import command
 from tests.conftest import consume_all
 from tests.support.broker import Broker
-from tests.support.exactly_once import SCHEMAS, Run
+from tests.support.exactly_once import SCHEMAS, Run, beginning
 from tests.support.json_values import problems
 from tests.support.judging import Verdict
 from tests.whole.test_takeover import written
@@ -35,23 +34,8 @@ FILES = {
 @pytest.fixture
 def begin(tmp_path: Path, topic_prefix: str, broker: Broker) -> Iterator[Callable[..., Run]]:
     """`begin(registry_url=None)`: a tenant with its baseline published; without a registry as JSON."""
-    with ExitStack() as stack:
-
-        def make(registry_url: str | None = None, **tables: Any) -> Run:
-            run = stack.enter_context(
-                Run.begun(
-                    tmp_path / "state",
-                    bootstrap_servers=broker.bootstrap_servers,
-                    registry_url=registry_url,
-                    prefix=topic_prefix,
-                    seed=7,
-                    **tables,
-                )
-            )
-            run.baseline()
-            return run
-
-        yield make
+    with beginning(tmp_path, topic_prefix) as make:
+        yield lambda registry_url=None, **tables: make(broker, registry_url, seed=7, **tables)
 
 
 def exact(run: Run) -> Verdict:

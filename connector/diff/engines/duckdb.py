@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from connector.diff.keys import number_keys, same_subject
 from connector.diff.lookalikes import continue_stored, pair_lookalikes
 from connector.diff.scan import digest, normal_forms, scan
-from connector.diff.tables import Difference, Relation, Workspace, differ, no_difference
+from connector.diff.tables import Difference, Relation, Workspace, compare_values, no_difference
 from connector.errors import SnapshotIncomplete, SourceMalformed
 from connector.exports.fields import Export, Field, columns_of
 from connector.model import Snapshot
@@ -316,17 +316,8 @@ def _set_aside_unchanged(
         SEMI JOIN wanted USING (previous_row)
         """,
     )
-    compared = workspace.make(
-        "compared",
-        f"""
-        SELECT previous_row,
-               digest,
-               {differ(tracked, "b", "a")} AS differs,
-               {differ([field for field in tracked if field in known], "b", "a")} AS changed
-        FROM {earlier} b
-        JOIN {arrivals} a USING (previous_row)
-        """,
-    )
+    judged = [field for field in tracked if field in known]
+    compared = compare_values(workspace, "compared", earlier=earlier, arrivals=arrivals, tracked=tracked, judged=judged)
     rewritten = workspace.make("rewritten", f"SELECT previous_row, digest FROM {compared} WHERE NOT differs")
     quiet = workspace.make("quiet", f"SELECT previous_row FROM {compared} WHERE differs AND NOT changed")
     workspace.database.rows(f"DELETE FROM {arrivals} WHERE previous_row IN (SELECT previous_row FROM {rewritten})")

@@ -32,7 +32,7 @@ from typing import Final
 
 from connector.diff.tables import Outcome, Relation, Workspace
 from connector.exports.fields import Export, columns_of
-from connector.exports.identity import event_id_expression, event_namespace
+from connector.exports.identity import event_id_expression, event_namespace, incident_key_expression
 from connector.exports.software import SOFTWARE
 from connector.model import AlertType, ChangeType, Inventory, Reason, StagedSnapshot
 from connector.staging import first_seen, support
@@ -272,9 +272,9 @@ def _judge_baseline(workspace: Workspace, outcome: Outcome, raised: Relation, da
             SELECT *, {support.says("status", "ends", days.today)} AS said
             FROM read
         )
-        INSERT INTO {raised}
-        SELECT NULL, NULL, {literal(ChangeType.BASELINE)}, {literal(Reason.FIRST_SNAPSHOT)},
-               {literal(AlertType.INSTALLED)}, NULL, said, NULL, NULL, {workspace.export.columns}
+        INSERT INTO {raised} (change_type, reason, alert_type, decided_by, {workspace.export.columns})
+        SELECT {literal(ChangeType.BASELINE)}, {literal(Reason.FIRST_SNAPSHOT)}, {literal(AlertType.INSTALLED)}, said,
+               {workspace.export.columns}
         FROM heard
         WHERE said IN {support.ENDED}
         """
@@ -286,7 +286,7 @@ def _identify(workspace: Workspace, raised: Relation, row: StagedSnapshot, tenan
     keys = [field.column for field in workspace.export.keys]
     subject = ("alert_type", "$inventory", *keys)
     by_snapshot = event_id_expression("$tenant", "$snapshot", *subject)
-    place = [field.column for field in (workspace.export.keys[0], *workspace.export.product)]
+    product = [field.column for field in workspace.export.product]
     identified = workspace.make(
         "identified",
         f"""
@@ -297,7 +297,7 @@ def _identify(workspace: Workspace, raised: Relation, row: StagedSnapshot, tenan
         SELECT *,
                CASE WHEN threshold_days IS NULL AND change_type IS NOT NULL THEN {by_snapshot} ELSE crossing END
                    AS alert_id,
-               {event_id_expression("$tenant", "'incident'", *place)} AS incident_key,
+               {incident_key_expression(keys[0], product)} AS incident_key,
                {support.readable(_DATE)}::DATE - {literal(str(today))}::DATE AS days
         FROM dated
         """,

@@ -11,7 +11,7 @@ from typing import Final
 
 from connector.diff.tables import Relation, Workspace
 from connector.exports.fields import COLUMN_TYPES, Export, Field, Kind, columns_of
-from connector.exports.identity import event_id_expression, event_namespace
+from connector.exports.identity import event_id_expression, event_namespace, incident_key_expression
 from connector.model import StagedSnapshot
 
 COMMON: Final = (
@@ -53,7 +53,6 @@ def find(workspace: Workspace, identified: Relation, row: StagedSnapshot, tenant
 def write(workspace: Workspace, row: StagedSnapshot, tenant_id: str, *, after: int) -> int:
     """Write the summaries of a snapshot whose single alerts are written, numbered beyond `after`. Returns how many."""
     export = workspace.export
-    incident = ("$tenant", "'incident'", "''", *(field.column for field in export.product))
     return workspace.database.number(
         f"""
         WITH grouped AS (
@@ -65,7 +64,8 @@ def write(workspace: Workspace, row: StagedSnapshot, tenant_id: str, *, after: i
                         ELSE 'low' END AS severity,
                    bool_and(is_end_of_support) AS is_end_of_support,
                    bool_and(new_to_organisation) AS new_to_organisation,
-                   coalesce({_common("devices_with_version", version=_version(export))}, 0) AS devices_with_version,
+                   coalesce({_common("devices_with_version", version=export.version_column)}, 0)
+                       AS devices_with_version,
                    {", ".join(f"{_common(column)} AS {column}" for column in COMMON)},
                    {", ".join(f"{_described(export, field)} AS {field.column}" for field in export.fields)}
             FROM alerts
@@ -83,7 +83,7 @@ def write(workspace: Workspace, row: StagedSnapshot, tenant_id: str, *, after: i
                alert_type,
                summarizes,
                severity,
-               {event_id_expression(*incident)},
+               {incident_key_expression("''", [field.column for field in export.product])},
                is_end_of_support,
                new_to_organisation,
                devices_with_version,
@@ -113,7 +113,3 @@ def _described(export: Export, field: Field) -> str:
     if field.name == export.device:
         return "''"
     return f"[]::{COLUMN_TYPES[field.kind]}" if field.kind is Kind.TEXT_SET else _common(field.column)
-
-
-def _version(export: Export) -> str | None:
-    return export.column(export.version) if export.version else None
