@@ -10,39 +10,39 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import datetime, timedelta
 from functools import cached_property
+from math import inf
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from connector.clock import Timer, utc_now
-from connector.config import Config
 from connector.errors import ConfigError, StateLocked
-from connector.exports.software import SOFTWARE
-from connector.history.blocks import PastChanges
-from connector.history.filters import Filters
-from connector.history.replay import Replay
-from connector.kafka.logins import TokenLogin, aws_tokens
-from connector.kafka.messages import Messages, message_bytes_max_of
-from connector.kafka.reader import Reader
-from connector.kafka.registry import Registry
-from connector.kafka.sink import TRANSACTION_SECONDS_MAX, Sink
-from connector.kafka.topics import Topics
-from connector.kafka.values.formats import choose_values
 from connector.model import Inventory, Topic
-from connector.poll.backfill import Backfill
-from connector.poll.pipeline import Pipeline
-from connector.poll.publisher import Publisher
-from connector.poll.rebuild import Rebuild
-from connector.poll.reports import PollReports
-from connector.service.state_watch import StateWatcher
-from connector.source.http.broker_tokens import BrokerTokens
-from connector.source.http.tokens import Tokens
-from connector.source.http.transport import Transport
 from connector.source.progress import NoProgress, Progress
-from connector.source.source import Source
-from connector.staging.stage import StagingRules
 from connector.state.publisher_lock import PublisherLock
-from connector.state.state import StateFile
 from connector.telemetry import logger
+
+if TYPE_CHECKING:
+    # The parts import the libraries that they own, which takes most of a short verb's time: each is imported when it is
+    # first made.
+    from connector.config import Config
+    from connector.history.blocks import PastChanges
+    from connector.history.filters import Filters
+    from connector.history.replay import Replay
+    from connector.kafka.messages import Messages
+    from connector.kafka.reader import Reader
+    from connector.kafka.registry import Registry
+    from connector.kafka.sink import Sink
+    from connector.kafka.topics import Topics
+    from connector.poll.backfill import Backfill
+    from connector.poll.pipeline import Pipeline
+    from connector.poll.publisher import Publisher
+    from connector.poll.rebuild import Rebuild
+    from connector.service.state_watch import StateWatcher
+    from connector.source.http.tokens import Tokens
+    from connector.source.http.transport import Transport
+    from connector.source.source import Source
+    from connector.staging.stage import StagingRules
+    from connector.state.state import StateFile
 
 log = logger(__name__)
 
@@ -71,7 +71,7 @@ class Assembly:
         prompt: Callable[[str], None] = print,
         stop: threading.Event | None = None,
         clock: Callable[[], datetime] | None = None,
-        kafka_seconds_max: float = TRANSACTION_SECONDS_MAX,
+        kafka_seconds_max: float = inf,
         rejected: Path | None = None,
     ) -> None:
         self.config = config
@@ -106,6 +106,8 @@ class Assembly:
     @property
     def rules(self) -> StagingRules:
         """The rules that staging follows."""
+        from connector.staging.stage import StagingRules
+
         return StagingRules.of(self.config)
 
     # ---- the source
@@ -113,16 +115,22 @@ class Assembly:
     @cached_property
     def transport(self) -> Transport:
         """Sessions to the login service, the API and the file storage."""
+        from connector.source.http.transport import Transport
+
         return self._parts.enter_context(Transport(ca_bundle=self.config.source.ca_bundle, stop=self.stop))
 
     @cached_property
     def tokens(self) -> Tokens:
         """Tokens for the API."""
+        from connector.source.http.tokens import Tokens
+
         return Tokens(self.config.source, self.transport, prompt=self._prompt)
 
     @cached_property
     def source(self) -> Source:
         """Fetches snapshots."""
+        from connector.source.source import Source
+
         return Source(
             self.config.source,
             tokens=self.tokens,
@@ -145,6 +153,8 @@ class Assembly:
 
         Waits at most `wait_seconds` for another process to close it, and says so.
         """
+        from connector.state.state import StateFile
+
         state = self.config.state
         options: dict[str, Any] = {"memory_limit_mib": state.memory_limit_mib, "threads": state.threads}
         try:
@@ -157,11 +167,15 @@ class Assembly:
 
     def open_scratch(self) -> StateFile:
         """Open the state file for a dry run; an empty one in memory where there is none yet."""
+        from connector.state.state import StateFile
+
         state = self.config.state
         return StateFile.open(state.path, memory_limit_mib=state.memory_limit_mib, threads=state.threads, scratch=True)
 
     def read_state(self) -> StateFile:
         """Open the state file for reading; waits a little for a poll to close it."""
+        from connector.state.state import StateFile
+
         state = self.config.state
         return StateFile.open(
             state.path, memory_limit_mib=state.memory_limit_mib, read_only=True, wait_seconds=STATE_WAIT_SECONDS
@@ -170,10 +184,15 @@ class Assembly:
     @cached_property
     def past_changes(self) -> PastChanges:
         """Past changes, read block by block."""
+        from connector.history.blocks import PastChanges
+
         return PastChanges(self.read_state, self.stop)
 
     def state_watcher(self) -> StateWatcher:
         """A watcher that notices what other processes do to the state file."""
+        from connector.service.state_watch import StateWatcher
+        from connector.state.state import StateFile
+
         state = self.config.state
         return StateWatcher(
             state.path,
@@ -189,6 +208,10 @@ class Assembly:
         kafka = self.config.kafka
         if kafka.auth == "client":
             return dict(kafka.client)
+        from connector.kafka.logins import TokenLogin, aws_tokens
+        from connector.source.http.broker_tokens import BrokerTokens
+        from connector.source.http.tokens import Tokens
+
         if kafka.auth == "aws_msk_iam":
             return {**kafka.client, **TokenLogin(aws_tokens(kafka.region)).settings}
         tokens = BrokerTokens(Tokens(self.config.broker_identity, self.transport, prompt=self._prompt))
@@ -197,6 +220,8 @@ class Assembly:
     @cached_property
     def registry(self) -> Registry:
         """The schema registry."""
+        from connector.kafka.registry import Registry
+
         return self._parts.enter_context(Registry(self.config.schema_registry))
 
     @cached_property
@@ -212,11 +237,15 @@ class Assembly:
     @cached_property
     def topics(self) -> Topics:
         """The topics and their settings."""
+        from connector.kafka.topics import Topics
+
         kafka = self.config.kafka
         return Topics(self.kafka_client, prefix=kafka.topic_prefix, inventory_topic=kafka.inventory_topic)
 
     def reader(self) -> Reader:
         """A reader of topics, which the assembly closes."""
+        from connector.kafka.reader import Reader
+
         reader = Reader(self.kafka_client)
         self._parts.callback(reader.close)
         return reader
@@ -224,6 +253,8 @@ class Assembly:
     @cached_property
     def publisher(self) -> Publisher:
         """Publishes what is staged."""
+        from connector.poll.publisher import Publisher
+
         return Publisher(
             self.messages,
             self.sink,
@@ -237,6 +268,9 @@ class Assembly:
     @cached_property
     def backfill(self) -> Backfill | None:
         """Backfills the inventory topic, if the configuration asks for one."""
+        from connector.kafka.reader import Reader
+        from connector.poll.backfill import Backfill
+
         kafka = self.config.kafka
         if not kafka.inventory_topic:
             return None
@@ -262,6 +296,8 @@ class Assembly:
         Raises:
             ConfigError: the target is another of the connector's own topics.
         """
+        from connector.history.replay import Replay
+
         own = self.topic(Topic.CHANGES)
         target = own if topic in {"", Topic.CHANGES.value} else topic
         if target in {name for other in Topic for name in (other.value, self.topic(other))} - {own}:
@@ -284,6 +320,9 @@ class Assembly:
         )
 
     def _make_messages(self, changes_topic: str = "") -> Messages:
+        from connector.kafka.messages import Messages, message_bytes_max_of
+        from connector.kafka.values.formats import choose_values
+
         names = {topic: self.topic(topic) for topic in Topic}
         names[Topic.CHANGES] = changes_topic or names[Topic.CHANGES]
         return Messages(
@@ -294,6 +333,8 @@ class Assembly:
         )
 
     def _sink(self, transactional_id: str, messages: Messages) -> Sink:
+        from connector.kafka.sink import Sink
+
         sink = Sink(
             self.kafka_client,
             transactional_id=transactional_id,
@@ -311,6 +352,10 @@ class Assembly:
     @cached_property
     def rebuild(self) -> Rebuild:
         """Rebuilds a lost state file."""
+        from connector.exports.software import SOFTWARE
+        from connector.kafka.reader import Reader
+        from connector.poll.rebuild import Rebuild
+
         kafka, state = self.config.kafka, self.config.state
         return Rebuild(
             self.messages,
@@ -329,6 +374,9 @@ class Assembly:
     @cached_property
     def pipeline(self) -> Pipeline:
         """Polls."""
+        from connector.poll.pipeline import Pipeline
+        from connector.poll.reports import PollReports
+
         return Pipeline(
             open_state=self.open_state,
             open_scratch=self.open_scratch,

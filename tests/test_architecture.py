@@ -1,6 +1,8 @@
 """The house: imports go one way, each outside library has one owner, no room is too large to read."""
 
 import ast
+import os
+import subprocess
 import sys
 from collections import Counter
 from collections.abc import Collection
@@ -55,6 +57,12 @@ OWNERS = {
     "urllib3": {"source"},
 }
 """The room that may import an outside library. A library that is not here has no owner yet, and the test says so."""
+
+NOT_FOR_THE_LIST_OF_VERBS = {*OWNERS} - {"rich", "typer"}
+"""What `--help`, `--version` and shell completion must not import: they answer at once."""
+
+NOT_FOR_STATUS = {*OWNERS} - {"rich", "typer", "structlog", "pydantic", "pydantic_settings", "duckdb"}
+"""What a verb that reads the configuration and the state file must not import."""
 
 MODULES_MAX = 13
 MODULE_LINES_MAX = 500
@@ -121,6 +129,40 @@ def test_the_map_of_owners_names_only_what_is_true() -> None:
         if library is not None
     }
     assert {(library, room) for library, rooms in OWNERS.items() for room in rooms} - seen == set()
+
+
+def _imported_by(*arguments: str, folder: Path, **environ: str) -> set[str]:
+    """The outside libraries, by their names in the map of owners, that a command has imported when it ends."""
+    code = (
+        "import sys; from connector.cli import main; from atexit import register;"
+        " register(lambda: open('imported', 'w').write('\\n'.join(sys.modules))); main()"
+    )
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("MDE_INVENTORY_")}
+    subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        cwd=folder,
+        env=clean | {"PYTHONPATH": str(PACKAGE.parent)} | environ,
+        capture_output=True,
+        check=False,
+    )
+    return {*(folder / "imported").read_text(encoding="utf-8").splitlines()} & {*OWNERS}
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("--version",), ()])
+def test_the_list_of_verbs_needs_none_of_the_libraries_behind_them(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    """Most of what a short command takes are imports, so a verb imports what it needs when it runs."""
+    assert _imported_by(*arguments, folder=tmp_path) & NOT_FOR_THE_LIST_OF_VERBS == set()
+
+
+def test_a_verb_that_reads_the_state_file_needs_neither_kafka_nor_https(tmp_path: Path) -> None:
+    """`status` asks the file, and imports what opens it: DuckDB, the configuration, and what prints."""
+    (tmp_path / "connector.toml").write_text(
+        '[source]\ntenant_id = "t1"\nclient_id = "c"\nclient_secret = "canary-1"\n'
+        '[kafka.client]\n"bootstrap.servers" = "localhost:1"\n[schema_registry]\nurl = "mock://x"\n',
+        encoding="utf-8",
+    )
+    imported = _imported_by("status", folder=tmp_path)
+    assert (imported & NOT_FOR_STATUS, "duckdb" in imported) == (set(), True)
 
 
 def _room_imports() -> list[tuple[str, str, str]]:

@@ -22,7 +22,7 @@ from connector import config, errors
 from connector.config import Config, tenants
 from connector.service.endpoint import ProbeResponse, ProbeServer
 from connector.service.polls import GRACE_SECONDS
-from connector.service.service import SIGNAL_EXIT_CODES
+from connector.service.signals import SIGNAL_EXIT_CODES
 
 ROOT = Path(__file__).parents[1]
 DEPLOY = ROOT / "deploy"

@@ -208,16 +208,13 @@ def test_command_lines_that_do_not_exist_would_be_noticed() -> None:
 
 def test_every_verb_stands_in_the_table_of_verbs_and_no_other() -> None:
     """The table of verbs is the list of commands."""
-    commands = {command.name or getattr(command.callback, "__name__", "") for command in cli.app.registered_commands}
-    groups = {group.name for group in cli.app.registered_groups}
-    assert {verb.strip("`") for verb, _ in table("operations", "| verb | does |")} == commands | groups
+    assert {verb.strip("`") for verb, _ in table("operations", "| verb | does |")} == {*cli.VERBS}
 
 
 def test_every_option_in_the_table_of_verbs_is_one_of_the_verb() -> None:
     """An option stands in the row of a verb that has it."""
-    root: Any = typer.main.get_command(cli.app)
     for verb, does in table("operations", "| verb | does |"):
-        command = root.commands[verb.strip("`")]
+        command = cli.load_verb(verb.strip("`"))
         options = {
             option
             for documented in (command, *getattr(command, "commands", {}).values())
@@ -229,20 +226,14 @@ def test_every_option_in_the_table_of_verbs_is_one_of_the_verb() -> None:
 
 def test_every_subcommand_is_named() -> None:
     """`state verify` and its like are named in full."""
-    names = [
-        f"`{group.name} {command.name}`"
-        for group in cli.app.registered_groups
-        if group.typer_instance
-        for command in group.typer_instance.registered_commands
-    ]
+    names = [f"`{verb} {name}`" for verb in cli.VERBS for name in getattr(cli.load_verb(verb), "commands", {})]
     assert [name for name in names if name not in PAGES["operations"]] == []
 
 
 def test_every_filter_of_changes_stands_in_its_table() -> None:
     """The options of `changes` that select are those of the table; `replay` takes them all but `--limit`."""
-    root: Any = typer.main.get_command(cli.app)
     options = {
-        verb: {option for parameter in root.commands[verb].params for option in parameter.opts}
+        verb: {option for parameter in cli.load_verb(verb).params for option in parameter.opts}
         for verb in ("changes", "replay")
     }
     rows = {

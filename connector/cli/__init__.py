@@ -1,54 +1,122 @@
 """The command `mde-inventory`: its verbs and exit codes. The only `sys.exit` of the package is here.
 
 A verb reads the configuration, asks `assembly` for the parts it needs, and prints what they answer through `output`.
+Its module is imported when the verb is run or asked for its help, so that the list of verbs and shell completion need
+none of the libraries behind them.
 """
 
 from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final, Literal, NamedTuple
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
-from connector import __version__, telemetry
-from connector.cli import demo, held, journal, output, polling, schema, state
-from connector.cli.options import Options, show_error
+from connector import __version__
 from connector.cli.streams import open_streams
 from connector.errors import ConnectorError, fault_of
 
+
+class Verb(NamedTuple):
+    """Where a verb is, and what the list of verbs says about it, which is the first paragraph of its own help.
+
+    Attributes:
+        module: in this package.
+        name: of the function there; of a verb with subcommands, `app`.
+        summary: what it does.
+    """
+
+    module: str
+    name: str
+    summary: str
+
+
+VERBS: Final = {
+    "demo": Verb(
+        "demo", "demo", "See it work: a simulated fleet, an in-process Kafka; no accounts, no Docker, no Java."
+    ),
+    "simulate": Verb(
+        "demo", "simulate", "Serve the simulated export API over HTTPS, for trying the connector against it."
+    ),
+    "check": Verb(
+        "polling",
+        "check",
+        "Check configuration, token, permission, API, topics and schema registry; failures come with a hint.",
+    ),
+    "setup": Verb(
+        "polling", "setup", "Create the topics with the right settings and register the schemas; safe to rerun."
+    ),
+    "poll": Verb("polling", "poll", "Poll once: fetch the export, stage what changed, publish it."),
+    "run": Verb(
+        "polling",
+        "run",
+        "Poll until stopped, one tenant or several, with health and metrics over HTTP; SIGTERM finishes cleanly.",
+    ),
+    "status": Verb("polling", "status", "Show the last snapshots, the backlog, what is held and the age of the data."),
+    "tail": Verb("polling", "tail", "Print the decoded messages of a topic as they arrive (read_committed)."),
+    "changes": Verb(
+        "journal",
+        "changes",
+        "Show past changes from the journal, newest last: a table on a terminal, NDJSON elsewhere.",
+    ),
+    "replay": Verb(
+        "journal",
+        "replay",
+        "Publish past changes again, with their ids, times and order; the same command resumes after an interruption.",
+    ),
+    "explain": Verb(
+        "journal",
+        "explain",
+        "Explain one change: both records, the rule behind it, its snapshot, and whether Kafka has it.",
+    ),
+    "held": Verb("held", "app", "Review what the guard holds: list, approve or discard it."),
+    "state": Verb("state", "app", "Verify the state file, export it, begin a new epoch, or rebuild a lost file."),
+    "schema": Verb("schema", "app", "Show the Avro schemas; register or check them in the schema registry."),
+}
+
+
+def load_verb(name: str) -> Any:  # noqa: ANN401 - a command or a group of commands, whose types are typer's own
+    """Import a verb and make its command."""
+    verb = VERBS[name]
+    part = getattr(import_module(f"connector.cli.{verb.module}"), verb.name)
+    if not isinstance(part, typer.Typer):
+        app = typer.Typer(add_completion=False)
+        app.command(name)(part)
+        return typer.main.get_command(app)
+    part.info.name = name
+    return typer.main.get_group(part)
+
+
+class Verbs(TyperGroup):
+    """The verbs: listed from the table, and imported once one of them is named."""
+
+    def __init__(self, **given: Any) -> None:  # noqa: ANN401 - passed on
+        super().__init__(**given)
+        self.commands = {name: TyperCommand(name, help=verb.summary) for name, verb in VERBS.items()}
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:  # noqa: ANN401 - typer's own
+        """The verb that the arguments begin with, imported."""
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, load_verb(name) if name else command, rest
+
+
 app = typer.Typer(
     name="mde-inventory",
+    cls=Verbs,
     help="Publishes what changed in Microsoft Defender for Endpoint's software inventory as Avro messages on Kafka.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-VERBS: Final[tuple[Callable[..., None], ...]] = (
-    demo.demo,
-    demo.simulate,
-    polling.check,
-    polling.setup,
-    polling.poll,
-    polling.run,
-    polling.status,
-    polling.tail,
-    journal.changes,
-    journal.replay,
-    journal.explain,
-)
-for verb in VERBS:
-    app.command()(verb)
-app.add_typer(held.app, name="held")
-app.add_typer(state.app, name="state")
-app.add_typer(schema.app, name="schema")
 
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        output.print_line(f"mde-inventory {__version__}")
+        sys.stdout.write(f"mde-inventory {__version__}\n")
         raise typer.Exit
 
 
@@ -64,13 +132,18 @@ def before_verb(
             " ./connector.toml.",
         ),
     ] = None,
-    log_format: Annotated[telemetry.LogFormat, typer.Option(help="Format of the logs on stderr.")] = "console",
-    log_level: Annotated[telemetry.Level, typer.Option(help="Minimum level to log.")] = "info",
+    log_format: Annotated[Literal["console", "json"], typer.Option(help="Format of the logs on stderr.")] = "console",
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"], typer.Option(help="Minimum level to log.")
+    ] = "info",
     _version: Annotated[
         bool, typer.Option("--version", is_eager=True, callback=_show_version, help="Show the version.")
     ] = False,
 ) -> None:
     """Read the options that every verb shares."""
+    from connector import telemetry
+    from connector.cli.options import Options
+
     telemetry.configure(log_format, log_level)
     context.obj = Options(tuple(config_files or ()), log_format, log_level)
 
@@ -86,12 +159,18 @@ def main() -> None:
             exit_code = end.code if isinstance(end.code, int) else int(end.code is not None)
         sys.stdout.flush()
     except ConnectorError as error:
-        show_error(error)
-        exit_code = exit_code or error.exit_code
+        code = _show(error)
+        exit_code = exit_code or code
         # The Kafka bindings may keep an error for good; its frames must not keep objects of other libraries alive.
         traceback.clear_frames(error.__traceback__)
     except Exception as error:  # noqa: BLE001 - the last place: whatever nothing expected is shown as a bug
-        fault = fault_of(error)
-        show_error(fault)
-        exit_code = fault.exit_code
+        exit_code = _show(fault_of(error))
     sys.exit(exit_code)
+
+
+def _show(error: ConnectorError) -> int:
+    """Show an error; return its exit code."""
+    from connector.cli.options import show_error
+
+    show_error(error)
+    return error.exit_code

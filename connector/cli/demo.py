@@ -153,7 +153,7 @@ def play(*, devices: int, generations: int, seed: int, consume: Callable[[Assemb
 
 
 def _import_simulator() -> Any:  # noqa: ANN401 - a package behind an extra, which says so itself where it is missing
-    from connector import simulator  # noqa: PLC0415 - the connector itself runs without it
+    from connector import simulator
 
     return simulator
 

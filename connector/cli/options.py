@@ -9,19 +9,21 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from connector import config, telemetry
+from connector import telemetry
 from connector.assembly import Assembly
 from connector.cli import output
-from connector.config import Config, tenants
-from connector.config.tenants import Tenant
 from connector.errors import ConnectorError, ProgramFault, Stopped
 from connector.model import Check
-from connector.service.service import SIGNAL_EXIT_CODES, heeded_signals
+from connector.service.signals import SIGNAL_EXIT_CODES, heeded_signals
 from connector.source.progress import Progress
+
+if TYPE_CHECKING:
+    from connector.config import Config
+    from connector.config.tenants import Tenant
 
 log = telemetry.logger(__name__)
 
@@ -43,16 +45,22 @@ class Options:
 
     def config_file(self) -> Path:
         """The only configuration file."""
+        from connector.config import tenants
+
         return tenants.only(self.config_files)
 
     def config(self) -> Config:
         """The only configuration, read and checked; from here on logs hide its secrets."""
+        from connector import config
+
         loaded = config.load(self.config_file())
         telemetry.configure(self.log_format, self.log_level, loaded.secrets)
         return loaded
 
     def tenants(self) -> list[Tenant]:
         """All configurations, read and checked; from here on logs hide their secrets."""
+        from connector.config import tenants
+
         loaded = tenants.load(self.config_files)
         secrets = [secret for tenant in loaded for secret in tenant.config.secrets]
         telemetry.configure(self.log_format, self.log_level, secrets)

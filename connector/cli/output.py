@@ -10,7 +10,7 @@ import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
@@ -21,10 +21,11 @@ from connector import telemetry
 from connector.cli import poll_lines
 from connector.clock import moment_of
 from connector.model import Check
-from connector.poll.result import PollResult
 from connector.redaction import escape
-from connector.source.http.tokens import describe_end, ends_soon
 from connector.wording import counted
+
+if TYPE_CHECKING:
+    from connector.poll.result import PollResult
 
 CHANGE_STYLES: Final = {"ADDED": "green", "REMOVED": "red", "CHANGED": "yellow", "BASELINE": "dim"}
 ALERT_STYLES: Final = {"high": "bold red", "medium": "yellow", "low": "dim"}
@@ -232,8 +233,11 @@ def print_status(status: Mapping[str, Any]) -> None:
     for name, seconds in status["age_seconds"].items():
         stale = "; STALE: no newer generation since, see poll.stale_after_hours" if name in status["stale"] else ""
         print_line(f"{name}: generated {age(seconds)} ago{stale}", style="bold yellow" if stale else "")
-    if status["certificate_ends"] and ends_soon(end := datetime.fromisoformat(status["certificate_ends"])):
-        print_line(f"the client certificate {describe_end(end)}: renew it", style="bold yellow")
+    if status["certificate_ends"]:
+        from connector.source.http.tokens import describe_end, ends_soon
+
+        if ends_soon(end := datetime.fromisoformat(status["certificate_ends"])):
+            print_line(f"the client certificate {describe_end(end)}: renew it", style="bold yellow")
     if status["held"]:
         print_held(status["held"])
 

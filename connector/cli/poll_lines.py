@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from connector.errors import RegistryUnavailable, SinkUnavailable
-from connector.poll.result import PollResult
 from connector.wording import counted
+
+if TYPE_CHECKING:
+    from connector.poll.result import PollResult
 
 
 def headline(result: PollResult) -> str:

@@ -6,7 +6,7 @@ import sys
 import threading
 from collections.abc import Iterable
 from contextlib import ExitStack
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,22 +15,20 @@ from connector.cli import output
 from connector.cli.options import Json, show_checks, show_error, stopped_by_signals
 from connector.cli.streams import until_the_reader_leaves
 from connector.clock import utc_now
-from connector.config.tenants import Tenant, listen_of
 from connector.errors import ConfigError, OutputError
 from connector.model import Topic
-from connector.operations.check import check_everything
-from connector.operations.run import take_locks
-from connector.operations.setup import set_up, set_up_replay_topic
-from connector.operations.status import read_status
-from connector.poll.result import PollResult
-from connector.service.metrics import Metrics
-from connector.service.polls import Polled
-from connector.service.service import Service
 from connector.state.publisher_lock import PublisherLock
+
+if TYPE_CHECKING:
+    from connector.config.tenants import Tenant
+    from connector.poll.result import PollResult
+    from connector.service.polls import Polled
 
 
 def check(context: typer.Context) -> None:
     """Check configuration, token, permission, API, topics and schema registry; failures come with a hint."""
+    from connector.operations.check import check_everything
+
     with context.obj.assembly() as assembly:
         exit_code = show_checks(check_everything(assembly, context.obj.config_file()))
     raise typer.Exit(exit_code)
@@ -43,6 +41,8 @@ def setup(
     ] = "",
 ) -> None:
     """Create the topics with the right settings and register the schemas; safe to rerun."""
+    from connector.operations.setup import set_up, set_up_replay_topic
+
     with context.obj.assembly() as assembly:
         exit_code = show_checks(set_up(assembly))
         if replay_topic:
@@ -89,6 +89,11 @@ def run(
     ] = False,
 ) -> None:
     """Poll until stopped, one tenant or several, with health and metrics over HTTP; SIGTERM finishes cleanly."""
+    from connector.config.tenants import listen_of
+    from connector.operations.run import take_locks
+    from connector.service.metrics import Metrics
+    from connector.service.service import Service
+
     configured, stop = context.obj.tenants(), threading.Event()
     with ExitStack() as stack:
         assemblies = [
@@ -107,6 +112,7 @@ def run(
 
 def _polled(tenant: Tenant, assembly: Assembly, lock: PublisherLock) -> Polled:
     """A tenant as `run` polls it; its first poll creates its parts, so that a fault in them stops no other tenant."""
+    from connector.service.polls import Polled
 
     def poll() -> Iterable[PollResult]:
         lock.renew()
@@ -117,6 +123,8 @@ def _polled(tenant: Tenant, assembly: Assembly, lock: PublisherLock) -> Polled:
 
 def status(context: typer.Context, as_json: Json = False) -> None:
     """Show the last snapshots, the backlog, what is held and the age of the data."""
+    from connector.operations.status import read_status
+
     with context.obj.assembly() as assembly, assembly.read_state() as state:
         answer = read_status(assembly, state, at=utc_now())
     if as_json:

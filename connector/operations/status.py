@@ -12,7 +12,6 @@ from connector.errors import ConnectorError
 from connector.model import StagedSnapshot
 from connector.operations.held import list_held
 from connector.poll import reports
-from connector.source.http.tokens import certificate_end
 from connector.staging.inventory_topic import Mirror
 from connector.state.state import StateFile
 
@@ -55,6 +54,10 @@ def read_status(assembly: Assembly, state: StateFile, *, at: datetime) -> dict[s
 
 def _certificate_end(assembly: Assembly) -> str | None:
     """When the client certificate ends; what is wrong with it is for `check` to say."""
+    if assembly.config.source.auth != "certificate":
+        return None
+    from connector.source.http.tokens import certificate_end
+
     with suppress(ConnectorError):
         end = certificate_end(assembly.config.source)
         return end.isoformat() if end else None

@@ -25,14 +25,13 @@ from connector.service.endpoint import Address, ProbeResponse, ProbeServer
 from connector.service.metrics import METRICS_CONTENT_TYPE, Metrics
 from connector.service.polls import Polled, Polls, ServiceTiming
 from connector.service.schedule import JITTER_SHARE
+from connector.service.signals import SIGNAL_EXIT_CODES, heeded_signals
 from connector.service.systemd import notify
 from connector.telemetry import logger, remove_secrets
 
 log = logger(__name__)
 
 SUPERVISE_SECONDS: Final = 1.0
-SIGNAL_EXIT_CODES: Final = 128
-"""A process that a signal ends exits with this and the signal's number, as shells give it."""
 FIRST_POLLS_SECONDS_MAX: Final = 30.0
 """The first polls of several tenants are spread over at most this long; later ones drift apart by their jitter."""
 
@@ -172,12 +171,6 @@ class Service:
 
     def _metrics_page(self) -> ProbeResponse:
         return ProbeResponse(HTTPStatus.OK, self._metrics.render(), METRICS_CONTENT_TYPE)
-
-
-def heeded_signals() -> list[signal.Signals]:
-    """The signals that stop a verb, without those that are ignored: `nohup` ignores SIGHUP for whatever it starts."""
-    signals = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-    return [number for number in signals if signal.getsignal(number) is not signal.SIG_IGN]
 
 
 def _exit_code_of(number: int | None) -> int:

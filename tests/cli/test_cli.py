@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from connector import __version__
+from connector import __version__, cli
 from connector.cli import demo
 from connector.exports.software import SOFTWARE
 from connector.kafka.mock import MockCluster
@@ -84,6 +84,12 @@ def test_without_a_verb_the_help_is_shown() -> None:
     verbs = ("demo", "simulate", "check", "setup", "poll", "run", "status", "tail", "state", "schema")
     assert [verb for verb in verbs if f" {verb} " not in finished.stdout] == []
     assert finished.returncode == 0
+
+
+@pytest.mark.parametrize("verb", cli.VERBS)
+def test_the_list_of_verbs_says_what_the_help_of_each_verb_says(verb: str) -> None:
+    """The list is a table, so that it needs no verb imported; each line is the first paragraph of the verb's help."""
+    assert cli.VERBS[verb].summary == cli.load_verb(verb).help.split("\n\n")[0]
 
 
 def test_the_version_is_shown() -> None:

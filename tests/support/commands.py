@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import json
 import os
+import pkgutil
 import signal
 import subprocess
 import sys
@@ -17,8 +18,11 @@ import threading
 import time
 from collections.abc import Mapping
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
+
+import connector
 
 SETTINGS = {"COLUMNS": "100", "NO_COLOR": "1"}
 """Read when the command line is imported, so they are the same for all."""
@@ -123,6 +127,10 @@ def _serve() -> None:
     """Start a command, or say whether one has ended, for each line of standard input."""
     from connector.cli import main  # noqa: PLC0415 - in the server alone
 
+    for module in pkgutil.walk_packages(connector.__path__, "connector."):
+        # A verb imports what it needs when it runs, so that without this every command would do it again.
+        if not module.name.startswith(("connector.simulator", "connector.__main__")):
+            import_module(module.name)
     for line in sys.stdin:
         request = json.loads(line)
         if "wait" in request:
