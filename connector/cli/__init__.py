@@ -7,18 +7,24 @@ none of the libraries behind them.
 
 from __future__ import annotations
 
+import inspect
 import sys
 import traceback
+from collections.abc import Callable
+from dataclasses import replace
+from functools import wraps
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, NamedTuple
 
 import typer
-from typer.core import TyperCommand, TyperGroup
+from typer.core import TyperCommand, TyperGroup, TyperOption
 
 from connector import __version__
 from connector.cli.streams import open_streams
 from connector.errors import ConnectorError, fault_of
+
+PROGRAM: Final = "mde-inventory"
 
 
 class Verb(NamedTuple):
@@ -79,19 +85,49 @@ VERBS: Final = {
 }
 
 
-def load_verb(name: str) -> Any:  # noqa: ANN401 - a command or a group of commands, whose types are typer's own
-    """Import a verb and make its command."""
-    verb = VERBS[name]
-    part = getattr(import_module(f"connector.cli.{verb.module}"), verb.name)
-    if not isinstance(part, typer.Typer):
-        app = typer.Typer(add_completion=False)
-        app.command(name)(part)
-        return typer.main.get_command(app)
-    part.info.name = name
-    return typer.main.get_group(part)
+PLACEHOLDERS: Final = {"bool": "", "str": "TEXT", "list[str]": "TEXT", "int": "N", "int range": "N", "path": "PATH"}
+"""What the help shows for the value of an option, by what typer calls its type."""
+
+ConfigFiles = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--config",
+        metavar="PATH",
+        help="Configuration file, or folder of *.toml; before or after the verb. Default: $MDE_INVENTORY_CONFIG, then"
+        " ./connector.toml.",
+    ),
+]
 
 
-class Verbs(TyperGroup):
+class _Command(TyperCommand):
+    """A verb."""
+
+    def get_params(self, ctx: Any) -> list[Any]:  # noqa: ANN401 - typer's own
+        """Its parameters, `--help` included."""
+        return _in_users_words(super().get_params(ctx), ctx)
+
+
+class _Group(TyperGroup):
+    """A verb with subcommands."""
+
+    def get_params(self, ctx: Any) -> list[Any]:  # noqa: ANN401 - typer's own
+        """Its parameters, `--help` included."""
+        return _in_users_words(super().get_params(ctx), ctx)
+
+
+def _in_users_words(parameters: list[Any], context: Any) -> list[Any]:  # noqa: ANN401 - typer's own
+    """Parameters that the help shows without Python's names of their types."""
+    for parameter in parameters:
+        if not isinstance(parameter, TyperOption):
+            # An argument is known by its name, which its `metavar` is.
+            parameter.display_type_rich = lambda ctx: None  # noqa: ARG005 - as typer calls it
+        elif parameter.metavar is None:
+            kind = parameter.display_type(context).strip("<>")
+            parameter.metavar = PLACEHOLDERS.get(kind, kind)
+    return parameters
+
+
+class _Verbs(_Group):
     """The verbs: listed from the table, and imported once one of them is named."""
 
     def __init__(self, **given: Any) -> None:  # noqa: ANN401 - passed on
@@ -104,34 +140,63 @@ class Verbs(TyperGroup):
         return name, load_verb(name) if name else command, rest
 
 
+def load_verb(name: str) -> Any:  # noqa: ANN401 - a command or a group of commands, whose types are typer's own
+    """Import a verb and make its command."""
+    verb = VERBS[name]
+    part = getattr(import_module(f"connector.cli.{verb.module}"), verb.name)
+    if not isinstance(part, typer.Typer):
+        app = typer.Typer(add_completion=False)
+        app.command(name, cls=_Command)(_with_config(part))
+        return typer.main.get_command(app)
+    verbs = typer.Typer(name=name, cls=_Group, help=part.info.help, no_args_is_help=True, add_completion=False)
+    for command in part.registered_commands:
+        assert command.callback is not None  # noqa: S101 - a decorator registered it
+        verbs.command(command.name, cls=_Command)(_with_config(command.callback))
+    return typer.main.get_group(verbs)
+
+
+def _with_config(verb: Callable[..., None]) -> Callable[..., None]:
+    """Let a verb that reads the configuration take `--config` too; it wins over one before the verb."""
+    signature = inspect.signature(verb, eval_str=True)
+    contexts = [name for name, parameter in signature.parameters.items() if parameter.annotation is typer.Context]
+    if not contexts:
+        return verb
+
+    @wraps(verb)
+    def verb_with_config(*, config_files: ConfigFiles = None, **given: Any) -> None:  # noqa: ANN401 - what typer read
+        if config_files:
+            context = given[contexts[0]]
+            context.obj = replace(context.obj, config_files=tuple(config_files))
+        verb(**given)
+
+    # Typer reads the options from here, and passes every value by name.
+    own = inspect.Parameter("config_files", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=ConfigFiles)
+    by_name = [item.replace(kind=inspect.Parameter.KEYWORD_ONLY) for item in signature.parameters.values()]
+    verb_with_config.__signature__ = inspect.Signature([*by_name, own])  # type: ignore[attr-defined]
+    verb_with_config.__annotations__ = {item.name: item.annotation for item in (*by_name, own)}
+    return verb_with_config
+
+
 app = typer.Typer(
-    name="mde-inventory",
-    cls=Verbs,
-    help="Publishes what changed in Microsoft Defender for Endpoint's software inventory as Avro messages on Kafka.",
+    name=PROGRAM,
+    cls=_Verbs,
+    help="Publishes what changed in Microsoft Defender for Endpoint's software inventory on Kafka, as Avro or JSON.",
+    context_settings={"help_option_names": ["--help", "-h"]},
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        sys.stdout.write(f"mde-inventory {__version__}\n")
+        sys.stdout.write(f"{PROGRAM} {__version__}\n")
         raise typer.Exit
 
 
 @app.callback()
 def before_verb(
     context: typer.Context,
-    config_files: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--config",
-            metavar="PATH",
-            help="Configuration file, or folder of *.toml; `run` takes several. Default: $MDE_INVENTORY_CONFIG, then"
-            " ./connector.toml.",
-        ),
-    ] = None,
+    config_files: ConfigFiles = None,
     log_format: Annotated[Literal["console", "json"], typer.Option(help="Format of the logs on stderr.")] = "console",
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], typer.Option(help="Minimum level to log.")
@@ -154,7 +219,7 @@ def main() -> None:
     exit_code = 0
     try:
         try:
-            app()
+            app(prog_name=PROGRAM)
         except SystemExit as end:
             exit_code = end.code if isinstance(end.code, int) else int(end.code is not None)
         sys.stdout.flush()

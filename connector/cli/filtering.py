@@ -38,19 +38,24 @@ def make_filters(  # noqa: PLR0913 - an option for each filter
     ] = "",
     until: Annotated[str, typer.Option(metavar="TIME", help="Seen before then; a date includes its day.")] = "",
     device: Annotated[
-        list[str] | None, typer.Option(help="Name (with or without domain) or id; * and ? as wildcards. Repeatable.")
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Name (with or without domain) or id; * and ? as wildcards. Repeatable."),
     ] = None,
     software: Annotated[
-        list[str] | None, typer.Option(help="vendor/product or product; * and ? as wildcards. Repeatable.")
+        list[str] | None,
+        typer.Option(metavar="NAME", help="vendor/product or product; * and ? as wildcards. Repeatable."),
     ] = None,
     types: Annotated[
-        list[str] | None, typer.Option("--type", help="ADDED, REMOVED, CHANGED or BASELINE. Repeatable.")
+        list[str] | None,
+        typer.Option("--type", metavar="TYPE", help="ADDED, REMOVED, CHANGED or BASELINE. Repeatable."),
     ] = None,
-    reasons: Annotated[list[str] | None, typer.Option("--reason", help="INSTALLED, UPGRADED, … Repeatable.")] = None,
+    reasons: Annotated[
+        list[str] | None, typer.Option("--reason", metavar="REASON", help="INSTALLED, UPGRADED, … Repeatable.")
+    ] = None,
     end_of_support: Annotated[
         bool, typer.Option("--end-of-support", help="Only software that is out of support.")
     ] = False,
-    snapshot: Annotated[list[str] | None, typer.Option(help="Id of a snapshot. Repeatable.")] = None,
+    snapshot: Annotated[list[str] | None, typer.Option(metavar="ID", help="Id of a snapshot. Repeatable.")] = None,
     inventory: Annotated[str, typer.Option(metavar="CPE|NON_CPE", help="Only one of the two exports.")] = "",
 ) -> Filters:
     """The filters in the user's words, as given on the command line."""

@@ -65,6 +65,6 @@ def rebuild(context: typer.Context, yes: Yes = False) -> None:
             raise typer.Exit(1)
         with assembly.publisher_lock("state rebuild"):
             rebuilt = assembly.rebuild.run()
-    records = ", ".join(f"{inventory} {number:,}" for inventory, number in sorted(rebuilt.records.items()))
-    output.print_line(f"restored from {rebuilt.topic}: {records or 'no'} records")
+    records = [f"{counted(number, 'record')} of {inventory}" for inventory, number in sorted(rebuilt.records.items())]
+    output.print_line(f"restored from {rebuilt.topic}: {', '.join(records) or 'no records'}")
     output.print_line(f"epoch {rebuilt.checkpoint.epoch}, sequence {rebuilt.checkpoint.sequence:,}; poll as usual")

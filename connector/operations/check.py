@@ -20,6 +20,7 @@ from connector.kafka.registry import value_subject
 from connector.model import Check, Topic
 from connector.private_files import is_writable_by_all
 from connector.source.http.tokens import certificate_end, claims_of, describe_end, ends_soon, explain_denial
+from connector.wording import counted
 
 PERMISSIONS: Final = ("Software.Read.All", "Software.Read")
 """Application permission, and the delegated one that a device-code login gives. Source: the export's API page."""
@@ -169,7 +170,9 @@ def _check_state(assembly: Assembly) -> Check:
         return Check("state", fine=True, text=f"{path} will be created by the first poll")
     with assembly.read_state() as state:
         position = state.journal.position()
-    return Check("state", fine=True, text=f"{path}: epoch {position.epoch}, {position.pending:,} changes pending")
+    return Check(
+        "state", fine=True, text=f"{path}: epoch {position.epoch}, {counted(position.pending, 'change')} pending"
+    )
 
 
 def _check_schema(assembly: Assembly, topic: Topic) -> Iterator[Check]:

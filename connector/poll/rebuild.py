@@ -45,6 +45,7 @@ from connector.staging.alerts import calendar
 from connector.staging.inventory_topic import steps_of
 from connector.staging.restore import Event, Restoration, check_absent, drafted
 from connector.staging.stage import StagingRules
+from connector.wording import counted
 
 EVENTS_AT_ONCE: Final = 5_000
 HINT: Final = (
@@ -308,7 +309,7 @@ def _check_sequences(restoration: Restoration, checkpoint: Checkpoint) -> None:
 def _checked_counts(restoration: Restoration, reports: _Reports, *, silent: bool) -> dict[str, int]:
     """Step 5: the keys are whole, and each inventory has as many records as its last seal says."""
     if cut := restoration.cut():
-        raise StateError(f"{cut:,} records have a key that was shortened for the broker", hint=HINT)
+        raise StateError(f"{counted(cut, 'record')} with a key that was shortened for the broker", hint=HINT)
     counts = restoration.counts()
     for inventory in Inventory:
         seal, records = reports.last_of(inventory), counts.get(inventory.value, 0)

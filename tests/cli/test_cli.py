@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -90,6 +91,81 @@ def test_without_a_verb_the_help_is_shown() -> None:
 def test_the_list_of_verbs_says_what_the_help_of_each_verb_says(verb: str) -> None:
     """The list is a table, so that it needs no verb imported; each line is the first paragraph of the verb's help."""
     assert cli.VERBS[verb].summary == cli.load_verb(verb).help.split("\n\n")[0]
+
+
+def leaves() -> Iterator[tuple[str, ...]]:
+    """Every verb, and every subcommand with its verb before it."""
+    for verb in cli.VERBS:
+        names = getattr(cli.load_verb(verb), "commands", {})
+        yield from ((verb, name) for name in names)
+        if not names:
+            yield (verb,)
+
+
+@pytest.mark.parametrize("words", [(), *leaves()], ids=" ".join)
+def test_the_help_is_in_a_users_words(words: tuple[str, ...]) -> None:
+    """`-h` is `--help`, and no option is shown with Python's name of its type."""
+    short, long = run_command(*words, "-h"), run_command(*words, "--help")
+    assert (short.returncode, short.stdout) == (0, long.stdout)
+    assert re.findall(r"<[a-z]+[^>]*>|list\[|\bint\b|\bbool\b|\bstr\b", long.stdout) == []
+
+
+def test_a_configuration_is_named_before_or_after_the_verb(tmp_path: Path) -> None:
+    """Every verb that reads one takes `--config`; the one after the verb wins."""
+    for words in leaves():
+        if words in {("demo",), ("simulate",), ("schema", "show"), ("init",)}:
+            continue
+        given = {("explain",): ["x" * 8], ("state", "export"): ["x.csv"]}.get(words, [])
+        sure = ["--yes"] if words in {("held", "approve"), ("held", "discard")} else []
+        before, after = str(tmp_path / "before.toml"), str(tmp_path / "after.toml")
+        finished = run_command("--config", before, *words, *given, *sure, "--config", after)
+        assert (finished.returncode, finished.stderr.splitlines()[0]) == (
+            2, f"error: no configuration file at {after}",
+        )  # fmt: skip
+
+
+COMPLETIONS = {
+    "mde-inventory s": {"simulate", "setup", "status", "state", "schema"},
+    "mde-inventory held ": {"list", "approve", "discard"},
+    "mde-inventory status --": {"--json", "--config", "--help"},
+    "mde-inventory --log-format ": {"console", "json"},
+}
+
+
+@pytest.mark.parametrize("line", COMPLETIONS)
+def test_bash_completes_verbs_subcommands_options_and_values(line: str, tmp_path: Path) -> None:
+    """As bash does it: the script is read, then its function is called with the words of the line."""
+    command_file = tmp_path / "mde-inventory"
+    code = "import sys; sys.argv[0] = 'mde-inventory'; from connector.cli import main; main()"
+    command_file.write_text(f'#!/bin/sh\nexec "{sys.executable}" -c "{code}" "$@"\n', encoding="utf-8")
+    command_file.chmod(0o700)
+    script = (
+        'eval "$(_MDE_INVENTORY_COMPLETE=source_bash mde-inventory)"; IFS=" "\n'
+        'read -ra COMP_WORDS <<<"$1"; [[ $1 == *" " ]] && COMP_WORDS+=("")\n'
+        'COMP_CWORD=$(( ${#COMP_WORDS[@]} - 1 )); _mde_inventory_completion mde-inventory; echo "${COMPREPLY[@]}"\n'
+    )
+    finished = subprocess.run(
+        ["bash", "-c", script, "bash", line],
+        env=os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}", "PYTHONPATH": str(Path(cli.__file__).parents[2])},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert {*finished.stdout.split()} == COMPLETIONS[line]
+
+
+@pytest.mark.parametrize(
+    ("shell", "begins"), [("zsh", "#compdef mde-inventory"), ("fish", "complete --command mde-inventory ")]
+)
+def test_other_shells_have_their_scripts_and_answers(shell: str, begins: str) -> None:
+    """Zsh and fish: the script to install, and what it asks for at a tab."""
+    assert run_command(_MDE_INVENTORY_COMPLETE=f"source_{shell}").stdout.lstrip().startswith(begins)
+    answer = run_command(
+        _MDE_INVENTORY_COMPLETE=f"complete_{shell}",
+        _TYPER_COMPLETE_ARGS="mde-inventory held ",
+        _TYPER_COMPLETE_FISH_ACTION="get-args",
+    ).stdout
+    assert [name for name in ("list", "approve", "discard") if name not in answer] == []
 
 
 def test_the_version_is_shown() -> None:

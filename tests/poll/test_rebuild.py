@@ -303,7 +303,7 @@ def test_the_verb_brings_a_lost_file_back_and_the_next_poll_finds_nothing_new(
         again = json.loads(command("poll", "--json", cwd=tmp_path).stdout)
     records = len(simulator.records(CPE))
     assert (rebuilt.returncode, rebuilt.stdout.splitlines()[0]) == (
-        0, f"restored from {topic_prefix}.inventory: CPE {records:,} records",
+        0, f"restored from {topic_prefix}.inventory: {records:,} records of CPE",
     )  # fmt: skip
     assert "The inventory and the position are restored from Kafka." in rebuilt.stderr
     assert (again["outcome"], again["records"], again["published"], again["backfilled"]) == ("unchanged", records, 0, 0)
