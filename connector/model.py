@@ -7,6 +7,7 @@ of a *generation*; the *inventory* is the stored current records; a *change* is 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -18,6 +19,9 @@ from connector.clock import moment_of
 
 LINE_BYTES_MAX: Final = 16 * 2**20
 """Longest line of a snapshot that is read; real ones are some kilobytes."""
+
+UNREADABLE_MARK: Final = "#unreadable"
+"""The property of a repaired line that names the attributes whose value could not be read; they are null there."""
 
 SAMPLE_WHOLE_BYTES: Final = 2**20
 """So much of a part's beginning is inspected line by line for how it spells its properties; of the rest, a sample."""
@@ -140,6 +144,10 @@ class Part:
         size_bytes: decompressed size.
         spellings: the documented property names seen in it, by their lower-case form: `{"deviceid": ("DeviceId",)}`.
         rejected: lines of the remote file that could not be read and were set aside; they are not in `lines`.
+        rejected_devices: the devices that those lines are about, as far as they name them.
+        nameless: how many of those lines do not say what devices they are about.
+        unreadable: values of attributes that could not be read, counted by the name of the field; each is null, and
+            marked by `UNREADABLE_MARK`.
         repaired: it was rewritten, line by line.
     """
 
@@ -149,6 +157,9 @@ class Part:
     size_bytes: int
     spellings: Mapping[str, tuple[str, ...]]
     rejected: int = 0
+    rejected_devices: frozenset[str] = frozenset()
+    nameless: int = 0
+    unreadable: Mapping[str, int] = field(default_factory=dict)
     repaired: bool = False
 
     @property
@@ -190,6 +201,24 @@ class Snapshot:
     def rejected(self) -> int:
         """Number of lines that could not be read and were set aside, over all parts."""
         return sum(part.rejected for part in self.parts)
+
+    @property
+    def rejected_devices(self) -> frozenset[str]:
+        """The devices that the rejected lines are about, as far as they name them."""
+        return frozenset().union(*(part.rejected_devices for part in self.parts))
+
+    @property
+    def nameless(self) -> int:
+        """How many of the rejected lines do not say what devices they are about."""
+        return sum(part.nameless for part in self.parts)
+
+    @property
+    def unreadable(self) -> dict[str, int]:
+        """Values of attributes that could not be read, counted by the name of the field."""
+        counts: Counter[str] = Counter()
+        for part in self.parts:
+            counts.update(part.unreadable)
+        return dict(sorted(counts.items()))
 
     @property
     def size_bytes(self) -> int:

@@ -131,6 +131,7 @@ def counts(result: PollResult) -> Text:
         (numbers.held, f"{counted(numbers.held, 'record')} held", "bold yellow", False),
         (numbers.duplicates, counted(numbers.duplicates, "repeated line"), "dim", False),
         (numbers.rejected, counted(numbers.rejected, "rejected line"), "bold red", False),
+        (unread := sum(result.unreadable.values()), counted(unread, "unreadable value"), "bold yellow", False),
     ]
     return Text("  ").join(Text(text, style=style) for number, text, style, even_zero in parts if number or even_zero)
 
@@ -238,6 +239,9 @@ def print_status(status: Mapping[str, Any]) -> None:
 
         if ends_soon(end := datetime.fromisoformat(status["certificate_ends"])):
             print_line(f"the client certificate {describe_end(end)}: renew it", style="bold yellow")
+    for name, counts_by_field in status["unreadable"].items():
+        values = ", ".join(f"{field} {count:,}" for field, count in counts_by_field.items())
+        print_line(f"{name}: values that cannot be read, and count as unknown: {values}", style="bold yellow")
     if status["held"]:
         print_held(status["held"])
 
@@ -261,6 +265,8 @@ def print_held(holds: Sequence[Mapping[str, Any]]) -> None:
         for hold in holds
     ]
     print_table("Held", [*columns, ("share", True), ("since", False)], rows)
+    if any(hold["reason"] == "REJECTED_LINES" for hold in holds):
+        print_line("REJECTED_LINES: see rejected/ beside the state file; if the lines stay as they are, decide here.")
     print_line("`mde-inventory held approve` believes them; `mde-inventory held discard` keeps what is stored.")
 
 

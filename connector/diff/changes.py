@@ -13,16 +13,16 @@ from connector.model import ChangeType, Reason
 from connector.state.sql import literal
 
 
-def pair_versions(workspace: Workspace, difference: Difference, *, believed: bool) -> Relation:
+def pair_versions(workspace: Workspace, difference: Difference, *, doubted: Relation | None = None) -> Relation:
     """The changes of version: exactly one removed and one added version of a product on a device.
 
-    A version whose removal is held already counts only where no other is absent. Where absences are not `believed`
-    there are no pairs: the earlier version may still be there, on a line that could not be read.
+    A version whose removal is held already counts only where no other is absent. On `doubted` devices there are no
+    pairs: the earlier version may still be there, on a line that could not be read.
 
     Returns rows of (device_no, software_no, previous_software_no, previous_row, version_before, version_after).
     """
     product = columns_of(workspace.export.product)
-    is_paired = believed and workspace.export.version is not None
+    is_paired = workspace.export.version is not None
     return workspace.make(
         "pairs",
         f"""
@@ -42,6 +42,7 @@ def pair_versions(workspace: Workspace, difference: Difference, *, believed: boo
         SELECT device_no, software_no, previous_software_no, previous_row, version_before, version_after
         FROM added
         JOIN removed USING (device_no, {product})
+        {f"ANTI JOIN {doubted} USING (device_no)" if doubted else ""}
         WHERE {"true" if is_paired else "false"}
         """,
     )

@@ -10,7 +10,7 @@ A record is absent when the snapshot lacks it. What becomes of it, first rule th
     its device group is gone, whole         held, SCOPE_LOST: the app registration sees less, nothing was uninstalled
     its device is absent                    waits; after `missing_device_snapshots` in a row due as DEVICE_MISSING
     its device is present                   due as UNINSTALLED (`diff.catalogue` and `diff.aged` may give another)
-    due, and the snapshot has unread lines  held, REJECTED_LINES, until the next snapshot without
+    due, and its device is doubted          held, REJECTED_LINES, until a snapshot whose unread lines are not about it
     due, and elsewhere                      removed, MOVED: it went to the other inventory, and counts for nothing here
     due, and too many are                   held, MASS_REMOVAL
     due                                     removed
@@ -21,9 +21,12 @@ unless they are more than half of the inventory. So an export that loses records
 step. Hours are those between generations; what a person approved, what moved and what became another version is not
 counted, and an approval settles the removals before it.
 
-A held record that comes back is forgotten quietly, as is the absence of a device that comes back. Snapshots with unread
-lines do not count as snapshots without a device: its lines may be those. A generation that is staged twice counts once,
-and what it was held for at first is judged again.
+A device is doubted where lines of the snapshot could not be read and may be about it: they name it, or one of them does
+not say what device it is about; then every device is doubted.
+
+A held record that comes back is forgotten quietly, as is the absence of a device that comes back. A snapshot does not
+count as one without a device that it makes doubted. A generation that is staged twice counts once, and what it was held
+for at first is judged again.
 """
 
 from __future__ import annotations
@@ -76,13 +79,13 @@ class Sighting:
     Attributes:
         snapshot_no: holds and missing devices remember it.
         generated_at: time of the generation, in milliseconds since 1970.
-        rejected: lines of it that could not be read.
+        doubted: the devices (device_no) that unreadable lines of it may be about; None: it has no such lines.
         is_repeat: whether its generation was counted already: it says nothing more of a device that is missing.
     """
 
     snapshot_no: int
     generated_at: int
-    rejected: int = 0
+    doubted: Relation | None = None
     is_repeat: bool = False
 
 
@@ -125,20 +128,29 @@ def judge(workspace: Workspace, absences: Absences, *, rules: GuardRules, sighti
         rules: the limits.
         sighting: the snapshot that is being staged.
     """
-    snapshot_no, rejected = sighting.snapshot_no, sighting.rejected
+    snapshot_no = sighting.snapshot_no
     absent_devices = _find_absent_devices(workspace, absences.difference)
-    _count_missing_devices(workspace, absent_devices, snapshot_no, counts=not (rejected or sighting.is_repeat))
+    _count_missing_devices(workspace, absent_devices, sighting)
     if sighting.is_repeat:
         _forget_holds_of_generation(workspace, sighting)
-    _lift_holds(workspace, absences, absent_devices)
+    _lift_holds(workspace, absences, absent_devices, sighting)
     lost = _hold_lost_groups(workspace, absences.difference, absent_devices, snapshot_no)
-    due = _find_due(workspace, absences, rules)
+    due, unread = _find_due(workspace, absences, rules), 0
+    if sighting.doubted:
+        unread = _hold(
+            workspace,
+            snapshot_no,
+            HoldReason.REJECTED_LINES,
+            f"(FROM {due} SEMI JOIN {sighting.doubted} USING (device_no))",
+        )
+        due = _find_due(workspace, absences, rules)
     reason = _reason_to_hold(workspace, due, rules, sighting)
-    believed = {None: "true", HoldReason.REJECTED_LINES: "false"}.get(reason, _IS_MOVED)
+    believed = _IS_MOVED if reason else "true"
     held = _hold(workspace, snapshot_no, reason, f"(FROM {due} WHERE NOT ({believed}))") if reason else 0
     removals = workspace.make("removals", f"SELECT * FROM {due} WHERE {believed}")
     _note_believed(workspace, removals, sighting)
-    return Verdict(removals, held=lost + held, reason=reason or (HoldReason.SCOPE_LOST if lost else None))
+    reasons = (reason, HoldReason.REJECTED_LINES if unread else None, HoldReason.SCOPE_LOST if lost else None)
+    return Verdict(removals, held=lost + unread + held, reason=next(filter(None, reasons), None))
 
 
 def judge_approved(workspace: Workspace, absences: Absences, *, rules: GuardRules, sighting: Sighting) -> Verdict:
@@ -233,7 +245,7 @@ def _find_absent_devices(workspace: Workspace, difference: Difference) -> Relati
     )
 
 
-def _count_missing_devices(workspace: Workspace, absent_devices: Relation, snapshot_no: int, *, counts: bool) -> None:
+def _count_missing_devices(workspace: Workspace, absent_devices: Relation, sighting: Sighting) -> None:
     """Count this snapshot for every absent device; a device that is back is forgotten, and starts from 0 again."""
     which, database = literal(workspace.inventory), workspace.database
     database.rows(
@@ -254,10 +266,17 @@ def _count_missing_devices(workspace: Workspace, absent_devices: Relation, snaps
         FROM {absent_devices}
         ANTI JOIN known USING (device_no)
         """,
-        [snapshot_no],
+        [sighting.snapshot_no],
     )
-    if counts:
-        database.rows(f"UPDATE missing_devices SET snapshots = snapshots + 1 WHERE inventory = {which}")
+    if not sighting.is_repeat:
+        doubted = f"(SELECT device_no FROM {sighting.doubted})" if sighting.doubted else "(SELECT NULL WHERE false)"
+        database.rows(
+            f"""
+            UPDATE missing_devices
+            SET snapshots = snapshots + 1
+            WHERE inventory = {which} AND device_no NOT IN {doubted}
+            """
+        )
 
 
 def _forget_holds_of_generation(workspace: Workspace, sighting: Sighting) -> None:
@@ -277,20 +296,23 @@ def _forget_holds_of_generation(workspace: Workspace, sighting: Sighting) -> Non
     )
 
 
-def _lift_holds(workspace: Workspace, absences: Absences, absent_devices: Relation) -> None:
+def _lift_holds(workspace: Workspace, absences: Absences, absent_devices: Relation, sighting: Sighting) -> None:
     """Drop the holds that this snapshot answers.
 
-    Those are: a record that is back, or became another version; one held for lines that could not be read; and, where
-    its device is seen, one held for a lost device group, or one of a mass that turned out to be in the other inventory.
+    Those are: a record that is back, or became another version; one held for lines that could not be read, unless its
+    device is doubted still; and, where its device is seen, one held for a lost device group, or one of a mass that
+    turned out to be in the other inventory.
     """
+    doubted = f"device_no IN (SELECT device_no FROM {sighting.doubted})" if sighting.doubted else "false"
     workspace.database.rows(
         f"""
         DELETE FROM held
         WHERE inventory = {literal(workspace.inventory)}
           AND (
-              reason = {literal(HoldReason.REJECTED_LINES)}
+              (reason = {literal(HoldReason.REJECTED_LINES)} AND NOT {doubted})
               OR (
-                  (
+                  reason <> {literal(HoldReason.REJECTED_LINES)}
+                  AND (
                       reason = {literal(HoldReason.SCOPE_LOST)}
                       OR (device_no, software_no) IN {absences.elsewhere}
                   )
@@ -389,8 +411,6 @@ def _find_due(workspace: Workspace, absences: Absences, rules: GuardRules) -> Re
 
 
 def _reason_to_hold(workspace: Workspace, due: Relation, rules: GuardRules, sighting: Sighting) -> HoldReason | None:
-    if sighting.rejected and workspace.count(due):
-        return HoldReason.REJECTED_LINES
     gone = workspace.count(f"{due} WHERE NOT {_IS_MOVED}")
     if not gone:
         return None

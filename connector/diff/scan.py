@@ -10,8 +10,12 @@ costs half as much as parsing them, and only the few records whose digest differ
 escaped: the reader takes them for patterns, and would read `t1` and `t2`, other tenants' folders, for a folder `t[12]`.
 
 What the reader takes without complaint, since no reading of it is ambiguous: a number or a boolean where text is
-expected (its text), an object or array there (its JSON), a numeric string or a fraction where a number is expected
-(rounded), true and false there (1 and 0). All else makes it refuse the line.
+expected (its text), an object or array there (its JSON), and plain digits in quotes where a number is expected. All
+else makes it refuse the line: `repair` decides about it. Numbers are read as text, since the reader itself would round
+fractions and take true for 1.
+
+A repaired part may have lines with attributes that could not be read: null, and named by `UNREADABLE_MARK`. The digest
+tells such a record from one whose value is null.
 
 The normal forms are a contract with every state file there is: to change one, migrate what is stored.
 """
@@ -24,7 +28,7 @@ from typing import Final
 
 from connector.errors import SourceMalformed
 from connector.exports.fields import COLUMN_TYPES, Export, Field, Kind
-from connector.model import LINE_BYTES_MAX, Part, Snapshot
+from connector.model import LINE_BYTES_MAX, UNREADABLE_MARK, Part, Snapshot
 from connector.state.sql import file_pattern, identifier, literal
 
 Spelling = tuple[tuple[str, str], ...]
@@ -70,7 +74,14 @@ def check_readable(export: Export, snapshot: Snapshot) -> None:
             )
 
 
-def scan(export: Export, parts: Iterable[Part], fields: Sequence[Field] | None = None, *, lenient: bool = False) -> str:
+def scan(
+    export: Export,
+    parts: Iterable[Part],
+    fields: Sequence[Field] | None = None,
+    *,
+    lenient: bool = False,
+    marked: bool = False,
+) -> str:
     """A SELECT of the records of `parts` as they are written, a column for each field; but a null key is "".
 
     Args:
@@ -78,28 +89,32 @@ def scan(export: Export, parts: Iterable[Part], fields: Sequence[Field] | None =
         parts: verified files.
         fields: those to read; all of the export where not given.
         lenient: what cannot be read is null instead of an error.
+        marked: a further column, `unreadable`, has the names of the attributes that could not be read; NULL where all
+            could.
     """
     fields = export.fields if fields is None else fields
-    groups: dict[tuple[Spelling, bool], list[Path]] = {}
+    groups: dict[tuple[Spelling, bool, str], list[Path]] = {}
     for part in parts:
         if part.lines:
-            key = spelling_of(export, part.spellings), part.path.suffix == ".gz"
+            mark = identifier(UNREADABLE_MARK) if part.unreadable else "NULL::VARCHAR[]"
+            key = spelling_of(export, part.spellings), part.path.suffix == ".gz", mark if marked else ""
             groups.setdefault(key, []).append(part.path)
     selects = [
-        _scan_group(dict(spelling), paths, fields, packed=packed, lenient=lenient)
-        for (spelling, packed), paths in groups.items()
+        _scan_group(dict(spelling), paths, fields, packed=packed, lenient=lenient, mark=mark)
+        for (spelling, packed, mark), paths in groups.items()
     ]
-    return "\nUNION ALL\n".join(selects or [_nothing(fields)])
+    return "\nUNION ALL\n".join(selects or [_nothing(fields, marked=marked)])
 
 
-def digest(fields: Iterable[Field]) -> str:
-    """An expression over the columns of a scan: a 64-bit digest of the given fields.
+def digest(fields: Iterable[Field], *, marked: bool = False) -> str:
+    """An expression over the columns of a scan, which may be a `marked` one: a 64-bit digest of the given fields.
 
     Equal digests mean equal normal forms, but for one in 2^64. Different ones mean only that the normal forms have to
     be compared: a value may be written in several ways. Only ever compared between records whose keys are equal; a key
     is never hashed.
     """
-    return _digest(fields, _DIGESTED)
+    plain = _digest(fields, _DIGESTED)
+    return f"CASE WHEN unreadable IS NULL THEN {plain} ELSE hash({plain}, unreadable) END" if marked else plain
 
 
 def stored_digest(fields: Iterable[Field]) -> str:
@@ -116,15 +131,20 @@ def normal_forms(fields: Iterable[Field]) -> str:
 
 
 def _scan_group(
-    spelling: Mapping[str, str], paths: list[Path], fields: Sequence[Field], *, packed: bool, lenient: bool
+    spelling: Mapping[str, str], paths: list[Path], fields: Sequence[Field], *, packed: bool, lenient: bool, mark: str
 ) -> str:
-    columns = ", ".join(
+    """A SELECT of the records of some parts; `mark` is what is read as `unreadable`, "" for no such column."""
+    types = [
         f"{identifier(spelling[name])}: {literal(_column_type(field, name))}"
         for field in fields
         for name in field.wire_names
         if name in spelling
-    )
-    select = ",\n    ".join(f"{_read(field, spelling)} AS {field.column}" for field in fields)
+    ]
+    if mark == identifier(UNREADABLE_MARK):
+        types.append(f"{mark}: 'VARCHAR[]'")
+    columns = ", ".join(types)
+    values = [f"{_read(field, spelling, lenient=lenient)} AS {field.column}" for field in fields]
+    select = ",\n    ".join(values + ([f"{mark} AS unreadable"] if mark else []))
     files = ", ".join(literal(file_pattern(path)) for path in paths)
     return (
         f"SELECT\n    {select}\nFROM read_json([{files}], format = 'newline_delimited',\n"
@@ -139,26 +159,40 @@ def _digest(fields: Iterable[Field], forms: Mapping[Kind, str]) -> str:
     return f"hash({', '.join(columns)})" if columns else "0::UBIGINT"
 
 
-def _nothing(fields: Sequence[Field]) -> str:
-    columns = ", ".join(f"NULL::{COLUMN_TYPES[field.kind]} AS {field.column}" for field in fields)
-    return f"SELECT {columns} WHERE false"
+def _nothing(fields: Sequence[Field], *, marked: bool) -> str:
+    columns = [f"NULL::{COLUMN_TYPES[field.kind]} AS {field.column}" for field in fields]
+    return f"SELECT {', '.join(columns + ['NULL::VARCHAR[] AS unreadable'] * marked)} WHERE false"
 
 
 def _column_type(field: Field, name: str) -> str:
+    if field.kind is Kind.NUMBER:
+        return "VARCHAR"
     # The non-CPE export has a single `RegistryPath`, a string, where the other has an array.
     return "VARCHAR" if field.kind is Kind.TEXT_SET and name != field.wire_names[0] else COLUMN_TYPES[field.kind]
 
 
-def _read(field: Field, spelling: Mapping[str, str]) -> str:
+def _read(field: Field, spelling: Mapping[str, str], *, lenient: bool) -> str:
     """The expression that reads one field under whichever of its names it goes."""
     columns = []
     for name in field.wire_names:
         if name in spelling:
             column = identifier(spelling[name])
-            single = COLUMN_TYPES[field.kind] != _column_type(field, name)
-            columns.append(f"CASE WHEN {column} <> '' THEN [{column}] END" if single else column)
+            if field.kind is Kind.NUMBER:
+                columns.append(_read_number(column, lenient=lenient))
+            elif COLUMN_TYPES[field.kind] != _column_type(field, name):
+                columns.append(f"CASE WHEN {column} <> '' THEN [{column}] END")
+            else:
+                columns.append(column)
     columns += ["''"] if field.key else []
     return f"coalesce({', '.join(columns)})" if len(columns) > 1 else columns[0]
+
+
+def _read_number(column: str, *, lenient: bool) -> str:
+    """An expression: the whole number that a text is, exactly as numbers are written; all else is refused."""
+    number = f"try_cast({column} AS BIGINT)"
+    refusal = f"error('JSON: not a whole number of 64 bits: ' || {column}[:40])::BIGINT"
+    otherwise = "" if lenient else f" WHEN {column} IS NOT NULL THEN {refusal}"
+    return f"CASE WHEN {number}::VARCHAR = {column} THEN {number}{otherwise} END"
 
 
 # Written so that the order and the spelling that cost nothing to allow for are allowed for: the order of a set, and

@@ -12,6 +12,7 @@ from connector.errors import ConnectorError
 from connector.model import StagedSnapshot
 from connector.operations.held import list_held
 from connector.poll import reports
+from connector.staging import unreadable
 from connector.staging.inventory_topic import Mirror
 from connector.state.state import StateFile
 
@@ -44,6 +45,11 @@ def read_status(assembly: Assembly, state: StateFile, *, at: datetime) -> dict[s
         if assembly.config.kafka.inventory_topic
         else None,
         "certificate_ends": _certificate_end(assembly),
+        "unreadable": {
+            inventory.value: counts
+            for inventory in assembly.inventories
+            if (counts := unreadable.noted(state, inventory))
+        },
         "held": list_held(state),
         "snapshots": [
             _snapshot(snapshot, sealed=snapshot.snapshot_no <= position.published_snapshot)

@@ -7,9 +7,12 @@ compared again where its content differs. That costs no call more than any poll 
 
 from __future__ import annotations
 
-from connector.diff.guard import HALF, GuardRules
+from connector.diff.guard import HALF, GuardRules, HoldReason
 from connector.model import StagedSnapshot
 from connector.state.state import StateFile
+from connector.telemetry import logger
+
+log = logger(__name__)
 
 
 def is_doubted(state: StateFile, newest: StagedSnapshot, rules: GuardRules) -> bool:
@@ -23,3 +26,19 @@ def is_doubted(state: StateFile, newest: StagedSnapshot, rules: GuardRules) -> b
     absent = stored - newest.counts.records
     many = absent >= rules.min_removed or absent > HALF * stored
     return many and absent > rules.max_removed_share * stored
+
+
+def report_lasting_holds(state: StateFile, staged: StagedSnapshot) -> None:
+    """Say so, at each snapshot, where lines that cannot be read hold removals since an earlier one."""
+    for hold in state.journal.holds():
+        is_lasting = hold.since_snapshot_no < staged.snapshot_no
+        if hold.inventory is staged.inventory and hold.reason == HoldReason.REJECTED_LINES and is_lasting:
+            log.error(
+                "removals stay held, since lines cannot be read in one snapshot after another",
+                inventory=hold.inventory.value,
+                records=hold.records,
+                devices=hold.devices,
+                since=hold.since_snapshot_id,
+                hint="The lines are in the folder rejected/ beside the state file. If they stay as they are, decide:"
+                " `mde-inventory held approve` publishes the removals, `held discard` keeps the records.",
+            )

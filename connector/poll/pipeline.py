@@ -365,6 +365,7 @@ class Pipeline:
             log.warning("lines that cannot be read were set aside", rejected=rejected, first=str(error))
             staged = stage_snapshot(state, repaired, self._rules, rejected=rejected, **common)
         turn.stopwatch.lap("stage")
+        doubt.report_lasting_holds(state, staged)
         return staged
 
     def _publish_and_seal(self, run: _Run, turn: _Turn) -> None:

@@ -12,6 +12,7 @@ from typing import Any, Final, Literal
 from connector.clock import Stopwatch
 from connector.errors import ConnectorError, RegistryUnavailable, SinkRejected, SinkUnavailable
 from connector.model import Counts, Inventory, StagedSnapshot
+from connector.staging import unreadable
 from connector.staging.stage import noted_lookalikes
 from connector.state.state import StateFile
 
@@ -37,6 +38,7 @@ class PollResult:
         drained: those of them that earlier polls, or an approval, had staged.
         alert_types: alerts staged in this poll, by type.
         lookalikes: new records whose key looks like that of an absent one, whether or not they continue it.
+        unreadable: values of attributes in the snapshot that could not be read, by the name of the field.
         backfilled: records and tombstones published to fill up the inventory topic, with the last inventory.
         duration_seconds: of the whole poll of this inventory.
         stages: seconds a step: recover, drain, fetch, stage, publish, backfill.
@@ -64,6 +66,7 @@ class PollResult:
     outage: ConnectorError | None = None
     alert_types: dict[str, int] = field(default_factory=dict)
     lookalikes: int = 0
+    unreadable: dict[str, int] = field(default_factory=dict)
 
     @property
     def exit_code(self) -> int:
@@ -97,6 +100,7 @@ class PollResult:
             "backfilled": self.backfilled,
             "drained": self.drained,
             "lookalikes": self.lookalikes,
+            "unreadable": self.unreadable,
         }
 
 
@@ -115,6 +119,7 @@ def name_cause(outage: ConnectorError) -> str:
 
 def staged_result(state: StateFile, outcome: Outcome, staged: StagedSnapshot, stopwatch: Stopwatch) -> PollResult:
     """The result of an inventory of which something was staged, so far as the state file knows it."""
+    is_new = "stage" in stopwatch.seconds
     return PollResult(
         outcome,
         staged.inventory,
@@ -126,7 +131,8 @@ def staged_result(state: StateFile, outcome: Outcome, staged: StagedSnapshot, st
         last_sequence=staged.last_sequence,
         generated_at=staged.observed_at,
         alert_types=state.journal.alert_types(staged),
-        lookalikes=noted_lookalikes(state, staged.inventory) if "stage" in stopwatch.seconds else 0,
+        lookalikes=noted_lookalikes(state, staged.inventory) if is_new else 0,
+        unreadable=unreadable.noted(state, staged.inventory) if is_new else {},
         **_circumstances(state, staged.inventory, stopwatch),
     )
 

@@ -24,6 +24,7 @@ from prometheus_client import (
     generate_latest,
 )
 
+from connector.exports.software import SOFTWARE
 from connector.model import AlertType, ChangeType, Counts
 from connector.poll.result import OUTCOMES, PollResult
 
@@ -132,6 +133,8 @@ METRICS: Final = (
             lambda result: result.lookalikes),
     _metric("rejected_lines_total", "counter", "lines", "Lines that could not be read and were set aside.",
             lambda result: _staged(result).rejected),
+    _metric("unreadable_values_total", "counter", "values", "Values of attributes that could not be read.",
+            lambda result: result.unreadable, field=(field.name for field in SOFTWARE.attributes)),
     _metric("snapshots_total", "counter", "snapshots", "Exports polled, by what came of it.",
             lambda result: {result.outcome: 1}, outcome=OUTCOMES),
 )  # fmt: skip

@@ -3,12 +3,15 @@
 Used when a part spells a property in two ways, or may do so, has lines that are not objects, or was refused by the
 reader; never on the hot path.
 
-A line is good if the reader accepts it, with the same meaning, so that a repair does not change a record: a number or a
-boolean stands for its text where text is expected, a number in quotes for the number, and a fraction is rounded to the
-nearest whole number, a half to the even one. Stricter than the reader: a line needs a DeviceId, NaN is not a value, a
-number in quotes has plain decimal digits, and no value, documented or not, is nested deeper than some hundred levels (a
-line that has one is set aside if its part is repaired for another reason). More lenient: of a property given twice the
-last value that is not null counts, and undocumented properties may hold anything that keeps the line a JSON object.
+A line is good if it is a JSON object and its key can be read, for that says which record it is. An attribute that
+cannot be read is null and marked (`UNREADABLE_MARK`); the line stays good. What the reader accepts keeps its meaning,
+so that a repair does not change a record: a number or a boolean stands for its text where text is expected, and a
+number in quotes for the number. A fraction or a boolean is no number. Stricter than the reader: a line needs a
+DeviceId, NaN is not a value, and no value, documented or not, is nested deeper than some hundred levels (a line that
+has one is set aside if its part is repaired for another reason). More lenient: of a property given twice the last value
+that is not null counts, and undocumented properties may hold anything that keeps the line a JSON object.
+
+A rejected line may still name its device. Then what else is on it cannot be known, but every other device can.
 """
 
 from __future__ import annotations
@@ -18,7 +21,8 @@ import json
 import math
 import re
 import zlib
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -26,7 +30,7 @@ from typing import BinaryIO, Final
 from connector import private_files
 from connector.errors import SnapshotIncomplete
 from connector.exports.fields import Export, Kind
-from connector.model import LINE_BYTES_MAX, Part
+from connector.model import LINE_BYTES_MAX, UNREADABLE_MARK, Part
 from connector.source.lines import UNREADABLE, read_items, read_object, read_value
 
 RAW_BYTES_MAX: Final = 2**14
@@ -68,7 +72,9 @@ def repair(part: Part, export: Export, rejected: Path) -> Repaired:
     path = part.path.with_name(f"repaired-{part.path.name.removesuffix('.gz')}")
     lines = bad_lines = size_bytes = 0
     names: dict[str, None] = {}
-    properties = _properties(export)
+    devices = _RejectedDevices(part, export)
+    unreadable = Counter(part.unreadable)
+    properties = _Properties(export, marked=part.repaired)
     with (
         private_files.translate_errors(rejected),
         private_files.append(rejected) as rejected_file,
@@ -76,17 +82,21 @@ def repair(part: Part, export: Export, rejected: Path) -> Repaired:
     ):
         for number, line in _read_lines(part):
             try:
-                record = _read_record(line, properties, export.device)
+                record, unread = properties.read(line)
             except RejectedLineError as reason:
                 bad_lines += 1
+                devices.note(line)
                 if bad_lines <= REJECTED_LINES_MAX:
                     _set_aside(rejected_file, part, number, str(reason), line)
                 continue
+            unreadable.update(unread)
+            names.update(dict.fromkeys(record))
+            if unread:
+                record[UNREADABLE_MARK] = json.dumps(unread).encode()
             text = b"{" + b",".join(b'"%b":%b' % (name.encode(), value) for name, value in record.items()) + b"}\n"
             repaired_file.write(text)
-            names.update(dict.fromkeys(record))
             lines, size_bytes = lines + 1, size_bytes + len(text)
-    spellings = {name.lower(): (name,) for name in names}
+    spellings = {name.lower(): (name,) for name in names if name != UNREADABLE_MARK}
     repaired = replace(
         part,
         path=path,
@@ -94,9 +104,43 @@ def repair(part: Part, export: Export, rejected: Path) -> Repaired:
         size_bytes=size_bytes,
         spellings=spellings,
         rejected=part.rejected + bad_lines,
+        rejected_devices=frozenset(devices.names),
+        nameless=devices.nameless,
+        unreadable=dict(unreadable),
         repaired=True,
     )
     return Repaired(repaired, bad_lines)
+
+
+class _RejectedDevices:
+    """The devices that rejected lines may be about.
+
+    A line may be several that lost their line break: it names all its devices only if it names one for each record.
+
+    Attributes:
+        names: the devices named.
+        nameless: lines that do not say what devices they are about.
+    """
+
+    def __init__(self, part: Part, export: Export) -> None:
+        self.names = set(part.rejected_devices)
+        self.nameless = part.nameless
+        self._device = re.compile(rb'"%b"\s*:\s*"([^"\\]{1,256})"' % export.device.encode(), re.IGNORECASE)
+        others = b"|".join(field.name.encode() for field in export.fields if field.name != export.device)
+        self._other = re.compile(rb'"(%b)"\s*:' % others, re.IGNORECASE)
+
+    def note(self, line: bytes) -> None:
+        """Note what a line says of its devices."""
+        found = self._device.findall(line) if len(line) <= LINE_BYTES_MAX else []
+        others = Counter(name.lower() for name in self._other.findall(line)) if found else Counter[bytes]()
+        try:
+            names = {name.decode() for name in found}
+        except UnicodeDecodeError:
+            names = set()
+        if not names or len(found) < max(others.values(), default=0) or len(self.names | names) > REJECTED_LINES_MAX:
+            self.nameless += 1
+        else:
+            self.names |= names
 
 
 def _read_lines(part: Part) -> Iterator[tuple[int, bytes]]:
@@ -118,37 +162,64 @@ def _read_lines(part: Part) -> Iterator[tuple[int, bytes]]:
         ) from error
 
 
-def _properties(export: Export) -> dict[str, tuple[str, Kind]]:
-    """Name and kind of each documented property, by its lower-case name. An alias of a set is one text."""
-    return {
-        name.lower(): (name, Kind.TEXT if field.kind is Kind.TEXT_SET and name != field.name else field.kind)
-        for field in export.fields
-        for name in (field.name, *field.aliases)
-    }
+class _Properties:
+    """Reads the documented properties of lines.
+
+    Args:
+        export: what the lines are records of.
+        marked: whether the lines were repaired before: they may have marks of ours.
+    """
+
+    def __init__(self, export: Export, *, marked: bool) -> None:
+        # An alias of a set is one text.
+        self._fields = {
+            name.lower(): (
+                name,
+                Kind.TEXT if field.kind is Kind.TEXT_SET and name != field.name else field.kind,
+                None if field.key else field.name,
+            )
+            for field in export.fields
+            for name in (field.name, *field.aliases)
+        }
+        self._device = export.device
+        self._mark = UNREADABLE_MARK if marked else None
+
+    def read(self, line: bytes) -> tuple[dict[str, bytes], list[str]]:
+        """The documented properties of a line by their camelCase names, each value as JSON that the reader accepts.
+
+        Returns them, with the names of the attributes that cannot be read and are null.
+
+        Raises:
+            RejectedLineError: it is no JSON object, or a part of its key cannot be read.
+        """
+        if len(line) > LINE_BYTES_MAX:
+            raise RejectedLineError(f"longer than {LINE_BYTES_MAX} bytes")
+        try:
+            properties = read_object(line)
+        except UNREADABLE as error:
+            raise RejectedLineError(_describe(error)) from error
+        record: dict[str, bytes] = {}
+        unread: dict[str, str] = {}
+        for spelled, raw in properties.items():
+            name, kind, attribute = self._fields.get(spelled.lower() if spelled.isascii() else "", _UNKNOWN)
+            value = bytes(raw)
+            if spelled == self._mark:
+                record[spelled] = value
+            elif name and (value != b"null" or name not in record):
+                try:
+                    record[name] = _READERS[kind](value)
+                except (*UNREADABLE, RejectedLineError) as error:
+                    if attribute is None:
+                        reason = error if isinstance(error, RejectedLineError) else _describe(error)
+                        raise RejectedLineError(f"{name}: {reason}") from error
+                    record.setdefault(name, b"null")
+                    unread[name] = attribute
+        if record.get(self._device, b"null") in (b"null", b'""'):
+            raise RejectedLineError(f"no {self._device[0].upper()}{self._device[1:]}")
+        return record, sorted({attribute for name, attribute in unread.items() if record[name] == b"null"})
 
 
-def _read_record(line: bytes, documented: Mapping[str, tuple[str, Kind]], device: str) -> dict[str, bytes]:
-    """The documented properties of a line by their camelCase names, each value as JSON that the reader accepts."""
-    if len(line) > LINE_BYTES_MAX:
-        raise RejectedLineError(f"longer than {LINE_BYTES_MAX} bytes")
-    try:
-        properties = read_object(line)
-    except UNREADABLE as error:
-        raise RejectedLineError(_describe(error)) from error
-    record: dict[str, bytes] = {}
-    for spelled, raw in properties.items():
-        name, kind = documented.get(spelled.lower() if spelled.isascii() else "", ("", Kind.TEXT))
-        value = bytes(raw)
-        if name and (value != b"null" or name not in record):
-            try:
-                record[name] = _READERS[kind](value)
-            except UNREADABLE as error:
-                raise RejectedLineError(f"{name}: {_describe(error)}") from error
-            except RejectedLineError as reason:
-                raise RejectedLineError(f"{name}: {reason}") from reason
-    if record.get(device, b"null") in (b"null", b'""'):
-        raise RejectedLineError(f"no {device[0].upper()}{device[1:]}")
-    return record
+_UNKNOWN: Final = ("", Kind.TEXT, None)
 
 
 def _read_text(value: bytes) -> bytes:
@@ -167,8 +238,8 @@ def _read_texts(value: bytes) -> bytes:
 
 
 def _read_number(value: bytes) -> bytes:
-    if value in (b"null", b"true", b"false"):
-        return {b"null": b"null", b"true": b"1", b"false": b"0"}[value]
+    if value == b"null":
+        return value
     text = value.decode()
     if text.startswith('"'):
         text = str(read_value(value)).strip()
@@ -177,7 +248,9 @@ def _read_number(value: bytes) -> bytes:
     if not _INTEGER.fullmatch(text) and (text[:1] not in "-0123456789" or len(text) > DIGITS_MAX):
         raise RejectedLineError("not a number of 64 bits")
     fraction = float(text)
-    whole = int(text) if _INTEGER.fullmatch(text) else round(fraction) if math.isfinite(fraction) else INTEGER_MAX
+    if not _INTEGER.fullmatch(text) and math.isfinite(fraction) and not fraction.is_integer():
+        raise RejectedLineError("not a whole number")
+    whole = int(text) if _INTEGER.fullmatch(text) else int(fraction) if math.isfinite(fraction) else INTEGER_MAX
     if not -INTEGER_MAX <= whole < INTEGER_MAX:
         raise RejectedLineError("not a number of 64 bits")
     return str(whole).encode()

@@ -27,11 +27,11 @@ from connector.diff.engines.duckdb import DuckDBComparer
 from connector.diff.growth import Arrived, GrowthRules
 from connector.diff.guard import Absences, GuardRules, HoldReason, Sighting, Verdict
 from connector.diff.scan import check_readable, stored_digest
-from connector.diff.tables import Outcome, Workspace
+from connector.diff.tables import Outcome, Relation, Workspace
 from connector.errors import SnapshotIncomplete, StateError, StateFull
 from connector.exports.fields import Field
 from connector.model import ChangeType, Inventory, Position, Snapshot, StagedSnapshot
-from connector.staging import alerts, audit, first_seen, inventory_topic, rows, support, young_baseline
+from connector.staging import alerts, audit, first_seen, inventory_topic, rows, support, unreadable, young_baseline
 from connector.staging.alerts import AlertRules
 from connector.staging.rows import StagingContext
 from connector.state import engine, file
@@ -182,6 +182,7 @@ def _stage(state: StateFile, snapshot: Snapshot, rules: StagingRules, context: S
         outcome, verdict = _find_changes(workspace, snapshot, rules, tracked, (number, context, stored))
         if outcome.completing and not rules.emit_baseline:
             stored += workspace.count(outcome.completing)
+    unreadable.note(workspace.database, snapshot)
     note_lookalikes(workspace, outcome.difference.lookalikes, folds=rules.fold_lookalikes)
     counts = _count_changes(workspace, outcome)
     row = rows.snapshot_row(snapshot, previous, position, context, (outcome.difference, verdict, counts, stored))
@@ -213,12 +214,13 @@ def _find_changes(
         workspace, difference, standing, rules.trust, fields=(tracked, known), snapshot_no=number
     )
     moves = transfers.find_moves(workspace, difference, beside=context.beside)
-    pairs = changes.pair_versions(workspace, difference, believed=not context.rejected)
+    doubted = _find_doubted_devices(workspace, snapshot, rejected=context.rejected)
+    pairs = changes.pair_versions(workspace, difference, doubted=doubted)
     sighting = Sighting(
         number,
         milliseconds_of(snapshot.generated_at),
-        context.rejected,
-        is_repeat=_is_counted(workspace, snapshot),
+        doubted,
+        is_repeat=_is_repeat(workspace, snapshot),
     )
     young = young_baseline.is_young(workspace.database, workspace.inventory)
     arrived = Arrived(difference, moves, pairs, stored, young)
@@ -296,8 +298,22 @@ def _write(
     return rows.write_snapshot(database, row)
 
 
-def _is_counted(workspace: Workspace, snapshot: Snapshot) -> bool:
-    """Whether a snapshot of that generation, with all of its lines, was staged in this epoch before."""
+def _find_doubted_devices(workspace: Workspace, snapshot: Snapshot, *, rejected: int) -> Relation | None:
+    """The devices that lines may be about that could not be read; None where there are no such lines."""
+    if not rejected:
+        return None
+    if rejected > snapshot.rejected or snapshot.nameless or not snapshot.rejected_devices:
+        which = literal(workspace.inventory)
+        return workspace.make("doubted", f"SELECT DISTINCT device_no FROM inventory WHERE inventory = {which}")
+    return workspace.make(
+        "doubted",
+        "SELECT device_no FROM devices WHERE device_id IN (SELECT unnest($1::VARCHAR[]))",
+        [sorted(snapshot.rejected_devices)],
+    )
+
+
+def _is_repeat(workspace: Workspace, snapshot: Snapshot) -> bool:
+    """Whether a snapshot of that generation was staged in this epoch before."""
     earlier = workspace.database.number(
         """
         SELECT count(*)
@@ -306,7 +322,6 @@ def _is_counted(workspace: Workspace, snapshot: Snapshot) -> bool:
           AND epoch = (SELECT epoch FROM position)
           AND generation_known
           AND generated_at = $2
-          AND rejected = 0
         """,
         [snapshot.inventory.value, milliseconds_of(snapshot.generated_at)],
     )

@@ -30,6 +30,7 @@ def test_the_printed_object_has_its_keys_in_their_order() -> None:
         backfilled=14,
         drained=17,
         lookalikes=18,
+        unreadable={"diskPaths": 19},
         first_sequence=15,
         last_sequence=16,
         duration_seconds=1.23456,
@@ -39,7 +40,8 @@ def test_the_printed_object_has_its_keys_in_their_order() -> None:
         '{"outcome": "held", "inventory": "CPE", "snapshot_id": "cpe-20261123T080000Z", "epoch": 2, "records": 1,'
         ' "devices": 2, "baseline": 12, "added": 5, "removed": 6, "changed": 7, "alerts": 8, "held": 9,'
         ' "duplicates": 10, "rejected": 11, "published": 13, "first_sequence": 15, "last_sequence": 16,'
-        ' "duration_seconds": 1.235, "stages": {"fetch": 0.123}, "backfilled": 14, "drained": 17, "lookalikes": 18}'
+        ' "duration_seconds": 1.235, "stages": {"fetch": 0.123}, "backfilled": 14, "drained": 17, "lookalikes": 18,'
+        ' "unreadable": {"diskPaths": 19}}'
     )
 
 

@@ -479,8 +479,11 @@ class Model:
             key: why
             for key, why in self.held.items()
             if key in absent
-            and why != "REJECTED_LINES"
-            and (key[0] in gone_devices or (why == "MASS_REMOVAL" and key not in elsewhere))
+            and (
+                rejected > 0
+                if why == "REJECTED_LINES"
+                else key[0] in gone_devices or (why == "MASS_REMOVAL" and key not in elsewhere)
+            )
         }
 
         seen_groups = {_group(current[key] if key in set(arrived) else stored[key]) for key in current}

@@ -57,7 +57,7 @@ CONSUME_SECONDS_MAX = 60
 KEY = ("deviceId", "softwareVendor", "softwareName", "softwareVersion")
 RECORD_SCHEMA = Path(__file__).parents[2] / "schemas" / "software-record.avsc"
 RECORD_FIELDS = tuple(field["name"] for field in json.loads(RECORD_SCHEMA.read_text(encoding="utf-8"))["fields"])
-UNREADABLE_LINES = ("17", "[1]", '{"DeviceId":"x","RbacGroupId":"many"}', '{"SoftwareName":"of no device"}', "half a {")
+UNREADABLE_LINES = ("17", "[1]", '{"DeviceId":"x","SoftwareName":NaN}', '{"SoftwareName":"of no device"}', "half a {")
 
 Key = tuple[str, ...]
 Record = dict[str, Any]

@@ -44,7 +44,6 @@ KEPT: dict[str, tuple[str, dict[str, Any]]] = {
     },
     "10,000 paths": (f'"DiskPaths":{json.dumps(PATHS)}', {"diskPaths": PATHS, "shortenedFields": []}),
     "greatest number": ('"NumberOfWeaknesses":9223372036854775807', {"numberOfWeaknesses": 2**63 - 1}),
-    "fraction": ('"NumberOfWeaknesses":2.5', {"numberOfWeaknesses": 2}),
     "number in quotes": ('"NumberOfWeaknesses":"17"', {"numberOfWeaknesses": 17}),
     "text as a number": ('"DeviceName":17', {"deviceName": "17"}),
     "no date": ('"EndOfSupportDate":"soon"', {"endOfSupportDate": "soon"}),
@@ -56,14 +55,18 @@ KEPT: dict[str, tuple[str, dict[str, Any]]] = {
 MENDED: dict[str, tuple[str, dict[str, Any]]] = {
     "case variant": ('"softwarename":"x","SOFTWAREVERSION":"1"', {"softwareName": "x", "softwareVersion": "1"}),
     "both spellings": ('"SoftwareName":"x","softwareName":null', {"softwareName": "x"}),
+    "fraction": ('"NumberOfWeaknesses":2.5', {"numberOfWeaknesses": None}),
+    "boolean": ('"NumberOfWeaknesses":true', {"numberOfWeaknesses": None}),
+    "no group": ('"RbacGroupId":""', {"rbacGroupId": None}),
+    "a group by name": ('"RbacGroupId":"Unassigned"', {"rbacGroupId": None}),
+    "too large": ('"NumberOfWeaknesses":9223372036854775808', {"numberOfWeaknesses": None}),
+    "no number": ('"NumberOfWeaknesses":"","DeviceName":"x"', {"numberOfWeaknesses": None, "deviceName": "x"}),
+    "no array": ('"DiskPaths":"x"', {"diskPaths": []}),
     "key given twice": ('"SoftwareName":"x","SoftwareName":"y"', {"softwareName": "y"}),
 }
 """The same, in a part that has to be read line by line."""
 
 REJECTED = {
-    "too large": ('"NumberOfWeaknesses":9223372036854775808', "numberOfWeaknesses: not a number of 64 bits"),
-    "no number": ('"NumberOfWeaknesses":"many"', "numberOfWeaknesses: not a whole number"),
-    "no array": ('"DiskPaths":"x"', "diskPaths: not an array"),
     "half a pair": ('"DeviceName":"\\ud800"', "not a JSON object"),
     "not a number": ('"NumberOfWeaknesses":NaN', "not a JSON object"),
     "deep": (f'"Unknown":{"[" * 100_000}{"]" * 100_000}', "nested too deep"),
@@ -111,6 +114,7 @@ def test_a_fleet_of_odd_records_is_published_as_it_is_defined(tenant: Tenant, tm
     assert result.counts.rejected == len(rejected) == len(REJECTED) + len(NAMELESS)
     reasons = [reason for _, reason in REJECTED.values()] + ["no DeviceId"] * 3 + ["not a JSON object"] * 3
     assert all(given.startswith(reason) for given, reason in zip(rejected, reasons, strict=True))
+    assert result.unreadable == {"diskPaths": 1, "numberOfWeaknesses": 4, "rbacGroupId": 2}
     assert result.counts.records == len(tenant.simulator.records()) + len(expected)
 
 

@@ -208,7 +208,8 @@ def test_every_metric_moves_with_real_polls(tmp_path: Path) -> None:
         configured |= {"alerts": {"on_baseline": True}}
         together = Together(stack, {"healthy": configured})
         together.polled("healthy")
-        unread = ('{"deviceName": "a record without its device"}',)
+        odd = ('{"deviceId": "odd", "rbacGroupId": "", "diskPaths": "x"}',)
+        unread = ('{"deviceName": "a record without its device"}', *odd)
         simulator.faults.add(Fault(Endpoint.PAGES, FaultKind.DUPLICATE_ROWS, times=None))
         simulator.faults.add(Fault(Endpoint.PAGES, FaultKind.EXTRA_LINES, lines=unread, times=None))
         simulator.advance()

@@ -17,7 +17,7 @@ from connector.diff.lookalikes import continue_stored, pair_lookalikes
 from connector.diff.scan import digest, normal_forms, scan
 from connector.diff.tables import Difference, Relation, Workspace, compare_values, no_difference
 from connector.errors import SnapshotIncomplete, SourceMalformed
-from connector.exports.fields import Export, Field, columns_of
+from connector.exports.fields import Export, Field, Kind, columns_of
 from connector.model import Snapshot
 from connector.state.sql import literal
 
@@ -68,23 +68,33 @@ class DuckDBComparer:
             """,
         )
         arrivals = _number_arrivals(workspace, differing)
+        if not snapshot.unreadable:
+            workspace.database.rows(f"DROP TABLE {differing}")
         _check_spellings(workspace, snapshot, arrivals, absent)
         hidden = _count_hidden(workspace, snapshot, arrivals, absent, stored=stored)
         duplicates = _resolve_duplicates(workspace, snapshot, tracked, arrivals, hidden=hidden)
         pairs, lookalikes = pair_lookalikes(workspace, arrivals, absent)
         if folds and lookalikes:
             continue_stored(workspace, arrivals, absent, pairs)
-        earlier, quiet, rewritten = _set_aside_unchanged(workspace, arrivals, absent, tracked, known)
+        earlier = _fetch_earlier(workspace, arrivals, absent)
+        if snapshot.unreadable:
+            _keep_stored_values(workspace, snapshot, differing, arrivals, earlier)
+            workspace.database.rows(f"DROP TABLE {differing}")
+        quiet, rewritten = _set_aside_unchanged(workspace, arrivals, earlier, tracked, known)
         devices = _count_devices(workspace, arrivals, absent)
         records = snapshot.lines - duplicates
         return Difference(arrivals, earlier, absent, quiet, rewritten, records, devices, duplicates, lookalikes)
 
 
 def _numbered(export: Export, snapshot: Snapshot, tracked: Sequence[Field]) -> str:
-    """The records as they are written, with their digest and, where already known, their two numbers."""
+    """The records as they are written, with their digest and, where already known, their two numbers.
+
+    Where attributes of the snapshot could not be read, with their names too, as `unreadable`.
+    """
+    marked = bool(snapshot.unreadable)
     return f"""
-        SELECT r.*, {digest(tracked)} AS digest, d.device_no, s.software_no
-        FROM ({scan(export, snapshot.parts)}) r
+        SELECT r.*, {digest(tracked, marked=marked)} AS digest, d.device_no, s.software_no
+        FROM ({scan(export, snapshot.parts, marked=marked)}) r
         LEFT JOIN devices d ON d.device_id = r.device_id
         LEFT JOIN software s ON {same_subject(export, "s", "r")}
     """
@@ -105,6 +115,7 @@ def _find_differing(workspace: Workspace, snapshot: Snapshot, tracked: Sequence[
             WHERE inventory = {literal(workspace.inventory)}
         )
         SELECT {columns_of(workspace.export.fields, of="c")},
+               {"c.unreadable" if snapshot.unreadable else "NULL::VARCHAR[] AS unreadable"},
                c.digest,
                c.device_no,
                c.software_no,
@@ -128,7 +139,7 @@ def _check_devices(workspace: Workspace, records: Relation, snapshot: Snapshot) 
 
 
 def _number_arrivals(workspace: Workspace, differing: Relation) -> Relation:
-    """The records in `differing`, in normal form and all of them numbered. Drops `differing`."""
+    """The records in `differing`, in normal form and all of them numbered."""
     export = workspace.export
     number_keys(
         workspace.database,
@@ -139,7 +150,7 @@ def _number_arrivals(workspace: Workspace, differing: Relation) -> Relation:
         WHERE device_id IS NOT NULL AND (device_no IS NULL OR software_no IS NULL)
         """,
     )
-    arrivals = workspace.make(
+    return workspace.make(
         "arrivals",
         f"""
         WITH current AS (
@@ -153,8 +164,37 @@ def _number_arrivals(workspace: Workspace, differing: Relation) -> Relation:
         JOIN software s ON {same_subject(export, "s", "r")}
         """,
     )
-    workspace.database.rows(f"DROP TABLE {differing}")
-    return arrivals
+
+
+def _keep_stored_values(
+    workspace: Workspace, snapshot: Snapshot, differing: Relation, arrivals: Relation, earlier: Relation
+) -> None:
+    """Give records in `arrivals` the stored values of attributes that could not be read: nothing says they changed."""
+    export = workspace.export
+    for name in snapshot.unreadable:
+        field = export.field(name)
+        is_unknown = f"{arrivals}.{field.column} IS NULL"
+        if field.kind is Kind.TEXT_SET:
+            is_unknown = f"coalesce(len({arrivals}.{field.column}), 0) = 0"
+        workspace.database.rows(
+            f"""
+            WITH unread AS (
+                SELECT DISTINCT {columns_of(export.keys)}
+                FROM {differing}
+                WHERE list_contains(unreadable, {literal(name)})
+            ),
+            kept AS (
+                SELECT a.previous_row, b.{field.column} AS kept_value
+                FROM {arrivals} a
+                JOIN unread USING ({columns_of(export.keys)})
+                JOIN {earlier} b ON b.previous_row = a.previous_row
+            )
+            UPDATE {arrivals}
+            SET {field.column} = kept_value
+            FROM kept
+            WHERE {arrivals}.previous_row = kept.previous_row AND {is_unknown}
+            """
+        )
 
 
 def _check_spellings(workspace: Workspace, snapshot: Snapshot, arrivals: Relation, absent: Relation) -> None:
@@ -298,13 +338,11 @@ def _find_repeated(workspace: Workspace, records: Relation) -> tuple[Relation, i
     return repeated, workspace.database.number(f"SELECT sum(lines - 1)::BIGINT FROM {repeated}")
 
 
-def _set_aside_unchanged(
-    workspace: Workspace, arrivals: Relation, absent: Relation, tracked: Sequence[Field], known: Sequence[Field]
-) -> tuple[Relation, Relation, Relation]:
-    """Take what is stored already out of `arrivals`. Returns `earlier`, `quiet` and `rewritten`."""
+def _fetch_earlier(workspace: Workspace, arrivals: Relation, absent: Relation) -> Relation:
+    """What is stored under the keys of `arrivals`, and perhaps some of what is absent."""
     # With what is stored under the keys of arrivals, some of what is absent is fetched: one pass serves for both, as a
     # rule, and a whole device group that is absent is not held in memory all the same.
-    earlier = workspace.make(
+    return workspace.make(
         "earlier",
         f"""
         WITH wanted AS (
@@ -316,12 +354,18 @@ def _set_aside_unchanged(
         SEMI JOIN wanted USING (previous_row)
         """,
     )
+
+
+def _set_aside_unchanged(
+    workspace: Workspace, arrivals: Relation, earlier: Relation, tracked: Sequence[Field], known: Sequence[Field]
+) -> tuple[Relation, Relation]:
+    """Take what is stored already out of `arrivals`. Returns `quiet` and `rewritten`."""
     judged = [field for field in tracked if field in known]
     compared = compare_values(workspace, "compared", earlier=earlier, arrivals=arrivals, tracked=tracked, judged=judged)
     rewritten = workspace.make("rewritten", f"SELECT previous_row, digest FROM {compared} WHERE NOT differs")
     quiet = workspace.make("quiet", f"SELECT previous_row FROM {compared} WHERE differs AND NOT changed")
     workspace.database.rows(f"DELETE FROM {arrivals} WHERE previous_row IN (SELECT previous_row FROM {rewritten})")
-    return earlier, quiet, rewritten
+    return quiet, rewritten
 
 
 def _count_devices(workspace: Workspace, arrivals: Relation, absent: Relation) -> int:
