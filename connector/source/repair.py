@@ -11,7 +11,7 @@ DeviceId, NaN is not a value, and no value, documented or not, is nested deeper 
 has one is set aside if its part is repaired for another reason). More lenient: of a property given twice the last value
 that is not null counts, and undocumented properties may hold anything that keeps the line a JSON object.
 
-A rejected line may still name its device. Then what else is on it cannot be known, but every other device can.
+A rejected line may still name its device: then nothing but that device is in doubt.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Any, BinaryIO, Final
 
 from connector import private_files
 from connector.errors import SnapshotIncomplete
@@ -91,11 +91,8 @@ def repair(part: Part, export: Export, rejected: Path) -> Repaired:
                 continue
             unreadable.update(unread)
             names.update(dict.fromkeys(record))
-            if unread:
-                record[UNREADABLE_MARK] = json.dumps(unread).encode()
-            text = b"{" + b",".join(b'"%b":%b' % (name.encode(), value) for name, value in record.items()) + b"}\n"
-            repaired_file.write(text)
-            lines, size_bytes = lines + 1, size_bytes + len(text)
+            size_bytes += repaired_file.write(_written(record, unread))
+            lines += 1
     spellings = {name.lower(): (name,) for name in names if name != UNREADABLE_MARK}
     repaired = replace(
         part,
@@ -112,10 +109,16 @@ def repair(part: Part, export: Export, rejected: Path) -> Repaired:
     return Repaired(repaired, bad_lines)
 
 
+def _written(record: dict[str, bytes], unread: list[str]) -> bytes:
+    """The line of a record, marked where attributes could not be read."""
+    marks = {UNREADABLE_MARK: json.dumps(unread).encode()} if unread else {}
+    return b"{" + b",".join(b'"%b":%b' % (name.encode(), value) for name, value in (record | marks).items()) + b"}\n"
+
+
 class _RejectedDevices:
     """The devices that rejected lines may be about.
 
-    A line may be several that lost their line break: it names all its devices only if it names one for each record.
+    Only an object names its device: a line that breaks off may be the halves of two records.
 
     Attributes:
         names: the devices named.
@@ -125,22 +128,41 @@ class _RejectedDevices:
     def __init__(self, part: Part, export: Export) -> None:
         self.names = set(part.rejected_devices)
         self.nameless = part.nameless
-        self._device = re.compile(rb'"%b"\s*:\s*"([^"\\]{1,256})"' % export.device.encode(), re.IGNORECASE)
-        others = b"|".join(field.name.encode() for field in export.fields if field.name != export.device)
-        self._other = re.compile(rb'"(%b)"\s*:' % others, re.IGNORECASE)
+        self._device = export.device.lower()
 
     def note(self, line: bytes) -> None:
-        """Note what a line says of its devices."""
-        found = self._device.findall(line) if len(line) <= LINE_BYTES_MAX else []
-        others = Counter(name.lower() for name in self._other.findall(line)) if found else Counter[bytes]()
-        try:
-            names = {name.decode() for name in found}
-        except UnicodeDecodeError:
-            names = set()
-        if not names or len(found) < max(others.values(), default=0) or len(self.names | names) > REJECTED_LINES_MAX:
+        """Note what a line says of its device."""
+        device = self._read_device(line) if len(line) <= LINE_BYTES_MAX else None
+        if device is None or len(self.names) == REJECTED_LINES_MAX:
             self.nameless += 1
         else:
-            self.names |= names
+            self.names.add(device)
+
+    def _read_device(self, line: bytes) -> str | None:
+        """The device of an object that only a lenient reader takes: NaN, half a surrogate pair, control characters."""
+        try:
+            properties = _LENIENT.decode(line.decode())
+        except (ValueError, RecursionError):
+            return None
+        if not isinstance(properties, _Pairs):
+            return None
+        devices = [value for name, value in properties if name.lower() == self._device]
+        is_known = all(isinstance(device, str) and device == devices[0] for device in devices)
+        return devices[0] if devices and is_known and _is_text(devices[0]) else None
+
+
+def _is_text(value: str) -> bool:
+    """Whether a value can be a stored one: it is not empty and has no half of a surrogate pair."""
+    return value != "" and not any("\ud800" <= character <= "\udfff" for character in value)
+
+
+class _Pairs(tuple[tuple[str, Any], ...]):
+    """The properties of an object, each as often as it is given."""
+
+    __slots__ = ()
+
+
+_LENIENT: Final = json.JSONDecoder(strict=False, object_pairs_hook=_Pairs)
 
 
 def _read_lines(part: Part) -> Iterator[tuple[int, bytes]]:

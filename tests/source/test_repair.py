@@ -166,20 +166,27 @@ def test_a_mark_in_the_export_itself_means_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "devices", "nameless"),
     [
-        (b'{{"DeviceId":"b","SoftwareName":"p"}', {"b"}, 0),
-        (b'{"deviceid" : "b","SoftwareName":"half a li', {"b"}, 0),
-        (b'{"DeviceId":"b","SoftwareName":"p"}{"DeviceId":"c","SoftwareName":"p"}', {"b", "c"}, 0),
-        (b'{"SoftwareName":"p","Soft{"SoftwareName":"q","DeviceId":"b"}', set(), 1),
-        (b'{"SoftwareName":"half a li', set(), 1),
+        (b'{"DeviceId":"b","SoftwareName":"\\udc00"}', {"b"}, 0),
+        (b'{"deviceid" : "b","x":NaN}', {"b"}, 0),
+        (b'{"DeviceId":"b","deviceId":"b","SoftwareName":"\\ud800"}', {"b"}, 0),
+        (b'{"DeviceId":"b\x00","SoftwareName":"p"}', {"b\0"}, 0),
+        (b'{"DeviceId":"b","deviceId":"c","x":NaN}', set(), 1),
+        (b'{"DeviceId":"\\ud800"}', set(), 1),
+        (b'{"DeviceId":["b"],"x":NaN}', set(), 1),
+        (b'["DeviceId","b"]', set(), 1),
+        (b'{"deviceId":"b","SoftwareName":"half a li', set(), 1),
+        (b'{"DeviceId":"b","SoftwareName":"half a "SoftwareVersion":"1"}', set(), 1),
+        (b'{"DeviceId":"b","SoftwareName":"p"}{"DeviceId":"c","SoftwareName":"p"}', set(), 1),
+        (b'{"SoftwareName":NaN}', set(), 1),
         (b'{"DeviceId":null,"SoftwareName":"p"}', set(), 1),
-        (b'{"DeviceId":"b\xff","SoftwareName":"p"', set(), 1),
-        (b'{"DeviceId":"b\\u0000","SoftwareName":"p"', set(), 1),
+        (b'{"DeviceId":"b\xff","SoftwareName":"p"}', set(), 1),
+        (b'{"DeviceId":"b","SoftwareName":' + b"[" * 100_000 + b"]" * 100_000 + b"}", set(), 1),
     ],
 )
 def test_a_rejected_line_says_what_devices_it_may_be_about(
     tmp_path: Path, line: bytes, devices: set[str], nameless: int
 ) -> None:
-    """Of a line that lost its line break, each record has to name its device."""
+    """A line that is no object, not even to a lenient reader, may be the halves of two records."""
     part = repair(part_of(tmp_path, GOOD, line), SOFTWARE, tmp_path / "rejected.ndjson").part
     assert (part.rejected, part.rejected_devices, part.nameless) == (1, frozenset(devices), nameless)
 

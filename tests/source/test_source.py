@@ -427,7 +427,7 @@ def test_a_part_with_two_spellings_of_a_name_is_read_whole(simulator: Simulator,
 @pytest.mark.parametrize("method", METHODS)
 def test_repair_sets_the_bad_lines_of_a_snapshot_aside(simulator: Simulator, tmp_path: Path, method: str) -> None:
     """What the reader refuses is rejected line by line; counts are of all parts."""
-    bad = ('{"DeviceId":"x","RbacGroupId":"many"}', '{"deviceId":"y","diskPaths":7}')
+    bad = ('{"DeviceId":"x","SoftwareName":NaN}', '{"deviceId":7}x')
     simulator.faults.add(Fault(Endpoint.BLOB, FaultKind.EXTRA_LINES, part=0, lines=bad, times=None))
     simulator.faults.add(Fault(Endpoint.PAGES, FaultKind.EXTRA_LINES, lines=bad, after=1))
     with open_bench(simulator, tmp_path, method=method) as bench:
