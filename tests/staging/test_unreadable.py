@@ -99,7 +99,7 @@ def test_a_rejected_line_holds_the_removals_of_the_devices_that_it_names(bench: 
     """And keeps its changes of version apart; of every other device nothing is in doubt."""
     fleet = [line(device, name) for device in "abc" for name in ("p", "q")]
     bench.poll(*fleet)
-    broken = b'{{"DeviceId":"b","SoftwareName":"q"}'
+    broken = b'{"DeviceId":"b","SoftwareName":NaN}'
     staged = bench.poll(
         line("a"), line("b", SoftwareVersion="2"), broken, line("c"), line("c", "q", SoftwareVersion="2")
     )
@@ -124,7 +124,7 @@ def test_a_missing_device_is_counted_unless_a_rejected_line_names_it(tmp_path: P
     """The snapshots that confirm that it is gone are those that cannot have it."""
     with Odd(tmp_path, rules=Rules(max_removed_share=1.0, missing_device_snapshots=2)) as bench:
         bench.poll(line("a"), line("b"), line("c"))
-        broken = b'{{"DeviceId":"b","SoftwareName":"p"}'
+        broken = b'{"DeviceId":"b","SoftwareName":NaN}'
         first, second = bench.poll(line("a"), broken), bench.poll(line("a"), broken)
         third = bench.poll(line("a"))
         removed = [[change["deviceId"] for change in bench.changes(staged)] for staged in (first, second, third)]
@@ -133,7 +133,7 @@ def test_a_missing_device_is_counted_unless_a_rejected_line_names_it(tmp_path: P
 
 def test_a_hold_for_rejected_lines_keeps_its_beginning(bench: Odd, caplog: pytest.LogCaptureFixture) -> None:
     """How long it lasts can be seen, and each later snapshot says what to do."""
-    broken = b'{{"DeviceId":"a","SoftwareName":"q"}'
+    broken = b'{"DeviceId":"a","SoftwareName":NaN}'
     bench.poll(line("a"), line("a", "q"))
     first = bench.poll(line("a"), broken)
     report_lasting_holds(bench.state, first)
