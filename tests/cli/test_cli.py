@@ -27,7 +27,7 @@ from tests.support.commands import run_command
 POLL_KEYS = [
     "outcome", "inventory", "snapshot_id", "epoch", "records", "devices", "baseline", "added", "removed", "changed",
     "alerts", "held", "duplicates", "rejected", "published", "first_sequence", "last_sequence", "duration_seconds",
-    "stages", "backfilled", "drained", "lookalikes",
+    "stages", "backfilled", "drained", "lookalikes", "unreadable",
 ]  # fmt: skip
 
 Run = "Callable[..., subprocess.CompletedProcess[str]]"

@@ -171,6 +171,7 @@ def test_a_status_says_where_the_export_is_stale(
         "held": [],
         "inventory_topic": None,
         "certificate_ends": None,
+        "unreadable": {},
     }
     output.print_status(status | rest)
     assert ("STALE" in " ".join(shown())) is is_marked
