@@ -125,7 +125,7 @@ def records_at(export: Export, snapshot: StagedSnapshot) -> str:
         later AS (
             SELECT c.*
             FROM changes c
-            WHERE {_is_later(snapshot)}
+            WHERE {later_than(snapshot)}
         ),
         states AS ({_states_before(export)}),
         first_states AS (
@@ -184,7 +184,7 @@ def before_key(export: Export) -> str:
     )
 
 
-def _is_later(snapshot: StagedSnapshot) -> str:
+def later_than(snapshot: StagedSnapshot) -> str:
     """A condition over `changes`: one of the same inventory, beyond a snapshot."""
     of_inventory = f"SELECT snapshot_no FROM snapshots WHERE inventory = {literal(snapshot.inventory)}"
     return f"""c.epoch = {snapshot.epoch}

@@ -16,6 +16,7 @@ from connector.errors import ConfigError, StateError
 from connector.history.comparison import compare
 from connector.history.exposure import Exposure, Wanted
 from connector.history.filters import Selection
+from connector.history.fleet import newcomers, prevalence
 from connector.history.past import Past
 from connector.model import Inventory
 from connector.staging import derived, maintenance
@@ -23,7 +24,7 @@ from connector.state.state import StateFile
 from tests.support.bench import EASY, SLOW, START, Bench, plain_snapshot, record, staging_rules
 from tests.support.estate import Estate
 from tests.support.oracle import Record, Rules, key_of
-from tests.support.past_oracle import Noted, differences, intervals
+from tests.support.past_oracle import Noted, differences, intervals, prevalences
 from tests.support.stored import stored_records
 
 EVERYTHING = Selection()
@@ -75,6 +76,7 @@ def test_any_generation_any_comparison_and_any_exposure_are_what_was_noted(
             (earlier,), (later,) = past.at(noted[first].at), past.at(noted[last].at)
             got = [found for block in compare(bench.state, earlier, later, EVERYTHING) for found in block]
             assert {_brief(found) for found in got} == differences(noted[first].records, noted[last].records)
+        assert prevalence(bench.state, EVERYTHING) == prevalences(noted)
         got = [found for block in Exposure(bench.state, now).intervals(Wanted()) for found in block]
         assert sorted(map(_interval, got)) == sorted(intervals(noted, now))
 
@@ -200,3 +202,26 @@ def test_the_past_ends_where_the_journal_does(tmp_path: Path) -> None:
         maintenance.rebaseline(bench.state)
         with pytest.raises(StateError, match="there is no snapshot yet"):
             Past(bench.state).at(snapshots[3].generated_at)
+
+
+def test_prevalence_counts_the_devices_of_each_version_on_each_day(lived_in: tuple[Bench, list[datetime]]) -> None:
+    """The day's last generation counts; a version that nobody has is left out."""
+    bench, _ = lived_in
+    rows = prevalence(bench.state, Selection(software=(("v", "p"),)))
+    assert [(row["day"], row["softwareVersion"], row["devices"]) for row in rows] == [
+        ("2026-11-23", "1", 2),
+        ("2026-11-23", "2", 1),
+        ("2026-11-24", "1", 1),
+        ("2026-11-24", "2", 1),
+    ]
+    assert prevalence(bench.state, Selection(software=(("*", "nothing"),))) == []
+
+
+def test_what_is_new_in_the_organisation_is_named_with_its_devices(lived_in: tuple[Bench, list[datetime]]) -> None:
+    """Not what the first snapshot had."""
+    bench, at = lived_in
+    (version,) = newcomers(bench.state, at[0], limit=10)
+    assert (version["softwareVersion"], version["isNewProduct"], version["devices"], version["sample"]) == (
+        "2", False, 1, ["a"],
+    )  # fmt: skip
+    assert newcomers(bench.state, at[5], limit=10) == []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
@@ -78,6 +78,16 @@ def intervals(noted: Sequence[Noted], now: datetime) -> list[tuple[Any, ...]]:
         if begun is not None:
             rows.append((*key, begun, 0, False))
     return rows
+
+
+def prevalences(noted: Sequence[Noted]) -> list[dict[str, Any]]:
+    """Devices of each version at the last generation of each day."""
+    names = ("day", "softwareVendor", "softwareName", "softwareVersion", "devices")
+    return [
+        dict(zip(names, (str(day), *subject, devices), strict=True))
+        for day, note in sorted({note.at.date(): note for note in noted}.items())
+        for subject, devices in sorted(Counter(key_of(record)[1:] for record in note.records).items())
+    ]
 
 
 def _exposed(record: Record, said: str | None, at: datetime, until: datetime) -> tuple[datetime | None, str | None]:
