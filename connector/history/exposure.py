@@ -31,6 +31,7 @@ CLEARED: Final = "CLEARED"
 FIXED: Final = (Reason.UPGRADED, Reason.DOWNGRADED, Reason.VERSION_CHANGED, Reason.UNINSTALLED, Reason.APPROVED)
 """How intervals end that somebody ended; a device that is gone, or a catalogue that changed, fixed nothing."""
 
+_FIXED: Final = f"({', '.join(map(literal, FIXED))})"
 _SHOWN: Final = ("deviceName", "osPlatform", "rbacGroupId", "rbacGroupName", "endOfSupportStatus", "endOfSupportDate")
 
 
@@ -96,9 +97,69 @@ class Exposure:
         ):
             yield [dict(zip(names, row, strict=True)) for row in rows]
 
-    def _select(self, wanted: Wanted, columns: str, ending: str = "") -> Iterator[list[tuple[Any, ...]]]:
+    def summary(self, wanted: Wanted) -> dict[str, Any]:
+        """Totals of the intervals: `open` now, on `openDevices`, `longestSeconds`; `byProduct`, `byGroup`, `byWeek`.
+
+        `fixed` are those that ended in one of `FIXED`; the median of the time to fix counts those of them whose
+        beginning is known. A week begins on Monday, in UTC.
+        """
         if not self._coverages:
-            return
+            return {"open": 0, "openDevices": 0, "longestSeconds": 0, "byProduct": [], "byGroup": [], "byWeek": []}
+        statement, parameters = self._statement(wanted, "SELECT *")
+        self._database.rows(f"CREATE OR REPLACE TEMP TABLE shown AS {statement}", parameters)
+        ((still_open, devices, longest),) = self._database.rows(
+            """
+            SELECT count(*), count(DISTINCT device_id), coalesce(max(seconds), 0)
+            FROM shown
+            WHERE until IS NULL
+            """
+        )
+        product = columns_of(self._export.product)
+        return {
+            "open": still_open,
+            "openDevices": devices,
+            "longestSeconds": longest,
+            "byProduct": self._totals([field.name for field in self._export.product], product),
+            "byGroup": self._totals(["rbacGroupName"], "rbac_group_name"),
+            "byWeek": self._weeks(),
+        }
+
+    def _totals(self, names: list[str], columns: str) -> list[dict[str, Any]]:
+        rows = self._database.rows(
+            f"""
+            SELECT {columns},
+                   count(*) FILTER (until IS NULL) AS open,
+                   count(*) FILTER (ended IN {_FIXED}) AS fixed,
+                   median(seconds) FILTER (ended IN {_FIXED} AND since IS NOT NULL)
+            FROM shown
+            GROUP BY {columns}
+            ORDER BY open DESC, fixed DESC, {columns}
+            """
+        )
+        return [dict(zip((*names, "open", "fixed", "medianSecondsToFix"), row, strict=True)) for row in rows]
+
+    def _weeks(self) -> list[dict[str, Any]]:
+        rows = self._database.rows(
+            f"""
+            WITH ends AS (
+                SELECT since AS moment, 1 AS began, 0 AS fixed FROM shown WHERE since IS NOT NULL
+                UNION ALL
+                SELECT until, 0, 1 FROM shown WHERE ended IN {_FIXED}
+            )
+            SELECT date_trunc('week', epoch_ms(moment))::DATE::VARCHAR AS week, sum(began)::BIGINT, sum(fixed)::BIGINT
+            FROM ends
+            GROUP BY week
+            ORDER BY week
+            """
+        )
+        return [dict(zip(("week", "began", "fixed"), row, strict=True)) for row in rows]
+
+    def _select(self, wanted: Wanted, columns: str, ending: str = "") -> Iterator[list[tuple[Any, ...]]]:
+        if self._coverages:
+            yield from self._database.blocks(*self._statement(wanted, columns, ending), BLOCK_ROWS)
+
+    def _statement(self, wanted: Wanted, columns: str, ending: str = "") -> tuple[str, dict[str, object]]:
+        """A statement over the `intervals` of both inventories, and its parameters."""
         condition, parameters = wanted.condition()
         each = "\n            UNION ALL\n            ".join(
             f"(WITH {_intervals(self._export, coverage, self._now)} SELECT * FROM intervals)"
@@ -111,7 +172,7 @@ class Exposure:
             WHERE {condition}
             {ending}
         """
-        yield from self._database.blocks(statement, {"now": milliseconds_of(self._now)} | parameters, BLOCK_ROWS)
+        return statement, {"now": milliseconds_of(self._now)} | parameters
 
 
 def _intervals(export: Export, coverage: Coverage, now: datetime) -> str:

@@ -32,7 +32,7 @@ def prevalence(state: StateFile, selection: Selection) -> list[dict[str, Any]]:
     return [dict(zip(names, (*row, devices), strict=True)) for row, devices in sorted(counts.items()) if devices > 0]
 
 
-def newcomers(state: StateFile, since: datetime, *, limit: int) -> list[dict[str, Any]]:
+def newcomers(state: StateFile, since: datetime) -> list[dict[str, Any]]:
     """Versions that the organisation first had after a time and still has, rarest first, with some of their devices.
 
     What the first snapshot had is not new, whenever it was seen first. `isNewProduct`: no version of it is older.
@@ -70,9 +70,8 @@ def newcomers(state: StateFile, since: datetime, *, limit: int) -> list[dict[str
         JOIN had USING ({subject})
         GROUP BY ALL
         ORDER BY devices, {subject}
-        LIMIT $2
         """,
-        [milliseconds_of(since), limit],
+        [milliseconds_of(since)],
     )
     found = [dict(zip(names, row, strict=True)) for row in rows]
     return [version | {"firstSeenAt": moment_of(version["firstSeenAt"])} for version in found]

@@ -220,8 +220,8 @@ def test_prevalence_counts_the_devices_of_each_version_on_each_day(lived_in: tup
 def test_what_is_new_in_the_organisation_is_named_with_its_devices(lived_in: tuple[Bench, list[datetime]]) -> None:
     """Not what the first snapshot had."""
     bench, at = lived_in
-    (version,) = newcomers(bench.state, at[0], limit=10)
+    (version,) = newcomers(bench.state, at[0])
     assert (version["softwareVersion"], version["isNewProduct"], version["devices"], version["sample"]) == (
         "2", False, 1, ["a"],
     )  # fmt: skip
-    assert newcomers(bench.state, at[5], limit=10) == []
+    assert newcomers(bench.state, at[5]) == []
