@@ -184,37 +184,7 @@ def _intervals(export: Export, coverage: Coverage, now: datetime) -> str:
     return f"""
         {records_at(export, coverage.oldest)},
         points AS ({_points(export, coverage, now)}),
-        dated AS (
-            SELECT *,
-                   {support.folded("end_of_support_status")} AS status,
-                   {support.readable("end_of_support_date")} AS ends,
-                   lead(moment) OVER {over} AS next_at,
-                   lead(reason) OVER {over} AS next_reason,
-                   lead(leaves) OVER {over} AS next_leaves
-            FROM points
-        ),
-        speaking AS (
-            SELECT *, {_says(now)} AS says
-            FROM dated
-        ),
-        remembering AS (
-            SELECT *,
-                   coalesce(
-                       last_value(says IGNORE NULLS) OVER (
-                           PARTITION BY {keys} ORDER BY sequence ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
-                       ),
-                       CASE WHEN is_first AND next_at IS NULL THEN remembered END
-                   ) AS said
-            FROM speaking
-        ),
-        exposed AS (
-            SELECT *,
-                   CASE WHEN leaves THEN NULL
-                        WHEN status IN ({_ended_statuses()}) THEN moment
-                        WHEN {_is_silent()} AND said IN {support.ENDED} AND {support.stays("said", "ends")} THEN moment
-                        WHEN says = 'date' THEN greatest(moment, epoch_ms(ends::TIMESTAMP)) END AS exposed_at
-            FROM remembering
-        ),
+        {_exposed(keys, now)},
         numbered AS (
             SELECT *, count(*) FILTER (NOT continues) OVER {over} AS island
             FROM (
@@ -245,6 +215,45 @@ def _intervals(export: Export, coverage: Coverage, now: datetime) -> str:
             FROM folded
         )
     """
+
+
+def _exposed(keys: str, now: datetime) -> str:
+    """CTEs that end with `exposed`: the points, with the time from which on a record was out of support until the next.
+
+    `exposed_at` is NULL where it was not. `next_at` and the other `next_` are of the next point of the same key.
+    """
+    over = f"(PARTITION BY {keys} ORDER BY sequence)"
+    return f"""dated AS (
+            SELECT *,
+                   {support.folded("end_of_support_status")} AS status,
+                   {support.readable("end_of_support_date")} AS ends,
+                   lead(moment) OVER {over} AS next_at,
+                   lead(reason) OVER {over} AS next_reason,
+                   lead(leaves) OVER {over} AS next_leaves
+            FROM points
+        ),
+        speaking AS (
+            SELECT *, {_says(now)} AS says
+            FROM dated
+        ),
+        remembering AS (
+            SELECT *,
+                   coalesce(
+                       last_value(says IGNORE NULLS) OVER (
+                           PARTITION BY {keys} ORDER BY sequence ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+                       ),
+                       CASE WHEN is_first AND next_at IS NULL THEN remembered END
+                   ) AS said
+            FROM speaking
+        ),
+        exposed AS (
+            SELECT *,
+                   CASE WHEN leaves THEN NULL
+                        WHEN status IN ({_ended_statuses()}) THEN moment
+                        WHEN {_is_silent()} AND said IN {support.ENDED} AND {support.stays("said", "ends")} THEN moment
+                        WHEN says = 'date' THEN greatest(moment, epoch_ms(ends::TIMESTAMP)) END AS exposed_at
+            FROM remembering
+        )"""
 
 
 def _points(export: Export, coverage: Coverage, now: datetime) -> str:

@@ -81,7 +81,7 @@ def print_summary(summary: Mapping[str, Any], *, as_json: bool) -> None:
                 row["fixed"],
                 _lasting(row["medianSecondsToFix"]),
             )
-            for row in summary[name]
+            for row in summary[name][:TOTALS_SHOWN]
         ]
         if rows:
             output.print_table(
@@ -115,6 +115,9 @@ def _support(row: Row) -> str:
 def _ended(row: Row) -> str:
     return str(row["ended"]).lower().replace("_", " ") if row["ended"] else "open"
 
+
+TOTALS_SHOWN: Final = 20
+"""Products and device groups of a summary that a table has; JSON has all of them."""
 
 WIDE: Final = 120
 _FIELDS: Final = tuple(field.name for field in SOFTWARE.fields)
@@ -178,7 +181,7 @@ NEWCOMERS: Final = Columns(
         Column("software", lambda row: f"{row['softwareVendor']}/{row['softwareName']} {row['softwareVersion']}"),
         Column("new", lambda row: "product" if row["isNewProduct"] else "version"),
         Column("devices", lambda row: row["devices"], is_number=True),
-        Column("such as", lambda row: ", ".join(row["sample"])),
+        Column("such as", lambda row: ", ".join(name.partition(".")[0] for name in row["sample"])),
     ),
     (*(field.name for field in SOFTWARE.subject), "firstSeenAt", "isNewProduct", "devices", "sample"),
 )
