@@ -79,6 +79,26 @@ VERBS: Final = {
         "explain",
         "Explain one change: both records, the rule behind it, its snapshot, and whether Kafka has it.",
     ),
+    "inventory": Verb(
+        "past.verbs",
+        "inventory",
+        "Show the inventory as it stood at any generation that the journal still covers.",
+    ),
+    "compare": Verb(
+        "past.verbs",
+        "compare",
+        "Compare the inventories of two times: what was added, removed and changed between them, netted.",
+    ),
+    "exposure": Verb(
+        "past.verbs",
+        "exposure",
+        "Show how long software out of support stood on each device, and how it ended; the longest first.",
+    ),
+    "prevalence": Verb(
+        "past.verbs",
+        "prevalence",
+        "Show how many devices had each version of a product on each day; or what is new, the rarest first.",
+    ),
     "held": Verb("held", "app", "Review what the guard holds: list, approve or discard it."),
     "state": Verb("state", "app", "Verify the state file, export it, begin a new epoch, or rebuild a lost file."),
     "schema": Verb("schema", "app", "Show the Avro schemas; register or check them in the schema registry."),

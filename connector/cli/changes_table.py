@@ -57,7 +57,7 @@ def write_csv(changes: Iterable[dict[str, Any]]) -> None:
     writer = csv.writer(sys.stdout)
     for change in changes:
         values = {**change, **{name: _iso_8601(change[name]) for name in ("observedAt", "emittedAt")}}
-        writer.writerow([_cell(values[name]) for name in CSV_COLUMNS])
+        writer.writerow([as_cell(values[name]) for name in CSV_COLUMNS])
 
 
 @lru_cache(maxsize=1024)
@@ -66,7 +66,7 @@ def _iso_8601(milliseconds: int) -> str:
     return output.as_json(with_times({"observedAt": milliseconds})["observedAt"]).strip('"')
 
 
-def _cell(value: object) -> object:
+def as_cell(value: object) -> object:
     """A value as a CSV cell."""
     if value is None or (isinstance(value, int) and not isinstance(value, bool)):
         return value

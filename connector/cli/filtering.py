@@ -14,21 +14,30 @@ from connector.history.filters import Filters
 
 def filtered(verb: Callable[..., None]) -> Callable[..., None]:
     """Give a verb the options of `make_filters` in place of its parameter `filters`."""
-    options = inspect.signature(make_filters, eval_str=True).parameters
-    parameters: list[inspect.Parameter] = []
-    for name, parameter in inspect.signature(verb, eval_str=True).parameters.items():
-        parameters += options.values() if name == "filters" else [parameter]
+    return with_options(make_filters, "filters")(verb)
 
-    @wraps(verb)
-    def verb_with_options(**given: Any) -> None:  # noqa: ANN401 - whatever typer read from the command line
-        chosen = {name: given.pop(name) for name in options}
-        verb(filters=make_filters(**chosen), **given)
 
-    # Typer reads the options from here, and passes every value by name.
-    by_name = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in parameters]
-    verb_with_options.__signature__ = inspect.Signature(by_name)  # type: ignore[attr-defined]
-    verb_with_options.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    return verb_with_options
+def with_options(make: Callable[..., Any], parameter: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a verb the options of `make` in place of one of its parameters, which then is what `make` returns."""
+    options = inspect.signature(make, eval_str=True).parameters
+
+    def given_them(verb: Callable[..., None]) -> Callable[..., None]:
+        parameters: list[inspect.Parameter] = []
+        for name, own in inspect.signature(verb, eval_str=True).parameters.items():
+            parameters += options.values() if name == parameter else [own]
+
+        @wraps(verb)
+        def verb_with_options(**given: Any) -> None:  # noqa: ANN401 - whatever typer read from the command line
+            chosen = {name: given.pop(name) for name in options}
+            verb(**{parameter: make(**chosen)}, **given)
+
+        # Typer reads the options from here, and passes every value by name.
+        by_name = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in parameters]
+        verb_with_options.__signature__ = inspect.Signature(by_name)  # type: ignore[attr-defined]
+        verb_with_options.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        return verb_with_options
+
+    return given_them
 
 
 def make_filters(  # noqa: PLR0913 - an option for each filter
