@@ -91,8 +91,9 @@ format: $(DEV) ## let ruff lay out the code
 bench: $(DEV) ## speed and memory, as ratios side by side in one run
 	$(BIN)/python -m tests.benchmarks
 
-schemas: $(DEV) ## generate the JSON Schemas in schemas/ from the Avro schemas
+schemas: $(DEV) ## generate from the Avro schemas: the JSON Schemas in schemas/, the tables in deploy/sentinel
 	$(BIN)/python -m tests.support.json_schemas
+	$(BIN)/python -m tests.support.sentinel.templates
 
 pictures: $(DEV) ## draw the pictures of docs/ from what the terminal shows
 	$(BIN)/python -m tests.support.pictures

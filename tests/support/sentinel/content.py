@@ -1,0 +1,68 @@
+"""What analysts get in `deploy/sentinel`: rules, hunting queries, parser functions and the workbook."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from typing import Any, Final
+
+import yaml
+
+from tests.support.sentinel.tables import TABLES, table_schema
+from tests.support.sentinel.templates import FOLDER
+
+INVENTORY: Final = "MdeSoftwareInventory"
+"""The parser function whose columns are near those of DeviceTvmSoftwareInventory."""
+
+Json = dict[str, Any]
+
+
+@cache
+def documents(folder: str) -> dict[str, Json]:
+    """The YAML files of a folder by their names."""
+    return {
+        path.stem: yaml.safe_load(path.read_text(encoding="utf-8")) for path in sorted((FOLDER / folder).glob("*.yaml"))
+    }
+
+
+def rules() -> dict[str, Json]:
+    """The analytics rules."""
+    return documents("rules")
+
+
+def hunting() -> dict[str, Json]:
+    """The hunting queries."""
+    return documents("hunting")
+
+
+def functions() -> dict[str, str]:
+    """The parser functions by their aliases."""
+    return {document["FunctionName"]: document["FunctionQuery"] for document in documents("functions").values()}
+
+
+@cache
+def workbook() -> Json:
+    """The workbook."""
+    read: Json = json.loads((FOLDER / "workbook.json").read_text(encoding="utf-8"))
+    return read
+
+
+def panels() -> dict[str, str]:
+    """The queries of the workbook by the titles of their panels."""
+    items = [item["content"] for item in workbook()["items"] if item["type"] == 3]
+    return {item["title"]: item["query"] for item in items}
+
+
+def queries() -> dict[str, str]:
+    """Everything that is asked of the tables, by kind and name."""
+    return {
+        **{f"rule {name}": document["query"] for name, document in rules().items()},
+        **{f"hunting {name}": document["query"] for name, document in hunting().items()},
+        **{f"function {name}": text for name, text in functions().items()},
+        **{f"panel {name}": text for name, text in panels().items()},
+    }
+
+
+def known_tables() -> dict[str, dict[str, str]]:
+    """The tables that a query may name."""
+    return {name: table_schema(topic) for topic, name in TABLES.items()}
