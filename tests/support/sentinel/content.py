@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterable
 from functools import cache
 from typing import Any, Final
 
@@ -63,6 +65,37 @@ def queries() -> dict[str, str]:
     }
 
 
+def declared(query: str) -> str:
+    """A query with what it uses of the workspace declared before it, for a parser that knows the tables only."""
+    used = [
+        f"let {name} = () {{ {text.strip()} }};\n"
+        for name, text in functions().items()
+        if re.search(rf"\b{name}\b", query)
+    ]
+    if "_GetWatchlist(" in query:
+        used.append("let _GetWatchlist = (watchlist: string) { datatable(SearchKey: string)[] };\n")
+    return "".join(used) + query
+
+
+def result_columns(document: Json) -> list[str]:
+    """The columns that the last projection of a query names."""
+    last = re.sub(r"\([^()]*\)", "", document["query"].rpartition("| project ")[2])
+    return [part.partition("=")[0].strip() for part in last.split(",")]
+
+
 def known_tables() -> dict[str, dict[str, str]]:
     """The tables that a query may name."""
     return {name: table_schema(topic) for topic, name in TABLES.items()}
+
+
+def columns_of(tables: Iterable[str]) -> set[str]:
+    """The columns of some tables."""
+    return {column for table in tables for column in known_tables()[table]}
+
+
+def tables_without(column: str) -> dict[str, dict[str, str]]:
+    """The tables as they are once a column has another name."""
+    return {
+        table: {name: kind for name, kind in columns.items() if name != column}
+        for table, columns in known_tables().items()
+    }

@@ -34,7 +34,7 @@ DUCKDB_TYPES: Final = {
 WATCHLIST: Final = "Watchlist_MdeSoftwareProducts"
 INGESTED: Final = "IngestionTime"
 
-Value = Mapping[str, Any]
+Value = dict[str, Any]
 Row = dict[str, Any]
 
 
@@ -68,7 +68,7 @@ class Workspace:
         A text that is null becomes an empty one, as in every table of Log Analytics.
         """
         stream, kinds = stream_schema(topic, road), table_schema(topic)
-        for moment, batch in _by_arrival(values, at).items():
+        for moment, batch in by_arrival(values, at).items():
             self._create("source", stream)
             rows = [list(delivered(road, topic, value, moment).values()) for value in batch]
             self._connection.executemany(f"INSERT INTO source VALUES ({', '.join('?' for _ in stream)})", rows)
@@ -81,10 +81,12 @@ class Workspace:
                 f"TIMESTAMP '{moment:%Y-%m-%d %H:%M:%S}' AS {INGESTED} FROM transformed"
             )
 
-    def query(self, kql: str, now: datetime = NOW) -> list[Row]:
-        """The rows of a query, dynamic values decoded."""
-        duckdb_kql.set_functions([translated(text, now) for text in self._functions.values()])
-        result = duckdb_kql.kql(self._connection, translated(kql, now))
+    def query(self, kql: str, now: datetime = NOW, period: timedelta = timedelta(days=3650)) -> list[Row]:
+        """The rows of a query over what had arrived by now, within the period before; dynamic values decoded."""
+        duckdb_kql.set_functions(
+            [f"function {name}() {{ {_within(text, now, period)} }}" for name, text in self._functions.items()]
+        )
+        result = duckdb_kql.kql(self._connection, _within(kql, now, period))
         kinds = [str(kind) for kind in result.types]
         return [
             {
@@ -94,8 +96,26 @@ class Workspace:
             for row in result.fetchall()
         ]
 
+    def know(self, product: str) -> None:
+        """Put a product on the watchlist."""
+        self._connection.execute(f"INSERT INTO {WATCHLIST} VALUES (?)", [product])
 
-def _by_arrival(values: Iterable[Value], at: datetime | None) -> dict[datetime, list[Value]]:
+    def arrivals(self) -> list[datetime]:
+        """When anything arrived, in order."""
+        union = " UNION ".join(f"SELECT {INGESTED} FROM {table}" for table in TABLES.values())
+        rows = self._connection.execute(f"{union} ORDER BY 1").fetchall()
+        return [moment.replace(tzinfo=UTC) for (moment,) in rows]
+
+
+def _within(kql: str, now: datetime, period: timedelta) -> str:
+    """A query that sees of each table what a rule sees that looks back for a period."""
+    begin, end = (f"datetime({moment:%Y-%m-%dT%H:%M:%S}Z)" for moment in (now - period, now))
+    seen = rf"\1 | where TimeGenerated > {begin} and TimeGenerated <= {end}"
+    return re.sub(rf"\b({'|'.join(TABLES.values())})\b", seen, translated(kql, now))
+
+
+def by_arrival(values: Iterable[Value], at: datetime | None = None) -> dict[datetime, list[Value]]:
+    """Messages by the second of their arrival: when they were published, or at the time given."""
     batches: dict[datetime, list[Value]] = {}
     for value in values:
         published: datetime = value.get("emittedAt") or value["finishedAt"] or value["startedAt"]
@@ -121,11 +141,6 @@ def as_milliseconds(value: Any) -> Any:
     return (value - EPOCH) // timedelta(milliseconds=1) if isinstance(value, datetime) else value
 
 
-def functions() -> dict[str, str]:
-    """The parser functions as duckdb-kql declares them."""
-    return {name: f"function {name}() {{ {text} }}" for name, text in content.functions().items()}
-
-
 @cache
 def demo_workspace(road: Road) -> Workspace:
     """A workspace that has everything which the recorded demo published; for reading only."""
@@ -134,7 +149,7 @@ def demo_workspace(road: Road) -> Workspace:
 
 def filled(road: Road, *published: Mapping[Topic, Iterable[Value]]) -> Workspace:
     """A workspace that has what was published."""
-    workspace = Workspace(functions())
+    workspace = Workspace(content.functions())
     for values in published:
         for topic, listed in values.items():
             workspace.ingest(road, topic, listed)
