@@ -22,6 +22,7 @@ MODELS: Final[dict[str, tuple[ModuleType, str]]] = {
     "Microsoft.Insights/dataCollectionRuleAssociations": (monitor, "DataCollectionRuleAssociationProxyOnlyResource"),
     "Microsoft.Insights/workbooks": (workbooks, "Workbook"),
     "Microsoft.OperationalInsights/workspaces/providers/alertRules": (sentinel, "ScheduledAlertRule"),
+    "Microsoft.OperationalInsights/workspaces/providers/Watchlists": (sentinel, "Watchlist"),
 }
 """The model of each kind of resource."""
 

@@ -16,6 +16,9 @@ from tests.support.sentinel.templates import FOLDER
 INVENTORY: Final = "MdeSoftwareInventory"
 """The parser function whose columns are near those of DeviceTvmSoftwareInventory."""
 
+WATCHLIST: Final = "MdeSoftwareProducts"
+"""The watchlist of products that were known before a rule can look back."""
+
 Json = dict[str, Any]
 
 

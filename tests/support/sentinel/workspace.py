@@ -31,7 +31,7 @@ DUCKDB_TYPES: Final = {
     "string": "VARCHAR", "boolean": "BOOLEAN", "int": "INTEGER", "long": "BIGINT", "datetime": "TIMESTAMP",
     "dynamic": "JSON",
 }  # fmt: skip
-WATCHLIST: Final = "Watchlist_MdeSoftwareProducts"
+WATCHLIST: Final = f"Watchlist_{content.WATCHLIST}"
 INGESTED: Final = "IngestionTime"
 
 Value = dict[str, Any]
@@ -44,7 +44,7 @@ def translated(kql: str, now: datetime = NOW) -> str:
     kql = re.sub(
         r"datetime\(1970-01-01\) \+ 1ms \* (\w+)", r"datetime_add('millisecond', \1, datetime(1970-01-01))", kql
     )
-    kql = kql.replace("_GetWatchlist('MdeSoftwareProducts')", WATCHLIST).replace("ingestion_time()", INGESTED)
+    kql = kql.replace(f"_GetWatchlist('{content.WATCHLIST}')", WATCHLIST).replace("ingestion_time()", INGESTED)
     return re.sub(r"\bago\(([^)]+)\)", rf"({moment} - \1)", kql).replace("now()", moment)
 
 
