@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from tests.support.recorded import recorded
 from tests.support.sentinel import azure_models, content, deployable, workspace
 from tests.support.sentinel.checking import Question, Verdict, judge
 from tests.support.sentinel.tables import Road
+from tests.support.sentinel.templates import ROOT
 from tests.support.sentinel.workspace import NOW, Row, Workspace
 
 HUNTING = content.hunting()
@@ -288,3 +289,55 @@ def test_no_text_of_the_template_is_taken_for_an_expression() -> None:
     """Azure evaluates what begins with a bracket: that is a name, an id or a parameter, and never a query."""
     found = re.findall(r'"(\w+)": "(\[[^"]*)"', json.dumps(deployable.everything()["resources"]))
     assert {key for key, _ in found} == {"name", "condition", "enabled", "location", "sourceId"}
+
+
+# ---- the page
+
+PAGE = (ROOT / "docs" / "sentinel.md").read_text(encoding="utf-8")
+
+
+def test_every_command_of_the_page_runs_in_a_test_or_is_marked() -> None:
+    """Those of the connector run in all its tests; those of Azure and Logstash cannot run here."""
+    blocks = re.findall(r"^```console\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+    lines = [line[2:] for block in blocks for line in block.splitlines() if line.startswith("$ ")]
+    assert [
+        line for line in lines if not line.startswith("mde-inventory ") and not line.endswith("# not run here")
+    ] == []
+    assert len(lines) > 6
+
+
+def test_the_commands_of_the_page_give_parameters_that_the_templates_have() -> None:
+    """By the names of the files that they deploy."""
+    for file, given in re.findall(r"-f (deploy/sentinel/[\w-]+[.]json) -p ([^#\n]*)", PAGE):
+        parameters = json.loads((ROOT / file).read_text(encoding="utf-8"))["parameters"]
+        names = {word.partition("=")[0] for word in given.split()}
+        assert names <= set(parameters)
+        assert {name for name, one in parameters.items() if "defaultValue" not in one} <= names
+
+
+def test_the_event_of_the_page_is_a_row() -> None:
+    """It has the columns of the table in their order, and is what the transforms make of an alert of the demo."""
+    (block,) = re.findall(r"^```json\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+    shown = json.loads(block)
+    rows = workspace.demo_workspace("event-hub").query("MdeSoftwareAlerts_CL")
+    (row,) = (row for row in rows if row["AlertId"] == shown["AlertId"])
+    del row[workspace.INGESTED]
+    as_text = {
+        name: f"{value:%Y-%m-%dT%H:%M:%SZ}" if isinstance(value, datetime) else value for name, value in row.items()
+    }
+    assert list(shown.items()) == list(as_text.items())
+
+
+def test_the_rule_of_the_page_is_judged_too(tool: Callable[[str], Path]) -> None:
+    """What people copy into rules of their own."""
+    (text,) = re.findall(r"^```kusto\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+    assert judge([Question("page", text, content.known_tables())], tool("kusto"))["page"].wrong == []
+
+
+def test_the_page_lists_every_rule_and_every_hunting_query() -> None:
+    """By their names, and no others."""
+    for head, documents in (("analytics rule", content.rules()), ("hunting query", HUNTING)):
+        table = re.search(rf"^\| {head} \|.*\n\|[-|]+\|\n((?:\|.*\n)+)", PAGE, re.MULTILINE)
+        assert table
+        names = [row.split(" | ")[0].removeprefix("| ") for row in table[1].splitlines()]
+        assert sorted(names) == sorted(document["name"] for document in documents.values())
