@@ -14,7 +14,7 @@ PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .PHONY: help demo kafka test test-deploy deploy-tools release-check soak year fuzz mutate lint format bench schemas \
-	pictures lock clean
+	sentinel pictures lock clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -91,8 +91,12 @@ format: $(DEV) ## let ruff lay out the code
 bench: $(DEV) ## speed and memory, as ratios side by side in one run
 	$(BIN)/python -m tests.benchmarks
 
-schemas: $(DEV) ## generate the JSON Schemas in schemas/ from the Avro schemas
+schemas: $(DEV) ## generate from the Avro schemas: the JSON Schemas in schemas/, the tables in deploy/sentinel
 	$(BIN)/python -m tests.support.json_schemas
+	$(BIN)/python -m tests.support.sentinel.templates
+
+sentinel: $(DEPLOY) ## generate the template of Sentinel's rules, hunting queries, function and workbook from their files
+	$(BIN)/python -m tests.support.sentinel.deployable
 
 pictures: $(DEV) ## draw the pictures of docs/ from what the terminal shows
 	$(BIN)/python -m tests.support.pictures

@@ -23,6 +23,7 @@ from connector.config import Config, tenants
 from connector.service.endpoint import ProbeResponse, ProbeServer
 from connector.service.polls import GRACE_SECONDS
 from connector.service.signals import SIGNAL_EXIT_CODES
+from tests.support.sentinel import templates
 
 ROOT = Path(__file__).parents[1]
 DEPLOY = ROOT / "deploy"
@@ -296,3 +297,12 @@ def test_the_unit_is_one_that_systemd_understands(tmp_path: Path) -> None:
     reviewed = subprocess.run(review, capture_output=True, text=True, check=False, timeout=60)
     if "unrecognized option" not in reviewed.stderr:
         assert reviewed.returncode == 0, reviewed.stdout[-300:]
+
+
+# ---- the tables of Sentinel
+
+
+@pytest.mark.parametrize("name", ["dcr-logstash.json", "dcr-event-hub.json"])
+def test_the_tables_of_sentinel_are_generated_from_the_schemas(name: str) -> None:
+    """What is shipped is what `make schemas` writes: a field that is renamed or new changes tables and transforms."""
+    assert (templates.FOLDER / name).read_text(encoding="utf-8") == templates.files()[name]

@@ -19,6 +19,7 @@ import pytest
 
 from connector import __version__
 from connector.model import Topic
+from tests.support.recorded import recorded
 from tests.support.splunk import app, captured
 from tests.support.splunk.captured import Event, Spelling
 from tests.support.splunk.expressions import NOW, Row
@@ -49,7 +50,7 @@ def spelling(request: pytest.FixtureRequest) -> Spelling:
 
 def published(topic: Topic) -> list[dict[str, Any]]:
     """What the demo published on a topic."""
-    return captured.recorded().values[topic]
+    return recorded().values[topic]
 
 
 def rows_of(name: str, events: Iterable[Event], lookups: dict[str, dict[str, Row]] | None = None) -> list[Row]:
@@ -336,7 +337,7 @@ def test_the_lookup_of_exposure_is_the_inventory(spelling: Spelling) -> None:
         over(EXPOSURE, captured.demo_rows(spelling), lookups)
     columns = ("deviceId", "softwareVendor", "softwareName", "softwareVersion")
     present = [row for row in lookups["mde_exposure"].values() if row["present"] == 1]
-    inventory = captured.recorded().inventory.values()
+    inventory = recorded().inventory.values()
     assert sorted(tuple(row[name] for name in columns) for row in present) == sorted(
         tuple(record[name] for name in columns)
         for record in inventory

