@@ -368,6 +368,20 @@ def test_check_names_a_missing_permission(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+def test_check_prints_every_finding_as_an_object_or_a_line_for_each_cause(
+    run: Callable[..., subprocess.CompletedProcess[str]],
+) -> None:
+    """Four schemas of a new registry are one line with one command, and four objects."""
+    strict = {"MDE_INVENTORY_SCHEMA_REGISTRY__AUTO_REGISTER": "false"}
+    for_people, for_machines = run("check", **strict), run("check", "--json", **strict)
+    findings = [json.loads(line) for line in for_machines.stdout.splitlines()]
+    missing = [finding["name"] for finding in findings if finding["cause"] == "missing"]
+    assert missing == [f"cli.{topic}-value" for topic in ("changes", "alerts", "snapshots", "checkpoints")]
+    assert for_machines.returncode == for_people.returncode == max(finding["exit_code"] for finding in findings)
+    shown = " ".join(for_people.stdout.split())
+    assert "FAIL setup 4 schemas are missing hint: Run `mde-inventory setup`" in shown
+
+
 @pytest.mark.parametrize(
     ("roles", "exit_code", "line"),
     [
