@@ -276,7 +276,7 @@ def test_status_tells_position_backlog_and_snapshots(run: Callable[..., subproce
 def test_held_removals_are_listed_and_then_discarded_or_approved(
     simulator: Simulator, run: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
-    """Exit code 3 while a person must look; how many, on how many devices, what share, why and since when."""
+    """Exit code 3 while something awaits review; how many, on how many devices, what share, why and since when."""
     guard = {"MDE_INVENTORY_GUARD__MIN_REMOVED": "5"}
     assert (run("poll").returncode, run("held", "list").stdout) == (0, "nothing is held\n")
     simulator.faults.add(Fault(Endpoint.BLOB, FaultKind.FEWER_RECORDS, share=0.5, times=None))
