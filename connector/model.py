@@ -442,8 +442,10 @@ class Check:
         name: what was checked: `config`, `token`, a topic, a subject.
         fine: whether it is.
         text: the fact.
-        hint: what to do about it.
+        hint: what to do about it; where it is fine, what would be better.
         exit_code: of the command, if it is not fine.
+        noun: what the thing that was checked is called where several of them failed.
+        cause: why it failed, without its name; what failed for the same cause is shown together.
     """
 
     name: str
@@ -451,3 +453,9 @@ class Check:
     text: str
     hint: str = ""
     exit_code: int = 1
+    noun: str = ""
+    cause: str = ""
+
+
+MISSING: Final = "missing"
+"""The cause of a failed check of what `setup` makes."""

@@ -71,6 +71,17 @@ def is_writable_by_all(path: Path) -> bool:
     return bool(path.stat().st_mode & stat.S_IWOTH) or bool(folder & stat.S_IWOTH and not folder & stat.S_ISVTX)
 
 
+def is_readable_by_all(path: Path) -> bool:
+    """Whether any user of the machine may read a file, by its mode and that of its folder. Links are followed.
+
+    A read-only file system, as Kubernetes mounts secrets, is the pod's own. Raises OSError.
+    """
+    path = path.resolve(strict=True)
+    if os.statvfs(path).f_flag & os.ST_RDONLY:
+        return False
+    return bool(path.stat().st_mode & stat.S_IROTH and path.parent.stat().st_mode & stat.S_IXOTH)
+
+
 def replace(path: Path, content: bytes, *, durable: bool = False) -> None:
     """Replace a file's whole content, mode 0600, or leave it unchanged. Raises OSError."""
     draft = path.with_name(f"{path.name}.{os.getpid()}.new")

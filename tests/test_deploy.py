@@ -238,7 +238,7 @@ def settings(name: str) -> list[str]:
 
 
 def test_a_restart_is_tried_where_it_can_help_and_only_there() -> None:
-    """Failures are retried for ever; what needs a person is not; a stop that took too long is no failure."""
+    """Failures are retried forever; what needs a person is not; a stop that took too long is no failure."""
     codes = {
         kind.exit_code
         for kind in vars(errors).values()

@@ -152,12 +152,12 @@ class _Verbs(_Group):
 
     def __init__(self, **given: Any) -> None:  # noqa: ANN401 - passed on
         super().__init__(**given)
-        self.commands = {name: TyperCommand(name, help=verb.summary) for name, verb in VERBS.items()}
+        self.commands.update({name: TyperCommand(name, help=verb.summary) for name, verb in VERBS.items()})
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:  # noqa: ANN401 - typer's own
         """The verb that the arguments begin with, imported."""
         name, command, rest = super().resolve_command(ctx, args)
-        return name, load_verb(name) if name else command, rest
+        return name, load_verb(name) if name in VERBS else command, rest
 
 
 def load_verb(name: str) -> Any:  # noqa: ANN401 - a command or a group of commands, whose types are typer's own

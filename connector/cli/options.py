@@ -18,6 +18,7 @@ from connector.assembly import Assembly
 from connector.cli import output
 from connector.errors import ConnectorError, ProgramFault, Stopped
 from connector.model import Check
+from connector.operations.causes import by_cause, check_as_json
 from connector.service.signals import SIGNAL_EXIT_CODES, heeded_signals
 from connector.source.progress import Progress
 
@@ -120,10 +121,18 @@ def show_error(error: ConnectorError) -> None:
         log.debug("the traceback of that error", exc_info=cause)
 
 
-def show_checks(checks: Iterable[Check]) -> int:
-    """Print each check as soon as it is made. Returns the exit code: 0 where all are well, else the highest one."""
+def show_checks(checks: Iterable[Check], *, as_json: bool = False) -> int:
+    """Print each check as soon as it is made. Returns the exit code: 0 where all are well, else the highest one.
+
+    Args:
+        checks: to be made.
+        as_json: every finding as an object on its own line; for people, those that share a cause are one line.
+    """
     exit_code = 0
-    for check in checks:
-        output.print_check(check)
+    for check in checks if as_json else by_cause(checks):
+        if as_json:
+            output.print_json(check_as_json(check))
+        else:
+            output.print_check(check)
         exit_code = exit_code if check.fine else max(exit_code, check.exit_code)
     return exit_code

@@ -91,10 +91,12 @@ def print_failure(message: str, hint: str) -> None:
 
 
 def print_check(check: Check) -> None:
-    """One line of `check` or `setup`: name, verdict and fact; a hint below it where it failed."""
-    mark = ("ok    ", "green") if check.fine else ("FAIL  ", "bold red")
+    """One line of `check` or `setup`: name, verdict and fact; below it what to do, or what would be better."""
+    mark = ("FAIL  ", "bold red")
+    if check.fine:
+        mark = ("warn  ", "yellow") if check.hint else ("ok    ", "green")
     _show(out, Text.assemble(mark, (f"{check.name:<17} ", "bold"), _lines(check.text)))
-    if check.hint and not check.fine:
+    if check.hint:
         _show(out, Text.assemble(("      hint: ", "cyan"), _lines(check.hint)))
 
 

@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from connector.service.polls import Polled
 
 
-def check(context: typer.Context) -> None:
+def check(context: typer.Context, as_json: Json = False) -> None:
     """Check configuration, token, permission, API, topics and schema registry; failures come with a hint."""
     from connector.operations.check import check_everything
 
     with context.obj.assembly() as assembly:
-        exit_code = show_checks(check_everything(assembly, context.obj.config_file()))
+        exit_code = show_checks(check_everything(assembly, context.obj.config_file()), as_json=as_json)
     raise typer.Exit(exit_code)
 
 

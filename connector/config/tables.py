@@ -47,7 +47,7 @@ CHANGED_SHARES: Final = {
 }
 """Fields that no real event changes on half of a fleet's records at once, unless `guard.max_changed_share` says so.
 
-The others do: a batch of CVEs moves weakness counts, an updater moves paths, and groups are cut anew.
+The others do: a batch of CVEs moves weakness counts, an updater moves paths, and groups are redrawn.
 """
 
 Delivery = Literal["exactly_once", "at_least_once"]

@@ -132,7 +132,7 @@ class Sink:
         self._begin_deadline()
         try:
             with Reader(self._client) as reader:
-                # A cluster that is away is noticed soon, for the poll goes on without it.
+                # A cluster that is away is noticed soon, for changes are staged locally meanwhile.
                 first = Deadline(min(self._deadline_seconds, FIRST_ANSWER_SECONDS), self._stop)
                 reader.partitions(self._checkpoints_topic, first)
                 claim = self._take_over(reader) if self._transactions else None

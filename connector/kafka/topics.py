@@ -31,7 +31,7 @@ from connector.kafka.client import (
     merge_settings,
     translate,
 )
-from connector.model import Check, Topic
+from connector.model import MISSING, Check, Topic
 from connector.wording import counted
 
 ANSWER_SECONDS: Final = 20.0
@@ -161,9 +161,11 @@ class Topics:
                 fine=False,
                 text="does not exist" if missing else str(trouble),
                 hint=TOPIC_HINT if missing else trouble.hint,
+                noun="topic",
+                cause=MISSING if missing else trouble.hint,
             )
         if problem := _find_problem(topic, existing):
-            return Check(name, fine=False, text=problem[0], hint=problem[1])
+            return Check(name, fine=False, text=problem[0], hint=problem[1], noun="topic", cause=problem[0])
         return Check(name, fine=True, text=self._describe(topic, existing))
 
     def _look_up(self, admin: AdminClient, name: str) -> _ExistingTopic:

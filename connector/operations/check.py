@@ -6,6 +6,7 @@ check, and the remaining questions are asked all the same.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import suppress
 from functools import partial
@@ -15,15 +16,21 @@ from typing import Final
 from connector.assembly import Assembly
 from connector.config import Config
 from connector.errors import ConfigError, ConnectorError, SchemaUnknown, SourceDenied
+from connector.exports.software import SOFTWARE
 from connector.kafka import permissions, schemas
 from connector.kafka.registry import value_subject
-from connector.model import Check, Topic
-from connector.private_files import is_writable_by_all
+from connector.model import MISSING, Check, Topic
+from connector.private_files import is_readable_by_all, is_writable_by_all
 from connector.source.http.tokens import certificate_end, claims_of, describe_end, ends_soon, explain_denial
 from connector.wording import counted
 
 PERMISSIONS: Final = ("Software.Read.All", "Software.Read")
 """Application permission, and the delegated one that a device-code login gives. Source: the export's API page."""
+
+HOUR_SECONDS: Final = 3600
+
+EXAMPLE_ID: Final = "00000000-0000-0000-0000-000000000000"
+"""What the example configuration has where each tenant's own ids belong."""
 
 NO_REGISTRY: Final = Check("schemas", fine=True, text="values are JSON: no schema registry is needed")
 
@@ -42,30 +49,65 @@ def check_everything(assembly: Assembly, file: Path) -> Iterator[Check]:
     yield Check(
         "config", fine=True, text=f"tenant {config.source.tenant_id}, {config.source.auth}, {config.source.api_url}"
     )
+    placeholders = list(check_placeholders(config))
+    yield from placeholders
     yield from check_files(config, file)
-    yield from failing_as_check("certificate", lambda: _check_certificate(config))
-    yield from failing_as_check("token", lambda: _check_token(assembly))
-    yield from failing_as_check("api", lambda: [Check("api", fine=True, text=assembly.source.probe())])
+    yield from check_interval(config)
+    if not placeholders:
+        yield from failing_as_check("certificate", lambda: _check_certificate(config))
+        yield from failing_as_check("token", lambda: _check_token(assembly))
+        yield from failing_as_check("api", lambda: [Check("api", fine=True, text=assembly.source.probe())])
     yield from failing_as_check("state", lambda: [_check_state(assembly)])
     yield from failing_as_check("kafka", lambda: check_kafka(assembly))
     yield from check_schemas(assembly)
 
 
-def check_files(config: Config, file: Path) -> Iterator[Check]:
-    """A failed check for each file of the configuration that any user of the machine may change.
+def check_placeholders(config: Config) -> Iterator[Check]:
+    """A failed check for each id that is still the example's. There is no such tenant to ask for a token."""
+    ids = {"tenant_id": config.source.tenant_id, "client_id": config.source.client_id}
+    for key, value in ids.items():
+        if value == EXAMPLE_ID:
+            yield Check(
+                "config",
+                fine=False,
+                text=f"source.{key} is the example's, {EXAMPLE_ID}",
+                hint="Copy the tenant's and the application's id from the app registration's page in Microsoft Entra.",
+                exit_code=ConfigError.exit_code,
+            )
 
-    Who can change one of them chooses which hosts are sent the token, and whom the connector trusts.
+
+def check_interval(config: Config) -> Iterator[Check]:
+    """Advice where polls are due more often than the API's published limits allow."""
+    pages, interval = config.source.method == "json", config.poll.interval_seconds
+    endpoint = SOFTWARE.feeds[0].pages if pages else SOFTWARE.feeds[0].files
+    least = math.ceil(HOUR_SECONDS / endpoint.calls_an_hour)
+    if interval < least:
+        yield Check(
+            "config",
+            fine=True,
+            text=f"poll.interval_seconds is {interval}, and the API allows {counted(endpoint.calls_an_hour, 'call')} an"
+            " hour: polls beyond that wait",
+            hint=f"Set it to {least} or more; Defender generates a new export every few hours.",
+        )
+
+
+def check_files(config: Config, file: Path) -> Iterator[Check]:
+    """What other users of the machine may do with the files of the configuration.
+
+    Who can change one of them chooses which hosts are sent the token, and whom the connector trusts: that fails. A
+    secret that they can read is a matter of the machine, and of advice.
     """
     source = config.source
+    secret_files = [source.client_secret_file, source.certificate_path, source.certificate_password_file]
+    secret_files = [Path(name) for name in secret_files if name]
     named = (
-        source.client_secret_file,
-        source.certificate_path,
-        source.certificate_password_file,
+        *secret_files,
         source.federated_token_file,
         source.ca_bundle,
         *(value for key, value in config.kafka.client.items() if key.endswith(".location")),
         *(value for key, value in config.schema_registry.client.items() if key.endswith(".location")),
     )
+    secret_files += [file] if _has_secrets(config, file) else []
     for path in dict.fromkeys((file, *(Path(str(name)) for name in named if name))):
         # One that is not there, or cannot be looked at, is reported by whoever reads it.
         with suppress(OSError, RuntimeError, ValueError):
@@ -77,6 +119,19 @@ def check_files(config: Config, file: Path) -> Iterator[Check]:
                     hint="Take the right to write from others, on the file and its folder: chmod o-w.",
                     exit_code=ConfigError.exit_code,
                 )
+            elif path in secret_files and is_readable_by_all(path):
+                yield Check(
+                    "config",
+                    fine=True,
+                    text=f"any user may read {path}, which has a secret",
+                    hint=f"Take the right to read from others: chmod o-r {path}.",
+                )
+
+
+def _has_secrets(config: Config, file: Path) -> bool:
+    """Whether one of the configuration's secrets stands in the file itself, and in no file that it names."""
+    text = file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
+    return any(secret and secret in text for secret in config.secrets)
 
 
 def check_kafka(assembly: Assembly) -> Iterator[Check]:
@@ -97,7 +152,7 @@ def check_schemas(assembly: Assembly) -> Iterator[Check]:
         yield NO_REGISTRY
         return
     for topic in published_topics(assembly):
-        yield from failing_as_check(subject_of(assembly, topic), partial(_check_schema, assembly, topic))
+        yield from failing_as_check(subject_of(assembly, topic), partial(_check_schema, assembly, topic), noun="schema")
 
 
 def needs_registry(assembly: Assembly) -> bool:
@@ -115,12 +170,27 @@ def subject_of(assembly: Assembly, topic: Topic) -> str:
     return value_subject(assembly.topic(topic))
 
 
-def failing_as_check(name: str, question: Callable[[], Iterable[Check]]) -> Iterator[Check]:
-    """The checks that a question gives; a `ConnectorError` becomes a failed check of that name."""
+def failing_as_check(name: str, question: Callable[[], Iterable[Check]], *, noun: str = "") -> Iterator[Check]:
+    """The checks that a question gives; a `ConnectorError` becomes a failed check of that name.
+
+    Args:
+        name: of the failed check.
+        question: is asked.
+        noun: what the thing is called where several are asked for and fail for the same cause.
+    """
     try:
         yield from question()
     except ConnectorError as error:
-        yield Check(name, fine=False, text=str(error), hint=error.hint, exit_code=error.exit_code)
+        cause = MISSING if isinstance(error, SchemaUnknown) else error.hint
+        yield Check(
+            name,
+            fine=False,
+            text=str(error),
+            hint=error.hint,
+            exit_code=error.exit_code,
+            noun=noun,
+            cause=cause if noun else "",
+        )
 
 
 def _check_certificate(config: Config) -> Iterator[Check]:

@@ -276,7 +276,7 @@ def test_status_tells_position_backlog_and_snapshots(run: Callable[..., subproce
 def test_held_removals_are_listed_and_then_discarded_or_approved(
     simulator: Simulator, run: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
-    """Exit code 3 while a person must look; how many, on how many devices, what share, why and since when."""
+    """Exit code 3 while something awaits review; how many, on how many devices, what share, why and since when."""
     guard = {"MDE_INVENTORY_GUARD__MIN_REMOVED": "5"}
     assert (run("poll").returncode, run("held", "list").stdout) == (0, "nothing is held\n")
     simulator.faults.add(Fault(Endpoint.BLOB, FaultKind.FEWER_RECORDS, share=0.5, times=None))
@@ -366,6 +366,20 @@ def test_check_names_a_missing_permission(tmp_path: Path) -> None:
     assert [line.split()[1] for line in finished.stdout.splitlines() if line.startswith(("ok", "FAIL"))][:3] == [
         "config", "token", "permission",
     ]  # fmt: skip
+
+
+def test_check_prints_every_finding_as_an_object_or_a_line_for_each_cause(
+    run: Callable[..., subprocess.CompletedProcess[str]],
+) -> None:
+    """Four schemas of a new registry are one line with one command, and four objects."""
+    strict = {"MDE_INVENTORY_SCHEMA_REGISTRY__AUTO_REGISTER": "false"}
+    for_people, for_machines = run("check", **strict), run("check", "--json", **strict)
+    findings = [json.loads(line) for line in for_machines.stdout.splitlines()]
+    missing = [finding["name"] for finding in findings if finding["cause"] == "missing"]
+    assert missing == [f"cli.{topic}-value" for topic in ("changes", "alerts", "snapshots", "checkpoints")]
+    assert for_machines.returncode == for_people.returncode == max(finding["exit_code"] for finding in findings)
+    shown = " ".join(for_people.stdout.split())
+    assert "FAIL setup 4 schemas are missing hint: Run `mde-inventory setup`" in shown
 
 
 @pytest.mark.parametrize(

@@ -140,7 +140,7 @@ VALUES = {
     "MdeInventoryNoSuccessfulPoll": "4h 6m 0s",
     "MdeInventoryExportStale": "1d 0h 33m 20s",
     "MdeInventoryBacklog": "4000",
-    "MdeInventoryRemovalsHeld": "700",
+    "MdeInventoryRecordsHeld": "700",
 }
 """What the series of rules_test.yaml come to."""
 

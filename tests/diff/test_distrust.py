@@ -165,7 +165,7 @@ def test_a_field_that_changes_on_more_than_its_share_is_held(name: str, tmp_path
 def test_real_mass_events_flow(
     devices: int, products: int, changed: int, values: dict[str, object], tmp_path: Path
 ) -> None:
-    """A batch of CVEs, paths and groups cut anew, half of the records, nine devices, one product, 99 records."""
+    """A batch of CVEs, paths and groups redrawn, half of the records, nine devices, one product, 99 records."""
     lines = fleet(devices, products)
     with Bench(tmp_path) as bench:
         bench.stage(lines)
@@ -185,7 +185,7 @@ def test_a_share_is_set_for_each_field(tmp_path: Path) -> None:
 
 
 def test_an_approved_field_is_believed_as_the_next_snapshot_has_it(tmp_path: Path) -> None:
-    """The alerts it cleared are then published; what the person saw is judged once, and not for ever."""
+    """The alerts it cleared are then published; what the person saw is judged once, and not forever."""
     lines = fleet(40)
     with Bench(tmp_path) as bench:
         bench.stage(lines)

@@ -181,9 +181,16 @@ def reads_each_other(writer: dict[str, Any], reader: dict[str, Any]) -> None:
         stream.seek(0)
         as_written: Any = schemaless_reader(stream, written, None)
         assert set(resolved) == {field["name"] for field in reader["fields"]}
-        assert {key for key in common if resolved[key] not in (as_written[key], "UNKNOWN")} == set()
+        assert {key for key in common if not _agree(resolved[key], as_written[key])} == set()
 
     check()
+
+
+def _agree(resolved: object, as_written: object) -> bool:
+    """Whether a value came through: of a record within a record, the fields that both know."""
+    if isinstance(resolved, dict) and isinstance(as_written, dict):
+        return all(_agree(resolved[key], as_written[key]) for key in {*resolved} & {*as_written})
+    return resolved in (as_written, "UNKNOWN")
 
 
 @pytest.mark.parametrize(
@@ -199,6 +206,17 @@ def test_an_incompatible_version_would_be_noticed(field: dict[str, Any], directi
     new = old | {"fields": [*[known for known in old["fields"] if known["name"] != field["name"]], field]}
     writer, reader = (old, new) if direction == "newer reads older" else (new, old)
     with pytest.raises(SchemaResolutionError):
+        reads_each_other(writer, reader)
+
+
+def test_a_nullable_field_is_a_compatible_addition_also_within_a_record() -> None:
+    """A field that Defender begins to export stands in the change itself and in `before`."""
+    old, new = load("software-change"), load("software-change")
+    (before,) = (field for field in new["fields"] if field["name"] == "before")
+    added = {"name": "added", "type": ["null", "string"], "doc": "New.", "default": None}
+    next(kind for kind in before["type"] if isinstance(kind, dict))["fields"].append(added)
+    new["fields"].append(added)
+    for writer, reader in ((old, new), (new, old)):
         reads_each_other(writer, reader)
 
 

@@ -74,6 +74,7 @@ def test_a_missing_topic_is_named_and_not_created_by_looking(broker: Broker, top
             (f"{topic_prefix}.{name}", False, "does not exist") for name in TOPICS
         ]
         assert all("mde-inventory setup" in check.hint for check in missing)
+        assert {(check.noun, check.cause) for check in missing} == {("topic", "missing")}
 
 
 def test_what_would_lose_data_is_not_fine(broker: Broker, create_topic: Callable[..., str], topic_prefix: str) -> None:

@@ -10,10 +10,17 @@ from confluent_kafka.schema_registry import SchemaRegistryClient
 
 from connector.assembly import Assembly
 from connector.model import Check
-from connector.operations.check import check_files, check_kafka, check_schemas
+from connector.operations.check import (
+    check_everything,
+    check_files,
+    check_interval,
+    check_kafka,
+    check_placeholders,
+    check_schemas,
+)
 from connector.state.publisher_lock import RUN
 from tests.support.broker import LocalBroker
-from tests.support.configured import config_of
+from tests.support.configured import SECRET, config_of
 
 OPEN_MODES = [(0o666, 0o755), (0o602, 0o700), (0o600, 0o777)]
 """Modes of a file and its folder with which any user may change the file, or put another in its place."""
@@ -83,6 +90,68 @@ def test_the_files_that_a_configuration_names_are_checked_too(tmp_path: Path) ->
         "schema_registry": {"ssl.ca.location": registry},
     }
     assert list(check_files(config_of(**tables), file)) == [exposed(path) for path in paths]
+
+
+def readable(path: Path) -> Check:
+    """The advice about one file."""
+    return Check(
+        "config",
+        fine=True,
+        text=f"any user may read {path}, which has a secret",
+        hint=f"Take the right to read from others: chmod o-r {path}.",
+    )
+
+
+def test_a_secret_that_any_user_may_read_is_advised_against(tmp_path: Path) -> None:
+    """In the configuration itself, or in a file that it names; not in a folder that others may not enter."""
+    file = made(tmp_path / "etc" / "connector.toml", 0o644, 0o755)
+    assert list(check_files(config_of(), file)) == []
+    file.write_text(f'client_secret = "{SECRET}"', encoding="utf-8")
+    assert list(check_files(config_of(), file)) == [readable(file)]
+    file.parent.chmod(0o700)
+    assert list(check_files(config_of(), file)) == []
+    named = made(tmp_path / "run" / "secret", 0o644, 0o755)
+    source = {"client_secret": None, "client_secret_file": str(named)}
+    assert list(check_files(config_of(source=source), tmp_path / "x.toml")) == [readable(named)]
+    named.chmod(0o640)
+    assert list(check_files(config_of(source=source), tmp_path / "x.toml")) == []
+
+
+def test_the_ids_of_the_example_fail_the_check_and_no_token_is_asked_for(tmp_path: Path) -> None:
+    """Each is named; a login that cannot succeed is not tried."""
+    zero = "00000000-0000-0000-0000-000000000000"
+    example = config_of(
+        source={"tenant_id": zero, "client_id": zero},
+        state={"path": str(tmp_path / "state.duckdb")},
+        kafka={"client": {"bootstrap.servers": "localhost:1", "no.such.key": "1"}, "value_format": "json"},
+    )
+    assert [check.text for check in check_placeholders(example)] == [
+        f"source.tenant_id is the example's, {zero}",
+        f"source.client_id is the example's, {zero}",
+    ]
+    assert list(check_placeholders(config_of())) == []
+    with Assembly(example) as assembly:
+        names = [check.name for check in check_everything(assembly, tmp_path / "connector.toml")]
+    assert names == ["config", "config", "config", "state", "kafka", "schemas"]
+
+
+@pytest.mark.parametrize(
+    ("source", "seconds", "advice"),
+    [
+        ({}, 180, None),
+        ({}, 179, "poll.interval_seconds is 179, and the API allows 20 calls an hour"),
+        ({"method": "json"}, 4, None),
+        ({"method": "json"}, 3, "poll.interval_seconds is 3, and the API allows 1,000 calls an hour"),
+    ],
+)
+def test_an_interval_that_the_limits_of_the_api_do_not_allow_is_advised_against(
+    source: dict[str, Any], seconds: int, advice: str | None
+) -> None:
+    """20 listings of files an hour, or 1,000 pages."""
+    checks = list(check_interval(config_of(source=source, poll={"interval_seconds": seconds})))
+    assert [(check.fine, check.text) for check in checks] == (
+        [(True, f"{advice}: polls beyond that wait")] if advice else []
+    )
 
 
 def published_by(broker: LocalBroker, prefix: str, folder: Path, **kafka: Any) -> Assembly:

@@ -88,7 +88,7 @@ def test_a_generation_that_keeps_changing_is_no_snapshot(simulator: Simulator, t
 
 
 def test_a_link_back_is_refused(simulator: Simulator, tmp_path: Path) -> None:
-    """A page that links to one that came before would be walked for ever."""
+    """A page that links to one that came before would be walked forever."""
     simulator.faults.add(Fault(Endpoint.PAGES, FaultKind.NEXT_LINK_REPEATED, after=2, times=None))
     with open_bench(simulator, tmp_path, method="json") as bench:
         with pytest.raises(SnapshotIncomplete, match="links back to an earlier page"):

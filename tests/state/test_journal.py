@@ -146,7 +146,7 @@ def test_one_call_lets_go_of_a_bounded_number(tmp_path: Path) -> None:
 
 
 def test_numbers_of_what_no_record_has_any_more_are_let_go_of(tmp_path: Path) -> None:
-    """Devices and versions that were, so that the tables of them do not grow for ever; and their return is no fault."""
+    """Devices and versions that were, so that the tables of them do not grow forever; and their return is no fault."""
     with Bench(tmp_path) as bench:
         bench.stage([record("d", "a"), record("e", "b")])
         bench.state.journal.confirm(bench.checkpoint(bench.stage([record("d", "a")])))

@@ -308,7 +308,7 @@ class Run:
     def messages(self, topic: str) -> list[Message]:
         """Key and value of everything that a read_committed consumer sees, in order per partition.
 
-        Decoded from the specifications, with the schema's file: a registry's client would wait for ever for an answer
+        Decoded from the specifications, with the schema's file: a registry's client would wait forever for an answer
         that does not come.
         """
         kafka = self.settings["kafka"]

@@ -103,7 +103,7 @@ BROKEN: dict[str, tuple[Fault, ...]] = {
         Fault(Endpoint.PAGES, FaultKind.GENERATION_CHANGED, times=None),
     ),
 }
-"""For ever: the poll fails whole."""
+"""Forever: the poll fails whole."""
 
 PASSING: dict[str, tuple[FaultKind, ...]] = {
     "files": (
@@ -308,7 +308,7 @@ class Game:
         self.poll_well()
 
     def break_it(self) -> None:
-        """Something goes wrong for ever: nothing is staged, and the next poll works."""
+        """Something goes wrong forever: nothing is staged, and the next poll works."""
         self.advance()
         self.simulator.faults.add(self.draw.choice(BROKEN[self.method]))
         if self.last:

@@ -211,7 +211,7 @@ def _moment(value: object) -> datetime:
             moment = datetime.fromisoformat(value)
             if moment.tzinfo is not None:
                 return moment.astimezone(UTC)
-    raise ValueError(f"{quote(value)} is no time in ISO 8601 with a time zone")
+    raise ValueError(f"{quote(value)} is not a time in ISO 8601 with a time zone")
 
 
 def _refuse_constant(name: str) -> None:

@@ -210,10 +210,10 @@ def test_numbers_and_times_of_the_other_types_are_held_to_their_range() -> None:
         (b"1" * 10_000, "is not JSON"),
         (b"[]", "is not one JSON object"),
         (b"null", "is not one JSON object"),
-        (b'{"observedAt": "yesterday"}', "no time in ISO 8601"),
-        (b'{"observedAt": "2026-11-23T08:00:00"}', "no time in ISO 8601"),
-        (b'{"observedAt": 5}', "no time in ISO 8601"),
-        (b'{"observedAt": "0001-01-01T00:00:00+23:00"}', "no time in ISO 8601"),
+        (b'{"observedAt": "yesterday"}', "not a time in ISO 8601"),
+        (b'{"observedAt": "2026-11-23T08:00:00"}', "not a time in ISO 8601"),
+        (b'{"observedAt": 5}', "not a time in ISO 8601"),
+        (b'{"observedAt": "0001-01-01T00:00:00+23:00"}', "not a time in ISO 8601"),
     ],
 )
 def test_what_is_no_record_is_refused(value: bytes, reason: str) -> None:
