@@ -251,8 +251,15 @@ def _print_snapshots(snapshots: Sequence[Mapping[str, Any]]) -> None:
         "alerts": "!" if narrow else "alerts",
         "held": "held",
     }
-    table = Table(title="Last snapshots", title_justify="left", title_style="bold", header_style="bold", box=None)
-    table.pad_edge = False
+    table = Table(
+        title="Last snapshots",
+        title_justify="left",
+        title_style="bold",
+        header_style="bold",
+        box=None,
+        pad_edge=False,
+        padding=(0, 1, 0, 0) if narrow else (0, 1),
+    )
     for name, heading in headings.items():
         table.add_column(heading, justify="left" if name == "snapshot_id" else "right", no_wrap=True)
     table.add_column("Kafka", no_wrap=True)
