@@ -165,20 +165,26 @@ class Assembly:
             log.info("waiting for another process to close the state file", error=error, seconds_max=wait_seconds)
         return StateFile.open(state.path, **options, wait_seconds=wait_seconds)
 
-    def open_scratch(self) -> StateFile:
+    def open_scratch(self, wait_seconds: float = 0.0) -> StateFile:
         """Open the state file for a dry run; an empty one in memory where there is none yet."""
         from connector.state.state import StateFile
 
         state = self.config.state
-        return StateFile.open(state.path, memory_limit_mib=state.memory_limit_mib, threads=state.threads, scratch=True)
+        return StateFile.open(
+            state.path,
+            memory_limit_mib=state.memory_limit_mib,
+            threads=state.threads,
+            scratch=True,
+            wait_seconds=wait_seconds,
+        )
 
-    def read_state(self) -> StateFile:
+    def read_state(self, wait_seconds: float = STATE_WAIT_SECONDS) -> StateFile:
         """Open the state file for reading; waits a little for a poll to close it."""
         from connector.state.state import StateFile
 
         state = self.config.state
         return StateFile.open(
-            state.path, memory_limit_mib=state.memory_limit_mib, read_only=True, wait_seconds=STATE_WAIT_SECONDS
+            state.path, memory_limit_mib=state.memory_limit_mib, read_only=True, wait_seconds=wait_seconds
         )
 
     @cached_property

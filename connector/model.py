@@ -410,6 +410,7 @@ class Hold:
 
     Attributes:
         share: `records` as a share of the inventory's records; of additions it may be more than 1.
+        is_of_removals: whether the records are in the inventory, and their absence is not believed.
         field: whose values are held; None for removals and additions.
     """
 
@@ -421,6 +422,7 @@ class Hold:
     since_snapshot_no: int
     since_snapshot_id: str
     since: int
+    is_of_removals: bool
     field: str | None = None
 
 

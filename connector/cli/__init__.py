@@ -46,7 +46,12 @@ VERBS: Final = {
         "demo", "demo", "See it work: a simulated fleet, an in-process Kafka; no accounts, no Docker, no Java."
     ),
     "simulate": Verb(
-        "demo", "simulate", "Serve the simulated export API over HTTPS, for trying the connector against it."
+        "trial.simulate",
+        "simulate",
+        "Serve the simulated export API over HTTPS. A key on its terminal brings the next generation at once.",
+    ),
+    "init": Verb(
+        "trial.init", "init", "Write a configuration, create the topics, register the schemas, and check all of it."
     ),
     "check": Verb(
         "polling",

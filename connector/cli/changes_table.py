@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final, Self
 
@@ -18,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from connector.cli import output
+from connector.cli.lines.folded import Folded, fold
 from connector.cli.output import CHANGE_SIGNS, CHANGE_STYLES, moment
 from connector.exports.software import SOFTWARE
 from connector.history.explain import with_times
@@ -32,7 +33,7 @@ CSV_COLUMNS: Final = (
 )  # fmt: skip
 
 WIDE: Final = 132
-"""From this many columns on, a terminal has room for years, vendors and whole event ids."""
+"""From this many columns on, a terminal has room for years and vendors."""
 SHORT_ID: Final = 8
 _LIMITS: Final = {"why": (15, 48), "device": (12, 28), "software": (20, 60)}
 """Minimum and maximum cells of a column; where room is short, the first column shrinks first."""
@@ -90,14 +91,17 @@ class ChangesTable:
         self._gap = 2 if self._wide else 1
         self._time = len("2026-11-23 08:00" if self._wide else "11-23 08:00")
 
-    def print(self, changes: Sequence[Mapping[str, Any]]) -> None:
-        """Print more rows, with the heading before the first of them."""
-        rows = [self._row(change) for change in changes]
+    def print(self, changes: Iterable[Mapping[str, Any]], *, folds: bool = False) -> None:
+        """Print more rows, with the heading before the first of them; with `folds`, weakness counts alone folded."""
+        rows = [row for item in (fold(changes) if folds else changes) for row in self._rows(item)]
         if not self._widths:
             self._widths = self._measure(rows)
             self._print_row({name: Text(name) for name in ("seen (UTC)", "device", "software", "why", "event")}, "bold")
         for row in rows:
             self._print_row(row)
+
+    def _rows(self, item: Mapping[str, Any] | tuple[Mapping[str, Any], Folded]) -> Iterable[dict[str, Text]]:
+        return self._folded_rows(*item) if isinstance(item, tuple) else [self._row(item)]
 
     def _row(self, change: Mapping[str, Any]) -> dict[str, Text]:
         kind = str(change["changeType"])
@@ -109,12 +113,25 @@ class ChangesTable:
             "device": Text(output.device(change)),
             "software": Text(output.software(change, with_vendor=self._wide), style),
             "why": output.why(change),
-            "event": Text(event if self._wide else event[:SHORT_ID], "dim"),
+            "event": Text(event[:SHORT_ID], "dim"),
         }
+
+    def _folded_rows(self, change: Mapping[str, Any], folded: Folded) -> Iterator[dict[str, Text]]:
+        """A row for each product version whose count of weaknesses alone changed in a snapshot."""
+        for product, version, step, devices in folded.groups():
+            shown = product if self._wide else product.partition("/")[2]
+            yield {
+                "seen (UTC)": Text(moment(change["observedAt"])[-self._time :], "dim"),
+                "sign": Text("~", "bold yellow"),
+                "device": Text(counted(devices, "device")),
+                "software": Text(f"{escape(shown)} {escape(version)}", "yellow"),
+                "why": Text(step if self._wide else step.replace(" → ", "→"), "dim"),
+                "event": Text(),
+            }
 
     def _measure(self, rows: Sequence[Mapping[str, Text]]) -> dict[str, int]:
         """The cells of each column: what its contents need, where there is room."""
-        fixed = {"seen (UTC)": self._time, "sign": 1, "event": 36 if self._wide else SHORT_ID}
+        fixed = {"seen (UTC)": self._time, "sign": 1, "event": SHORT_ID}
         flexible = {
             name: min(max([least, *(cell_len(row[name].plain) for row in rows)]), most)
             for name, (least, most) in _LIMITS.items()
@@ -309,6 +326,10 @@ class ReplayProgress:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.end()
+
+    def end(self) -> None:
+        """Remove the bar, so that the result has the line to itself."""
         self._progress.stop()
 
     @property

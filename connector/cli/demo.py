@@ -1,4 +1,4 @@
-"""The verbs for trying the connector out, without accounts, Docker or Java: `demo` and `simulate`.
+"""The verb `demo`: the connector at work, without accounts, Docker or Java.
 
 The connector in the demo is the real one: a real login to the simulator over HTTPS, a real state file, real Kafka
 messages to librdkafka's in-process cluster. What is shown is what a consumer decodes from the topics. The summary
@@ -7,9 +7,8 @@ compares that consumer with the simulator: the published changes, applied in ord
 
 from __future__ import annotations
 
-import threading
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,7 +20,8 @@ import typer
 from connector import config, telemetry
 from connector.assembly import Assembly
 from connector.cli import output
-from connector.cli.options import stopped_by_signals
+from connector.cli.lines.folded import Folded
+from connector.cli.trial.simulate import command_name, import_simulator
 from connector.exports.software import SOFTWARE
 from connector.kafka.client import Deadline
 from connector.kafka.mock import MockCluster
@@ -36,8 +36,7 @@ if TYPE_CHECKING:
 START: Final = datetime(2026, 1, 5, 6, 0, tzinfo=UTC)
 PREFIX: Final = "mde.software"
 CHURN: Final = 2.0
-CHANGES_SHOWN: Final = 6
-ALERTS_SHOWN: Final = 4
+ALERTS_SHOWN: Final = 2
 READ_SECONDS_MAX: Final = 30.0
 
 Key = tuple[str, ...]
@@ -51,27 +50,6 @@ def demo(
     """See it work: a simulated fleet, an in-process Kafka; no accounts, no Docker, no Java."""
     telemetry.configure("console", "warning")
     raise typer.Exit(play(devices=devices, generations=generations, seed=seed))
-
-
-def simulate(
-    devices: Annotated[int, typer.Option(min=5, max=100_000, help="Number of devices.")] = 100,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same fleet.")] = 1,
-    port: Annotated[int, typer.Option(min=0, max=65_535, help="Port of the API; 0: any free port.")] = 8443,
-    interval_seconds: Annotated[int, typer.Option(min=1, help="Time between two generations.")] = 60,
-    faults: Annotated[Path | None, typer.Option(help="JSON file of faults to play.")] = None,
-) -> None:
-    """Serve the simulated export API over HTTPS, for trying the connector against it."""
-    stop = threading.Event()
-    with stopped_by_signals(stop):
-        _import_simulator().run_simulator(
-            devices=devices,
-            seed=seed,
-            port=port,
-            interval_seconds=interval_seconds,
-            faults_file=faults,
-            announce=_announce,
-            stop=stop,
-        )
 
 
 class Consumer:
@@ -126,7 +104,7 @@ def play(*, devices: int, generations: int, seed: int, consume: Callable[[Assemb
     Raises:
         ConfigError: the extra `simulator` is not installed.
     """
-    simulators = _import_simulator()
+    simulators = import_simulator()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="mde-inventory-demo-")))
         cluster = stack.enter_context(MockCluster([topic.name_under(PREFIX) for topic in Topic]))
@@ -150,12 +128,6 @@ def play(*, devices: int, generations: int, seed: int, consume: Callable[[Assemb
             last = results[-1]
             _show(last, consumer.read_changes(last.published), consumer.read_alerts(last.counts.alerts))
         return _summarize(simulator.records(Inventory.CPE), consumer, results)
-
-
-def _import_simulator() -> Any:  # noqa: ANN401 - a package behind an extra, which says so itself where it is missing
-    from connector import simulator
-
-    return simulator
 
 
 def _assembly(simulator: Simulator, cluster: MockCluster, folder: Path, method: Method) -> Assembly:
@@ -182,18 +154,32 @@ def _show(result: PollResult, changes: list[dict[str, Any]], alerts: list[dict[s
         return
     for alert in alerts[:ALERTS_SHOWN]:
         output.print_event(alert)
-    if len(alerts) > ALERTS_SHOWN:
-        output.print_line(f"  and {counted(len(alerts) - ALERTS_SHOWN, 'more alert')}", style="dim")
-    ranked = sorted(changes, key=lambda change: (_rank(change), change["sequence"]))
-    for change in ranked[:CHANGES_SHOWN]:
+    folded = Folded()
+    news = [change for change in changes if not folded.take(change)]
+    shown = list(_one_of_each(news))
+    for change in shown:
         output.print_change(change)
-    if len(ranked) > CHANGES_SHOWN:
-        output.print_line(f"  and {counted(len(ranked) - CHANGES_SHOWN, 'more change')}", style="dim")
+    widest = next(folded.groups(), None)
+    output.print_texts(list(folded.lines(1))[:1])
+    more = [
+        (len(alerts) - ALERTS_SHOWN, "more alert"),
+        (len(changes) - len(shown) - (widest[3] if widest else 0), "more change"),
+    ]
+    left = [counted(number, noun) for number, noun in more if number > 0]
+    if left:
+        output.print_line(f"  and {' and '.join(left)}", style="dim")
+
+
+def _one_of_each(changes: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """What people would want to see first, of each type of change."""
+    for kind in (ChangeType.ADDED, ChangeType.REMOVED, ChangeType.CHANGED):
+        of_kind = (change for change in changes if change["changeType"] == kind)
+        yield from sorted(of_kind, key=lambda change: (_rank(change), change["sequence"]))[:1]
 
 
 def _rank(change: dict[str, Any]) -> int:
-    """Newly installed software that is out of support first, then what came and went, attributes last."""
-    if change["isEndOfSupport"] and change["changeType"] == ChangeType.ADDED:
+    """Software that is out of support first, then single pieces of software, whole devices last."""
+    if change["isEndOfSupport"]:
         return 0
     order = ("INSTALLED", "UNINSTALLED", "UPGRADED", "DOWNGRADED", "NEW_DEVICE", "DEVICE_MISSING")
     return 1 + order.index(change["reason"]) if change["reason"] in order else len(order) + 1
@@ -203,11 +189,9 @@ def _summarize(fleet: Iterable[dict[str, Any]], consumer: Consumer, results: lis
     """What was published, and whether it gives the fleet's current records. Returns the exit code."""
     equal = {_key(record): _record(record) for record in fleet} == consumer.inventory
     output.print_rule("Summary")
-    rows = [(kind.value, consumer.change_counts[kind.value]) for kind in ChangeType]
-    output.print_table("Changes decoded", [("change type", False), ("messages", True)], rows)
     alert_counts = Counter(alert["alertType"] for alert in consumer.alerts.values())
-    rows = [(kind.value, alert_counts[kind.value]) for kind in AlertType]
-    output.print_table("Alerts decoded", [("alert type", False), ("messages", True)], rows)
+    output.print_line(f"Changes decoded: {_numbers(consumer.change_counts, ChangeType)}.")
+    output.print_line(f"Alerts decoded: {_numbers(alert_counts, AlertType)}.")
     last, seconds = results[-1].counts, sum(result.duration_seconds for result in results)
     output.print_line(
         f"{counted(len(results), 'snapshot')}, {counted(last.records, 'record')} on {counted(last.devices, 'device')},"
@@ -218,17 +202,13 @@ def _summarize(fleet: Iterable[dict[str, Any]], consumer: Consumer, results: lis
         f"All changes, applied in order, {verdict} the simulated fleet: {counted(len(consumer.inventory), 'record')}.",
         style=style,
     )
-    output.print_line("Next: copy deploy/connector.example.toml to connector.toml, then `mde-inventory check`.", "dim")
+    command = command_name()
+    output.print_line(f"Next: `{command} simulate`, and in another terminal `{command} init --simulator`", "dim")
     return 0 if equal else 1
 
 
-def _announce(simulator: Simulator) -> None:
-    output.print_line("# The simulated export API is running. Connect to it with:", style="dim")
-    output.print_toml({"source": simulator.settings()})
-    output.print_notice(
-        f"Faults on request: {simulator.admin_url}/faults, header X-Simulator-Token: {simulator.admin_token}"
-    )
-    output.print_notice("Press Ctrl-C to stop.")
+def _numbers(counts: Counter[str], kinds: Iterable[str]) -> str:
+    return ", ".join(f"{counts[kind]:,} {kind}" for kind in kinds)
 
 
 def _sequence(change: dict[str, Any]) -> int:

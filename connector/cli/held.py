@@ -2,52 +2,123 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
+from connector.assembly import STATE_WAIT_SECONDS, Assembly
 from connector.cli import output
+from connector.cli.lines import held as lines
 from connector.cli.options import Json, Wait, Yes
+from connector.model import Hold
 from connector.operations import decisions, held
 from connector.operations.decisions import WAIT_SECONDS, Decision
 from connector.poll.result import EXIT_CODES
+from connector.staging.holds import EVERYTHING, Choice
 from connector.wording import counted
 
 HELD_EXIT_CODE = EXIT_CODES["held"]
+
+Reasons = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--reason", metavar="REASON", help="Only what is held for it: MASS_REMOVAL, SCOPE_LOST, … Repeatable."
+    ),
+]
+Inventory = Annotated[str, typer.Option("--inventory", metavar="CPE|NON_CPE", help="Only one of the two exports.")]
+Groups = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--group", metavar="GROUP", help="Only removals on a device group: name or number; * and ?. Repeatable."
+    ),
+]
+Devices = Annotated[
+    list[str] | None,
+    typer.Option("--device", metavar="DEVICE", help="Only removals on a device: name or id; * and ?. Repeatable."),
+]
 
 app = typer.Typer(help="Review what the guard holds: list, approve or discard it.", no_args_is_help=True)
 
 
 @app.command("list")
-def list_held(context: typer.Context, as_json: Json = False) -> None:
-    """List what is held: how many records, on how many devices, why and since when; exit code 3 if anything is."""
-    with context.obj.assembly() as assembly, assembly.read_state() as state:
-        holds = held.list_held(state)
+def list_held(
+    context: typer.Context,
+    reason: Reasons = None,
+    inventory: Inventory = "",
+    group: Groups = None,
+    device: Devices = None,
+    as_json: Json = False,
+) -> None:
+    """List what is held, why, since when, where, and what approving it would publish; exit code 3 if anything is."""
+    choice = held.choose(reason or (), inventory, group or (), device or ())
+    with context.obj.assembly() as assembly:
+        examined = held.examine(assembly, choice, wait_seconds=STATE_WAIT_SECONDS)
     if as_json:
-        output.print_json(holds)
+        output.print_json(examined.parts)
+    elif not examined.parts:
+        output.print_line(_nothing(choice, examined.holds))
     else:
-        output.print_held(holds)
-    raise typer.Exit(HELD_EXIT_CODE if holds else 0)
+        output.print_texts(lines.describe(examined.parts))
+        output.print_line(lines.DECISIONS)
+    raise typer.Exit(HELD_EXIT_CODE if examined.parts else 0)
 
 
 @app.command("approve")
-def approve_held(context: typer.Context, yes: Yes = False, wait: Wait = WAIT_SECONDS) -> None:
-    """Approve what is held: removals are published with reason APPROVED, the rest as the next snapshot has it."""
-    if not yes and not typer.confirm("Approve everything that is held, and publish removals as REMOVED?", err=True):
-        raise typer.Exit(1)
+def approve_held(
+    context: typer.Context,
+    reason: Reasons = None,
+    inventory: Inventory = "",
+    group: Groups = None,
+    device: Devices = None,
+    yes: Yes = False,
+    wait: Wait = WAIT_SECONDS,
+) -> None:
+    """Approve what is held: removals are published with reason APPROVED, the rest as the next snapshot has it.
+
+    Shows what it would publish, and asks. With options, approves that part only.
+    """
+    choice = held.choose(reason or (), inventory, group or (), device or ())
     with context.obj.assembly() as assembly:
-        decision = decisions.approve_held(assembly, wait_seconds=wait)
+        expected = None if yes else _ask(assembly, choice, "Approve", wait)
+        decision = decisions.approve_held(assembly, choice, expected=expected, wait_seconds=wait)
     output.print_line(_approval(decision))
     if decision.outage is not None:
         raise decision.outage
 
 
+def _ask(assembly: Assembly, choice: Choice, verb: str, wait: float) -> list[Hold]:
+    """Show what a decision is about, and ask for it; ends the verb where there is nothing to decide, or at a no."""
+    examined = held.examine(assembly, choice, wait_seconds=wait)
+    if not examined.parts:
+        output.print_line(_nothing(choice, examined.holds))
+        raise typer.Exit
+    output.print_texts(lines.describe(examined.parts))
+    records = counted(sum(part["records"] for part in examined.parts), "held record")
+    if not typer.confirm(f"{verb} {records}?", err=True):
+        raise typer.Exit(1)
+    return examined.holds
+
+
+def _nothing(choice: Choice, holds: list[Hold]) -> str:
+    """Why there is nothing to decide about."""
+    if choice == EVERYTHING or not holds:
+        return "nothing is held"
+    return "nothing that is held matches; without options, `mde-inventory held list` shows all of it"
+
+
 def _approval(decision: Decision) -> str:
     """What became of an approval, in words."""
     if not (decision.records or decision.believed):
-        return "nothing is held"
+        return "nothing that is held matches" if decision.remaining else "nothing is held"
     believed = f"{counted(decision.believed, 'record')} will be taken as the next snapshot has them"
-    if not decision.records:
-        return believed
-    return f"{_publication(decision)}; {believed}" if decision.believed else _publication(decision)
+    parts = [_publication(decision)] if decision.records else []
+    parts += [believed] if decision.believed else []
+    return "; ".join([*parts, *_remaining(decision)])
+
+
+def _remaining(decision: Decision) -> list[str]:
+    """What is still held after a decision about a part."""
+    return [f"{counted(decision.remaining, 'record')} still held"] if decision.remaining else []
 
 
 def _publication(decision: Decision) -> str:
@@ -62,10 +133,22 @@ def _publication(decision: Decision) -> str:
 
 
 @app.command("discard")
-def discard_held(context: typer.Context, yes: Yes = False, wait: Wait = WAIT_SECONDS) -> None:
+def discard_held(
+    context: typer.Context,
+    reason: Reasons = None,
+    inventory: Inventory = "",
+    group: Groups = None,
+    device: Devices = None,
+    yes: Yes = False,
+    wait: Wait = WAIT_SECONDS,
+) -> None:
     """Discard what is held as a fault: the records stay as they are, and the next snapshot is judged on its own."""
-    if not yes and not typer.confirm("Discard what is held, and keep the records as they are?", err=True):
-        raise typer.Exit(1)
+    choice = held.choose(reason or (), inventory, group or (), device or ())
     with context.obj.assembly() as assembly:
-        kept = decisions.discard_held(assembly, wait_seconds=wait).records
-    output.print_line(f"{counted(kept, 'record')} kept in the inventory")
+        expected = None if yes else _ask(assembly, choice, "Discard, and keep as stored,", wait)
+        decision = decisions.discard_held(assembly, choice, expected=expected, wait_seconds=wait)
+    kept = f"{counted(decision.records, 'record')} kept in the inventory"
+    if decision.records:
+        output.print_line("; ".join([kept, *_remaining(decision)]))
+    else:
+        output.print_line("nothing that is held matches" if decision.remaining else "nothing is held")

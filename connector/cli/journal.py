@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 from functools import partial
+from itertools import chain
 from typing import Annotated, Any
 
 import typer
@@ -30,11 +31,14 @@ def changes(
     limit: Annotated[int | None, typer.Option(min=1, help="Only the newest N changes.", metavar="N")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="NDJSON; the default unless stdout is a terminal.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="CSV with a heading.")] = False,
+    fold: Annotated[
+        bool, typer.Option("--fold", help="A table, with one row for a product version whose weaknesses alone changed.")
+    ] = False,
 ) -> None:
     """Show past changes from the journal, newest last: a table on a terminal, NDJSON elsewhere."""
-    if as_json and as_csv:
-        raise ConfigError("--json and --csv exclude each other", hint="Use one of them.")
-    table = not (as_json or as_csv) and sys.stdout.isatty()
+    if as_json + as_csv + fold > 1:
+        raise ConfigError("--json, --csv and --fold exclude each other", hint="Use one of them.")
+    table = fold or (not (as_json or as_csv) and sys.stdout.isatty())
     with context.obj.assembly() as assembly, stopped_by_signals(assembly.stop), until_the_reader_leaves():
         past_changes = assembly.past_changes
         scope = past_changes.narrow(filters.at(assembly.clock()))
@@ -44,7 +48,10 @@ def changes(
             )
         number = limit or (LIMIT_ON_A_TERMINAL if table else None)
         blocks, more = past_changes.read_newest(scope, number) if number else (past_changes.read(scope), False)
-        shown = _show(blocks, table=table, as_csv=as_csv)
+        if fold:
+            # A snapshot may go on in the next block.
+            blocks = [list(chain.from_iterable(blocks))]
+        shown = _show(blocks, table=table, as_csv=as_csv, folds=fold)
         if table and (more or not shown):
             changes_table.print_ending(shown)
 
@@ -66,8 +73,13 @@ def replay(
             report(replaying.dry_run())
             return
         with changes_table.ReplayProgress() as progress:
+
+            def finish(result: ReplayResult) -> None:
+                progress.end()
+                report(result)
+
             try:
-                replaying.run(report, progress=progress.show if progress.wanted else None)
+                replaying.run(finish, progress=progress.show if progress.wanted else None)
             except Stopped as error:
                 raise Stopped(f"{error}; the same command resumes the replay") from error
 
@@ -90,14 +102,14 @@ def explain(
         changes_table.print_explanation(explanation)
 
 
-def _show(blocks: Iterable[list[dict[str, Any]]], *, table: bool, as_csv: bool) -> int:
+def _show(blocks: Iterable[list[dict[str, Any]]], *, table: bool, as_csv: bool, folds: bool) -> int:
     """Show block after block. Returns the number of changes."""
     shown, rows = 0, changes_table.ChangesTable()
     if as_csv:
         changes_table.write_csv_heading()
     for block in blocks:
         if table:
-            rows.print(block)
+            rows.print(block, folds=folds)
         elif as_csv:
             changes_table.write_csv(block)
         else:

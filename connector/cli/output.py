@@ -19,6 +19,7 @@ from rich.text import Text
 
 from connector import telemetry
 from connector.cli import poll_lines
+from connector.cli.lines import held as held_lines
 from connector.clock import moment_of
 from connector.model import Check
 from connector.redaction import escape
@@ -33,6 +34,7 @@ CHANGE_SIGNS: Final = {"ADDED": "+", "REMOVED": "-", "CHANGED": "~", "BASELINE":
 OUTCOME_STYLES: Final = {"published": "green", "unchanged": "dim", "dry_run": "cyan", "held": "yellow", "staged": "red"}
 MINUTE, HOUR, DAY = 60, 3600, 86_400
 SHOWN_CHARACTERS_MAX: Final = 60
+NARROW: Final = 100
 
 out: Final = Console(highlight=False, soft_wrap=False)
 err: Final = Console(stderr=True, highlight=False)
@@ -81,6 +83,14 @@ def print_notice(text: str) -> None:
         telemetry.announce(text)
     else:
         _show(err, Text(_lines(text)))
+
+
+def print_command(label: str, command: str) -> None:
+    """A command to copy, on stderr: never wrapped, so that it can be pasted as it is."""
+    if telemetry.writes_json():
+        telemetry.announce(f"{label}{command}")
+    else:
+        err.print(Text.assemble((label, "dim"), escape(command)), soft_wrap=True)
 
 
 def print_failure(message: str, hint: str) -> None:
@@ -208,23 +218,7 @@ def print_message(place: Mapping[str, Any], value: Mapping[str, Any] | None) -> 
 
 def print_status(status: Mapping[str, Any]) -> None:
     """The answer of `status`: last snapshots, position, backlog, age of the data, what is held."""
-    rows = [
-        (
-            snapshot["snapshot_id"],
-            snapshot["records"],
-            snapshot["devices"],
-            snapshot["added"],
-            snapshot["removed"],
-            snapshot["changed"],
-            snapshot["alerts"],
-            snapshot["held"],
-            "sealed" if snapshot["sealed"] else "pending",
-        )
-        for snapshot in status["snapshots"]
-    ]
-    headings = [("snapshot", False), ("records", True), ("devices", True), ("added", True), ("removed", True)]
-    headings += [("changed", True), ("alerts", True), ("held", True), ("Kafka", False)]
-    print_table("Last snapshots", headings, rows)
+    _print_snapshots(status["snapshots"])
     pending, records = counted(status["pending"], "change"), counted(status["inventory"], "record")
     print_line(
         f"epoch {status['epoch']}, sequence {status['last_sequence']:,}; {pending} pending;"
@@ -235,7 +229,8 @@ def print_status(status: Mapping[str, Any]) -> None:
         print_line(f"inventory topic: being filled, {remaining} to go")
     for name, seconds in status["age_seconds"].items():
         stale = "; STALE: no newer generation since, see poll.stale_after_hours" if name in status["stale"] else ""
-        print_line(f"{name}: generated {age(seconds)} ago{stale}", style="bold yellow" if stale else "")
+        when = f"{age(seconds)} ago" if seconds >= 0 else f"{age(-seconds)} ahead of this machine's clock"
+        print_line(f"{name}: generated {when}{stale}", style="bold yellow" if stale else "")
     if status["certificate_ends"]:
         from connector.source.http.tokens import describe_end, ends_soon
 
@@ -245,31 +240,46 @@ def print_status(status: Mapping[str, Any]) -> None:
         values = ", ".join(f"{field} {count:,}" for field, count in counts_by_field.items())
         print_line(f"{name}: values that cannot be read, and count as unknown: {values}", style="bold yellow")
     if status["held"]:
-        print_held(status["held"])
+        print_texts(held_lines.headline(hold) for hold in status["held"])
+        print_line("`mde-inventory held list` shows more of what is held, and what approving it would publish")
 
 
-def print_held(holds: Sequence[Mapping[str, Any]]) -> None:
-    """What the guard holds, and the two decisions about it."""
-    if not holds:
-        print_line("nothing is held")
-        return
-    columns = [("reason", False), ("field", False), ("inventory", False), ("records", True), ("devices", True)]
-    rows = [
-        (
-            hold["reason"],
-            hold["field"] or "",
-            hold["inventory"],
-            hold["records"],
-            hold["devices"],
-            f"{hold['share']:.1%}",
-            hold["since"],
-        )
-        for hold in holds
-    ]
-    print_table("Held", [*columns, ("share", True), ("since", False)], rows)
-    if any(hold["reason"] == "REJECTED_LINES" for hold in holds):
-        print_line("REJECTED_LINES: see rejected/ beside the state file; if the lines stay as they are, decide here.")
-    print_line("`mde-inventory held approve` believes them; `mde-inventory held discard` keeps what is stored.")
+def _print_snapshots(snapshots: Sequence[Mapping[str, Any]]) -> None:
+    """The last snapshots, a line each: ids are never broken, so a narrow terminal has signs for words."""
+    narrow = out.width < NARROW
+    headings = {
+        "snapshot_id": "snapshot",
+        "records": "records",
+        **({} if narrow else {"devices": "devices"}),
+        "added": "+" if narrow else "added",
+        "removed": "-" if narrow else "removed",
+        "changed": "~" if narrow else "changed",
+        "alerts": "!" if narrow else "alerts",
+        "held": "held",
+    }
+    table = Table(
+        title="Last snapshots",
+        title_justify="left",
+        title_style="bold",
+        header_style="bold",
+        box=None,
+        pad_edge=False,
+        padding=(0, 1, 0, 0) if narrow else (0, 1),
+    )
+    for name, heading in headings.items():
+        table.add_column(heading, justify="left" if name == "snapshot_id" else "right", no_wrap=True)
+    table.add_column("Kafka", no_wrap=True)
+    for snapshot in snapshots:
+        cells = (snapshot[name] for name in headings)
+        kafka = "sealed" if snapshot["sealed"] else "pending"
+        table.add_row(*(Text(f"{cell:,}" if isinstance(cell, int) else escape(cell)) for cell in cells), kafka)
+    out.print(table)
+
+
+def print_texts(texts: Iterable[Text]) -> None:
+    """Lines with styles of their own, wrapped on a terminal only."""
+    for text in texts:
+        _show(out, text)
 
 
 def print_table(title: str, columns: Sequence[tuple[str, bool]], rows: Iterable[Sequence[object]]) -> None:

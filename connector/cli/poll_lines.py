@@ -67,4 +67,7 @@ def held_line(result: PollResult) -> str:
     """What the guard holds since whichever snapshot; "" where it holds nothing."""
     if not result.holding or result.outcome == "dry_run":
         return ""
-    return f"{counted(result.holding, 'record')} held: see `mde-inventory held list`"
+    return (
+        f"{counted(result.holding, 'record')} held, awaiting review: `mde-inventory held list` shows them,"
+        " `mde-inventory held approve` or `held discard` decides"
+    )

@@ -12,6 +12,7 @@ import typer
 
 from connector.assembly import Assembly
 from connector.cli import output
+from connector.cli.lines.dry_run import LIMIT_ON_A_TERMINAL, DryRunLines
 from connector.cli.options import Json, show_checks, show_error, stopped_by_signals
 from connector.cli.streams import until_the_reader_leaves
 from connector.clock import utc_now
@@ -53,6 +54,12 @@ def setup(
 def poll(
     context: typer.Context,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the changes; write and publish nothing.")] = False,
+    limit: Annotated[
+        int | None,
+        typer.Option(
+            min=1, metavar="N", help="Changes and alerts of a dry run to show; all unless stdout is a terminal."
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Poll once: fetch the export, stage what changed, publish it."""
@@ -63,9 +70,11 @@ def poll(
         stack.enter_context(stopped_by_signals(assembly.stop))
         if not dry_run:
             stack.enter_context(assembly.publisher_lock("poll"))
-        show = None if as_json else output.print_event
+        lines = DryRunLines(limit or (LIMIT_ON_A_TERMINAL if sys.stdout.isatty() else None))
+        show = None if as_json else lines.show
         for result in assembly.pipeline.dry_run(show) if dry_run else assembly.pipeline.poll():
             try:
+                lines.end()
                 if as_json:
                     output.print_json(result.as_json())
                 else:
@@ -147,6 +156,9 @@ def tail(
         raise ConfigError(f"--from {begin}: must be beginning or end", hint="The default is end.")
     with context.obj.assembly() as assembly, until_the_reader_leaves():
         name = assembly.topic(Topic(topic)) if topic in list(Topic) else topic
+        where = "its beginning" if begin == "beginning" else "now on; --from beginning shows earlier messages too"
+        end = "until Ctrl-C" if limit is None else f"until {limit:,} came, or Ctrl-C"
+        output.print_notice(f"reading {name} from {where}; waiting for messages {end}")
         for message in assembly.reader().follow(name, from_beginning=begin == "beginning", limit=limit):
             value = None if message.value is None else assembly.messages.decode(message.value)
             if as_json:

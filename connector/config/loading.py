@@ -36,7 +36,7 @@ def find(path: Path | None, environ: Mapping[str, str] = os.environ) -> Path:
         place = str(file) if named else f"./{DEFAULT_FILE}, and neither --config nor ${CONFIG_VARIABLE} is given"
         raise ConfigError(
             f"no configuration file at {place}",
-            hint="Copy deploy/connector.example.toml to connector.toml, or try `mde-inventory demo`.",
+            hint="`mde-inventory init` writes one; `mde-inventory demo` needs none.",
         )
     return file
 

@@ -7,13 +7,13 @@ many records, and whether a person approved it: then it is not judged once, and 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from typing import NamedTuple
 
 from connector.diff.guard import HoldReason, Verdict
 from connector.model import Inventory
-from connector.state.sql import Database, literal
+from connector.state.sql import Database
 
 
 class Doubt(NamedTuple):
@@ -77,14 +77,21 @@ def add_to(verdict: Verdict, doubts: Iterable[Doubt], *, snapshot_no: int) -> Ve
     )
 
 
-def approve_doubts(database: Database, inventory: Inventory) -> None:
-    """Believe the next snapshot in what is held of an inventory."""
-    database.rows("UPDATE distrusted SET approved = true WHERE inventory = $1", [inventory.value])
+def approve_doubts(database: Database, inventory: Inventory, reasons: Collection[HoldReason]) -> None:
+    """Believe the next snapshot in what is held of an inventory for one of these reasons."""
+    database.rows(
+        "UPDATE distrusted SET approved = true WHERE inventory = $1 AND reason IN (SELECT unnest($2::VARCHAR[]))",
+        [inventory.value, [reason.value for reason in reasons]],
+    )
 
 
-def discard_doubts(database: Database, inventory: Inventory) -> int:
-    """Forget what is held of an inventory: the next snapshot is judged afresh. Returns the number of records."""
-    which = f"inventory = {literal(inventory)} AND NOT approved"
-    records = database.number(f"SELECT sum(records)::BIGINT FROM distrusted WHERE {which}")
-    database.rows(f"DELETE FROM distrusted WHERE {which}")
+def discard_doubts(database: Database, inventory: Inventory, reasons: Collection[HoldReason]) -> int:
+    """Forget what is held of an inventory for one of these reasons: the next snapshot is judged afresh.
+
+    Returns the number of records.
+    """
+    chosen = "inventory = $1 AND NOT approved AND reason IN (SELECT unnest($2::VARCHAR[]))"
+    parameters = [inventory.value, [reason.value for reason in reasons]]
+    records = database.number(f"SELECT sum(records)::BIGINT FROM distrusted WHERE {chosen}", parameters)
+    database.rows(f"DELETE FROM distrusted WHERE {chosen}", parameters)
     return records

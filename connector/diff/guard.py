@@ -36,8 +36,8 @@ from enum import StrEnum
 from typing import Final
 
 from connector.diff.tables import Difference, Moves, Relation, Workspace
-from connector.model import ChangeType, Inventory, Reason
-from connector.state.sql import Database, literal
+from connector.model import Reason
+from connector.state.sql import literal
 
 _GROUP: Final = "coalesce('#' || rbac_group_id, rbac_group_name)"
 """A device group: by its number, or by its name where the export gives no number; NULL for none."""
@@ -173,51 +173,6 @@ def lift_answered(workspace: Workspace, absences: Absences) -> None:
     workspace.database.rows(
         f"DELETE FROM held WHERE inventory = {literal(workspace.inventory)} AND {_is_answered(absences)}"
     )
-
-
-def discard_holds(database: Database, inventory: Inventory) -> int:
-    """Take what is held as missing data: the holds are dropped, and absences are counted from nothing.
-
-    Returns the number of records that were held. They stay in the inventory; the next snapshot is judged afresh.
-    """
-    which = literal(inventory)
-    database.rows(
-        f"""
-        DELETE FROM missing_devices
-        WHERE inventory = {which} AND device_no IN (SELECT device_no FROM held WHERE inventory = {which})
-        """
-    )
-    return database.number(f"DELETE FROM held WHERE inventory = {which}")
-
-
-def approve_holds(workspace: Workspace) -> tuple[Relation, int]:
-    """Approve what is held: it is held no longer, and REMOVED with reason APPROVED. Removals before it are settled.
-
-    Returns the changes to be, as `changes.stage_arrivals` does, and the number of records.
-    """
-    which = literal(workspace.inventory)
-    staged = workspace.make(
-        "staged",
-        f"""
-        WITH approved AS (
-            SELECT device_no, software_no
-            FROM held
-            WHERE inventory = {which}
-        )
-        SELECT device_no,
-               software_no,
-               i.rowid AS previous_row,
-               {literal(ChangeType.REMOVED)} AS change_type,
-               {literal(Reason.APPROVED)} AS reason
-        FROM inventory i
-        JOIN approved USING (device_no, software_no)
-        WHERE inventory = {which}
-        """,
-    )
-    approved = workspace.database.number(f"DELETE FROM held WHERE inventory = {which}")
-    if approved:
-        workspace.database.rows(f"DELETE FROM believed_removals WHERE inventory = {which}")
-    return staged, approved
 
 
 def _find_absent_devices(workspace: Workspace, difference: Difference) -> Relation:

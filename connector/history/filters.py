@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from hashlib import sha256
@@ -16,6 +15,8 @@ from typing import Any, Final
 
 from connector.errors import ConfigError
 from connector.model import ChangeType, Inventory, Reason, StagedSnapshot
+from connector.state import patterns
+from connector.state.patterns import Bound
 
 UNITS: Final = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
 TIME_HINT: Final = (
@@ -27,7 +28,6 @@ DIGEST_CHARACTERS: Final = 16
 
 _AGO: Final = re.compile(r"(\d{1,6})([mhdw])")
 _MONTH: Final = re.compile(r"\d{4}-\d\d")
-_WILD: Final = {"*": "%", "?": "_", "%": r"\%", "_": r"\_", "\\": r"\\"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +67,13 @@ class Filters:
         return Selection(
             since=since,
             until=until,
-            devices=tuple(_pattern(text, "--device", "Give a device's name or id.") for text in self.devices),
+            devices=tuple(patterns.stripped(text, "--device", "Give a device's name or id.") for text in self.devices),
             software=tuple(_product_patterns(text) for text in self.software),
-            types=tuple(_member(ChangeType, text, "--type", "change type") for text in self.types),
-            reasons=tuple(_member(Reason, text, "--reason", "reason") for text in self.reasons),
+            types=tuple(member(ChangeType, text, "--type", "change type") for text in self.types),
+            reasons=tuple(member(Reason, text, "--reason", "reason") for text in self.reasons),
             end_of_support=self.end_of_support,
             snapshots=frozenset(self.snapshots),
-            inventory=_member(Inventory, self.inventory, "--inventory", "inventory") if self.inventory else None,
+            inventory=member(Inventory, self.inventory, "--inventory", "inventory") if self.inventory else None,
         )
 
     def digest(self, *more: str) -> str:
@@ -118,21 +118,15 @@ class Selection:
 
     def condition(self) -> tuple[str, dict[str, object]]:
         """The filters that a change itself has to meet: an expression over `changes`, and its named parameters."""
-        parameters: dict[str, object] = {}
-
-        def bind(value: object) -> str:
-            name = f"f{len(parameters)}"
-            parameters[name] = value
-            return f"${name}"
-
+        bind = Bound()
         parts = [
-            _any_of(_is_device(pattern, bind) for pattern in self.devices),
-            _any_of(_is_software(vendor, product, bind) for vendor, product in self.software),
-            _any_of(f"change_type = {bind(kind.value)}" for kind in self.types),
-            _any_of(f"reason = {bind(reason.value)}" for reason in self.reasons),
+            patterns.any_of(patterns.is_device(pattern, bind) for pattern in self.devices),
+            patterns.any_of(_is_software(vendor, product, bind) for vendor, product in self.software),
+            patterns.any_of(f"change_type = {bind(kind.value)}" for kind in self.types),
+            patterns.any_of(f"reason = {bind(reason.value)}" for reason in self.reasons),
             "is_end_of_support" if self.end_of_support else "",
         ]
-        return " AND ".join(filter(None, parts)) or "true", parameters
+        return " AND ".join(filter(None, parts)) or "true", bind.parameters
 
 
 def parse_time(text: str, now: datetime, *, option: str, end: bool = False) -> datetime:
@@ -175,64 +169,28 @@ def _canonical_time(text: str, *, end: bool) -> str:
         return text.strip().lower()
 
 
-def _member(kind: Any, text: str, option: str, noun: str) -> Any:  # noqa: ANN401 - of one of three enumerations
+def member(kind: Any, text: str, option: str, noun: str) -> Any:  # noqa: ANN401 - of one of several enumerations
+    """The member of an enumeration that a word names, in any case, with `-` or `_`.
+
+    Raises:
+        ConfigError: there is none.
+    """
     try:
         return kind(text.upper().replace("-", "_"))
     except ValueError as error:
         raise ConfigError(f"{option} {text}: no such {noun}", hint=f"Use one of {', '.join(kind)}.") from error
 
 
-def _pattern(text: str, option: str, hint: str) -> str:
-    if not text.strip():
-        raise ConfigError(f"{option}: is empty", hint=hint)
-    return text.strip()
-
-
 def _product_patterns(text: str) -> tuple[str, str]:
     """Patterns of vendor and product; `*` where one is not given."""
-    vendor, slash, product = _pattern(text, "--software", SOFTWARE_HINT).partition("/")
+    vendor, slash, product = patterns.stripped(text, "--software", SOFTWARE_HINT).partition("/")
     return (vendor or "*", product or "*") if slash else ("*", vendor)
 
 
-def _any_of(conditions: Iterable[str]) -> str:
-    alternatives = " OR ".join(conditions)
-    return f"({alternatives})" if alternatives else ""
-
-
-def _is_device(pattern: str, bind: Callable[[object], str]) -> str:
-    """Matches a device's id, its name, or the first part of its name.
-
-    Lowering the names is most of the cost of such a search; ids without a wildcard are compared as they are.
-    """
-    if _is_wild(pattern):
-        by_id = _matches("device_id", pattern, bind)
-        by_name = _matches("device_name", pattern, bind)
-        return f"{by_id} OR {by_name} OR {_matches('device_name', pattern + '.*', bind)}"
-    lowered = pattern.lower()
-    begins = f"lower(device_name) LIKE {bind(_like(lowered) + '%')} ESCAPE '\\'"
-    whole = f"lower(device_name) = {bind(lowered)} OR starts_with(lower(device_name), {bind(lowered + '.')})"
-    ids = ", ".join(bind(text) for text in sorted({pattern, lowered, pattern.upper()}))
-    return f"device_id IN ({ids}) OR ({begins} AND ({whole}))"
-
-
-def _is_software(vendor: str, product: str, bind: Callable[[object], str]) -> str:
+def _is_software(vendor: str, product: str, bind: Bound) -> str:
     parts = [
-        _matches(column, pattern, bind)
+        patterns.matches(column, pattern, bind)
         for column, pattern in (("software_name", product), ("software_vendor", vendor))
         if pattern != "*"
     ]
     return f"({' AND '.join(parts)})" if parts else "true"
-
-
-def _matches(column: str, pattern: str, bind: Callable[[object], str]) -> str:
-    if not _is_wild(pattern):
-        return f"lower({column}) = {bind(pattern.lower())}"
-    return f"lower({column}) LIKE {bind(_like(pattern.lower()))} ESCAPE '\\'"
-
-
-def _is_wild(pattern: str) -> bool:
-    return "*" in pattern or "?" in pattern
-
-
-def _like(pattern: str) -> str:
-    return "".join(_WILD.get(character, character) for character in pattern)

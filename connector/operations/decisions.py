@@ -7,12 +7,15 @@ fence the `run` for good.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from connector.assembly import Assembly
 from connector.errors import ConnectorError
+from connector.model import Hold
 from connector.operations.checkpoint import read_checkpoint
 from connector.staging import derived, maintenance
+from connector.staging.holds import EVERYTHING, Choice
 from connector.state.publisher_lock import Holder
 
 WAIT_SECONDS: Final = 60.0
@@ -27,34 +30,54 @@ class Decision(NamedTuple):
         publisher: the other process that publishes what was decided; None where this one did.
         outage: what kept this process from publishing it, if anything did; the next poll does.
         believed: records of which the next snapshot is believed, in its values or as its additions.
+        remaining: records that are still held.
     """
 
     records: int
     publisher: Holder | None = None
     outage: ConnectorError | None = None
     believed: int = 0
+    remaining: int = 0
 
 
-def approve_held(assembly: Assembly, *, wait_seconds: float = WAIT_SECONDS) -> Decision:
+def approve_held(
+    assembly: Assembly,
+    choice: Choice = EVERYTHING,
+    *,
+    expected: Sequence[Hold] | None = None,
+    wait_seconds: float = WAIT_SECONDS,
+) -> Decision:
     """Approve what the guard holds: stage its removals, and publish them unless another process does.
+
+    Args:
+        assembly: the tenant.
+        choice: what of it.
+        expected: what was held when a person looked; None where nobody did.
+        wait_seconds: how long to wait for a poll to close the state file.
 
     Raises:
         StateLocked: a poll still has the state file open; nothing was approved.
+        StateError: something else is held by now; nothing was approved.
         SinkFenced: another instance took over.
     """
     with assembly.publisher_lock("held approve").attempted() as other:
-        approval = assembly.pipeline.approve_held(publish=other is None, wait_seconds=wait_seconds)
-    return Decision(approval.removed, other, approval.outage, approval.believed)
+        approval = assembly.pipeline.approve_held(
+            choice, expected=expected, publish=other is None, wait_seconds=wait_seconds
+        )
+    return Decision(approval.removed, other, approval.outage, approval.believed, approval.remaining)
 
 
-def discard_held(assembly: Assembly, *, wait_seconds: float = WAIT_SECONDS) -> Decision:
-    """Keep what the guard holds as it is stored. There is nothing to publish.
-
-    Raises:
-        StateLocked: a poll still has the state file open; nothing was discarded.
-    """
+def discard_held(
+    assembly: Assembly,
+    choice: Choice = EVERYTHING,
+    *,
+    expected: Sequence[Hold] | None = None,
+    wait_seconds: float = WAIT_SECONDS,
+) -> Decision:
+    """Keep what the guard holds as it is stored. Nothing is published. Arguments and errors as `approve_held`."""
     with assembly.open_state(wait_seconds) as state:
-        return Decision(derived.discard_held(state))
+        discarded = derived.discard_held(state, choice=choice, expected=expected)
+        return Decision(discarded, remaining=state.journal.held_count())
 
 
 def rebaseline(assembly: Assembly, *, wait_seconds: float = WAIT_SECONDS) -> int:

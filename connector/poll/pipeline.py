@@ -35,7 +35,7 @@ from connector.errors import (
     SourceMalformed,
     fault_of,
 )
-from connector.model import Inventory, Snapshot, StagedSnapshot
+from connector.model import Hold, Inventory, Snapshot, StagedSnapshot
 from connector.poll import doubt
 from connector.poll.backfill import Backfill
 from connector.poll.publisher import Publisher
@@ -43,6 +43,7 @@ from connector.poll.reports import FAILURES, PollReports
 from connector.poll.result import Outcome, PollResult, name_cause, staged_result, unchanged_result
 from connector.source.source import Source
 from connector.staging import derived, maintenance
+from connector.staging.holds import EVERYTHING, Choice
 from connector.staging.stage import StagingRules, check_room, stage_snapshot
 from connector.state.state import StateFile
 from connector.telemetry import logger
@@ -63,11 +64,13 @@ class Approval(NamedTuple):
         removed: the removals approved.
         outage: what kept them from Kafka, if anything did; the next poll publishes them.
         believed: records of which the next snapshot is believed, in its values or as its additions.
+        remaining: records that are still held.
     """
 
     removed: int
     outage: ConnectorError | None = None
     believed: int = 0
+    remaining: int = 0
 
 
 @dataclass(slots=True)
@@ -217,16 +220,26 @@ class Pipeline:
             self._retire(state)
         run.raise_first_failure()
 
-    def approve_held(self, *, publish: bool = True, wait_seconds: float = 0.0) -> Approval:
+    def approve_held(
+        self,
+        choice: Choice = EVERYTHING,
+        *,
+        expected: Sequence[Hold] | None = None,
+        publish: bool = True,
+        wait_seconds: float = 0.0,
+    ) -> Approval:
         """Stage the removals that the guard holds, reason APPROVED, and publish them; believe what else is held.
 
         Args:
+            choice: what of it.
+            expected: what was held when a person looked; None where nobody did.
             publish: false where another process publishes from the state file. Kafka is left to that process, which
                 publishes the removals with its next poll.
             wait_seconds: how long to wait for another process to close the state file.
 
         Raises:
             StateLocked: another process still has the state file open; nothing was approved.
+            StateError: something else is held by now; nothing was approved.
             SinkFenced: another instance took over; what was approved stays staged.
         """
         outage: ConnectorError | None = None
@@ -237,14 +250,15 @@ class Pipeline:
             except OUTAGES as error:
                 outage = error
             held = state.journal.held_count()
-            approved = derived.approve_held(state, self._rules, now=self._clock())
+            approved = derived.approve_held(state, self._rules, now=self._clock(), choice=choice, expected=expected)
+            remaining = state.journal.held_count()
             try:
                 if publish and outage is None:
                     self._publisher.drain(state)
             except OUTAGES as error:
                 outage = error
         removed = sum(snapshot.counts.removed for snapshot in approved)
-        return Approval(removed, outage, held - removed)
+        return Approval(removed, outage, held - remaining - removed, remaining)
 
     def rebaseline(self, *, wait_seconds: float = 0.0) -> int:
         """Begin a new epoch, beyond whatever Kafka knows, and take over from an older instance. Returns its number.

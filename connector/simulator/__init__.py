@@ -27,7 +27,7 @@ except ModuleNotFoundError as error:
 from connector.simulator.faults import Endpoint, Fault, FaultKind, Faults
 from connector.simulator.fleet.fleet import Device, Fleet
 from connector.simulator.fleet.layouts import normal_records
-from connector.simulator.simulation import Simulator, run_simulator
+from connector.simulator.simulation import Simulator, run_simulator, source_settings
 from connector.simulator.web.api import PageShape
 from connector.simulator.web.certificates import Certificate
 from connector.simulator.web.limits import RateLimits
@@ -51,5 +51,6 @@ __all__ = [
     "federated_token",
     "normal_records",
     "run_simulator",
+    "source_settings",
 ]
 del _aiohttp, _trustme

@@ -5,6 +5,7 @@ Assembles the parts and manages the temporary folder. For demos, for tests, and 
 
 from __future__ import annotations
 
+import os
 import secrets
 import tempfile
 import threading
@@ -16,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
+from connector import private_files
 from connector.errors import ConfigError
 from connector.model import Inventory, Method
 from connector.simulator.export import RECORDS_OF_PART_MAX, Exports
@@ -39,6 +41,28 @@ STORAGE_HOST: Final = LOOPBACK
 
 TENANT_ID: Final = "5f8c2a4e-1b3d-4c6f-9a7e-0d2b4c6e8f10"
 CLIENT_ID: Final = "c0ffee00-1234-4abc-8def-5eedf1ee7000"
+CLIENT_SECRET: Final = "simulated-no-secret"  # noqa: S105 - made up
+"""Of the verb `simulate`, which listens on loopback and serves nothing but made-up devices."""
+
+
+def bundle_path(port: int) -> Path:
+    """The CA certificate of the user's simulator on a port."""
+    return Path(tempfile.gettempdir()) / f"mde-simulator-of-{os.geteuid()}" / f"ca-{port}.pem"
+
+
+def source_settings(port: int) -> dict[str, Any]:
+    """The `[source]` table for the verb `simulate` on a port, whether it runs or not."""
+    url = f"https://{API_HOST}:{port}"
+    return {
+        "tenant_id": TENANT_ID,
+        "client_id": CLIENT_ID,
+        "auth": "client_secret",
+        "client_secret": CLIENT_SECRET,
+        "authority": url,
+        "api_url": url,
+        "ca_bundle": str(bundle_path(port)),
+        "allowed_hosts": [STORAGE_HOST],
+    }
 
 
 def _now() -> datetime:
@@ -87,6 +111,7 @@ class Simulator:
     authority: str = field(default="", init=False)
     api_url: str = field(default="", init=False)
     storage_url: str = field(default="", init=False)
+    _bundle: Path | None = field(default=None, init=False, repr=False)
 
     def __enter__(self) -> Self:
         """Create certificates and listen.
@@ -107,6 +132,8 @@ class Simulator:
     ) -> None:
         """Stop listening and delete everything written."""
         self._server.stop()
+        if self._bundle:
+            self._bundle.unlink(missing_ok=True)
         self._folder.cleanup()
 
     @property
@@ -117,7 +144,18 @@ class Simulator:
     @property
     def ca_bundle(self) -> Path:
         """The CA certificate to trust, as a PEM file."""
-        return Path(self._folder.name) / "ca.pem"
+        return self._bundle or Path(self._folder.name) / "ca.pem"
+
+    def publish_bundle(self) -> None:
+        """Put the CA certificate where it is looked for by the port.
+
+        Raises:
+            StateError: the folder is another user's.
+        """
+        bundle = bundle_path(int(self.api_url.rpartition(":")[2]))
+        private_files.make_folder(bundle.parent)
+        private_files.replace(bundle, self.ca_bundle.read_bytes())
+        self._bundle = bundle
 
     @property
     def admin_url(self) -> str:
@@ -224,7 +262,7 @@ class Simulator:
         self.storage_url = storage.base_url = f"https://{STORAGE_HOST}:{ports[1]}"
 
 
-def run_simulator(
+def run_simulator(  # noqa: PLR0913 - an option of `simulate` each, and what it does meanwhile
     *,
     devices: int,
     seed: int,
@@ -233,9 +271,12 @@ def run_simulator(
     faults_file: Path | None,
     announce: Callable[[Simulator], None],
     stop: threading.Event,
+    wait: Callable[[float], object] | None = None,
+    advanced: Callable[[Simulator, bool], None] | None = None,
 ) -> None:
     """Serve a fleet until `stop` is set, with the published rate limits, advancing by a generation every interval.
 
+    Secret and place of the CA certificate depend on user and port alone: a configuration outlives a restart.
     The fleet's time begins half a day ago, and its generations are as far apart as the interval, rounded up to whole
     minutes. Where they come faster than that, they catch up with the clock after hours. From then on each one waits
     until it is due: none is ever dated ahead.
@@ -248,9 +289,12 @@ def run_simulator(
         faults_file: faults to apply, as JSON.
         announce: called once, when the simulator listens.
         stop: ends the simulator; set by a signal or another thread.
+        wait: waits that number of seconds, or less: for `stop`, or for somebody who wants the next generation now.
+        advanced: called after each wait: whether there is a new generation, or it was not due yet.
 
     Raises:
         ConfigError: a port is taken, the file of faults is wrong, or the fleet's parameters are out of range.
+        StateError: the folder of the CA certificate is another user's.
     """
     minutes = max(1, -(-interval_seconds // 60))
     fleet = Fleet(seed=seed, devices=devices, start=_now() - timedelta(hours=12), interval=timedelta(minutes=minutes))
@@ -260,10 +304,27 @@ def run_simulator(
         storage_port=port + 1 if port else 0,
         rate_limits=RateLimits(),
         roles=(APPLICATION_ROLE, MACHINE_ROLE),
+        client_secret=CLIENT_SECRET,
     )
     if faults_file:
         simulator.faults.load(faults_file)
     with simulator:
+        simulator.publish_bundle()
         announce(simulator)
-        while not stop.wait(interval_seconds):
-            simulator.advance_when_due()
+        _go_on(simulator, interval_seconds, stop, wait or stop.wait, advanced)
+
+
+def _go_on(
+    simulator: Simulator,
+    interval_seconds: int,
+    stop: threading.Event,
+    wait: Callable[[float], object],
+    advanced: Callable[[Simulator, bool], None] | None,
+) -> None:
+    """Advance after each wait, until `stop` is set."""
+    while not stop.is_set():
+        wait(interval_seconds)
+        if not stop.is_set():
+            is_new = simulator.advance_when_due()
+            if advanced:
+                advanced(simulator, is_new)

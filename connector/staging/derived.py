@@ -6,45 +6,112 @@ sealed and numbered as any other. Its id begins with the id of the snapshot it f
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, NamedTuple
 
 from connector import __version__
 from connector.clock import milliseconds_of
-from connector.diff import doubts, guard
 from connector.diff.tables import Outcome, Workspace, no_difference
-from connector.model import Counts, Inventory, Position, StagedSnapshot
-from connector.staging import alerts, rows, support
+from connector.errors import StateError
+from connector.model import ChangeType, Counts, Hold, Inventory, Position, Reason, StagedSnapshot
+from connector.staging import alerts, holds, rows, support
+from connector.staging.holds import EVERYTHING, Choice
 from connector.staging.stage import StagingRules
+from connector.state.sql import literal
 from connector.state.state import StateFile
 
 _APPROVED: Final = "-approved-"
 _DATED: Final = "-dated-"
+_RETURNED: Final = "-returned"
 
 
-def approve_held(state: StateFile, rules: StagingRules, *, now: datetime) -> list[StagedSnapshot]:
-    """Stage every removal that the guard holds as REMOVED, reason APPROVED: a snapshot for each inventory with some.
+class _Approval(NamedTuple):
+    """An approval as it was staged."""
+
+    row: StagedSnapshot
+    outcome: Outcome
+
+
+class Effect(NamedTuple):
+    """What the approval of removals comes to.
+
+    Attributes:
+        removed: their number, and that of the ADDED changes when they return.
+        alerts: that the approval raises.
+        alerts_returning: that they raise when they return as they were.
+    """
+
+    removed: int
+    alerts: int
+    alerts_returning: int
+
+
+def approve_held(
+    state: StateFile,
+    rules: StagingRules,
+    *,
+    now: datetime,
+    choice: Choice = EVERYTHING,
+    expected: Sequence[Hold] | None = None,
+) -> list[StagedSnapshot]:
+    """Stage removals that the guard holds as REMOVED, reason APPROVED: a snapshot for each inventory with some.
 
     Held values and additions are believed as the next snapshot has them.
+
+    Args:
+        state: the open file.
+        rules: the configuration's part in it.
+        now: when it is approved.
+        choice: what of it; by default, everything.
+        expected: what was held when the person looked; None where nobody did.
+
+    Raises:
+        StateError: something else is held by now; nothing was approved.
     """
     with state.transaction():
-        for inventory in Inventory:
-            doubts.approve_doubts(state.database, inventory)
-        approved = [_approve(state, inventory, rules, now) for inventory in Inventory]
-    return [snapshot for snapshot in approved if snapshot is not None]
+        check_unchanged(state, expected)
+        approvals = [_approve(state, inventory, rules, now, choice) for inventory in choice.inventories]
+    return [approval.row for approval in approvals if approval is not None]
 
 
-def discard_held(state: StateFile) -> int:
+def discard_held(state: StateFile, *, choice: Choice = EVERYTHING, expected: Sequence[Hold] | None = None) -> int:
     """Take what is held as a fault of the export: nothing follows from it, and the next snapshot is judged afresh.
 
-    Returns the number of records that were held.
+    Returns the number of records that were held. Raises as `approve_held`.
     """
     with state.transaction():
+        check_unchanged(state, expected)
         return sum(
-            guard.discard_holds(state.database, inventory) + doubts.discard_doubts(state.database, inventory)
-            for inventory in Inventory
+            holds.discard(Workspace(state.database, state.export, inventory), choice)
+            for inventory in choice.inventories
         )
+
+
+def check_unchanged(state: StateFile, expected: Sequence[Hold] | None) -> None:
+    """Refuse a decision about something else than the person looked at.
+
+    Raises:
+        StateError: a poll or another person was faster.
+    """
+    if expected is not None and state.journal.holds() != list(expected):
+        raise StateError(
+            "what is held changed since it was counted; nothing was decided",
+            hint="Run the command again, and look at what is held now.",
+        )
+
+
+def foresee_approval(
+    state: StateFile, inventory: Inventory, rules: StagingRules, choice: Choice, *, now: datetime
+) -> Effect:
+    """What the approval of removals would come to: it is tried in a scratch state, and taken back."""
+    with state.transaction(keep=False):
+        approval = _approve(state, inventory, rules, now, choice)
+        if approval is None:
+            return Effect(0, 0, 0)
+        returning = _return(state, approval, rules, now)
+    return Effect(approval.row.counts.removed, approval.row.counts.alerts, returning.counts.alerts)
 
 
 def stage_due_alerts(
@@ -57,18 +124,20 @@ def stage_due_alerts(
         if previous is None or not alerts.is_due(database, inventory, rules.alerts, now):
             return None
         suffix = f"{_DATED}{now.astimezone(UTC):%Y%m%d}"
-        row = _following_row(previous, state.journal.position(), now, suffix, removed=0)
+        row = _following_row(previous, state.journal.position(), now, suffix)
         workspace = Workspace(database, state.export, inventory)
         difference = no_difference(workspace)
         row = alerts.stage(workspace, Outcome(difference, difference.quiet), row, rules.alerts, rules.tenant_id)
         return rows.write_snapshot(database, row) if row.counts.alerts else None
 
 
-def _approve(state: StateFile, inventory: Inventory, rules: StagingRules, now: datetime) -> StagedSnapshot | None:
-    """Approve what the guard holds of one inventory; None where it holds nothing."""
+def _approve(
+    state: StateFile, inventory: Inventory, rules: StagingRules, now: datetime, choice: Choice
+) -> _Approval | None:
+    """Approve the part of an inventory's removals that a choice names; None where it names none."""
     workspace, position = Workspace(state.database, state.export, inventory), state.journal.position()
     previous = state.journal.latest_snapshot(inventory)
-    staged, removed = guard.approve_holds(workspace)
+    staged, removed = holds.approve(workspace, choice)
     if previous is None or not removed:
         return None
     row = _following_row(previous, position, now, f"{_APPROVED}{position.last_snapshot + 1}", removed=removed)
@@ -76,12 +145,40 @@ def _approve(state: StateFile, inventory: Inventory, rules: StagingRules, now: d
     rows.write_changes(workspace, outcome, row, rules.tenant_id, current=outcome.difference.arrivals)
     row = alerts.stage(workspace, outcome, row, rules.alerts, rules.tenant_id)
     support.remember(workspace, outcome, now.astimezone(UTC).date())
-    rows.write_inventory(workspace, outcome)
-    return rows.write_snapshot(state.database, row)
+    if not state.scratch:
+        rows.write_inventory(workspace, outcome)
+    return _Approval(rows.write_snapshot(state.database, row), outcome)
+
+
+def _return(state: StateFile, approval: _Approval, rules: StagingRules, now: datetime) -> StagedSnapshot:
+    """Stage what a snapshot would bring that has all the records again whose removal was approved."""
+    workspace, previous = Workspace(state.database, state.export, approval.row.inventory), approval.row
+    arrivals = workspace.make(
+        "come_back",
+        f"""
+        SELECT * REPLACE (NULL::BIGINT AS previous_row), NULL::UBIGINT AS digest
+        FROM {approval.outcome.difference.earlier}
+        """,
+    )
+    staged = workspace.make(
+        "staged",
+        f"""
+        SELECT device_no,
+               software_no,
+               previous_row,
+               {literal(ChangeType.ADDED)} AS change_type,
+               {literal(Reason.NEW_DEVICE)} AS reason
+        FROM {arrivals}
+        """,
+    )
+    row = _following_row(previous, state.journal.position(), now, _RETURNED, added=previous.counts.removed)
+    outcome = Outcome(no_difference(workspace)._replace(arrivals=arrivals), staged)
+    rows.write_changes(workspace, outcome, row, rules.tenant_id, current=arrivals)
+    return alerts.stage(workspace, outcome, row, rules.alerts, rules.tenant_id)
 
 
 def _following_row(
-    previous: StagedSnapshot, position: Position, now: datetime, suffix: str, *, removed: int
+    previous: StagedSnapshot, position: Position, now: datetime, suffix: str, *, added: int = 0, removed: int = 0
 ) -> StagedSnapshot:
     """The row of a derived snapshot, before its alerts are counted."""
     origin = previous.snapshot_id.split(_APPROVED)[0].split(_DATED)[0]
@@ -96,10 +193,11 @@ def _following_row(
         counts=Counts(
             records=previous.counts.records,
             devices=previous.counts.devices,
-            stored=previous.counts.stored - removed,
+            stored=previous.counts.stored + added - removed,
+            added=added,
             removed=removed,
         ),
-        **rows.numbers_after(position, removed),
+        **rows.numbers_after(position, added + removed),
         hold_reason=None,
         connector_version=__version__,
     )

@@ -35,11 +35,12 @@ _HELD: Final = """
                NULL AS field,
                since_snapshot,
                count(*) AS records,
-               count(DISTINCT device_no) AS devices
+               count(DISTINCT device_no) AS devices,
+               true AS is_of_removals
         FROM held
         GROUP BY inventory, reason, since_snapshot
         UNION ALL
-        SELECT inventory, reason, field, since_snapshot, records, devices
+        SELECT inventory, reason, field, since_snapshot, records, devices, false
         FROM distrusted
         WHERE NOT approved
     )
@@ -65,6 +66,7 @@ _HOLDS: Final = f"""
            since_snapshot,
            coalesce(snapshot_id, ''),
            coalesce(staged_at, 0),
+           is_of_removals,
            field
     FROM holds
     JOIN stored USING (inventory)

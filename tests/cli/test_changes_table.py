@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from rich.cells import cell_len
+from rich.console import Console
 
 from connector.cli import changes_table, output
 from connector.history.explain import Setting, explain
@@ -31,7 +32,7 @@ OTHERS: list[dict[str, Any]] = [
 
 
 def test_changes_are_a_table_of_one_line_each(shown: Callable[[], list[str]]) -> None:
-    """A narrow terminal lacks year and vendor and shows the beginning of the id; a wide one has them whole."""
+    """A narrow terminal lacks year and vendor; the beginning of the id is enough for `explain`."""
     table = changes_table.ChangesTable()
     table.print([CHANGE])
     table.print([OTHERS[1]])
@@ -44,9 +45,9 @@ def test_changes_are_a_table_of_one_line_each(shown: Callable[[], list[str]]) ->
         140: (
             "seen (UTC)           device        software                                       why              event",
             "2026-11-23 08:00  ~  reception-02  oracle/java_runtime® 8.0.3810.9 → 8.0.3910.13  EOS upgraded   "
-            "  6fa459ea-ee8a-5ca4-894e-db77e160355e",
+            "  6fa459ea",
             "2026-11-23 08:00  -  reception-02  oracle/java_runtime® 8.0.3910.13               device missing "
-            "  6fa459ea-ee8a-5ca4-894e-db77e160355e",
+            "  6fa459ea",
         ),
     }
     assert tuple(line.rstrip() for line in shown()) == expected[output.out.width]
@@ -109,6 +110,21 @@ def test_a_replay_is_shown_with_its_counts_and_its_range(shown: Callable[[], lis
         " 1,200 ADDED, 34 REMOVED first cpe-20261123T080000Z, sequence 1,234 of epoch 1 last"
         " cpe-20261123T080000Z, sequence 1,234 of epoch 1"
     )
+
+
+def test_the_bar_of_a_replay_leaves_its_line_before_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On one terminal, the result begins at the beginning of a line."""
+    stream = io.StringIO()
+    terminal = Console(file=stream, width=80, force_terminal=True, highlight=False, color_system=None)
+    monkeypatch.setattr(output, "err", terminal)
+    monkeypatch.setattr(output, "out", terminal)
+    with changes_table.ReplayProgress() as progress:
+        progress.show(3, 4)
+        progress.end()
+        output.print_line("replayed 4 changes")
+    written = stream.getvalue()
+    assert "replaying" in written
+    assert written.endswith("\x1b[1A\x1b[2Kreplayed 4 changes\n")
 
 
 def test_ndjson_is_the_change_with_times_in_iso_8601(capsys: pytest.CaptureFixture[str]) -> None:

@@ -22,6 +22,7 @@ from connector.kafka.mock import MockCluster
 from connector.model import Topic
 from connector.poll.result import EXIT_CODES, OUTCOMES
 from connector.simulator import Endpoint, Fault, FaultKind, Fleet, Simulator
+from connector.wording import counted
 from tests.support.commands import run_command
 
 POLL_KEYS = [
@@ -288,14 +289,37 @@ def test_held_removals_are_listed_and_then_discarded_or_approved(
     assert (hold["reason"], hold["inventory"], 0.15 < hold["share"] < 0.9) == ("MASS_REMOVAL", "CPE", True)
     assert hold["since"].startswith("20")
     assert all(str(hold[name]) in shown.stdout for name in ("reason", "records", "devices"))
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", hold["since"])
+    assert hold["if_approved"] | {"alerts": 0} == {"added": 0, "removed": hold["records"], "changed": 0, "alerts": 0}
+    assert hold["if_it_returns"] | {"alerts": 0} == {"added": hold["records"], "removed": 0, "changed": 0, "alerts": 0}
+    assert f"{hold['records']:,} ADDED and {hold['if_it_returns']['alerts']:,} alerts after an approval" in shown.stdout
     discarded = run("held", "discard", "--yes")
     assert (discarded.returncode, discarded.stdout) == (0, f"{hold['records']:,} records kept in the inventory\n")
     simulator.advance()
     assert run("poll", **guard).returncode == 3
-    assert run("held", "approve").returncode == 1  # nobody said yes
+    (hold,) = json.loads(run("held", "list", "--json").stdout)
+    refused = run("held", "approve")  # nobody said yes
+    assert (refused.returncode, refused.stderr.split("?")[0]) == (1, f"Approve {hold['records']:,} held records")
+    name, records = next(iter(hold["largest_devices"].items()))
+    part = run("held", "approve", "--yes", "--device", name)
+    assert part.stdout == (
+        f"{counted(records, 'removal')} approved and published; {hold['records'] - records:,} records still held\n"
+    )
     approved = run("held", "approve", "--yes")
     assert (approved.returncode, approved.stdout.split(" ", 1)[1]) == (0, "removals approved and published\n")
     assert run("held", "list").returncode == 0
+
+
+@pytest.mark.parametrize("verb", ["approve", "discard"])
+def test_a_decision_about_nothing_is_not_asked_for(
+    verb: str, run: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    """Nothing is held: it says so, exit code 0, with `--yes` and without; an option that means nothing is refused."""
+    run("poll")
+    for options in ((), ("--yes",), ("--group", "Servers")):
+        finished = run("held", verb, *options)
+        assert (finished.returncode, finished.stdout, "?" in finished.stderr) == (0, "nothing is held\n", False)
+    assert run("held", verb, "--reason", "FUN").returncode == 2
 
 
 def test_tail_decodes_what_was_published(run: Callable[..., subprocess.CompletedProcess[str]]) -> None:

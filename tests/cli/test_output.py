@@ -31,6 +31,22 @@ CHANGE: dict[str, Any] = {
 }
 
 
+STATUS: dict[str, Any] = {
+    "snapshots": [],
+    "epoch": 1,
+    "last_sequence": 0,
+    "pending": 0,
+    "inventory": 0,
+    "state": "state.duckdb",
+    "age_seconds": {},
+    "stale": [],
+    "held": [],
+    "inventory_topic": None,
+    "certificate_ends": None,
+    "unreadable": {},
+}
+
+
 def test_a_change_is_one_line_of_the_terminal(shown: Callable[[], list[str]]) -> None:
     """Device without its domain, product, version, end of support, reason: on one line, whatever the width."""
     output.print_change(CHANGE)
@@ -164,14 +180,24 @@ def test_a_status_says_where_the_export_is_stale(
     shown: Callable[[], list[str]], stale: list[str], *, is_marked: bool
 ) -> None:
     """Beside the age of the data, and only there."""
-    status = {"snapshots": [], "epoch": 1, "last_sequence": 0, "pending": 0, "inventory": 0, "state": "state.duckdb"}
-    rest = {
-        "age_seconds": {"CPE": 90_000},
-        "stale": stale,
-        "held": [],
-        "inventory_topic": None,
-        "certificate_ends": None,
-        "unreadable": {},
-    }
-    output.print_status(status | rest)
+    output.print_status(STATUS | {"age_seconds": {"CPE": 90_000}, "stale": stale})
     assert ("STALE" in " ".join(shown())) is is_marked
+
+
+def test_the_last_snapshots_are_a_line_each(shown: Callable[[], list[str]]) -> None:
+    """No id is broken, however long; a narrow terminal has signs in place of words."""
+    names = ("records", "devices", "added", "removed", "changed", "alerts", "held")
+    ids = ("cpe-20261127T030600Z-1a2b3c4d", "non_cpe-20261127T030600Z")
+    output.print_status(
+        STATUS | {"snapshots": [{"snapshot_id": name, **dict.fromkeys(names, 12_345), "sealed": True} for name in ids]}
+    )
+    lines = shown()[:4]
+    assert [line.split()[0] for line in lines[2:]] == list(ids)
+    assert max(len(line.rstrip()) for line in lines) <= output.out.width
+    assert ("removed" in lines[1], "…" in "".join(lines)) == (output.out.width > 100, False)
+
+
+def test_a_generation_ahead_of_the_clock_has_no_negative_age(shown: Callable[[], list[str]]) -> None:
+    """A clock that goes slow is named."""
+    output.print_status(STATUS | {"age_seconds": {"CPE": -90}})
+    assert "CPE: generated 2 min ahead of this machine's clock" in shown()

@@ -12,6 +12,10 @@ from connector.errors import RegistryUnavailable, SinkRejected, SinkUnavailable
 from connector.model import Counts, Inventory
 from connector.poll.result import OUTCOMES, Outcome, PollResult
 
+REVIEW = (
+    "held, awaiting review: `mde-inventory held list` shows them, `mde-inventory held approve` or `held discard`"
+    " decides"
+)
 AWAY = SinkUnavailable("Kafka: away")
 NO_REGISTRY = RegistryUnavailable("the schema registry: away")
 REFUSED = SinkRejected("Kafka: no permission")
@@ -52,15 +56,15 @@ TABLE: list[tuple[PollResult, str, str, str, str]] = [
     ),
     (
         result("published", SOME, published=12, stages=STAGED, holding=300),
-        "published", "12 changes published", "", "300 records held: see `mde-inventory held list`",
+        "published", "12 changes published", "", f"300 records {REVIEW}",
     ),
     (
         result("held", HELD, stages=STAGED, holding=300),
-        "held", "nothing to publish", "", "300 records held: see `mde-inventory held list`",
+        "held", "nothing to publish", "", f"300 records {REVIEW}",
     ),
     (
         result("held", Counts(records=900, added=1, held=300), published=1, stages=STAGED, holding=301),
-        "held", "1 change published", "", "301 records held: see `mde-inventory held list`",
+        "held", "1 change published", "", f"301 records {REVIEW}",
     ),
     (
         result("staged", SOME, stages=STAGED, pending=12, outage=AWAY),
@@ -98,7 +102,7 @@ TABLE: list[tuple[PollResult, str, str, str, str]] = [
     ),
     (
         result("unchanged", stages=NOT_STAGED, holding=1),
-        "unchanged", "nothing to publish", "", "1 record held: see `mde-inventory held list`",
+        "unchanged", "nothing to publish", "", f"1 record {REVIEW}",
     ),
     (result("dry_run", SOME, stages=STAGED), "dry run", "nothing written, nothing published", "", ""),
     (

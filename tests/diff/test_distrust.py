@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from connector.model import StagedSnapshot
 from connector.staging import derived
-from tests.support.bench import EASY, SLOW, START, Bench, brief, record, staging_rules
-from tests.support.oracle import ATTRIBUTE_NAMES, Record
+from tests.support.bench import EASY, SLOW, START, Bench, brief, choice_of, record, staging_rules
+from tests.support.oracle import ALL, ATTRIBUTE_NAMES, Part, Record
 
 EMPTY = {"endOfSupportStatus": None, "endOfSupportDate": None}
 
@@ -192,7 +192,7 @@ def test_an_approved_field_is_believed_as_the_next_snapshot_has_it(tmp_path: Pat
         supported = everywhere(lines, endOfSupportStatus=None, endOfSupportDate=None, numberOfWeaknesses=None)
         bench.stage(supported)
         derived.approve_held(bench.state, staging_rules(bench.rules), now=START)
-        bench.model.settled, bench.model.distrusted = set(bench.model.distrusted), {}
+        bench.model.believe()
         assert bench.state.journal.held_count() == 0
         assert counted(bench.stage(supported)) == [(40, 0, 0)]
         assert counted(bench.stage(everywhere(lines, endOfSupportStatus="None")))[0][2] == 0
@@ -237,7 +237,7 @@ def test_a_field_that_is_not_tracked_is_not_judged(tmp_path: Path) -> None:
 @example(seed=4194305)  # one field is emptied and another changes, both held since one snapshot
 @SLOW
 def test_whatever_is_held_the_log_is_the_inventory(seed: int, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Columns that vanish, change and come back in part, twins, approvals and discards: as the oracle says."""
+    """Columns that vanish, change and come back in part, twins, decisions about a part or all: as the oracle says."""
     with Bench(tmp_path_factory.mktemp("state"), rules=replace(EASY, min_changed=20)) as bench:
         random = bench.random
         random.seed(seed)
@@ -252,6 +252,12 @@ def test_whatever_is_held_the_log_is_the_inventory(seed: int, tmp_path_factory: 
             lines = random.choice((lines, shown[: len(lines)]))
             bench.stage([line for line in shown if random.random() > 0.02])
             assert bench.log == bench.model.inventory
+            part = random.choice((ALL, Part(frozenset({"MASS_CHANGE"})), Part(devices=frozenset({"d0"}))))
             if random.random() < 0.2:
-                derived.discard_held(bench.state)
-                bench.model.discard()
+                derived.discard_held(bench.state, choice=choice_of(part))
+                bench.model.discard(part)
+            elif random.random() < 0.2:
+                rules = staging_rules(bench.rules)
+                assert derived.approve_held(bench.state, rules, now=START, choice=choice_of(part)) == []
+                bench.model.believe(part)
+            assert bench.distrusted() == bench.model.distrusted

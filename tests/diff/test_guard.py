@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from connector.model import Inventory, StagedSnapshot
 from connector.staging import derived
-from tests.support.bench import EASY, SLOW, START, Bench, brief, record, staging_rules, stamped
+from tests.support.bench import EASY, SLOW, START, Bench, brief, choice_of, record, staging_rules, stamped
 from tests.support.estate import Estate
-from tests.support.oracle import Record, Rules
+from tests.support.oracle import ALL, Part, Record, Rules
 from tests.support.stored import missing_devices
 
 STRICT = Rules(max_removed_share=0.15, min_removed=3, missing_device_snapshots=2)
@@ -24,23 +24,36 @@ def device(name: str, records: int = 5, *, group: int | None = 1, begin: int = 0
     return [record(name, f"p{number}", rbacGroupId=group) for number in range(begin, begin + records)]
 
 
-def approve(bench: Bench) -> list[Record]:
-    """A person approves what is held: the oracle agrees with what is staged."""
+def approve(bench: Bench, part: Part = ALL) -> list[Record]:
+    """A person approves what is held, or a part of it: the oracle agrees with what is staged."""
     (staged,) = derived.approve_held(
-        bench.state, staging_rules(bench.rules), now=START + timedelta(hours=6 * bench.number, minutes=2)
+        bench.state,
+        staging_rules(bench.rules),
+        now=START + timedelta(hours=6 * bench.number, minutes=2),
+        choice=choice_of(part),
     )
     changes = bench.changes(staged)
-    assert changes == stamped(bench.model.approve(staged.snapshot_id), staged)
+    assert changes == stamped(bench.model.approve(staged.snapshot_id, part), staged)
     bench.agree(staged, current={})
     return changes
 
 
-def discard(bench: Bench) -> int:
-    """A person discards what is held: the oracle agrees."""
-    held = derived.discard_held(bench.state)
-    bench.model.discard()
-    assert bench.held() == bench.model.held == {}
+def discard(bench: Bench, part: Part = ALL) -> int:
+    """A person discards what is held, or a part of it: the oracle agrees."""
+    held = derived.discard_held(bench.state, choice=choice_of(part))
+    bench.model.discard(part)
+    assert bench.held() == bench.model.held
     return held
+
+
+def some_part(bench: Bench) -> Part:
+    """All of what is held, or what one of its records has in common with others."""
+    inventory, random = bench.model.inventory or {}, bench.random
+    key, why = random.choice(list(bench.model.held.items()))
+    parts = [ALL, Part(reasons=frozenset({why})), Part(devices=frozenset({key[0]}))]
+    if (group := inventory[key]["rbacGroupId"]) is not None:
+        parts += [Part(groups=frozenset({str(group)})), Part(frozenset({why}), frozenset({str(group)}))]
+    return random.choice(parts)
 
 
 def removed(bench: Bench, staged: StagedSnapshot) -> list[tuple[str, ...]]:
@@ -51,7 +64,9 @@ def removed(bench: Bench, staged: StagedSnapshot) -> list[tuple[str, ...]]:
 @given(seed=st.integers(0, 2**32))
 @SLOW
 def test_whatever_comes_the_published_log_is_the_inventory(seed: int, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Random snapshots: devices away and back, groups lost, mass removals, rejected lines, twins, approvals, discards.
+    """Random snapshots: devices away and back, groups lost, mass removals, rejected lines, twins, decisions.
+
+    Those are about all of what is held, or about a part of it.
 
     After each, changes, holds and inventory are the oracle's; the fold of all published changes is the inventory; and
     nothing was removed that the last complete snapshot contains.
@@ -77,10 +92,8 @@ def test_whatever_comes_the_published_log_is_the_inventory(seed: int, tmp_path_f
             if lines:
                 bench.stage(lines, rejected=rejected)
                 assert bench.log == bench.model.inventory
-            if bench.model.held and random.random() < 0.3:
-                approve(bench)
-            elif bench.model.held and random.random() < 0.2:
-                discard(bench)
+            while bench.model.held and random.random() < 0.3:
+                random.choice((approve, approve, discard))(bench, some_part(bench))
             estate.evolve()
             random.choice((estate.leave_or_return, estate.leave_or_return, estate.lose_group, estate.lose_many, int))()
             if random.random() < 0.1:

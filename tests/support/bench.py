@@ -19,14 +19,15 @@ from hypothesis import HealthCheck, settings
 from connector.clock import milliseconds_of
 from connector.diff.distrust import TrustRules
 from connector.diff.growth import GrowthRules
-from connector.diff.guard import GuardRules
+from connector.diff.guard import GuardRules, HoldReason
 from connector.model import Checkpoint, Inventory, Snapshot, StagedSnapshot
 from connector.staging import audit, derived, young_baseline
+from connector.staging.holds import Choice
 from connector.staging.stage import StagingRules, stage_snapshot
 from connector.state.state import StateFile
 from tests.support.configured import default_rules
 from tests.support.estate import START, snapshot_of, write_part, write_snapshot
-from tests.support.oracle import Model, Outcome, Record, Rules, by_key, fold, key_of
+from tests.support.oracle import Model, Outcome, Part, Record, Rules, by_key, fold, key_of
 from tests.support.stored import stored_records
 
 SLOW = settings(
@@ -248,6 +249,15 @@ def staging_rules(rules: Rules, *, tenant_id: str = TENANT, max_pending: int = 1
         fold_lookalikes=rules.fold_lookalikes,
         ignore_fields=rules.ignore_fields,
         max_pending=max_pending,
+    )
+
+
+def choice_of(part: Part) -> Choice:
+    """The oracle's part of what is held as the connector has it."""
+    return Choice(
+        reasons=tuple(HoldReason(reason) for reason in sorted(part.reasons)),
+        groups=tuple(sorted(part.groups)),
+        devices=tuple(sorted(part.devices)),
     )
 
 

@@ -39,6 +39,11 @@ def main() -> int:
             print(f"error: {error}", file=sys.stderr)
             return 1
         print(tables, flush=True)
+        print(
+            "A configuration for them and the simulator: .venv/bin/mde-inventory init --simulator"
+            f" --bootstrap-servers {broker.bootstrap_servers} --schema-registry {registry.url}",
+            file=sys.stderr,
+        )
         print("Ctrl-C ends them.", file=sys.stderr)
         stopped.wait()
     return 0

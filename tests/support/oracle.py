@@ -167,6 +167,33 @@ class Additions(NamedTuple):
 
 
 @dataclass(frozen=True)
+class Part:
+    """What a decision is about: what is held for one of these reasons, in one of these groups, on one of these devices.
+
+    Without any, everything; values and additions that are held have neither groups nor devices.
+    """
+
+    reasons: frozenset[str] = frozenset()
+    groups: frozenset[str] = frozenset()
+    devices: frozenset[str] = frozenset()
+
+    def has(self, record: Record, reason: str) -> bool:
+        """Whether a held record belongs to it."""
+        return (
+            (not self.reasons or reason in self.reasons)
+            and (not self.groups or str(record["rbacGroupId"]) in self.groups)
+            and (not self.devices or record["deviceId"] in self.devices)
+        )
+
+    def has_doubt(self, reason: str) -> bool:
+        """Whether values or additions that are held for a reason belong to it."""
+        return not (self.groups or self.devices) and (not self.reasons or reason in self.reasons)
+
+
+ALL = Part()
+
+
+@dataclass(frozen=True)
 class Outcome:
     """What staging one snapshot came to."""
 
@@ -240,29 +267,37 @@ class Model:
         self.previous_snapshot_id = snapshot_id
         return outcome
 
-    def approve(self, snapshot_id: str) -> list[Record]:
-        """A person approves everything that is held."""
+    def approve(self, snapshot_id: str, part: Part = ALL) -> list[Record]:
+        """A person approves what is held, or a part of it."""
         assert self.inventory is not None
-        staged: list[Staged] = [("REMOVED", "APPROVED", self.inventory.pop(key), None) for key in self.held]
-        if self.held:
+        chosen = [key for key, why in self.held.items() if part.has(self.inventory[key], why)]
+        staged: list[Staged] = [("REMOVED", "APPROVED", self.inventory.pop(key), None) for key in chosen]
+        self.held = {key: why for key, why in self.held.items() if key not in chosen}
+        if chosen and not self.held:
             self.believed = []
-        self.held = {}
-        self.believe()
+        self.believe(part)
         changes = self._numbered(snapshot_id, staged)
         self.previous_snapshot_id = snapshot_id
         return changes
 
-    def believe(self) -> None:
+    def believe(self, part: Part = ALL) -> None:
         """A person approves held values and additions, as the next snapshot has them."""
-        self.settled, self.distrusted = set(self.distrusted), {}
-        if self.additions:
+        believed = {name for name, (why, _) in self.distrusted.items() if part.has_doubt(why)}
+        self.settled |= believed
+        self.distrusted = {name: why for name, why in self.distrusted.items() if name not in believed}
+        if self.additions and part.has_doubt(self.additions.reason):
             self.additions = self.additions._replace(approved=True)
 
-    def discard(self) -> None:
-        """A person says that what is held is missing data."""
-        for device in {key[0] for key in self.held}:
+    def discard(self, part: Part = ALL) -> None:
+        """A person says that what is held is missing data, or a part of it."""
+        assert self.inventory is not None
+        chosen = {key for key, why in self.held.items() if part.has(self.inventory[key], why)}
+        for device in {key[0] for key in chosen}:
             self.missing.pop(device, None)
-        self.held, self.distrusted, self.additions = {}, {}, None
+        self.held = {key: why for key, why in self.held.items() if key not in chosen}
+        self.distrusted = {name: why for name, why in self.distrusted.items() if not part.has_doubt(why[0])}
+        if self.additions and not self.additions.approved and part.has_doubt(self.additions.reason):
+            self.additions = None
 
     def _compare(
         self,

@@ -30,6 +30,7 @@ from confluent_kafka.serialization import MessageField, SerializationContext
 from connector import config
 from connector.assembly import Assembly
 from connector.clock import Backoff
+from connector.diff.guard import HoldReason
 from connector.errors import ConnectorError
 from connector.model import Inventory
 from connector.operations.setup import set_up
@@ -38,6 +39,7 @@ from connector.simulator import Endpoint, Fault, FaultKind, Fleet, Simulator
 from connector.source.http.tokens import Tokens
 from connector.source.source import Source
 from connector.staging import audit, derived
+from connector.staging.holds import Choice
 from connector.state.state import StateFile
 from tests.conftest import settle
 from tests.support.fetching import QUICK, START, QuickTimer
@@ -398,19 +400,35 @@ class Game:
         self.poll_well()
 
     def approve(self) -> None:
-        """A person believes what is held."""
-        approval = self.assembly.pipeline.approve_held()
-        assert approval.removed + approval.believed == self.held
+        """A person believes what is held, or a part of it."""
+        approval = self.assembly.pipeline.approve_held(self.some_of_it())
+        assert approval.removed + approval.believed + approval.remaining == self.held
+        self.tally["parts left"] += approval.remaining > 0
         self.tally["approvals"] += 1
         self.tally["approved"] += check_removals(self.read(), self.last, approved=True)
         with self.state() as state:
-            assert state.journal.held_count() == 0
+            assert state.journal.held_count() == approval.remaining
+
+    def some_of_it(self) -> Choice:
+        """All of what is held, or what has one reason, device group or device."""
+        with self.state() as state:
+            reason = self.draw.choice(state.journal.holds()).reason
+            keys = state.database.rows(
+                "SELECT device_id, rbac_group_id::VARCHAR FROM held JOIN devices USING (device_no)"
+                " JOIN inventory USING (inventory, device_no, software_no) ORDER BY ALL"
+            )
+        choices = [Choice(), Choice(), Choice(reasons=(HoldReason(reason),))]
+        if keys:
+            device, group = self.draw.choice(keys)
+            choices += [Choice(devices=(device,)), Choice(groups=(group,))]
+        return self.draw.choice(choices)
 
     def discard(self) -> None:
         """A person does not."""
+        choice = self.some_of_it()
         with self.state() as state:
             before = stored_records(state, Inventory.CPE)
-            assert derived.discard_held(state) == self.held
+            assert derived.discard_held(state, choice=choice) + state.journal.held_count() == self.held
             assert stored_records(state, Inventory.CPE) == before
         self.tally["discards"] += 1
         assert self.read() == []

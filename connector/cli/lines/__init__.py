@@ -1,0 +1,1 @@
+"""What several verbs print, in lines for people."""

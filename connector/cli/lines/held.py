@@ -1,0 +1,75 @@
+"""What the guard holds, in lines for people: how much, why, where, since when, and what follows from approving it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any, Final
+
+from rich.text import Text
+
+from connector.redaction import escape
+from connector.wording import counted
+
+DECISIONS: Final = (
+    "`mde-inventory held approve` believes it, `mde-inventory held discard` keeps what is stored; a part of it with"
+    " --reason, --inventory, --group, --device."
+)
+LABEL_WIDTH: Final = 13
+TYPES: Final = ("added", "removed", "changed")
+
+_Part = Mapping[str, Any]
+
+
+def describe(parts: Iterable[_Part]) -> Iterable[Text]:
+    """A paragraph for each part of what is held."""
+    for part in parts:
+        yield headline(part)
+        if part["largest_devices"]:
+            groups = {name or "(no group)": records for name, records in part["largest_groups"].items()}
+            names = {name.split(".")[0]: records for name, records in part["largest_devices"].items()}
+            yield _line("groups", _named(groups, part["groups"]))
+            yield _line("devices", _named(names, part["devices"]))
+        yield _line("if approved", _publishes(part["if_approved"]))
+        yield _line("if it returns", _returns(part))
+
+
+def headline(part: _Part) -> Text:
+    """How much is held, why and since when."""
+    since = f"{datetime.fromisoformat(part['since']):%Y-%m-%d %H:%M}"
+    return Text.assemble(
+        (part["reason"], "bold yellow"),
+        f" {part['field']}" if part["field"] else "",
+        f" {part['inventory']}: ",
+        (counted(part["records"], "record"), "bold"),
+        f" on {counted(part['devices'], 'device')} ({part['share']:.1%}), since {since} UTC",
+    )
+
+
+def _line(label: str, text: str) -> Text:
+    return Text.assemble((f"  {label:<{LABEL_WIDTH}} ", "cyan"), escape(text))
+
+
+def _named(records: Mapping[str, int], total: int) -> str:
+    """The names with the most records, and how many names there are beside them."""
+    shown = ", ".join(f"{name} ({number:,})" for name, number in records.items())
+    return f"{shown} and {total - len(records):,} more" if total > len(records) else shown
+
+
+def _publishes(numbers: Mapping[str, int | None]) -> str:
+    """What an approval publishes."""
+    text = _counts(numbers)
+    return text if numbers["alerts"] is not None else f"{text}, as the next snapshot has it; alerts are not known yet"
+
+
+def _returns(part: _Part) -> str:
+    """What follows when the records, values or keys are as they were again."""
+    return f"{_counts(part['if_it_returns'])} after an approval; nothing without"
+
+
+def _counts(numbers: Mapping[str, int | None]) -> str:
+    """`991 REMOVED and 320 alerts`; None is a number that only the next snapshot tells."""
+    kinds = {kind.upper(): numbers[kind] for kind in TYPES if numbers[kind] != 0}
+    parts = [f"an unknown number {kind}" if number is None else f"{number:,} {kind}" for kind, number in kinds.items()]
+    parts += [counted(numbers["alerts"], "alert")] if numbers["alerts"] is not None else []
+    return " and ".join(parts)
