@@ -19,6 +19,7 @@ from connector.clock import utc_now
 from connector.errors import ConfigError, OutputError
 from connector.model import Topic
 from connector.state.publisher_lock import PublisherLock
+from connector.wording import counted
 
 if TYPE_CHECKING:
     from connector.config.tenants import Tenant
@@ -157,8 +158,8 @@ def tail(
     with context.obj.assembly() as assembly, until_the_reader_leaves():
         name = assembly.topic(Topic(topic)) if topic in list(Topic) else topic
         where = "its beginning" if begin == "beginning" else "now on; --from beginning shows earlier messages too"
-        end = "until Ctrl-C" if limit is None else f"until {limit:,} came, or Ctrl-C"
-        output.print_notice(f"reading {name} from {where}; waiting for messages {end}")
+        end = "messages until Ctrl-C" if limit is None else f"{counted(limit, 'message')}, or Ctrl-C"
+        output.print_notice(f"reading {name} from {where}; waiting for {end}")
         for message in assembly.reader().follow(name, from_beginning=begin == "beginning", limit=limit):
             value = None if message.value is None else assembly.messages.decode(message.value)
             if as_json:
