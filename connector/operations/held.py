@@ -114,8 +114,8 @@ def _consequences(hold: Hold) -> dict[str, Any]:
         case HoldReason.MASS_ADDITION:
             approved, returned = _numbers(added=hold.records), _numbers(removed=hold.records)
         case HoldReason.KEYS_CHANGED:
-            approved = _numbers(added=hold.records) | {"removed": None, "changed": None}
-            returned = _numbers(removed=hold.records) | {"added": None, "changed": None}
+            approved = _numbers(added=hold.records) | {"removed": None}
+            returned = _numbers(removed=hold.records) | {"added": None}
         case _:
             approved = returned = _numbers(changed=hold.records)
     return {"if_approved": approved | unknown, "if_it_returns": returned | unknown}

@@ -31,7 +31,8 @@ def describe(parts: Iterable[_Part]) -> Iterable[Text]:
             yield _line("groups", _named(groups, part["groups"]))
             yield _line("devices", _named(names, part["devices"]))
         yield _line("if approved", _publishes(part["if_approved"]))
-        yield _line("if it returns", _returns(part))
+        # What is in the inventory was away, and may return; what is not was there, and may go again.
+        yield _line("if it returns" if part["largest_devices"] else "if undone", _returns(part))
 
 
 def headline(part: _Part) -> Text:
@@ -70,6 +71,8 @@ def _returns(part: _Part) -> str:
 def _counts(numbers: Mapping[str, int | None]) -> str:
     """`991 REMOVED and 320 alerts`; None is a number that only the next snapshot tells."""
     kinds = {kind.upper(): numbers[kind] for kind in TYPES if numbers[kind] != 0}
-    parts = [f"an unknown number {kind}" if number is None else f"{number:,} {kind}" for kind, number in kinds.items()]
+    parts = [
+        f"an unknown number of {kind}" if number is None else f"{number:,} {kind}" for kind, number in kinds.items()
+    ]
     parts += [counted(numbers["alerts"], "alert")] if numbers["alerts"] is not None else []
     return " and ".join(parts)
