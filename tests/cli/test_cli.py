@@ -116,7 +116,7 @@ def test_a_configuration_is_named_before_or_after_the_verb(tmp_path: Path) -> No
     for words in leaves():
         if words in {("demo",), ("simulate",), ("schema", "show"), ("init",)}:
             continue
-        given = {("explain",): ["x" * 8], ("state", "export"): ["x.csv"]}.get(words, [])
+        given = {("explain",): ["x" * 8], ("state", "export"): ["x.csv"], ("compare",): ["--from", "1d"]}.get(words, [])
         sure = ["--yes"] if words in {("held", "approve"), ("held", "discard")} else []
         before, after = str(tmp_path / "before.toml"), str(tmp_path / "after.toml")
         finished = run_command("--config", before, *words, *given, *sure, "--config", after)

@@ -30,6 +30,8 @@ def describe(parts: Iterable[_Part]) -> Iterable[Text]:
             names = {name.split(".")[0]: records for name, records in part["largest_devices"].items()}
             yield _line("groups", _named(groups, part["groups"]))
             yield _line("devices", _named(names, part["devices"]))
+        if part["reason"] == "REJECTED_LINES":
+            yield _line("lines", "in rejected/ beside the state file; if they stay as they are, decide here")
         yield _line("if approved", _publishes(part["if_approved"]))
         # What is in the inventory was away, and may return; what is not was there, and may go again.
         yield _line("if it returns" if part["largest_devices"] else "if undone", _returns(part))
