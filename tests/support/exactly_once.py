@@ -208,6 +208,17 @@ class Run:
         snapshot_id = f"{self.snapshot_id}-approved-{len(self._staged) + 1}"
         self._staged.append(Staged(snapshot_id, by_key(self.simulator.records(Inventory.CPE))))
 
+    def held_devices(self) -> list[str]:
+        """The devices that have records which the last generation lacks."""
+        served = by_key(self.simulator.records(Inventory.CPE))
+        return sorted({key[0] for key in self._staged[-1].records.keys() - served.keys()})
+
+    def note_approval_of(self, device: str) -> None:
+        """What the last generation held of one device is approved: a snapshot of its own, and the rest stays held."""
+        served = by_key(self.simulator.records(Inventory.CPE))
+        kept = {key: record for key, record in self._staged[-1].records.items() if key in served or key[0] != device}
+        self._staged.append(Staged(f"{self.snapshot_id}-approved-{len(self._staged) + 1}", kept))
+
     def baseline(self) -> None:
         """The first snapshot, in larger batches; it is whole, however much the next one adds."""
         ended = self.poll(tables={"kafka": {"batch_changes_max": BASELINE_BATCH}})

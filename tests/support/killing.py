@@ -24,6 +24,7 @@ from connector.poll.result import PollResult
 from connector.service.metrics import Metrics
 from connector.service.polls import Polled, ServiceTiming
 from connector.service.service import Service
+from connector.staging.holds import Choice
 from tests.support.watching import Order, Verb, WatchedAssembly
 
 SECONDS_MAX: Final = 150
@@ -67,8 +68,9 @@ def _run(assembly: WatchedAssembly, parent: Connection) -> int:
 
 
 def _approve_held(assembly: WatchedAssembly, parent: Connection) -> int:
-    """Approve what is held, as a person does."""
-    decision = decisions.approve_held(assembly)
+    """Approve what is held, as a person does, or the part of it that is on one device."""
+    device = assembly.order.device
+    decision = decisions.approve_held(assembly, Choice(devices=(device,)) if device else Choice())
     parent.send({"removed": decision.records, "left": decision.publisher is not None})
     return decision.outage.exit_code if decision.outage else 0
 

@@ -102,6 +102,7 @@ class Order:
         deadline_seconds: how long it waits for Kafka, where not as long as it would.
         full: the point from which on no file of it may grow, and at which reaching of it: a disk that is full.
         clock_seconds: how far its clock is off.
+        device: the only one whose removals it approves, as `held approve`; "": all.
     """
 
     settings: dict[str, Any]
@@ -115,6 +116,7 @@ class Order:
     deadline_seconds: float | None = None
     full: tuple[str, int] | None = None
     clock_seconds: int = 0
+    device: str = ""
 
 
 class Points:

@@ -19,7 +19,7 @@ from tests.support.commands import run_command
 from tests.support.daemon import Daemon, Line
 from tests.support.exactly_once import HOLD_ALL, Run
 from tests.support.judging import Verdict, by_key, fold
-from tests.support.side_by_side import Tally, side_by_side
+from tests.support.side_by_side import KILL_POINTS_OF_APPROVAL, Tally, side_by_side
 from tests.whole.test_takeover import written
 
 pytestmark = pytest.mark.broker
@@ -159,6 +159,34 @@ def test_a_killed_run_leaves_nothing_that_keeps_the_next_one_out(tenant: Run, tm
         daemon.signal(signal.SIGTERM)
         assert daemon.ended() == 0
     assert (approved.returncode, approved.stdout) == (0, f"{held} removals approved and published\n")
+    assert tenant.verdict() == Verdict(tenant.expected_events, 0, 0, ())
+
+
+def hold_two_devices(tenant: Run) -> None:
+    """Generations go by, and what they hold is approved, until one holds removals on two devices."""
+    tenant.advance()
+    assert tenant.started().ended().code in {0, 3}
+    while len(tenant.held_devices()) < 2:
+        if tenant.holds:
+            assert tenant.started(verb="held approve").ended().code == 0
+            tenant.note_approval()
+        tenant.advance()
+        assert tenant.started().ended().code in {0, 3}
+
+
+def test_an_approval_of_a_part_that_is_killed_anywhere_is_made_once(tenant: Run) -> None:
+    """Killed before or after it is staged, and typed again: that part is published once, and the rest stays held."""
+    tenant.baseline()
+    # What is held of one device is published in one batch, which is the last of its snapshot.
+    for point in sorted({*KILL_POINTS_OF_APPROVAL} - {"batch produced"}):
+        hold_two_devices(tenant)
+        device = tenant.held_devices()[0]
+        killed = tenant.started(verb="held approve", device=device, kill=(point, 1)).ended()
+        again = tenant.started(verb="held approve", device=device).ended()
+        tenant.note_approval_of(device)
+        rest = tenant.started(verb="held approve").ended()
+        tenant.note_approval()
+        assert (killed.killed, again.code, rest.code) == (True, 0, 0), point
     assert tenant.verdict() == Verdict(tenant.expected_events, 0, 0, ())
 
 
