@@ -67,8 +67,8 @@ deploy-tools: $(DEPLOY) ## fetch the tools of test-deploy, with the packages of 
 release-check: $(DEPLOY) ## build twice and compare; bill of materials, licences, known vulnerabilities; all in dist/
 	$(BIN)/python -m tests.support.release
 
-soak: $(DEV) ## kill polls for a long time (500 times, or KILLS=...), and compare what a consumer saw with the oracle
-	$(BIN)/python -m tests.support.soak $(KILLS)
+soak: $(DEV) ## kill polls for a long time (500 times, or KILLS=..., values as FORMAT=avro or json), and compare with the oracle
+	$(BIN)/python -m tests.support.soak $(KILLS) $(FORMAT)
 
 year: $(DEV) ## a year of polls of 500 devices, every alert compared with a list made from the snapshots alone
 	$(BIN)/python -m tests.support.year

@@ -315,7 +315,7 @@ def test_a_snapshot_that_was_sealed_a_minute_ago_is_no_gap_yet(spelling: Spellin
 
 
 def test_a_stale_feed_is_found_and_a_fresh_one_is_not(spelling: Spelling) -> None:
-    """By the age of the generation, by the last report, and where there is no report at all."""
+    """By the age of the generation, or of the poll where the API tells none; by the last report, or by its absence."""
     assert over(STALE, captured.demo_rows(spelling)) == []
     (nothing,) = rows_of(STALE, [])
     assert nothing["lastStatus"] == "NO REPORTS"
@@ -324,6 +324,8 @@ def test_a_stale_feed_is_found_and_a_fresh_one_is_not(spelling: Spelling) -> Non
     late = captured.hec_event(Topic.SNAPSHOTS, complete[0] | {"generatedAt": old}, spelling)
     (row,) = rows_of(STALE, [late])
     assert (row["ageHours"], row["lastStatus"]) == (13.0, "COMPLETE")
+    untold = complete[-1] | {"generatedAt": None, "finishedAt": NOW - timedelta(hours=1)}
+    assert rows_of(STALE, [captured.hec_event(Topic.SNAPSHOTS, untold, spelling)]) == []
     failed = complete[-1] | {"status": "FAILED", "reason": "denied", "finishedAt": NOW, "snapshotId": "cpe-unknown"}
     last = app.at_search_time(captured.hec_event(Topic.SNAPSHOTS, failed, spelling))
     (row,) = over(STALE, [*captured.demo_rows(spelling), last])

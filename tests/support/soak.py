@@ -1,7 +1,8 @@
 """Kill polls for a long time, with mishaps in between, and hold what a consumer saw against the oracle.
 
-`python -m tests.support.soak [KILLS] [SEED] [AWAY_SECONDS]` goes on until KILLS processes (500) of `exactly_once`
-tenants were killed, and a fifth as many of `at_least_once` ones, and prints tables. Tenant after tenant has a fleet
+`python -m tests.support.soak [KILLS] [SEED] [AWAY_SECONDS] [avro | json]` goes on until KILLS processes (500) of
+`exactly_once` tenants were killed, and a fifth as many of `at_least_once` ones, and prints tables. Values are Avro, or
+JSON, which needs no registry. Tenant after tenant has a fleet
 of its own. Between two generations come the mishaps of tests/support/mishaps.py, in a shuffled turn; once, Kafka is
 stopped for five minutes. Then come two fifths as many kills of a `run` and of approvals beside it, as
 tests/support/side_by_side.py has them. In the end the controls: what is deliberately broken must be found. The exit
@@ -25,7 +26,7 @@ from pathlib import Path
 from typing import Final
 
 from connector.config import event_hubs
-from connector.config.tables import Delivery
+from connector.config.tables import Delivery, ValueFormat
 from tests.support.broker import Broker, LocalBroker, session_broker, session_registry
 from tests.support.exactly_once import ANY_MOMENT, BASELINE_BATCH, Run
 from tests.support.judging import Verdict
@@ -130,7 +131,7 @@ class Figures:
 class Soak:
     """A long run against one broker and one registry."""
 
-    def __init__(self, broker: Broker, registry_url: str, folder: Path, seed: int) -> None:
+    def __init__(self, broker: Broker, registry_url: str | None, folder: Path, seed: int) -> None:
         self.figures: dict[Delivery, Figures] = {"exactly_once": Figures(), "at_least_once": Figures()}
         self.controls: dict[Control, Verdict] = {}
         self.side_by_side = Tally()
@@ -294,17 +295,20 @@ def soak(run: Soak, broker: Broker, kills: int, away_seconds: float) -> None:
         run.stay_away(away_seconds)
 
 
-def main(kills: int = KILLS, seed: int | None = None, away_seconds: int = AWAY_SECONDS) -> int:
+def main(
+    kills: int = KILLS, seed: int | None = None, away_seconds: int = AWAY_SECONDS, *, value_format: ValueFormat = "avro"
+) -> int:
     """Run it. Returns the exit code."""
     seed = seed if seed is not None else random.SystemRandom().randrange(1_000_000)
     begun = time.monotonic()
-    print(f"seed {seed}", flush=True)
-    with (
-        tempfile.TemporaryDirectory(prefix="mde-soak-") as name,
-        closing(session_registry(Path(name, "registry"))) as registry,
-        closing(session_broker(Path(name, "kafka"))) as broker,
-    ):
-        run = Soak(broker, registry.url, Path(name), seed)
+    print(f"seed {seed}, values as {value_format}", flush=True)
+    with ExitStack() as stack:
+        name = stack.enter_context(tempfile.TemporaryDirectory(prefix="mde-soak-"))
+        registry_url = None
+        if value_format == "avro":
+            registry_url = stack.enter_context(closing(session_registry(Path(name, "registry")))).url
+        broker = stack.enter_context(closing(session_broker(Path(name, "kafka"))))
+        run = Soak(broker, registry_url, Path(name), seed)
         try:
             soak(run, broker, kills, away_seconds)
         finally:
@@ -316,4 +320,6 @@ def main(kills: int = KILLS, seed: int | None = None, away_seconds: int = AWAY_S
 
 
 if __name__ == "__main__":
-    sys.exit(main(*map(int, sys.argv[1:])))
+    words = sys.argv[1:]
+    numbers = [int(word) for word in words if word.isdigit()]
+    sys.exit(main(*numbers, value_format="json" if "json" in words else "avro"))
