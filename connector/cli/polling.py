@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Annotated
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,23 +18,30 @@ from connector.cli.options import Json, show_checks, show_error, stopped_by_sign
 from connector.cli.streams import until_the_reader_leaves
 from connector.clock import utc_now
 from connector.errors import ConfigError, OutputError
-from connector.model import Topic
+from connector.model import Check, Topic
 from connector.state.publisher_lock import PublisherLock
 from connector.wording import counted
 
 if TYPE_CHECKING:
+    from connector.config import Config
     from connector.config.tenants import Tenant
+    from connector.operations.run import CurrentParts
     from connector.poll.result import PollResult
     from connector.service.polls import Polled
+    from connector.service.state_watch import StateWatcher
 
 
 def check(context: typer.Context, as_json: Json = False) -> None:
     """Check configuration, token, permission, API, topics and schema registry; failures come with a hint."""
     from connector.operations.check import check_everything
 
-    with context.obj.assembly() as assembly:
-        exit_code = show_checks(check_everything(assembly, context.obj.config_file()), as_json=as_json)
-    raise typer.Exit(exit_code)
+    raise typer.Exit(
+        context.obj.for_each_tenant(
+            lambda tenant, assembly: check_everything(assembly, tenant.file),
+            lambda tenant, checks: show_checks(checks, as_json=as_json, tenant=tenant.name),
+            heading=not as_json,
+        )
+    )
 
 
 def setup(
@@ -45,11 +53,12 @@ def setup(
     """Create the topics with the right settings and register the schemas; safe to rerun."""
     from connector.operations.setup import set_up, set_up_replay_topic
 
-    with context.obj.assembly() as assembly:
-        exit_code = show_checks(set_up(assembly))
+    def made(_tenant: Tenant, assembly: Assembly) -> Iterator[Check]:
+        yield from set_up(assembly)
         if replay_topic:
-            exit_code = max(exit_code, show_checks(set_up_replay_topic(assembly, replay_topic)))
-    raise typer.Exit(exit_code)
+            yield from set_up_replay_topic(assembly, replay_topic)
+
+    raise typer.Exit(context.obj.for_each_tenant(made, lambda _tenant, checks: show_checks(checks)))
 
 
 def poll(
@@ -100,47 +109,68 @@ def run(
 ) -> None:
     """Poll until stopped, one tenant or several, with health and metrics over HTTP; SIGTERM finishes cleanly."""
     from connector.config.tenants import listen_of
-    from connector.operations.run import take_locks
+    from connector.operations.run import CurrentParts, take_locks
     from connector.service.metrics import Metrics
     from connector.service.service import Service
 
     configured, stop = context.obj.tenants(), threading.Event()
     with ExitStack() as stack:
-        assemblies = [
-            stack.enter_context(
-                Assembly(tenant.config, prompt=output.print_notice, stop=stop, rejected=tenant.rejected)
-            )
-            for tenant in configured
-        ]
+
+        def make(tenant: Tenant, config: Config) -> Assembly:
+            return Assembly(config, prompt=output.print_notice, stop=stop, rejected=tenant.rejected)
+
+        assemblies = [stack.enter_context(make(tenant, tenant.config)) for tenant in configured]
         locks = take_locks(assemblies, stack)
-        polled = [_polled(*parts) for parts in zip(configured, assemblies, locks, strict=True)]
+        hide = context.obj.hider(secret for tenant in configured for secret in tenant.config.secrets)
+        current = [
+            CurrentParts(tenant.file, assembly, partial(make, tenant), hide)
+            for tenant, assembly in zip(configured, assemblies, strict=True)
+        ]
+        for parts in current:
+            stack.callback(parts.close)
+        watchers = [assembly.state_watcher() for assembly in assemblies]
+        polled = [_polled(*each) for each in zip(configured, current, watchers, locks, strict=True)]
         service = Service(
             polled, listen=listen_of(configured), metrics=Metrics(), stop=stop, keep_answering=keep_answering
         )
         raise typer.Exit(service.run())
 
 
-def _polled(tenant: Tenant, assembly: Assembly, lock: PublisherLock) -> Polled:
+def _polled(tenant: Tenant, current: CurrentParts, watcher: StateWatcher, lock: PublisherLock) -> Polled:
     """A tenant as `run` polls it; its first poll creates its parts, so that a fault in them stops no other tenant."""
     from connector.service.polls import Polled
 
     def poll() -> Iterable[PollResult]:
         lock.renew()
-        return assembly.pipeline.poll()
+        return current().pipeline.poll()
 
-    return Polled(tenant.name, poll, tenant.config.poll.interval_seconds, assembly.state_watcher(), lock.release)
+    return Polled(tenant.name, poll, tenant.config.poll.interval_seconds, watcher, lock.release)
 
 
 def status(context: typer.Context, as_json: Json = False) -> None:
     """Show the last snapshots, the backlog, what is held and the age of the data."""
     from connector.operations.status import read_status
 
-    with context.obj.assembly() as assembly, assembly.read_state() as state:
-        answer = read_status(assembly, state, at=utc_now())
-    if as_json:
-        output.print_json(answer)
-    else:
-        output.print_status(answer)
+    def read(_tenant: Tenant, assembly: Assembly) -> dict[str, Any]:
+        with assembly.read_state() as state:
+            return read_status(assembly, state, at=utc_now())
+
+    several = context.obj.has_several()
+    answers: dict[str, dict[str, Any]] = {}
+
+    def show(tenant: Tenant, answer: dict[str, Any]) -> int:
+        if as_json:
+            output.print_json({"tenant": tenant.name, **answer} if several else answer)
+        elif several:
+            answers[tenant.name] = answer
+        else:
+            output.print_status(answer)
+        return 0
+
+    exit_code = context.obj.for_each_tenant(read, show, heading=False)
+    if answers:
+        output.print_tenants(answers)
+    raise typer.Exit(exit_code)
 
 
 def tail(
