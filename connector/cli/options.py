@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final, TypeVar, cast
 
 import typer
 
@@ -34,6 +35,12 @@ Wait = Annotated[
     typer.Option("--wait", metavar="SECONDS", min=0, help="How long to wait for a poll to close the state file."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+
+
+TENANTS_AT_ONCE_MAX: Final = 8
+"""So many tenants are asked side by side; each has its sessions and, for the state file, its threads."""
+
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +73,52 @@ class Options:
         secrets = [secret for tenant in loaded for secret in tenant.config.secrets]
         telemetry.configure(self.log_format, self.log_level, secrets)
         return loaded
+
+    def for_each_tenant(
+        self, ask: Callable[[Tenant, Assembly], Answer], show: Callable[[Tenant, Answer], int], *, heading: bool = True
+    ) -> int:
+        """Ask for each tenant, and show its answer. Returns the highest exit code.
+
+        Several are asked side by side, and shown in their order: most of the time is waiting for their answers. What
+        one of them fails with is shown in its place, and stops no other.
+
+        Args:
+            ask: answers for a tenant, in a thread of its own where there are several.
+            show: prints an answer; returns its exit code.
+            heading: whether each of several has its name above it.
+        """
+        configured = self.tenants()
+        if len(configured) == 1:
+            with self._assembly_of(configured[0]) as assembly:
+                return show(configured[0], ask(configured[0], assembly))
+
+        def answer(tenant: Tenant) -> Answer:
+            with telemetry.bind_tenant(tenant.name), self._assembly_of(tenant) as assembly:
+                given = ask(tenant, assembly)
+                # The parts that give an answer one by one are closed when this returns.
+                return cast("Answer", list(given)) if isinstance(given, Iterator) else given
+
+        exit_codes = []
+        with ThreadPoolExecutor(TENANTS_AT_ONCE_MAX, thread_name_prefix="tenant") as pool:
+            answers = [pool.submit(answer, tenant) for tenant in configured]
+            for tenant, asked in zip(configured, answers, strict=True):
+                if heading:
+                    output.print_rule(f"{tenant.name}  {tenant.file}")
+                try:
+                    exit_codes.append(show(tenant, asked.result()))
+                except ConnectorError as error:
+                    show_error(error)
+                    exit_codes.append(error.exit_code)
+        return max(exit_codes)
+
+    def has_several(self) -> bool:
+        """Whether there are several configurations."""
+        from connector.config import tenants
+
+        return len(tenants.files(self.config_files)) > 1
+
+    def _assembly_of(self, tenant: Tenant) -> Assembly:
+        return Assembly(tenant.config, prompt=output.print_notice, rejected=tenant.rejected)
 
     def assembly(self, progress: Progress | None = None) -> Assembly:
         """The parts of the connector that the configuration describes."""
@@ -121,17 +174,18 @@ def show_error(error: ConnectorError) -> None:
         log.debug("the traceback of that error", exc_info=cause)
 
 
-def show_checks(checks: Iterable[Check], *, as_json: bool = False) -> int:
+def show_checks(checks: Iterable[Check], *, as_json: bool = False, tenant: str = "") -> int:
     """Print each check as soon as it is made. Returns the exit code: 0 where all are well, else the highest one.
 
     Args:
         checks: to be made.
         as_json: every finding as an object on its own line; for people, those that share a cause are one line.
+        tenant: stands in each object.
     """
     exit_code = 0
     for check in checks if as_json else by_cause(checks):
         if as_json:
-            output.print_json(check_as_json(check))
+            output.print_json({"tenant": tenant, **check_as_json(check)})
         else:
             output.print_check(check)
         exit_code = exit_code if check.fine else max(exit_code, check.exit_code)

@@ -282,6 +282,18 @@ def print_texts(texts: Iterable[Text]) -> None:
         _show(out, text)
 
 
+def print_tenants(answers: Mapping[str, Mapping[str, Any]]) -> None:
+    """The answers of `status` for several tenants, a row for each: age of the data, backlog and what is held."""
+    rows = []
+    for tenant, status in answers.items():
+        ages = status["age_seconds"].values()
+        oldest = f"{age(max(ages))}{' STALE' if status['stale'] else ''}" if ages else "-"
+        held = sum(hold["records"] for hold in status["held"])
+        rows.append((tenant, oldest, status["inventory"], status["pending"], held))
+    columns = [("tenant", False), ("age", True), ("records", True), ("pending", True), ("held", True)]
+    print_table(counted(len(rows), "tenant"), columns, rows)
+
+
 def print_table(title: str, columns: Sequence[tuple[str, bool]], rows: Iterable[Sequence[object]]) -> None:
     """A table: columns as (heading, is a number). Long cells are folded at the terminal's width."""
     table = Table(title=title, title_justify="left", title_style="bold", header_style="bold", box=None, pad_edge=False)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,7 +17,7 @@ from connector.cli.options import Json, show_checks, show_error, stopped_by_sign
 from connector.cli.streams import until_the_reader_leaves
 from connector.clock import utc_now
 from connector.errors import ConfigError, OutputError
-from connector.model import Topic
+from connector.model import Check, Topic
 from connector.state.publisher_lock import PublisherLock
 from connector.wording import counted
 
@@ -31,9 +31,13 @@ def check(context: typer.Context, as_json: Json = False) -> None:
     """Check configuration, token, permission, API, topics and schema registry; failures come with a hint."""
     from connector.operations.check import check_everything
 
-    with context.obj.assembly() as assembly:
-        exit_code = show_checks(check_everything(assembly, context.obj.config_file()), as_json=as_json)
-    raise typer.Exit(exit_code)
+    raise typer.Exit(
+        context.obj.for_each_tenant(
+            lambda tenant, assembly: check_everything(assembly, tenant.file),
+            lambda tenant, checks: show_checks(checks, as_json=as_json, tenant=tenant.name),
+            heading=not as_json,
+        )
+    )
 
 
 def setup(
@@ -45,11 +49,12 @@ def setup(
     """Create the topics with the right settings and register the schemas; safe to rerun."""
     from connector.operations.setup import set_up, set_up_replay_topic
 
-    with context.obj.assembly() as assembly:
-        exit_code = show_checks(set_up(assembly))
+    def made(_tenant: Tenant, assembly: Assembly) -> Iterator[Check]:
+        yield from set_up(assembly)
         if replay_topic:
-            exit_code = max(exit_code, show_checks(set_up_replay_topic(assembly, replay_topic)))
-    raise typer.Exit(exit_code)
+            yield from set_up_replay_topic(assembly, replay_topic)
+
+    raise typer.Exit(context.obj.for_each_tenant(made, lambda _tenant, checks: show_checks(checks)))
 
 
 def poll(
@@ -135,12 +140,26 @@ def status(context: typer.Context, as_json: Json = False) -> None:
     """Show the last snapshots, the backlog, what is held and the age of the data."""
     from connector.operations.status import read_status
 
-    with context.obj.assembly() as assembly, assembly.read_state() as state:
-        answer = read_status(assembly, state, at=utc_now())
-    if as_json:
-        output.print_json(answer)
-    else:
-        output.print_status(answer)
+    def read(_tenant: Tenant, assembly: Assembly) -> dict[str, Any]:
+        with assembly.read_state() as state:
+            return read_status(assembly, state, at=utc_now())
+
+    several = context.obj.has_several()
+    answers: dict[str, dict[str, Any]] = {}
+
+    def show(tenant: Tenant, answer: dict[str, Any]) -> int:
+        if as_json:
+            output.print_json({"tenant": tenant.name, **answer} if several else answer)
+        elif several:
+            answers[tenant.name] = answer
+        else:
+            output.print_status(answer)
+        return 0
+
+    exit_code = context.obj.for_each_tenant(read, show, heading=False)
+    if answers:
+        output.print_tenants(answers)
+    raise typer.Exit(exit_code)
 
 
 def tail(

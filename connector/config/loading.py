@@ -16,12 +16,14 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSetti
 
 from connector.config.service_links import find_service_links
 from connector.config.tables import PREFIX, Config
-from connector.config.values import as_json_list, decode, drop_overridden, problem_lines
+from connector.config.values import as_json_list, decode, drop_overridden, over_defaults, problem_lines
 from connector.errors import ConfigError
 from connector.wording import counted
 
 CONFIG_VARIABLE: Final = "MDE_INVENTORY_CONFIG"
 DEFAULT_FILE: Final = "connector.toml"
+DEFAULTS_FILE: Final = "defaults.toml"
+"""Beside configurations: the keys that they share, unless one of them says otherwise."""
 
 
 def find(path: Path | None, environ: Mapping[str, str] = os.environ) -> Path:
@@ -56,15 +58,27 @@ def load(path: Path | None = None, environ: Mapping[str, str] = os.environ) -> C
         ConfigError: with every problem, a line each.
     """
     file = find(path, environ)
+    shared = shared_file(file)
+    values = over_defaults(_read(shared), _read(file)) if shared else _read(file)
+    return from_values(values, environ, name=str(file))
+
+
+def shared_file(file: Path) -> Path | None:
+    """The file of defaults that a configuration shares with the others of its folder; None where there is none."""
+    shared = file.with_name(DEFAULTS_FILE)
+    return shared if file.name != DEFAULTS_FILE and os.path.isfile(shared) else None  # noqa: PTH113 - quiet where it may not look
+
+
+def _read(file: Path) -> dict[str, Any]:
+    """The tables of a TOML file. Raises ConfigError."""
     try:
-        values = tomllib.loads(decode(file.read_bytes()).replace("\r\n", "\n").replace("\r", "\n"))
+        return tomllib.loads(decode(file.read_bytes()).replace("\r\n", "\n").replace("\r", "\n"))
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{file}: not valid TOML: {error}", hint="Correct the line it names.") from error
     except RecursionError as error:
         raise ConfigError(f"{file}: not valid TOML: nested too deeply", hint="Values are one level deep.") from error
     except (OSError, ValueError) as error:
         raise ConfigError(f"{file}: cannot be read: {error}", hint="It must be a UTF-8 text file.") from error
-    return from_values(values, environ, name=str(file))
 
 
 def from_values(values: Mapping[str, Any], environ: Mapping[str, str], *, name: str) -> Config:

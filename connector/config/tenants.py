@@ -42,6 +42,8 @@ class Tenant:
 def files(given: Sequence[Path], environ: Mapping[str, str] = os.environ) -> list[Path]:
     """The configuration files to read: those given, where a folder stands for every `*.toml` in it, by name.
 
+    Its `defaults.toml` is none of them: it has what the others share.
+
     Where none is given, `$MDE_INVENTORY_CONFIG`, a file or a folder too, and then `./connector.toml`.
 
     Raises:
@@ -62,7 +64,7 @@ def only(given: Sequence[Path], environ: Mapping[str, str] = os.environ) -> Path
     if len(paths) > 1:
         raise ConfigError(
             "\n".join([f"this verb takes one configuration, and here are {len(paths)}:", *(f"  {p}" for p in paths)]),
-            hint="Name one of them with --config. Only `run` takes several.",
+            hint="Name one of them with --config. `run`, `check`, `setup` and `status` take several.",
         )
     return paths[0]
 
@@ -109,12 +111,16 @@ def _files_of(path: Path | None, environ: Mapping[str, str]) -> list[Path]:
     if path is None or not os.path.isdir(path):  # noqa: PTH112 - this one is quiet about a folder that it may not enter
         return [loading.find(path, environ)]
     try:
-        paths = sorted(file for file in path.iterdir() if file.suffix == ".toml" and not file.name.startswith("."))
+        paths = sorted(file for file in path.iterdir() if _is_configuration(file))
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}", hint="It must be a folder to list.") from error
     if not paths:
         raise ConfigError(f"{path}: no *.toml file in this folder", hint="Put a configuration there for each tenant.")
     return paths
+
+
+def _is_configuration(file: Path) -> bool:
+    return file.suffix == ".toml" and not file.name.startswith(".") and file.name != loading.DEFAULTS_FILE
 
 
 def _load_all(paths: Sequence[Path], environ: Mapping[str, str]) -> dict[Path, Config]:

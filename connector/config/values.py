@@ -12,7 +12,7 @@ import ipaddress
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, Literal
 from urllib.parse import urlsplit
@@ -245,6 +245,27 @@ def drop_overridden(values: Mapping[str, Any], variables: Iterable[str]) -> dict
         }
 
     return keep(values, "")
+
+
+def over_defaults(defaults: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """A file's tables over those that it shares with others. Its own keys win, a secret however either gives it."""
+
+    def names(table: Mapping[str, Any], place: str = "") -> Iterator[str]:
+        for key, value in table.items():
+            if isinstance(value, dict):
+                yield from names(value, f"{place}{key}__")
+            else:
+                yield f"{place}{key}".replace(".", "_").lower()
+
+    def merge(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]:
+        both = {
+            key: merge(lower[key], value)
+            for key, value in upper.items()
+            if isinstance(value, dict) and isinstance(lower.get(key), dict)
+        }
+        return {**lower, **upper, **both}
+
+    return merge(drop_overridden(defaults, names(own)), own)
 
 
 def refuse(problems: list[str]) -> None:

@@ -15,6 +15,7 @@ from typing import Final
 
 from connector.assembly import Assembly
 from connector.config import Config
+from connector.config.loading import shared_file
 from connector.errors import ConfigError, ConnectorError, SchemaUnknown, SourceDenied
 from connector.exports.software import SOFTWARE
 from connector.kafka import permissions, schemas
@@ -107,8 +108,10 @@ def check_files(config: Config, file: Path) -> Iterator[Check]:
         *(value for key, value in config.kafka.client.items() if key.endswith(".location")),
         *(value for key, value in config.schema_registry.client.items() if key.endswith(".location")),
     )
-    secret_files += [file] if _has_secrets(config, file) else []
-    for path in dict.fromkeys((file, *(Path(str(name)) for name in named if name))):
+    shared = shared_file(file)
+    written = [file, shared] if shared else [file]
+    secret_files += [path for path in written if _has_secrets(config, path)]
+    for path in dict.fromkeys((*written, *(Path(str(name)) for name in named if name))):
         # One that is not there, or cannot be looked at, is reported by whoever reads it.
         with suppress(OSError, RuntimeError, ValueError):
             if is_writable_by_all(path):

@@ -92,6 +92,44 @@ def test_verbs_that_take_one_configuration_list_those_they_were_given(
     ]  # fmt: skip
 
 
+def test_the_tenants_of_a_folder_share_its_defaults(write: Callable[..., Path], tmp_path: Path) -> None:
+    """Table by table, the tables within tables too; what a tenant's file says itself wins. It is no tenant."""
+    write("a", source={"client_id": "a-app"})
+    write("b", kafka={"topic_prefix": "other"})
+    (tmp_path / "defaults.toml").write_text(
+        '[poll]\ninterval_seconds = 7200\n[source]\nclient_id = "shared"\nmethod = "json"\n'
+        '[kafka]\ntopic_prefix = "shared"\n[kafka.client]\n"client.rack" = "r1"\n"bootstrap.servers" = "shared:1"\n',
+        encoding="utf-8",
+    )
+    loaded = tenants.load([tmp_path], {})
+    assert [tenant.file.name for tenant in loaded] == ["a.toml", "b.toml"]
+    assert [
+        (config.poll.interval_seconds, config.source.method, config.source.client_id, config.kafka.topic_prefix)
+        for config in (tenant.config for tenant in loaded)
+    ] == [(7200, "json", "a-app", "shared"), (7200, "json", "c", "other")]
+    assert loaded[0].config.kafka.client == {"client.rack": "r1", "bootstrap.servers": "localhost:9092"}
+    (alone,) = tenants.load([tmp_path / "a.toml"], {})
+    assert alone.config.model_dump() == loaded[0].config.model_dump()
+
+
+def test_a_tenants_own_secret_wins_over_the_default_however_it_is_given(
+    write: Callable[..., Path], tmp_path: Path
+) -> None:
+    """A value over a file, and a file over a value; the default's file need not even exist then."""
+    write("a", source={"client_secret": "own-secret"})
+    write(
+        "b", source={"client_secret": "own-secret"}, **{"kafka.client": {"sasl.password_file": str(tmp_path / "word")}}
+    )
+    (tmp_path / "word").write_text("from-the-file", encoding="utf-8")
+    (tmp_path / "defaults.toml").write_text(
+        '[source]\nclient_secret_file = "/nowhere"\n[kafka.client]\n"sasl.password" = "shared"\n', encoding="utf-8"
+    )
+    a, b = (tenant.config for tenant in tenants.load([tmp_path], {}))
+    assert a.source.client_secret is not None
+    assert (a.source.client_secret.get_secret_value(), a.kafka.client["sasl.password"]) == ("own-secret", "shared")
+    assert b.kafka.client["sasl.password"] == "from-the-file"
+
+
 def test_every_problem_of_every_file_is_told_at_once(write: Callable[..., Path]) -> None:
     """Nobody starts ten times to find ten mistakes."""
     good, bad, worse = write("a"), write("b", poll={"interval_seconds": 0}), write("c", poll={"intervall": 1})
