@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,6 +16,9 @@ from connector.operations.decisions import WAIT_SECONDS, Decision
 from connector.poll.result import EXIT_CODES
 from connector.staging.holds import EVERYTHING, Choice
 from connector.wording import counted
+
+if TYPE_CHECKING:
+    from connector.config.tenants import Tenant
 
 HELD_EXIT_CODE = EXIT_CODES["held"]
 
@@ -51,16 +54,22 @@ def list_held(
 ) -> None:
     """List what is held, why, since when, where, and what approving it would publish; exit code 3 if anything is."""
     choice = held.choose(reason or (), inventory, group or (), device or ())
-    with context.obj.assembly() as assembly:
-        examined = held.examine(assembly, choice, wait_seconds=STATE_WAIT_SECONDS)
-    if as_json:
-        output.print_json(examined.parts)
-    elif not examined.parts:
-        output.print_line(_nothing(choice, examined.holds))
-    else:
-        output.print_texts(lines.describe(examined.parts))
-        output.print_line(lines.DECISIONS)
-    raise typer.Exit(HELD_EXIT_CODE if examined.parts else 0)
+    several = context.obj.has_several()
+
+    def show(tenant: Tenant, examined: held.Examined) -> int:
+        if as_json:
+            output.print_json({"tenant": tenant.name, "held": examined.parts} if several else examined.parts)
+        elif not examined.parts:
+            output.print_line(_nothing(choice, examined.holds))
+        else:
+            output.print_texts(lines.describe(examined.parts))
+            output.print_line(lines.DECISIONS)
+        return HELD_EXIT_CODE if examined.parts else 0
+
+    def examine(_tenant: Tenant, assembly: Assembly) -> held.Examined:
+        return held.examine(assembly, choice, wait_seconds=STATE_WAIT_SECONDS)
+
+    raise typer.Exit(context.obj.for_each_tenant(examine, show, heading=not as_json))
 
 
 @app.command("approve")

@@ -64,7 +64,7 @@ def only(given: Sequence[Path], environ: Mapping[str, str] = os.environ) -> Path
     if len(paths) > 1:
         raise ConfigError(
             "\n".join([f"this verb takes one configuration, and here are {len(paths)}:", *(f"  {p}" for p in paths)]),
-            hint="Name one of them with --config. `run`, `check`, `setup` and `status` take several.",
+            hint="Name one of them with --config. `run`, `check`, `setup`, `status` and `held list` take several.",
         )
     return paths[0]
 

@@ -111,12 +111,21 @@ def test_the_help_is_in_a_users_words(words: tuple[str, ...]) -> None:
     assert re.findall(r"<[a-z]+[^>]*>|list\[|\bint\b|\bbool\b|\bstr\b", long.stdout) == []
 
 
+ARGUMENTS: dict[tuple[str, ...], list[str]] = {
+    ("explain",): ["x" * 8],
+    ("state", "export"): ["x.csv"],
+    ("compare",): ["--from", "2026-01-01", "--to", "2026-01-02"],
+    ("prevalence",): ["--software", "x"],
+}
+"""What a verb needs beside its configuration."""
+
+
 def test_a_configuration_is_named_before_or_after_the_verb(tmp_path: Path) -> None:
     """Every verb that reads one takes `--config`; the one after the verb wins."""
     for words in leaves():
         if words in {("demo",), ("simulate",), ("schema", "show"), ("init",)}:
             continue
-        given = {("explain",): ["x" * 8], ("state", "export"): ["x.csv"], ("compare",): ["--from", "1d"]}.get(words, [])
+        given = ARGUMENTS.get(words, [])
         sure = ["--yes"] if words in {("held", "approve"), ("held", "discard")} else []
         before, after = str(tmp_path / "before.toml"), str(tmp_path / "after.toml")
         finished = run_command("--config", before, *words, *given, *sure, "--config", after)

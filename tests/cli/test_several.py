@@ -76,7 +76,10 @@ def test_topics_and_schemas_of_each_tenant_are_made(folder: Path) -> None:
 
 
 def test_the_status_of_several_tenants_is_a_row_for_each(folder: Path) -> None:
-    """One that has never polled says so in its place; the others are shown, and with `--json` name their tenant."""
+    """One that has never polled says so in its place; the others are shown, and with `--json` name their tenant.
+
+    So does `held list`.
+    """
     for name in "ac":
         assert run_command("--config", str(folder / f"{name}.toml"), "poll").returncode == 0
     code, printed, refused = run(folder, "status", "--json")
@@ -85,6 +88,10 @@ def test_the_status_of_several_tenants_is_a_row_for_each(folder: Path) -> None:
     _, shown, _ = run(folder, "status")
     rows = [line for line in shown.splitlines() if line.startswith(tuple(IDS.values()))]
     assert [row.split()[0] for row in rows] == [IDS["a"], IDS["c"]]
+    code, printed, _ = run(folder, "held", "list", "--json")
+    assert (code, [json.loads(line) for line in printed.splitlines()]) == (
+        1, [{"tenant": IDS["a"], "held": []}, {"tenant": IDS["c"], "held": []}],
+    )  # fmt: skip
 
 
 def test_what_takes_one_configuration_says_which_take_several(folder: Path) -> None:

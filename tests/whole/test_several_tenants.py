@@ -343,7 +343,7 @@ def test_the_command_polls_every_configuration_of_a_folder(tmp_path: Path) -> No
     assert [simulator.tenant_id for simulator in simulators if str(simulator.client_secret) in text] == []
 
 
-@pytest.mark.parametrize("verb", ["check", "poll", "status"])
+@pytest.mark.parametrize("verb", ["changes", "poll"])
 def test_other_verbs_take_one_configuration(tmp_path: Path, verb: str) -> None:
     """Exit code 2, and the files that were meant."""
     for name in ("a", "b"):
