@@ -87,6 +87,10 @@ class Assembly:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the parts that were made."""
         self._parts.close()
 
     @property

@@ -74,6 +74,16 @@ class Options:
         telemetry.configure(self.log_format, self.log_level, secrets)
         return loaded
 
+    def hider(self, secrets: Iterable[str]) -> Callable[[Iterable[str]], None]:
+        """A function that hides further secrets from the logs, beside those that are hidden already."""
+        hidden = {*secrets}
+
+        def hide(further: Iterable[str]) -> None:
+            hidden.update(further)
+            telemetry.configure(self.log_format, self.log_level, hidden)
+
+        return hide
+
     def for_each_tenant(
         self, ask: Callable[[Tenant, Assembly], Answer], show: Callable[[Tenant, Answer], int], *, heading: bool = True
     ) -> int:

@@ -6,6 +6,7 @@ import sys
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -22,9 +23,12 @@ from connector.state.publisher_lock import PublisherLock
 from connector.wording import counted
 
 if TYPE_CHECKING:
+    from connector.config import Config
     from connector.config.tenants import Tenant
+    from connector.operations.run import CurrentParts
     from connector.poll.result import PollResult
     from connector.service.polls import Polled
+    from connector.service.state_watch import StateWatcher
 
 
 def check(context: typer.Context, as_json: Json = False) -> None:
@@ -105,35 +109,42 @@ def run(
 ) -> None:
     """Poll until stopped, one tenant or several, with health and metrics over HTTP; SIGTERM finishes cleanly."""
     from connector.config.tenants import listen_of
-    from connector.operations.run import take_locks
+    from connector.operations.run import CurrentParts, take_locks
     from connector.service.metrics import Metrics
     from connector.service.service import Service
 
     configured, stop = context.obj.tenants(), threading.Event()
     with ExitStack() as stack:
-        assemblies = [
-            stack.enter_context(
-                Assembly(tenant.config, prompt=output.print_notice, stop=stop, rejected=tenant.rejected)
-            )
-            for tenant in configured
-        ]
+
+        def make(tenant: Tenant, config: Config) -> Assembly:
+            return Assembly(config, prompt=output.print_notice, stop=stop, rejected=tenant.rejected)
+
+        assemblies = [stack.enter_context(make(tenant, tenant.config)) for tenant in configured]
         locks = take_locks(assemblies, stack)
-        polled = [_polled(*parts) for parts in zip(configured, assemblies, locks, strict=True)]
+        hide = context.obj.hider(secret for tenant in configured for secret in tenant.config.secrets)
+        current = [
+            CurrentParts(tenant.file, assembly, partial(make, tenant), hide)
+            for tenant, assembly in zip(configured, assemblies, strict=True)
+        ]
+        for parts in current:
+            stack.callback(parts.close)
+        watchers = [assembly.state_watcher() for assembly in assemblies]
+        polled = [_polled(*each) for each in zip(configured, current, watchers, locks, strict=True)]
         service = Service(
             polled, listen=listen_of(configured), metrics=Metrics(), stop=stop, keep_answering=keep_answering
         )
         raise typer.Exit(service.run())
 
 
-def _polled(tenant: Tenant, assembly: Assembly, lock: PublisherLock) -> Polled:
+def _polled(tenant: Tenant, current: CurrentParts, watcher: StateWatcher, lock: PublisherLock) -> Polled:
     """A tenant as `run` polls it; its first poll creates its parts, so that a fault in them stops no other tenant."""
     from connector.service.polls import Polled
 
     def poll() -> Iterable[PollResult]:
         lock.renew()
-        return assembly.pipeline.poll()
+        return current().pipeline.poll()
 
-    return Polled(tenant.name, poll, tenant.config.poll.interval_seconds, assembly.state_watcher(), lock.release)
+    return Polled(tenant.name, poll, tenant.config.poll.interval_seconds, watcher, lock.release)
 
 
 def status(context: typer.Context, as_json: Json = False) -> None:

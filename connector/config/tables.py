@@ -363,6 +363,23 @@ class Config(BaseSettings):
         """`kafka.transactional_id`, or one derived from tenant and topic prefix: stable, never random."""
         return self.kafka.transactional_id or default_transactional_id(self.source.tenant_id, self.kafka.topic_prefix)
 
+    def with_secrets_of(self, other: Self) -> Self:
+        """This configuration with the secrets of another reading of it; whatever else has changed is left as it was."""
+        source = {name: getattr(other.source, name) for name in ("client_secret", "certificate_password")}
+
+        def renewed(table: dict[str, Any], again: dict[str, Any]) -> dict[str, Any]:
+            return {key: again.get(key, value) if values.is_secret(key) else value for key, value in table.items()}
+
+        client = renewed(self.kafka.client, other.kafka.client)
+        registry = renewed(self.schema_registry.client, other.schema_registry.client)
+        return self.model_copy(
+            update={
+                "source": self.source.model_copy(update=source),
+                "kafka": self.kafka.model_copy(update={"client": client}),
+                "schema_registry": self.schema_registry.model_copy(update=registry),
+            }
+        )
+
     @property
     def secrets(self) -> tuple[str, ...]:
         """Every secret value, for redaction."""

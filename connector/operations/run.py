@@ -1,13 +1,15 @@
-"""What `run` makes sure of before it polls: that no other process publishes from its state files."""
+"""What `run` makes sure of: no other process publishes from its state files, and its secrets are the current ones."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack, suppress
+from pathlib import Path
 from typing import Final
 
 from connector.assembly import Assembly
-from connector.errors import StateError, StateLocked
+from connector.config import Config, load
+from connector.errors import ConfigError, StateError, StateLocked
 from connector.state.publisher_lock import RUN, PublisherLock
 from connector.telemetry import logger
 
@@ -38,3 +40,63 @@ def take_locks(assemblies: Iterable[Assembly], stack: ExitStack) -> list[Publish
             log.warning("the state file cannot be locked; its polls try again", error=error)
         locks.append(lock)
     return locks
+
+
+class CurrentParts:
+    """The parts that poll a tenant, made again once one of its secrets has changed: `run` lives longer than they do.
+
+    Only secrets are read again, and the client certificate; for another key the process is restarted.
+
+    Args:
+        file: the tenant's configuration.
+        assembly: its parts, closed by whoever made them.
+        make: makes them from a changed configuration.
+        hide: is given the new secrets before anything is done with them, for the logs.
+    """
+
+    def __init__(
+        self,
+        file: Path,
+        assembly: Assembly,
+        make: Callable[[Config], Assembly],
+        hide: Callable[[Iterable[str]], None],
+    ) -> None:
+        self._file = file
+        self._assembly = assembly
+        self._make = make
+        self._hide = hide
+        self._certificate = _certificate_of(assembly.config)
+        self._made = ExitStack()
+
+    def __call__(self) -> Assembly:
+        """The parts for the next poll.
+
+        A secret that cannot be read now, as in the middle of its renewal, leaves them as they are.
+        """
+        config = self._assembly.config
+        try:
+            fresh = config.with_secrets_of(load(self._file))
+            certificate = _certificate_of(fresh)
+        except ConfigError as error:
+            log.warning("the secrets cannot be read again; the last ones are used", error=error)
+            return self._assembly
+        if (fresh.secrets, certificate) == (config.secrets, self._certificate):
+            return self._assembly
+        self._hide(fresh.secrets)
+        log.info("a secret has changed; the connections are made again with it")
+        self._made.close()
+        self._assembly.close()
+        self._assembly, self._certificate = self._made.enter_context(self._make(fresh)), certificate
+        return self._assembly
+
+    def close(self) -> None:
+        """Close the parts that were made here."""
+        self._made.close()
+
+
+def _certificate_of(config: Config) -> bytes:
+    """The content of the client certificate's file; nothing where there is none to be read, which a login reports."""
+    path = config.source.certificate_path
+    with suppress(OSError):
+        return path.read_bytes() if path else b""
+    return b""
