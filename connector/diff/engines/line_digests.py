@@ -180,17 +180,20 @@ def temporary_folder(parts: Sequence[Part]) -> Iterator[Path]:
 
 
 def _store(workspace: Workspace, lines: Relation) -> None:
+    # Read first: the reader's buffers and what an update remembers are much together.
+    read = workspace.make("read_lines", f"SELECT * FROM {lines}")
     workspace.database.rows(
         f"""
         UPDATE inventory
         SET line_1 = l.line_1, line_2 = l.line_2
-        FROM {lines} l
+        FROM {read} l
         WHERE inventory.inventory = {literal(workspace.inventory)}
           AND inventory.device_no = l.device_no
           AND inventory.software_no = l.software_no
           AND inventory.digest = l.digest
         """
     )
+    workspace.database.rows(f"DROP TABLE {read}")
 
 
 def _salt(spelling: Spelling) -> Halves:
