@@ -149,6 +149,7 @@ class Part:
         unreadable: values of attributes that could not be read, counted by the name of the field; each is null, and
             marked by `UNREADABLE_MARK`.
         repaired: it was rewritten, line by line.
+        index: where each of its lines begins, and its digest (`packed.LineIndex`); None where that is not known.
     """
 
     path: Path
@@ -161,6 +162,7 @@ class Part:
     nameless: int = 0
     unreadable: Mapping[str, int] = field(default_factory=dict)
     repaired: bool = False
+    index: Path | None = None
 
     @property
     def sampled(self) -> bool:
@@ -219,6 +221,11 @@ class Snapshot:
         for part in self.parts:
             counts.update(part.unreadable)
         return dict(sorted(counts.items()))
+
+    @property
+    def is_repaired(self) -> bool:
+        """Whether a part was rewritten, line by line."""
+        return any(part.repaired for part in self.parts)
 
     @property
     def size_bytes(self) -> int:

@@ -21,7 +21,7 @@ ORDER = (
     {"staging"},
     {"diff"},
     {"state", "kafka", "source"},
-    {"telemetry"},
+    {"telemetry", "packed"},
     {"redaction", "private_files", "config"},
     {"exports"},
     {"model"},
@@ -43,7 +43,7 @@ OWNERS = {
     "cryptography": {"source"},
     "duckdb": {"state"},
     "fastavro": {"kafka"},
-    "isal": {"source"},
+    "isal": {"packed"},
     "msal": {"source"},
     "msgspec": {"source"},
     "prometheus_client": {"service"},
@@ -55,6 +55,7 @@ OWNERS = {
     "trustme": {"simulator"},
     "typer": {"cli"},
     "urllib3": {"source"},
+    "xxhash": {"packed"},
 }
 """The room that may import an outside library. A library that is not here has no owner yet, and the test says so."""
 

@@ -29,7 +29,11 @@ from typing import Final
 from connector.errors import SourceMalformed
 from connector.exports.fields import COLUMN_TYPES, Export, Field, Kind
 from connector.model import LINE_BYTES_MAX, UNREADABLE_MARK, Part, Snapshot
+from connector.packed import HALVES, TAG_BYTES_MAX
 from connector.state.sql import file_pattern, identifier, literal
+
+LINE_COLUMNS: Final = ("line_1", "line_2")
+"""The two halves of the digest of a line."""
 
 Spelling = tuple[tuple[str, str], ...]
 """Pairs of (lower-case property name, how a part spells it), in the order of the export's fields."""
@@ -81,6 +85,7 @@ def scan(
     *,
     lenient: bool = False,
     marked: bool = False,
+    tagged: bool = False,
 ) -> str:
     """A SELECT of the records of `parts` as they are written, a column for each field; but a null key is "".
 
@@ -91,6 +96,7 @@ def scan(
         lenient: what cannot be read is null instead of an error.
         marked: a further column, `unreadable`, has the names of the attributes that could not be read; NULL where all
             could.
+        tagged: whether the lines have their digests in front; they become the columns `line_1` and `line_2`.
     """
     fields = export.fields if fields is None else fields
     groups: dict[tuple[Spelling, bool, str], list[Path]] = {}
@@ -100,10 +106,10 @@ def scan(
             key = spelling_of(export, part.spellings), part.path.suffix == ".gz", mark if marked else ""
             groups.setdefault(key, []).append(part.path)
     selects = [
-        _scan_group(dict(spelling), paths, fields, packed=packed, lenient=lenient, mark=mark)
+        _scan_group(dict(spelling), paths, fields, packed=packed, lenient=lenient, mark=mark, tagged=tagged)
         for (spelling, packed, mark), paths in groups.items()
     ]
-    return "\nUNION ALL\n".join(selects or [_nothing(fields, marked=marked)])
+    return "\nUNION ALL\n".join(selects or [_nothing(fields, marked=marked, tagged=tagged)])
 
 
 def digest(fields: Iterable[Field], *, marked: bool = False) -> str:
@@ -131,7 +137,14 @@ def normal_forms(fields: Iterable[Field]) -> str:
 
 
 def _scan_group(
-    spelling: Mapping[str, str], paths: list[Path], fields: Sequence[Field], *, packed: bool, lenient: bool, mark: str
+    spelling: Mapping[str, str],
+    paths: list[Path],
+    fields: Sequence[Field],
+    *,
+    packed: bool,
+    lenient: bool,
+    mark: str,
+    tagged: bool,
 ) -> str:
     """A SELECT of the records of some parts; `mark` is what is read as `unreadable`, "" for no such column."""
     types = [
@@ -142,15 +155,19 @@ def _scan_group(
     ]
     if mark == identifier(UNREADABLE_MARK):
         types.append(f"{mark}: 'VARCHAR[]'")
+    halves = list(zip(HALVES, LINE_COLUMNS, strict=True)) * tagged
+    types += [f"{identifier(name)}: 'BIGINT'" for name, _ in halves]
     columns = ", ".join(types)
     values = [f"{_read(field, spelling, lenient=lenient)} AS {field.column}" for field in fields]
+    values += [f"{identifier(name)} AS {column}" for name, column in halves]
     select = ",\n    ".join(values + ([f"{mark} AS unreadable"] if mark else []))
     files = ", ".join(literal(file_pattern(path)) for path in paths)
+    size = LINE_BYTES_MAX + TAG_BYTES_MAX * tagged
     return (
         f"SELECT\n    {select}\nFROM read_json([{files}], format = 'newline_delimited',\n"
         # Never detected: from a `?` in a folder's name on, the engine takes the path for a query.
         f"    compression = '{'gzip' if packed else 'none'}', hive_partitioning = false,\n"
-        f"    maximum_object_size = {LINE_BYTES_MAX}, columns = {{{columns}}}{', ignore_errors = true' * lenient})"
+        f"    maximum_object_size = {size}, columns = {{{columns}}}{', ignore_errors = true' * lenient})"
     )
 
 
@@ -159,8 +176,9 @@ def _digest(fields: Iterable[Field], forms: Mapping[Kind, str]) -> str:
     return f"hash({', '.join(columns)})" if columns else "0::UBIGINT"
 
 
-def _nothing(fields: Sequence[Field], *, marked: bool) -> str:
+def _nothing(fields: Sequence[Field], *, marked: bool, tagged: bool) -> str:
     columns = [f"NULL::{COLUMN_TYPES[field.kind]} AS {field.column}" for field in fields]
+    columns += [f"NULL::BIGINT AS {column}" for column in LINE_COLUMNS * tagged]
     return f"SELECT {', '.join(columns + ['NULL::VARCHAR[] AS unreadable'] * marked)} WHERE false"
 
 

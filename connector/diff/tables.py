@@ -53,6 +53,7 @@ class Difference(NamedTuple):
     devices: int
     duplicates: int
     lookalikes: int = 0
+    lines: Relation | None = None
 
 
 class Moves(NamedTuple):

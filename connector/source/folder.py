@@ -137,6 +137,7 @@ class VerifiedList:
             "lines": part.lines,
             "size_bytes": part.size_bytes,
             "spellings": {name: list(spelled) for name, spelled in part.spellings.items()},
+            "index_bytes": part.index.stat().st_size if part.index else 0,
         }
         with private_files.append(self._path) as file:
             file.write(json.dumps(row).encode("ascii") + b"\n")
@@ -165,5 +166,9 @@ class VerifiedList:
         if path.is_symlink() or path.stat().st_size != row["stored_bytes"]:
             raise ValueError("not the file that was verified")
         spellings = {str(name): tuple(map(str, spelled)) for name, spelled in row["spellings"].items()}
-        part = Part(path, str(row["name"]), int(row["lines"]), int(row["size_bytes"]), spellings)
+        # An earlier version wrote none.
+        index = path.with_name(f"{path.name.split('.')[0]}.lines") if row.get("index_bytes") else None
+        if index is not None and (index.is_symlink() or index.stat().st_size != row["index_bytes"]):
+            raise ValueError("not the index that was written")
+        part = Part(path, str(row["name"]), int(row["lines"]), int(row["size_bytes"]), spellings, index=index)
         return Verified(part, str(row["place"]), str(row["digest"]), bool(row["odd"]))

@@ -15,6 +15,7 @@ import msgspec
 
 from connector.errors import SourceMalformed
 from connector.model import LINE_BYTES_MAX, SAMPLE_WHOLE_BYTES
+from connector.packed import LineIndex
 
 UNREADABLE: Final = (ValueError, RecursionError)
 """What msgspec raises on text that is not JSON, not UTF-8, or nested too deep."""
@@ -64,6 +65,7 @@ class LineCounter:
 
     Args:
         documented: names of the export's properties, in lower case.
+        index: takes every line, whole; one of a part that is `odd` is good for nothing.
 
     Attributes:
         lines: complete lines that are not blank.
@@ -71,8 +73,9 @@ class LineCounter:
         odd: whether a line does not begin with `{`, or is longer than `LINE_BYTES_MAX`: the part needs `repair`.
     """
 
-    def __init__(self, documented: Collection[str]) -> None:
+    def __init__(self, documented: Collection[str], index: LineIndex | None = None) -> None:
         self._documented = documented
+        self._index = index
         self.lines = 0
         self.size_bytes = 0
         self.odd = False
@@ -113,6 +116,7 @@ class LineCounter:
             return True
         self.lines += 1
         self._note(last)
+        self._add([last], blank=False)
         return self._rest_bytes <= LINE_BYTES_MAX and is_object(last)
 
     def _keep(self, piece: bytes) -> None:
@@ -128,10 +132,16 @@ class LineCounter:
         # If the smallest and the largest of them begin with a brace, all do: no need to look at each.
         if min(lines).startswith(b"{") and max(lines).startswith(b"{"):
             self.lines += len(lines)
+            self._add(lines, blank=False)
             return
+        self._add(lines, blank=True)
         stripped = [text for line in lines if (text := line.strip())]
         self.lines += len(stripped)
         self.odd = self.odd or not all(text.startswith(b"{") for text in stripped)
+
+    def _add(self, lines: list[bytes], *, blank: bool) -> None:
+        if self._index is not None and not self.odd:
+            self._index.add(lines, blank=blank)
 
     def _sample(self, lines: list[bytes], begin: int) -> None:
         """Note all lines of the beginning, then one line every `SAMPLE_EVERY_BYTES`."""

@@ -4,7 +4,8 @@ A file of an export is complete if it has its full length, every gzip member unp
 follows the last one, and its text is not empty, is not a web page, and ends with a complete line.
 
 A part that is plain gzip of one member is stored as received (`.json.gz`). Any other complete file (several members,
-plain text under whatever name, a byte order mark) is stored as plain text (`.json`).
+plain text under whatever name, a byte order mark) is stored as plain text (`.json`). Beside it stands the index of its
+lines (`.lines`), which the comparison begins with.
 """
 
 from __future__ import annotations
@@ -12,21 +13,18 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Collection, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Final, Self
-
-from isal import isal_zlib
 
 from connector import private_files
 from connector.errors import SnapshotIncomplete
 from connector.model import Part
+from connector.packed import Inflater, LineIndex, inflate_error, inflater
 from connector.source.lines import LineCounter
 
 MAGIC: Final = b"\x1f\x8b"
 BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
-GZIP_WINDOW: Final = 31
-"""zlib's window bits for a gzip header, a checksum and a length."""
-
 CHUNK_BYTES_MIN: Final = 2**16
 """Pieces from the network are buffered to this size: a TLS record has 16 KiB, and each call costs."""
 
@@ -59,7 +57,7 @@ class Gunzip:
     def __init__(self, name: str) -> None:
         self.members = 0
         self._name = name
-        self._member: isal_zlib.Decompress | None = None
+        self._member: Inflater | None = None
         self._between = b""
         self._packed_bytes = 0
         self._unpacked_bytes = 0
@@ -77,7 +75,7 @@ class Gunzip:
                 continue
             try:
                 block = self._member.decompress(chunk, BLOCK_BYTES_MAX)
-            except isal_zlib.IsalError as error:  # type: ignore[misc]  # its stub calls the class an instance
+            except inflate_error() as error:
                 raise part_error(self._name, f"its gzip data is broken: {error}") from error
             self._measure(len(block))
             if block:
@@ -106,7 +104,7 @@ class Gunzip:
             if not head.startswith(MAGIC):
                 raise part_error(self._name, "garbage follows its gzip data")
             self._between = b""
-            self._member = isal_zlib.decompressobj(wbits=GZIP_WINDOW)
+            self._member = inflater()
             self.members += 1
             return head
         self._between = head
@@ -154,7 +152,10 @@ class PartWriter:
         self._draft = folder / f"{stem}.draft"
         self._file = private_files.create(self._draft)
         self._digest = hashlib.sha256()
-        self._counter = LineCounter(documented)
+        self._index_draft = folder / f"{stem}.lines.draft"
+        self._index_file = private_files.create(self._index_draft)
+        self._index = LineIndex(self._index_file)
+        self._counter = LineCounter(documented, self._index)
         self._outer = Gunzip(name) if encoded else None
         self._inner: Gunzip | None = None
         self._buffer: list[bytes] = []
@@ -169,10 +170,11 @@ class PartWriter:
         return self
 
     def __exit__(self, *_: object) -> None:
-        try:
-            self._file.close()
-        finally:  # closing writes the rest, which may not fit
-            self._draft.unlink(missing_ok=True)
+        # Closing writes the rest, which may not fit; whatever fails, all of it is done.
+        with ExitStack() as stack:
+            for draft, file in ((self._draft, self._file), (self._index_draft, self._index_file)):
+                stack.callback(draft.unlink, missing_ok=True)
+                stack.callback(file.close)
 
     @property
     def digest(self) -> str:
@@ -220,16 +222,29 @@ class PartWriter:
             raise part_error(self._name, "its last line is cut off")
         if not self._counter.lines:
             raise part_error(self._name, "it has no lines")
+        index = self._finish_index()
         self._file.flush()
         os.fsync(self._file.fileno())
         path = self._path.with_name(self._path.name + (".json" if self._is_text else ".json.gz"))
         self._draft.replace(path)
-        return Part(path, self._name, self._counter.lines, self._counter.size_bytes, self._counter.spellings)
+        counter = self._counter
+        return Part(path, self._name, counter.lines, counter.size_bytes, counter.spellings, index=index)
 
     @property
     def odd(self) -> bool:
         """Whether the part has lines that only `repair` can read."""
         return self._counter.odd
+
+    def _finish_index(self) -> Path | None:
+        """End the index of the lines, and give it its name; None where the part has to be written again."""
+        if self._counter.odd:
+            return None
+        self._index.finish()
+        self._index_file.flush()
+        os.fsync(self._index_file.fileno())
+        path = index_path(self._path.parent, self._path.name)
+        self._index_draft.replace(path)
+        return path
 
     def _flush_buffer(self) -> None:
         chunk = b"".join(self._buffer)
@@ -301,6 +316,11 @@ class PartWriter:
                 for block in gunzip.feed(packed.read(BLOCK_BYTES_MAX)):
                     self._file.write(block[:missing])
                     missing -= min(len(block), missing)
+
+
+def index_path(folder: Path, stem: str) -> Path:
+    """Where the index of a part's lines is."""
+    return folder / f"{stem}.lines"
 
 
 def part_error(name: str, reason: str) -> SnapshotIncomplete:

@@ -72,8 +72,7 @@ def repair(part: Part, export: Export, rejected: Path) -> Repaired:
     path = part.path.with_name(f"repaired-{part.path.name.removesuffix('.gz')}")
     lines = bad_lines = size_bytes = 0
     names: dict[str, None] = {}
-    devices = _RejectedDevices(part, export)
-    unreadable = Counter(part.unreadable)
+    devices, unreadable = _RejectedDevices(part, export), Counter(part.unreadable)
     properties = _Properties(export, marked=part.repaired)
     with (
         private_files.translate_errors(rejected),
@@ -105,6 +104,7 @@ def repair(part: Part, export: Export, rejected: Path) -> Repaired:
         nameless=devices.nameless,
         unreadable=dict(unreadable),
         repaired=True,
+        index=None,
     )
     return Repaired(repaired, bad_lines)
 

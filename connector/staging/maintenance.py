@@ -43,7 +43,9 @@ def retire(state: StateFile, *, older_than: datetime) -> int:
 def _begin_epoch(database: Database, checkpoint: Checkpoint | None) -> int:
     for table in ("inventory", "contents", "held", "missing_devices", "believed_removals", "last_said", "distrusted"):
         database.rows(f"DELETE FROM {table}")
-    database.rows("DELETE FROM meta WHERE name LIKE 'tracked %' OR name LIKE 'alerts day %'")
+    database.rows(
+        "DELETE FROM meta WHERE name LIKE 'tracked %' OR name LIKE 'alerts day %' OR name LIKE 'lines missed %'"
+    )
     epoch, snapshot = (checkpoint.epoch, checkpoint.sealed) if checkpoint else (0, 0)
     database.rows(
         """

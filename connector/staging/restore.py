@@ -209,7 +209,7 @@ class Restoration:
         number_keys(self._engine, export, f"SELECT {export.key_columns} FROM restored")
         self._engine.rows(
             f"""
-            INSERT INTO inventory
+            INSERT INTO inventory (inventory, device_no, software_no, digest, {export.attribute_columns})
             SELECT inventory, device_no, software_no, {digest}, {export.attribute_columns}
             FROM restored
             JOIN devices USING (device_id)

@@ -10,6 +10,7 @@ from typing import Any
 from connector import __version__
 from connector.clock import milliseconds_of
 from connector.diff import changes
+from connector.diff.engines import Comparer
 from connector.diff.guard import Verdict
 from connector.diff.tables import Difference, Outcome, Relation, Workspace
 from connector.exports.fields import Export, columns_of
@@ -30,10 +31,12 @@ class StagingContext:
         rejected: lines of the snapshot that could not be read and were set aside.
         stores: false for a dry run on an inventory that cannot be written.
         beside: a snapshot of the other inventory, fetched in the same poll and not staged yet.
+        comparer: who compares the snapshot with the inventory.
     """
 
     started_at: datetime
     staged_at: datetime
+    comparer: Comparer
     rejected: int = 0
     stores: bool = True
     beside: Snapshot | None = None
@@ -203,7 +206,7 @@ def write_inventory(workspace: Workspace, outcome: Outcome) -> None:
     database.rows(
         f"""
         UPDATE inventory
-        SET digest = r.digest
+        SET digest = r.digest, line_1 = NULL, line_2 = NULL
         FROM {difference.rewritten} r
         WHERE inventory.rowid = r.previous_row
         """

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Final, Self
 
 from connector.clock import milliseconds_of, moment_of
@@ -120,6 +121,7 @@ def stage_snapshot(  # noqa: PLR0913 - what a poll knows of a snapshot, each nam
     rejected: int = 0,
     beside: Snapshot | None = None,
     keep: bool = True,
+    comparer: Comparer = COMPARER,
 ) -> StagedSnapshot:
     """Compare a snapshot with the inventory and store what changed: all of it in one transaction, or nothing.
 
@@ -133,6 +135,7 @@ def stage_snapshot(  # noqa: PLR0913 - what a poll knows of a snapshot, each nam
         beside: a snapshot of the other inventory that is staged next: what moved there is not removed here.
         keep: false: the result is computed and rolled back. In a scratch state it stays in memory all the same, where
             `Journal.changes` reads it; the inventory is left as it was.
+        comparer: who compares it with the inventory.
 
     Raises:
         SnapshotIncomplete: the snapshot is empty where the inventory is not, it is a first one with too many lines that
@@ -149,17 +152,17 @@ def stage_snapshot(  # noqa: PLR0913 - what a poll knows of a snapshot, each nam
     elif previous is None:
         # A baseline is written as a whole; the file's own table is only read, and this one is found first.
         state.database.rows("CREATE TABLE IF NOT EXISTS memory.inventory AS SELECT * FROM inventory WHERE false")
-    context = StagingContext(
-        started_at,
-        now,
-        rejected=max(rejected, snapshot.rejected),
-        stores=not state.scratch,
-        beside=beside,
-    )
-    reads = [part.path for read in (snapshot, beside) if read for part in read.parts]
-    reads += [snapshot.device_facts] if snapshot.device_facts else []
-    with state.transaction(keep=keep or state.scratch, reads=reads):
+    unread = max(rejected, snapshot.rejected)
+    context = StagingContext(started_at, now, comparer, unread, stores=not state.scratch, beside=beside)
+    with state.transaction(keep=keep or state.scratch, reads=_files_of(snapshot, beside)):
         return _stage(state, snapshot, rules, context)
+
+
+def _files_of(snapshot: Snapshot, beside: Snapshot | None) -> list[Path]:
+    """The files that are read while a snapshot is staged."""
+    parts = [part for read in (snapshot, beside) if read for part in read.parts]
+    files = [snapshot.device_facts, *(part.path for part in parts), *(part.index for part in parts)]
+    return [path for path in files if path]
 
 
 def _stage(state: StateFile, snapshot: Snapshot, rules: StagingRules, context: StagingContext) -> StagedSnapshot:
@@ -173,7 +176,7 @@ def _stage(state: StateFile, snapshot: Snapshot, rules: StagingRules, context: S
         refresh_digests(state.database, tracked)
     if previous is None:
         _check_baseline(snapshot, rules, rejected=context.rejected)
-        outcome, verdict, stored = *_take_baseline(workspace, snapshot, rules, tracked), 0
+        outcome, verdict, stored = *_take_baseline(workspace, snapshot, rules, tracked, context.comparer), 0
         if rules.emit_baseline and position.last_snapshot == position.epoch_snapshot:
             inventory_topic.begin_epoch(state.database, position.epoch)
     else:
@@ -186,14 +189,17 @@ def _stage(state: StateFile, snapshot: Snapshot, rules: StagingRules, context: S
     note_lookalikes(workspace, outcome.difference.lookalikes, folds=rules.fold_lookalikes)
     counts = _count_changes(workspace, outcome)
     row = rows.snapshot_row(snapshot, previous, position, context, (outcome.difference, verdict, counts, stored))
-    return _write(workspace, outcome, row, rules, tracked, stores=context.stores)
+    row = _write(workspace, outcome, row, rules, tracked, stores=context.stores)
+    if context.stores and not row.baseline:
+        context.comparer.store_lines(workspace, snapshot, outcome.difference, tracked=tracked)
+    return row
 
 
 def _take_baseline(
-    workspace: Workspace, snapshot: Snapshot, rules: StagingRules, tracked: Sequence[Field]
+    workspace: Workspace, snapshot: Snapshot, rules: StagingRules, tracked: Sequence[Field], comparer: Comparer
 ) -> tuple[Outcome, Verdict]:
     """Store a first snapshot, which the guard has nothing to say about."""
-    difference = COMPARER.take_baseline(workspace, snapshot, tracked=tracked)
+    difference = comparer.take_baseline(workspace, snapshot, tracked=tracked)
     young_baseline.note(workspace.database, workspace.inventory)
     return Outcome(difference, changes.stage_baseline(workspace, emit=rules.emit_baseline)), Verdict()
 
@@ -208,7 +214,9 @@ def _find_changes(
     """Compare a later snapshot: what arrived, and what the guard believes to be gone, become staged changes."""
     number, context, stored = circumstances
     known = _known_fields(workspace, tracked)
-    difference = COMPARER.compare(workspace, snapshot, tracked=tracked, known=known, folds=rules.fold_lookalikes)
+    difference = context.comparer.compare(
+        workspace, snapshot, tracked=tracked, known=known, folds=rules.fold_lookalikes
+    )
     standing = doubts.standing_doubts(workspace.database, workspace.inventory)
     difference, held = distrust.judge_fields(
         workspace, difference, standing, rules.trust, fields=(tracked, known), snapshot_no=number

@@ -163,7 +163,9 @@ def translate(error: Exception, path: Path, read_paths: Sequence[str] = ()) -> C
         )
     if isinstance(error, duckdb.InvalidInputException) and read_paths and "JSON" in text:
         return SourceMalformed(f"a line of the snapshot cannot be read: {text}", hint="Nothing was staged.")
-    if isinstance(error, duckdb.IOException) and any(part in str(error) for part in read_paths):
+    if isinstance(error, duckdb.IOException | duckdb.InvalidInputException) and any(
+        part in str(error) for part in read_paths
+    ):
         return SnapshotIncomplete(
             f"a file of the snapshot cannot be read: {text}",
             hint="Nothing was staged. Is another program changing the staging folder?",

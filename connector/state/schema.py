@@ -94,6 +94,9 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         "ALTER TABLE alerts ADD COLUMN incident_key VARCHAR",
         "ALTER TABLE alerts ADD COLUMN summary_id VARCHAR",
         "ALTER TABLE alerts ADD COLUMN summarizes BIGINT",
+        # The two halves of the digest of the line that a record was read from; NULL: none that counts.
+        "ALTER TABLE inventory ADD COLUMN line_1 BIGINT",
+        "ALTER TABLE inventory ADD COLUMN line_2 BIGINT",
     ),
 )
 

@@ -186,7 +186,10 @@ def test_a_second_fetch_leaves_nothing_of_the_first(simulator: Simulator, tmp_pa
         bench.source.fetch(Inventory.CPE, newer_than=None)
     with open_bench(simulator, tmp_path, method="json", page_size=1000) as bench:
         snapshot = got(bench.source.fetch(Inventory.CPE, newer_than=None))
-        assert len(bench.files()) == len(snapshot.parts)
+        assert [name for name in bench.files() if name.endswith(".lines")] == [
+            f"cpe-pages/{part.path.stem}.lines" for part in snapshot.parts
+        ]
+        assert len(bench.files()) == 2 * len(snapshot.parts)
 
 
 def test_one_page_at_a_time_is_in_memory(tmp_path: Path) -> None:

@@ -138,6 +138,7 @@ def test_plain_gzip_is_stored_as_it_came(tmp_path: Path) -> None:
         3,
         len(records(3)),
         {"deviceid": ("DeviceId",), "softwarename": ("SoftwareName",)},
+        index=tmp_path / "part-x.lines",
     )
     assert part.path.read_bytes() == content
 
@@ -218,11 +219,12 @@ def test_a_part_is_on_disk_before_it_has_its_name(
 
     def note(descriptor: int) -> None:
         fsync(descriptor)
-        synced.append(([path.name for path in tmp_path.iterdir()], (tmp_path / "part-x.draft").read_bytes()))
+        synced.append((sorted(path.name for path in tmp_path.iterdir()), (tmp_path / "part-x.draft").read_bytes()))
 
     monkeypatch.setattr(os, "fsync", note)
     write(tmp_path, content)
-    assert synced == [(["part-x.draft"], content)]
+    assert [names for names, _ in synced] == [["part-x.draft", "part-x.lines.draft"], ["part-x.draft", "part-x.lines"]]
+    assert synced[-1][1] == content
 
 
 @pytest.mark.parametrize("inner", [records(4), packed(records(4))])

@@ -36,6 +36,8 @@ class Comparer(Protocol):
         rewritten  stored records that the snapshot writes another way now and that mean the same: only their digest is
                    stored again. `previous_row`, `digest UBIGINT`. Not in `arrivals`.
 
+    `lines` is for `store_lines` alone: an engine that remembers lines needs to know which it read.
+
     `records` and `devices` count distinct ones in the snapshot, `duplicates` the lines beyond the first of their key,
     `lookalikes` the new records whose key looks like that of an absent one, whether or not they continue it.
     Which line of a repeated key stays is a function of the snapshot alone, whatever the order of its rows: the first by
@@ -68,4 +70,12 @@ class Comparer(Protocol):
         Raises:
             SourceMalformed: a line cannot be read, has no device, or may spell a property in another way than its part.
             SnapshotIncomplete: the reader saw another number of records than were verified on disk.
+        """
+
+    def store_lines(
+        self, workspace: Workspace, snapshot: Snapshot, difference: Difference, *, tracked: Sequence[Field]
+    ) -> None:
+        """Remember the lines of a snapshot with the records that they became, so that the next one is compared sooner.
+
+        Called once the inventory is what the snapshot makes it. What is compared later is the same without it.
         """

@@ -3,27 +3,45 @@
 Devices and product versions are numbered in two small tables, so that keys are compared exactly, as two integers, and
 no hash collision can merge two records.
 
-Why it costs little more than reading the files: one pass; the wide columns leave it only for rows whose digest
-differs, and only those are brought to normal form and compared value by value; and the stored side, (device, product,
-digest) of each record, is the one that the join holds in memory: it stands on the right, where `engine` leaves it.
+Why it costs less than unpacking the files once more: lines that are as they were are not read (`lines`). Of those that
+are, the wide columns leave the one pass only for rows whose digest differs, and only those are brought to normal form
+and compared value by value; and the stored side, (device, product, digest) of each record, is the one that the join
+holds in memory: it stands on the right, where `engine` leaves it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from connector.diff.engines.line_digests import (
+    LineDigests,
+    expect_lines,
+    lines_read,
+    miscount,
+    numbered,
+    store_lines,
+    tagged_scans,
+)
+from connector.diff.engines.lines import Reading, find_unpaired, read_all
 from connector.diff.keys import number_keys, same_subject
 from connector.diff.lookalikes import continue_stored, pair_lookalikes
-from connector.diff.scan import digest, normal_forms, scan
+from connector.diff.scan import normal_forms, scan
 from connector.diff.tables import Difference, Relation, Workspace, compare_values, no_difference
-from connector.errors import SnapshotIncomplete, SourceMalformed
-from connector.exports.fields import Export, Field, Kind, columns_of
+from connector.errors import SourceMalformed
+from connector.exports.fields import Field, Kind, columns_of
 from connector.model import Snapshot
 from connector.state.sql import literal
 
 
 class DuckDBComparer:
-    """The `Comparer` that runs where the state file is."""
+    """The `Comparer` that runs where the state file is.
+
+    Args:
+        digests: how lines are digested.
+    """
+
+    def __init__(self, digests: LineDigests | None = None) -> None:
+        self._digests = digests or LineDigests()
 
     def take_baseline(self, workspace: Workspace, snapshot: Snapshot, *, tracked: Sequence[Field]) -> Difference:
         """As `Comparer.take_baseline`.
@@ -33,15 +51,14 @@ class DuckDBComparer:
         database, export = workspace.database, workspace.export
         number_keys(database, export, scan(export, snapshot.parts, export.keys))
         _check_devices(workspace, "devices", snapshot)
-        read = database.number(
-            f"""
-            INSERT INTO inventory (inventory, device_no, software_no, digest, {export.attribute_columns})
-            SELECT {literal(workspace.inventory)}, device_no, software_no, digest, {normal_forms(export.attributes)}
-            FROM ({_numbered(export, snapshot, tracked)})
-            """
-        )
+        if snapshot.is_repaired:
+            records = scan(export, snapshot.parts, marked=bool(snapshot.unreadable))
+            records = numbered(export, records, tracked, marked=bool(snapshot.unreadable))
+            read = database.number(_store_all(workspace, records, tagged=False))
+        else:
+            read = self._store_tagged(workspace, snapshot, tracked)
         if read != snapshot.lines:
-            raise _miscount(snapshot, read=read)
+            raise miscount(snapshot, read=read)
         duplicates = _keep_one_of_each(workspace)
         devices = database.number(
             f"SELECT count(DISTINCT device_no) FROM inventory WHERE inventory = {literal(workspace.inventory)}"
@@ -50,12 +67,29 @@ class DuckDBComparer:
             records=snapshot.lines - duplicates, devices=devices, duplicates=duplicates
         )
 
+    def _store_tagged(self, workspace: Workspace, snapshot: Snapshot, tracked: Sequence[Field]) -> int:
+        """Store all records with the digests of their lines. Returns the number of lines."""
+        database, export = workspace.database, workspace.export
+        expect_lines(database, self._digests.definition(export, tracked))
+        threads = database.number("SELECT current_setting('threads')")
+        # Several threads would leave row groups half empty, which are then written again, and the file is twice as
+        # large. The lines are written out beside it meanwhile.
+        database.rows("SET threads = 1")
+        read = sum(
+            database.number(_store_all(workspace, numbered(export, records, tracked), tagged=True))
+            for records in tagged_scans(export, snapshot.parts, self._digests)
+        )
+        database.rows(f"SET threads = {threads}")
+        return read
+
     def compare(
         self, workspace: Workspace, snapshot: Snapshot, *, tracked: Sequence[Field], known: Sequence[Field], folds: bool
     ) -> Difference:
         """As `Comparer.compare`."""
         stored = workspace.count(f"inventory WHERE inventory = {literal(workspace.inventory)}")
-        differing = _find_differing(workspace, snapshot, tracked)
+        unpaired = find_unpaired(workspace, snapshot, tracked, self._digests, stored=stored)
+        reading = unpaired or read_all(workspace, snapshot, stored=stored)
+        differing = _find_differing(workspace, reading, tracked)
         _check_devices(workspace, differing, snapshot)
         absent = workspace.make(
             "absent",
@@ -71,8 +105,9 @@ class DuckDBComparer:
         if not snapshot.unreadable:
             workspace.database.rows(f"DROP TABLE {differing}")
         _check_spellings(workspace, snapshot, arrivals, absent)
-        hidden = _count_hidden(workspace, snapshot, arrivals, absent, stored=stored)
-        duplicates = _resolve_duplicates(workspace, snapshot, tracked, arrivals, hidden=hidden)
+        hidden = _count_hidden(workspace, snapshot, reading, arrivals, absent)
+        read = numbered(workspace.export, reading.records, tracked, marked=reading.marked)
+        duplicates = _resolve_duplicates(workspace, snapshot, read, arrivals, hidden=hidden)
         pairs, lookalikes = pair_lookalikes(workspace, arrivals, absent)
         if folds and lookalikes:
             continue_stored(workspace, arrivals, absent, pairs)
@@ -83,24 +118,34 @@ class DuckDBComparer:
         quiet, rewritten = _set_aside_unchanged(workspace, arrivals, earlier, tracked, known)
         devices = _count_devices(workspace, arrivals, absent)
         records = snapshot.lines - duplicates
-        return Difference(arrivals, earlier, absent, quiet, rewritten, records, devices, duplicates, lookalikes)
+        lines = lines_read(workspace.export, reading.records, tracked) if unpaired else None
+        return Difference(arrivals, earlier, absent, quiet, rewritten, records, devices, duplicates, lookalikes, lines)
+
+    def store_lines(
+        self, workspace: Workspace, snapshot: Snapshot, difference: Difference, *, tracked: Sequence[Field]
+    ) -> None:
+        """As `Comparer.store_lines`."""
+        store_lines(workspace, snapshot, tracked, self._digests, difference.lines)
 
 
-def _numbered(export: Export, snapshot: Snapshot, tracked: Sequence[Field]) -> str:
-    """The records as they are written, with their digest and, where already known, their two numbers.
-
-    Where attributes of the snapshot could not be read, with their names too, as `unreadable`.
-    """
-    marked = bool(snapshot.unreadable)
+def _store_all(workspace: Workspace, records: str, *, tagged: bool) -> str:
+    """A statement that makes numbered records, a SELECT of them as they are written, a part of the inventory."""
+    attributes = workspace.export.attributes
     return f"""
-        SELECT r.*, {digest(tracked, marked=marked)} AS digest, d.device_no, s.software_no
-        FROM ({scan(export, snapshot.parts, marked=marked)}) r
-        LEFT JOIN devices d ON d.device_id = r.device_id
-        LEFT JOIN software s ON {same_subject(export, "s", "r")}
+        INSERT INTO inventory (
+            inventory, device_no, software_no, digest, line_1, line_2, {columns_of(attributes)}
+        )
+        SELECT {literal(workspace.inventory)},
+               device_no,
+               software_no,
+               digest,
+               {"line_1, line_2" if tagged else "NULL, NULL"},
+               {normal_forms(attributes)}
+        FROM ({records})
     """
 
 
-def _find_differing(workspace: Workspace, snapshot: Snapshot, tracked: Sequence[Field]) -> Relation:
+def _find_differing(workspace: Workspace, reading: Reading, tracked: Sequence[Field]) -> Relation:
     """Records whose digest is not the stored one, and stored records that the snapshot lacks (without a device).
 
     The records are as they are written: among the many that are dropped here, each would pay for the normal forms.
@@ -108,14 +153,14 @@ def _find_differing(workspace: Workspace, snapshot: Snapshot, tracked: Sequence[
     return workspace.make(
         "differing",
         f"""
-        WITH current AS ({_numbered(workspace.export, snapshot, tracked)}),
+        WITH current AS ({numbered(workspace.export, reading.records, tracked, marked=reading.marked)}),
         previous AS (
             SELECT device_no, software_no, digest, rowid AS previous_row
             FROM inventory
-            WHERE inventory = {literal(workspace.inventory)}
+            WHERE inventory = {literal(workspace.inventory)}{reading.condition}
         )
         SELECT {columns_of(workspace.export.fields, of="c")},
-               {"c.unreadable" if snapshot.unreadable else "NULL::VARCHAR[] AS unreadable"},
+               {"c.unreadable" if reading.marked else "NULL::VARCHAR[] AS unreadable"},
                c.digest,
                c.device_no,
                c.software_no,
@@ -231,7 +276,7 @@ def _check_spellings(workspace: Workspace, snapshot: Snapshot, arrivals: Relatio
 
 
 def _count_hidden(
-    workspace: Workspace, snapshot: Snapshot, arrivals: Relation, absent: Relation, *, stored: int
+    workspace: Workspace, snapshot: Snapshot, reading: Reading, arrivals: Relation, absent: Relation
 ) -> int:
     """Lines that the join dropped beyond one for each stored record that is as it was: repeated lines, then.
 
@@ -239,15 +284,13 @@ def _count_hidden(
         SnapshotIncomplete: fewer lines were dropped than there are such records.
     """
     arrived, kept = workspace.database.rows(f"SELECT count(*), count(DISTINCT previous_row) FROM {arrivals}")[0]
-    hidden: int = (snapshot.lines - arrived) - (stored - workspace.count(absent) - kept)
+    hidden: int = (reading.lines - arrived) - (reading.rows - workspace.count(absent) - kept)
     if hidden < 0:
-        raise _miscount(snapshot, read=snapshot.lines - hidden)
+        raise miscount(snapshot, read=snapshot.lines - hidden)
     return hidden
 
 
-def _resolve_duplicates(
-    workspace: Workspace, snapshot: Snapshot, tracked: Sequence[Field], arrivals: Relation, *, hidden: int
-) -> int:
+def _resolve_duplicates(workspace: Workspace, snapshot: Snapshot, read: str, arrivals: Relation, *, hidden: int) -> int:
     """Leave one row a key in `arrivals`, and count the lines beyond it.
 
     Which row stays is a function of the snapshot alone, whatever the order of its rows: the first by all its columns.
@@ -259,11 +302,10 @@ def _resolve_duplicates(
     expected: int = hidden + arrived - keys
     if not expected:
         return 0
-    numbered = _numbered(export, snapshot, tracked)
-    repeated, duplicates = _find_repeated(workspace, f"({numbered})" if hidden else arrivals)
+    repeated, duplicates = _find_repeated(workspace, f"({read})" if hidden else arrivals)
     if duplicates != expected:
-        raise _miscount(snapshot, read=snapshot.lines - expected + duplicates)
-    lines = f"(SELECT {normal_forms(export.fields)}, device_no, software_no FROM ({numbered}))" if hidden else arrivals
+        raise miscount(snapshot, read=snapshot.lines - expected + duplicates)
+    lines = f"(SELECT {normal_forms(export.fields)}, device_no, software_no FROM ({read}))" if hidden else arrivals
     kept = workspace.make(
         "kept",
         f"""
@@ -320,7 +362,9 @@ def _keep_one_of_each(workspace: Workspace) -> int:
           AND rowid NOT IN (SELECT kept_row FROM {kept})
         """
     )
-    database.rows(f"UPDATE inventory SET digest = NULL WHERE rowid IN (SELECT kept_row FROM {kept})")
+    database.rows(
+        f"UPDATE inventory SET digest = NULL, line_1 = NULL, line_2 = NULL WHERE rowid IN (SELECT kept_row FROM {kept})"
+    )
     return duplicates
 
 
@@ -389,11 +433,3 @@ def _count_devices(workspace: Workspace, arrivals: Relation, absent: Relation) -
 
 def _first_of_key(columns: str) -> str:
     return f"row_number() OVER (PARTITION BY device_no, software_no ORDER BY {columns}) = 1"
-
-
-def _miscount(snapshot: Snapshot, *, read: int) -> SnapshotIncomplete:
-    return SnapshotIncomplete(
-        f"snapshot {snapshot.snapshot_id}: {read} records were read where {snapshot.lines} lines were verified on disk",
-        hint="Nothing was staged. The next poll fetches the snapshot again; is another program changing the staging"
-        " folder?",
-    )

@@ -77,12 +77,14 @@ class Store:
             ("software", "software_no INTEGER", export.subject),
             (
                 "inventory",
-                "inventory VARCHAR, device_no INTEGER, software_no INTEGER, digest UBIGINT",
+                "inventory VARCHAR, device_no INTEGER, software_no INTEGER, digest UBIGINT,"
+                " line_1 BIGINT, line_2 BIGINT",
                 export.attributes,
             ),
         ):
             columns = "".join(f", {field.column} {COLUMN_TYPES[field.kind]}" for field in fields)
             self.engine.rows(f"CREATE TABLE {table} ({first}{columns})")
+        self.engine.rows("CREATE TABLE meta (name VARCHAR, value VARCHAR)")
         self.workspace = Workspace(self.engine, export, Inventory.CPE)
 
     def read(self, *records: dict[str, Any]) -> Difference:
