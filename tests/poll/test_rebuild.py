@@ -197,7 +197,7 @@ def test_what_was_shortened_for_the_broker_is_changed_at_most(tenant: Tenant) ->
     assert (change["changeType"], change["changedFields"], change["softwareName"]) == ("CHANGED", ["diskPaths"], "a")
     tenant.poll(lines={CPE: [*lines, record("d", "c", version="1" * 18_000)]})
     tenant.lose_state()
-    with pytest.raises(StateError, match="1 records have a key that was shortened") as raised:
+    with pytest.raises(StateError, match="1 record with a key that was shortened") as raised:
         tenant.rebuild()
     assert "rebaseline" in raised.value.hint
 
