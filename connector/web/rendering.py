@@ -42,6 +42,8 @@ class Pages:
             "clip": clip,
             "counted": counted,
             "number": number,
+            "spaced": spaced,
+            "value": value_text,
             "when": when,
             "words": words,
         }
@@ -120,9 +122,21 @@ def age(seconds: float | None) -> str:
     return f"{minutes} min" if minutes else f"{whole} s"
 
 
+def value_text(value: object) -> str:
+    """A value of a field: the texts of a list one after the other."""
+    if value is None or value == []:
+        return NOTHING
+    return "; ".join(str(item) for item in value) if isinstance(value, list) else str(value)
+
+
 def words(name: object) -> str:
     """The name of a reason in lower case: `new device`."""
     return "" if name is None else str(name).lower().replace("_", " ")
+
+
+def spaced(name: str) -> str:
+    """The name of a field in words: `number of weaknesses`."""
+    return "".join(f" {character.lower()}" if character.isupper() else character for character in name)
 
 
 def _plain(value: object) -> object:

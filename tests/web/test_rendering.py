@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from connector.web.charts import bars, stack
-from connector.web.rendering import address, age, as_csv, clip, when, words
+from connector.web.rendering import address, age, as_csv, clip, spaced, value_text, when, words
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,14 @@ def test_values_are_short_and_plain() -> None:
         "2026-11-23",
         "\N{EN DASH}",
     )
+    assert (value_text(["C:\\a", "b"]), value_text([]), value_text(None), value_text(0)) == (
+        "C:\\a; b",
+        "\N{EN DASH}",
+        "\N{EN DASH}",
+        "0",
+    )
     assert (clip("abcdef", 3), clip(None), words("NEW_DEVICE")) == ("abc…", "", "new device")
+    assert spaced("numberOfWeaknesses") == "number of weaknesses"
     assert address("/device", id="a&b=c/\ud800", at="", all=None) == "/device?id=a%26b%3Dc%2F%3F"
 
 

@@ -11,7 +11,7 @@ from connector.clock import moment_of
 from connector.history.directory import count_devices, newest_alerts
 from connector.operations.status import read_status
 from connector.web.query import Query
-from connector.web.rendering import age, words
+from connector.web.rendering import age, clip, words
 from connector.web.views.held import WHY
 from connector.web.visits import Facts, Visit
 from connector.wording import counted
@@ -86,8 +86,8 @@ def _lights(visit: Visit, status: dict[str, Any], alerts: list[dict[str, Any]]) 
     if alerts:
         last = alerts[0]
         ago = age((visit.now - moment_of(last["observedAt"])).total_seconds())
-        text = f"{words(last['alertType'])}, {last['severity']}, {ago} ago: {last['softwareName'] or '(no name)'}"
-        yield _light("Last alert", NONE, text)
+        name = clip(last["softwareName"] or "(no name)", 64)
+        yield _light("Last alert", NONE, f"{words(last['alertType'])}, {last['severity']}, {ago} ago: {name}")
     else:
         yield _light("Last alert", NONE, "none so far")
 
