@@ -103,9 +103,9 @@ pictures: $(DEV) ## draw the pictures of docs/ from what the terminal shows
 
 lock: $(DEV) ## pin the newest dependencies that satisfy pyproject.toml, with hashes
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade --generate-hashes --no-emit-index-url \
-		--no-header --extra simulator pyproject.toml -o requirements.lock
+		--no-header --extra simulator --extra console pyproject.toml -o requirements.lock
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade --generate-hashes --no-emit-index-url \
-		--no-header --extra simulator --group dev pyproject.toml -o requirements-dev.lock
+		--no-header --extra simulator --extra console --group dev pyproject.toml -o requirements-dev.lock
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade --generate-hashes --no-emit-index-url \
 		--no-header --group fuzz -o requirements-fuzz.lock
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade --generate-hashes --no-emit-index-url \

@@ -14,6 +14,7 @@ PACKAGE = Path(__file__).parents[1] / "connector"
 
 ORDER = (
     {"cli"},
+    {"web"},
     {"operations"},
     {"assembly"},
     {"service"},
@@ -37,13 +38,15 @@ BASEMENT = {"simulator": {"clock", "errors", "private_files", "exports", "model"
 """What the simulator may use of the connector: it stands for Microsoft's service, not for us."""
 
 OWNERS = {
-    "aiohttp": {"simulator"},
+    "aiohttp": {"simulator", "web"},
     "aws_msk_iam_sasl_signer": {"kafka"},
     "confluent_kafka": {"kafka"},
     "cryptography": {"source"},
     "duckdb": {"state"},
     "fastavro": {"kafka"},
     "isal": {"packed"},
+    "jinja2": {"web"},
+    "markupsafe": {"web"},
     "msal": {"source"},
     "msgspec": {"source"},
     "prometheus_client": {"service"},

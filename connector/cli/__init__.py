@@ -104,6 +104,11 @@ VERBS: Final = {
         "prevalence",
         "Show how many devices had each version of a product on each day; or what is new, the rarest first.",
     ),
+    "console": Verb(
+        "console",
+        "console",
+        "Show the state file in a browser: freshness, devices, products, exposure, changes, what is held. Read-only.",
+    ),
     "held": Verb("held", "app", "Review what the guard holds: list, approve or discard it."),
     "state": Verb("state", "app", "Verify the state file, export it, begin a new epoch, or rebuild a lost file."),
     "schema": Verb("schema", "app", "Show the Avro schemas; register or check them in the schema registry."),

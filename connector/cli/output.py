@@ -56,6 +56,11 @@ def print_line(text: str, style: str = "") -> None:
     _show(out, Text(escape(text), style=style))
 
 
+def print_link(address: str) -> None:
+    """An address to open, on stdout at once and never wrapped, so that a terminal makes it a link."""
+    print(address, flush=True)  # noqa: T201 - this is the owner of stdout
+
+
 def print_rule(title: str) -> None:
     """A heading across the terminal."""
     out.print()

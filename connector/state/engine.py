@@ -52,6 +52,7 @@ class Engine:
         self._connection = connection
         self._path = path
         self._closing = ExitStack()
+        self._cursors: list[duckdb.DuckDBPyConnection] = []
         self._read_paths: tuple[str, ...] = ()
 
     @classmethod
@@ -115,9 +116,19 @@ class Engine:
     def blocks(self, statement: str, parameters: Parameters, block_rows: int) -> Iterator[list[tuple[Any, ...]]]:
         """Run one statement on a second cursor, and yield its committed rows in blocks of `block_rows`."""
         with self._translated(), closing(self._connection.cursor()) as cursor:
-            cursor.execute(statement, parameters)
-            while block := cursor.fetchmany(block_rows):
-                yield block
+            self._cursors.append(cursor)
+            try:
+                cursor.execute(statement, parameters)
+                while block := cursor.fetchmany(block_rows):
+                    yield block
+            finally:
+                self._cursors.remove(cursor)
+
+    def interrupt(self) -> None:
+        """End the statements that run now, with an error where they run; to be called from another thread."""
+        for connection in (self._connection, *self._cursors):
+            with suppress(duckdb.Error):
+                connection.interrupt()
 
     @contextmanager
     def transaction(self, *, keep: bool = True, reads: Sequence[Path] = ()) -> Iterator[None]:

@@ -1,0 +1,170 @@
+"""What is there now: devices, products, who has a product, alerts, and where held removals are; a few rows of each."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Any, Final
+
+from connector.exports.fields import Export, columns_of
+from connector.history.past import said_to_have_ended
+from connector.model import Hold
+from connector.staging import support
+from connector.state import patterns
+from connector.state.journal import alert_columns
+from connector.state.patterns import Bound
+from connector.state.state import StateFile
+
+NAMES_MAX: Final = 5
+"""Groups and devices that stand beside what is held."""
+
+
+def count_devices(state: StateFile) -> int:
+    """How many devices have records now."""
+    return state.database.number("SELECT count(DISTINCT device_no) FROM inventory")
+
+
+def find_devices(state: StateFile, text: str, day: date, rows_max: int) -> list[dict[str, Any]]:
+    """Devices whose name or id contains a text or matches a pattern, those with most software out of support first."""
+    bind = Bound()
+    condition = patterns.is_device(_within(text), bind) if text.strip() else "true"
+    rows = state.database.rows(
+        f"""
+        WITH {_current(state.export, day, condition)}
+        SELECT device_id,
+               max(device_name) AS name,
+               max(os_platform),
+               max(rbac_group_name),
+               count(*) AS records,
+               count(*) FILTER (is_end_of_support) AS out_of_support
+        FROM current_records
+        GROUP BY device_id
+        ORDER BY out_of_support DESC, lower(coalesce(name, device_id)), device_id
+        LIMIT {rows_max}
+        """,
+        bind.parameters,
+    )
+    names = ("deviceId", "deviceName", "osPlatform", "rbacGroupName", "records", "outOfSupport")
+    return [dict(zip(names, row, strict=True)) for row in rows]
+
+
+def find_products(state: StateFile, text: str, day: date, rows_max: int) -> list[dict[str, Any]]:
+    """Products whose vendor or name contains a text or matches a pattern, those on most devices first."""
+    bind = Bound()
+    names = [field.name for field in state.export.product]
+    product = columns_of(state.export.product)
+    condition = "true"
+    if text.strip():
+        condition = patterns.any_of(
+            patterns.matches(field.column, _within(text), bind) for field in state.export.product
+        )
+    rows = state.database.rows(
+        f"""
+        WITH {_current(state.export, day, condition)}
+        SELECT {product},
+               count(DISTINCT software_no) AS versions,
+               count(DISTINCT device_no) AS devices,
+               count(DISTINCT device_no) FILTER (is_end_of_support) AS out_of_support
+        FROM current_records
+        GROUP BY {product}
+        ORDER BY devices DESC, {product}
+        LIMIT {rows_max}
+        """,
+        bind.parameters,
+    )
+    return [dict(zip((*names, "versions", "devices", "outOfSupport"), row, strict=True)) for row in rows]
+
+
+def who_has(state: StateFile, vendor: str, product: str, day: date, rows_max: int) -> tuple[int, list[dict[str, Any]]]:
+    """How many devices have a product now, and the first of them with its version; names are compared as they are."""
+    names = ("deviceId", "deviceName", "osPlatform", "rbacGroupName", "softwareVersion", "isEndOfSupport")
+    condition = "coalesce(software_vendor, '') = $vendor AND coalesce(software_name, '') = $product"
+    parameters = {"vendor": vendor, "product": product}
+    current = _current(state.export, day, condition)
+    number = state.database.number(f"WITH {current} SELECT count(DISTINCT device_no) FROM current_records", parameters)
+    rows = state.database.rows(
+        f"""
+        WITH {current}
+        SELECT device_id, device_name, os_platform, rbac_group_name, software_version, is_end_of_support
+        FROM current_records
+        ORDER BY is_end_of_support DESC, software_version, lower(coalesce(device_name, device_id)), device_id
+        LIMIT {rows_max}
+        """,
+        parameters,
+    )
+    return number, [dict(zip(names, row, strict=True)) for row in rows]
+
+
+def newest_alerts(state: StateFile, rows_max: int, device_id: str | None = None) -> list[dict[str, Any]]:
+    """The last alerts, of the fleet or of one device, newest first, as `EndOfSupportAlert` mappings."""
+    columns = ", ".join(alert_columns(state.export).values())
+    rows = state.database.rows(
+        f"""
+        SELECT snapshot_no, {columns}
+        FROM alerts
+        WHERE $device IS NULL OR device_id = $device
+        ORDER BY epoch DESC, alert_no DESC
+        LIMIT {rows_max}
+        """,
+        {"device": device_id},
+    )
+    alerts: list[dict[str, Any]] = []
+    for row in rows:
+        snapshot = state.journal.numbered_snapshot(row[0])
+        if snapshot is not None:
+            alerts += state.journal.as_alerts([row[1:]], snapshot)
+    return alerts
+
+
+def where_held(state: StateFile, hold: Hold) -> dict[str, list[dict[str, Any]]]:
+    """The device groups and devices with the most held removals of a hold; nothing for values and additions."""
+    places = {"largest_groups": "rbac_group_name", "largest_devices": "coalesce(device_name, device_id)"}
+    if not hold.is_of_removals:
+        return {place: [] for place in places}
+    return {
+        place: [
+            {"name": name, "records": records}
+            for name, records in state.database.rows(
+                f"""
+                SELECT {column} AS name, count(*) AS records
+                FROM held
+                JOIN inventory USING (inventory, device_no, software_no)
+                JOIN devices USING (device_no)
+                WHERE inventory = $1
+                  AND reason = $2
+                  AND since_snapshot = $3
+                GROUP BY name
+                ORDER BY records DESC, name
+                LIMIT {NAMES_MAX}
+                """,
+                [hold.inventory.value, hold.reason, hold.since_snapshot_no],
+            )
+        ]
+        for place, column in places.items()
+    }
+
+
+def _within(text: str) -> str:
+    """A pattern: the text itself where it is one, else anything that contains it."""
+    text = text.strip()
+    return text if "*" in text or "?" in text else f"*{text}*"
+
+
+def _current(export: Export, day: date, condition: str) -> str:
+    """CTEs that end with `current_records`: the stored records that meet a condition, with `is_end_of_support`."""
+    return f"""
+        heard AS (
+            SELECT {export.columns},
+                   device_no,
+                   software_no,
+                   {support.folded("end_of_support_status")} AS status,
+                   {support.readable("end_of_support_date")} AS ends
+            FROM inventory
+            JOIN devices USING (device_no)
+            JOIN software USING (software_no)
+            WHERE {condition}
+        ),
+        current_records AS (
+            SELECT *, {said_to_have_ended(day)} AS is_end_of_support
+            FROM heard
+        )
+    """

@@ -1,0 +1,177 @@
+"""Answers requests: who asks, which page, in which form, and what becomes of errors."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from http import HTTPStatus
+from importlib.resources import files
+from typing import Any, Final
+
+from aiohttp import web
+
+from connector.errors import ConfigError, ConnectorError, StateError, StateLocked, fault_of
+from connector.redaction import Redactor
+from connector.telemetry import logger
+from connector.web import rendering
+from connector.web.access import HEADERS, METHODS, Access, Refusal
+from connector.web.pages import HOME, PAGES, Page
+from connector.web.query import Query
+from connector.web.views.exposure import CSV_NAMES, exposure_rows
+from connector.web.visits import Answer, Visits
+
+log = logger(__name__)
+
+REQUESTS_MAX: Final = 16
+"""Requests that wait for the file at a time; further ones are asked to come again."""
+RETRY_SECONDS: Final = 5
+JSON: Final = ".json"
+STATIC: Final = {"console.css": "text/css", "icon.svg": "image/svg+xml"}
+EXPOSURE_CSV: Final = "/exposure.csv"
+UNAUTHORIZED: Final = Refusal(
+    HTTPStatus.UNAUTHORIZED,
+    "this page needs the link that `mde-inventory console` printed",
+    "Open that link in this browser. If you came from another page, load this one again.",
+)
+NOT_FOUND: Final = Refusal(HTTPStatus.NOT_FOUND, "there is no such page", "The menu has every page.")
+
+
+class Application:
+    """The pages about one state file.
+
+    Args:
+        visits: to the file.
+        access: decides who may see them.
+    """
+
+    def __init__(self, visits: Visits, access: Access) -> None:
+        self._visits = visits
+        self._access = access
+        self._pages = rendering.Pages()
+        self._redactor = Redactor(visits.assembly.config.secrets)
+        self._workers = ThreadPoolExecutor(1, "console")
+        self._waiting = 0
+        # Style sheet and icon say nothing about the tenant, and the page that refuses needs them.
+        folder = files("connector.web") / "static"
+        self._static = {f"/static/{name}": ((folder / name).read_bytes(), kind) for name, kind in STATIC.items()}
+
+    def close(self) -> None:
+        """Wait for the last visit."""
+        self._workers.shutdown()
+
+    async def respond(self, request: web.BaseRequest) -> web.StreamResponse:
+        """The response to a request. Every one has the headers that protect it."""
+        try:
+            response = await self._respond(request)
+        except ConnectorError as error:
+            response = self._failure(request, error)
+        except Exception as error:
+            log.exception("a page failed", path=request.path, exc_info=error)
+            response = self._failure(request, fault_of(error))
+        response.headers.update(HEADERS)
+        return response
+
+    async def _respond(self, request: web.BaseRequest) -> web.Response:
+        refusal = self._access.refusal(request)
+        if refusal is not None:
+            return self._refuse(request, refusal)
+        if request.path in self._static:
+            body, kind = self._static[request.path]
+            return web.Response(body=body, content_type=kind, charset="utf-8")
+        comes_by_link = request.path == "/" and self._access.is_token(request.query.get("token", ""))
+        if not comes_by_link and not self._access.admits(request):
+            return self._refuse(request, UNAUTHORIZED)
+        if request.path == "/":
+            response = web.Response(status=HTTPStatus.SEE_OTHER, headers={"Location": HOME})
+            if comes_by_link:
+                self._access.let_in(response)
+            return response
+        return await self._show(request, Query(dict(request.query)))
+
+    async def _show(self, request: web.BaseRequest, query: Query) -> web.Response:
+        """A page for somebody who may see it."""
+        if request.path == EXPOSURE_CSV:
+            return await self._csv(query)
+        page = PAGES.get(request.path.removesuffix(JSON))
+        if page is None:
+            return self._refuse(request, NOT_FOUND)
+        return await self._page(request, page, query)
+
+    async def _page(self, request: web.BaseRequest, page: Page, query: Query) -> web.Response:
+        path = request.path.removesuffix(JSON)
+        key = rendering.address(path, **dict(sorted(query.values.items())))
+        answer = await self._read(key, page, query)
+        if request.path.endswith(JSON):
+            return _json(answer.facts | {"as_of_time": answer.as_of, "busy": answer.busy})
+        twin = rendering.address(f"{path}{JSON}", **query.values)
+        values = {"query": query.values, "answer": answer, "twin": twin, **answer.facts}
+        return self._html(path.removeprefix("/"), page.title, path, values)
+
+    async def _csv(self, query: Query) -> web.Response:
+        key = rendering.address(EXPOSURE_CSV, **dict(sorted(query.values.items())))
+        answer = await self._read(key, Page("Exposure", exposure_rows), query)
+        text = rendering.as_csv(CSV_NAMES, answer.facts["rows"])
+        name = f"exposure-{answer.as_of:%Y%m%dT%H%MZ}.csv"
+        headers = {"Content-Disposition": f'attachment; filename="{name}"'}
+        return web.Response(text=text, content_type="text/csv", charset="utf-8", headers=headers)
+
+    async def _read(self, key: str, page: Page, query: Query) -> Answer:
+        """What a page says; one visit after the other, and only so many requests wait.
+
+        Raises:
+            StateLocked: too many wait, or a poll has the file.
+        """
+        if self._waiting >= REQUESTS_MAX:
+            raise StateLocked("too many pages are asked for at once", hint="Try again in a few seconds.")
+        self._waiting += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(
+                self._workers, self._visits.answer, key, lambda visit: page.view(visit, query)
+            )
+        finally:
+            self._waiting -= 1
+
+    def _html(self, template: str, title: str, path: str, values: dict[str, Any], status: int = 200) -> web.Response:
+        within = PAGES[path].within if path in PAGES else ""
+        menu = [
+            {"address": address, "name": page.menu, "current": address in {path, within}}
+            for address, page in PAGES.items()
+            if page.menu
+        ]
+        frame = {"title": title, "menu": menu, "twin": "", "home": HOME}
+        text = self._pages.html(template, frame | values)
+        return web.Response(text=text, content_type="text/html", charset="utf-8", status=status)
+
+    def _refuse(self, request: web.BaseRequest, refusal: Refusal) -> web.Response:
+        response = self._error(request, refusal.status, refusal.text, refusal.hint)
+        if refusal.status is HTTPStatus.METHOD_NOT_ALLOWED:
+            response.headers["Allow"] = ", ".join(METHODS)
+        return response
+
+    def _failure(self, request: web.BaseRequest, error: ConnectorError) -> web.Response:
+        """An error as a page: what the query got wrong, what is not known, or a file that cannot be read now."""
+        status = HTTPStatus.INTERNAL_SERVER_ERROR
+        if isinstance(error, ConfigError):
+            status = HTTPStatus.BAD_REQUEST
+        elif isinstance(error, StateError):
+            # What the file cannot say has no cause; a file that cannot be read has one.
+            is_unknown = error.__cause__ is None and type(error) is StateError
+            status = HTTPStatus.NOT_FOUND if is_unknown else HTTPStatus.SERVICE_UNAVAILABLE
+        text = self._redactor.redact(str(error)).removeprefix("--")
+        response = self._error(request, status, text, error.hint, busy=isinstance(error, StateLocked))
+        if status is HTTPStatus.SERVICE_UNAVAILABLE:
+            response.headers["Retry-After"] = str(RETRY_SECONDS)
+        return response
+
+    def _error(
+        self, request: web.BaseRequest, status: HTTPStatus, text: str, hint: str, *, busy: bool = False
+    ) -> web.Response:
+        if request.path.endswith(JSON):
+            return _json({"error": text, "hint": hint, "busy": busy}, status=status)
+        title = "Busy" if busy else status.phrase
+        values = {"text": text, "hint": hint, "busy": busy, "query": {}, "answer": None}
+        return self._html("error", title, request.path, values, status=status)
+
+
+def _json(value: dict[str, Any], status: int = 200) -> web.Response:
+    return web.Response(text=rendering.as_json(value), content_type="application/json", charset="utf-8", status=status)

@@ -1,0 +1,48 @@
+"""The pages by address: what each says, and where it stands in the menu."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+from connector.web.query import Query
+from connector.web.views.changes import changes, explain
+from connector.web.views.exposure import exposure
+from connector.web.views.fleet import device, devices, new, product, products
+from connector.web.views.held import held
+from connector.web.views.overview import overview
+from connector.web.views.past import compare, polls
+from connector.web.visits import Facts, Visit
+
+
+class Page(NamedTuple):
+    """A page.
+
+    Attributes:
+        title: its heading.
+        view: what it says.
+        menu: its name in the menu; "" where it is not there.
+        within: the page of the menu that it belongs to, where it is not there itself.
+    """
+
+    title: str
+    view: Callable[[Visit, Query], Facts]
+    menu: str = ""
+    within: str = ""
+
+
+PAGES: Final = {
+    "/overview": Page("Overview", overview, "Overview"),
+    "/devices": Page("Devices", devices, "Devices"),
+    "/device": Page("Device", device, within="/devices"),
+    "/products": Page("Products", products, "Products"),
+    "/product": Page("Product", product, within="/products"),
+    "/changes": Page("Changes", changes, "Changes"),
+    "/explain": Page("A change explained", explain, within="/changes"),
+    "/exposure": Page("End-of-support exposure", exposure, "Exposure"),
+    "/new": Page("New in the organisation", new, "New"),
+    "/compare": Page("Compare two days", compare, "Compare"),
+    "/held": Page("Held", held, "Held"),
+    "/polls": Page("Polls", polls, "Polls"),
+}
+HOME: Final = "/overview"

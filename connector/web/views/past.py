@@ -1,0 +1,99 @@
+"""Every snapshot that is on record, and two days side by side."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import Any, Final
+
+from connector.clock import moment_of
+from connector.history.comparison import compare as compare_snapshots
+from connector.history.past import Past
+from connector.model import StagedSnapshot
+from connector.web.query import Query
+from connector.web.views.held import WHY
+from connector.web.visits import Facts, Visit
+
+DIFFERENCE_NAMES: Final = (
+    "inventory", "changeType", "reason", "changedFields", "isEndOfSupport", "deviceId", "deviceName", "rbacGroupName",
+    "softwareVendor", "softwareName", "softwareVersion",
+)  # fmt: skip
+
+
+def polls(visit: Visit, query: Query) -> Facts:
+    """Snapshots, the newest first, with their counts and why the guard began to hold something."""
+    snapshots = visit.state.journal.recent_snapshots(query.rows_max + 1)
+    sealed = visit.state.journal.position().published_snapshot
+    return {
+        "snapshots": [_snapshot(snapshot, sealed) for snapshot in snapshots[: query.rows_max]],
+        "more": len(snapshots) > query.rows_max,
+    }
+
+
+def compare(visit: Visit, query: Query) -> Facts:
+    """What differs between two days, netted; nothing yet where no first day is named."""
+    past = Past(visit.state)
+    coverages = past.coverage()
+    facts: Facts = {
+        "known_since": min((coverage.oldest.observed_at for coverage in coverages), default=None),
+        "pairs": [],
+        "left_out": [],
+        "differences": None,
+        "more": False,
+    }
+    if not query.text("from") or not coverages:
+        return facts
+    selection = query.filters().at(visit.now)
+    first = {snapshot.inventory: snapshot for snapshot in past.at(query.time("from", visit.now), selection.inventory)}
+    last = past.at(query.time("to", visit.now), selection.inventory)
+    pairs = [(first[snapshot.inventory], snapshot) for snapshot in last if snapshot.inventory in first]
+    group = query.text("group").lower()
+    rows = (
+        row
+        for pair in pairs
+        for block in compare_snapshots(visit.state, *pair, selection)
+        for row in block
+        if not group or str(row["rbacGroupName"]).lower() == group
+    )
+    differences = [_difference(row) for row in islice(rows, query.rows_max + 1)]
+    return facts | {
+        "pairs": [{"from": begin.snapshot_id, "to": end.snapshot_id} for begin, end in pairs],
+        "left_out": [snapshot.inventory.value for snapshot in last if snapshot.inventory not in first],
+        "differences": differences[: query.rows_max],
+        "more": len(differences) > query.rows_max,
+    }
+
+
+def _difference(row: dict[str, Any]) -> dict[str, Any]:
+    before = row["before"]
+    return {name: row[name] for name in DIFFERENCE_NAMES} | {
+        "previousVersion": before["softwareVersion"] if before else None
+    }
+
+
+def _snapshot(snapshot: StagedSnapshot, sealed: int) -> dict[str, Any]:
+    counts = snapshot.counts
+    return {
+        "snapshot_id": snapshot.snapshot_id,
+        "inventory": snapshot.inventory.value,
+        "epoch": snapshot.epoch,
+        "baseline": snapshot.baseline,
+        "method": snapshot.method,
+        "generated_at": snapshot.observed_at,
+        "started_at": moment_of(snapshot.started_at),
+        "staged_at": moment_of(snapshot.staged_at),
+        "seconds": (snapshot.staged_at - snapshot.started_at) // 1000,
+        "records": counts.records,
+        "devices": counts.devices,
+        "stored": counts.stored,
+        "added": counts.added,
+        "removed": counts.removed,
+        "changed": counts.changed,
+        "alerts": counts.alerts,
+        "held": counts.held,
+        "hold_reason": snapshot.hold_reason,
+        "why_held": WHY.get(snapshot.hold_reason or ""),
+        "duplicates": counts.duplicates,
+        "rejected": counts.rejected,
+        "sealed": snapshot.snapshot_no <= sealed,
+        "connector_version": snapshot.connector_version,
+    }

@@ -1,0 +1,103 @@
+"""A client that asks a console as a browser or a script would, and records whose names are somebody else's text."""
+
+from __future__ import annotations
+
+import http.client
+import json
+from datetime import datetime, timedelta
+from http.cookies import SimpleCookie
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from connector import config
+from connector.assembly import Assembly
+from connector.web import Console
+from tests.support.bench import START, TENANT, record
+from tests.support.configured import tables
+
+NOW = START + timedelta(hours=20)
+LONG = "x" * 4_096
+HOSTILE = {
+    "markup": "<script>alert(1)</script>",
+    "override": "abc\u202egpj.exe\u2066",
+    "quote": "\"'><img src=x onerror=alert(1)>",
+    "long": LONG,
+    "formula": "=cmd|'/c calc'!A1",
+}
+
+
+class Response(NamedTuple):
+    """What came back."""
+
+    status: int
+    headers: http.client.HTTPMessage
+    body: bytes
+
+    @property
+    def text(self) -> str:
+        """The body as text."""
+        return self.body.decode()
+
+    @property
+    def json(self) -> Any:
+        """The body as JSON."""
+        return json.loads(self.body)
+
+
+class Client:
+    """Asks a console. `headers` replace those that it would send; None leaves one out."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.port = int(console.access.origin.rpartition(":")[2])
+
+    def ask(self, path: str, method: str = "GET", **headers: str | None) -> Response:
+        """One request, with the token as scripts send it."""
+        sent: dict[str, str | None] = {
+            "Host": f"127.0.0.1:{self.port}",
+            "Authorization": f"Bearer {self.console.access.token}",
+        }
+        sent |= {name.replace("_", "-"): value for name, value in headers.items()}
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        try:
+            connection.putrequest(method, path, skip_host=True)
+            for name, value in sent.items():
+                if value is not None:
+                    connection.putheader(name, value)
+            connection.endheaders()
+            response = connection.getresponse()
+            return Response(response.status, response.headers, response.read())
+        finally:
+            connection.close()
+
+    def log_in(self) -> str:
+        """The cookie that the printed link gives."""
+        response = self.ask(self.console.access.link.removeprefix(self.console.access.origin), Authorization=None)
+        cookie = SimpleCookie(response.headers["Set-Cookie"])
+        ((name, morsel),) = cookie.items()
+        return f"{name}={morsel.value}"
+
+
+def assembly_of(path: Path, now: datetime = NOW) -> Assembly:
+    """The parts of a tenant with that state file."""
+    checked = config.from_values(
+        tables(source={"tenant_id": TENANT}, state={"path": str(path)}), {}, name="connector.toml"
+    )
+    return Assembly(checked, clock=lambda: now)
+
+
+def line(device: str, version: str, status: str | None = None, **more: Any) -> dict[str, Any]:
+    """A record of one product on a device of a group."""
+    fields = {"deviceName": f"{device}.x", "rbacGroupId": 7, "rbacGroupName": "Clinic", "endOfSupportStatus": status}
+    return record(device, "jre", version, **fields | more)
+
+
+def hostile_lines() -> list[dict[str, Any]]:
+    """Records of which every name is somebody else's text."""
+    return [
+        record(
+            f"id {text}", text, text, softwareVendor=text, deviceName=text, rbacGroupId=9, rbacGroupName=text,
+            osPlatform=text, endOfSupportStatus="EOS Version",
+        )
+        for text in HOSTILE.values()
+    ]  # fmt: skip

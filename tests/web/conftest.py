@@ -1,0 +1,54 @@
+"""Consoles over real state files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from connector.web import Console
+from connector.web.visits import Visits
+from tests.support.bench import EASY, Bench, record
+from tests.support.console import Client, assembly_of, hostile_lines, line
+
+Opens = Callable[..., Client]
+
+
+@pytest.fixture(scope="module")
+def serve() -> Iterator[Opens]:
+    """Serves a state file on a free port, without the pause between two visits."""
+    with ExitStack() as stack:
+
+        def serve(path: Path, **limits: float) -> Client:
+            visits = Visits(stack.enter_context(assembly_of(path)), **{"pause_seconds": 0.0} | limits)
+            return Client(stack.enter_context(Console(visits.assembly, "127.0.0.1:0", visits=visits)))
+
+        yield serve
+
+
+@pytest.fixture(scope="module")
+def lived_in(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A state file of three generations: an upgrade, an arrival, one that stays exposed, and hostile names."""
+    with Bench(tmp_path_factory.mktemp("lived in"), rules=EASY) as bench:
+        first = [line("a", "7", "EOS Version"), line("b", "7", "EOS Version")]
+        then = [line("a", "8"), line("b", "7", "EOS Version"), *hostile_lines()]
+        for lines in (first, then, [*then, record("a", "new")]):
+            bench.take(bench.snapshot(lines))
+            bench.confirm_baseline()
+        return bench.path
+
+
+@pytest.fixture(scope="module")
+def client(serve: Opens, lived_in: Path) -> Client:
+    """A console over that file."""
+    return serve(lived_in)
+
+
+@pytest.fixture(scope="module")
+def empty_client(serve: Opens, tmp_path_factory: pytest.TempPathFactory) -> Client:
+    """A console over a state file without a snapshot."""
+    with Bench(tmp_path_factory.mktemp("empty")) as bench:
+        path = bench.path
+    return serve(path)

@@ -1,0 +1,278 @@
+"""Every page and its JSON twin: the same facts, with data, without, and with names that are somebody else's text."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+from connector.web.pages import PAGES
+from tests.support.bench import EASY, Bench, staging_rules
+from tests.support.console import HOSTILE, LONG, Client, line
+from tests.support.oracle import Rules
+from tests.web.conftest import Opens
+
+QUERIES = {
+    "/device": "?id=a",
+    "/product": "?vendor=v&name=jre",
+    "/compare": "?from=2026-11-23T15:00",
+    "/exposure": "?all=1",
+}
+ADDRESSES = [f"{path}{QUERIES.get(path, '')}" for path in PAGES if path != "/explain"]
+VOID = {"meta", "link", "input", "br"}
+
+
+class Page(HTMLParser):
+    """The elements and the text of a page; `problems` are those of its markup."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self.problems: list[str] = []
+        self._open: list[str] = []
+        self.feed(text)
+        self.problems += self._open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Note an element, and what must not be in it."""
+        self.elements.append((tag, dict(attrs)))
+        if tag in {"script", "style", "iframe", "object", "embed", "base", "img"}:
+            self.problems.append(tag)
+        self.problems += [f"{tag} {name}" for name, _ in attrs if name == "style" or name.startswith("on")]
+        if tag not in VOID:
+            self._open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        """Note an element that ends which did not begin."""
+        if not self._open or self._open.pop() != tag:
+            self.problems.append(f"/{tag}")
+
+    def handle_data(self, data: str) -> None:
+        """Note text."""
+        self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        """What a reader sees, with one blank between words."""
+        return " ".join(" ".join(self.words).split())
+
+    def values(self, attribute: str) -> list[str]:
+        """The values of an attribute."""
+        return [attributes[attribute] or "" for _, attributes in self.elements if attribute in attributes]
+
+
+def twin(address: str) -> str:
+    """The address of a page's JSON twin."""
+    path, mark, query = address.partition("?")
+    return f"{path}.json{mark}{query}"
+
+
+@pytest.mark.parametrize("address", [*ADDRESSES, "/explain"])
+def test_every_page_and_its_twin_answer_where_there_is_no_snapshot_yet(empty_client: Client, address: str) -> None:
+    """A page says that nothing is known, and what to do."""
+    answers = empty_client.ask(address), empty_client.ask(twin(address))
+    page = Page(answers[0].text)
+    assert ([answer.status for answer in answers], page.problems) == ([200, 200], [])
+    assert any("empty" in value.split() for value in page.values("class"))
+
+
+@pytest.mark.parametrize("address", [*ADDRESSES, "/explain", "/nowhere", "/changes?since=never"])
+def test_a_page_has_no_script_no_style_and_nothing_from_elsewhere(client: Client, address: str) -> None:
+    """Whole markup in one language, a heading, landmarks, headers with a scope, fields with labels."""
+    page = Page(client.ask(address).text)
+    tags = [tag for tag, _ in page.elements]
+    links = [*page.values("href"), *page.values("src"), *page.values("action")]
+    assert (page.problems, [link for link in links if not link.startswith(("/", "#"))]) == ([], [])
+    assert {tag: tags.count(tag) for tag in ("h1", "main", "header", "footer", "nav")} == dict.fromkeys(
+        ("h1", "main", "header", "footer", "nav"), 1
+    )
+    assert page.elements[0] == ("html", {"lang": "en"})
+    assert [attributes for tag, attributes in page.elements if tag == "th" and "scope" not in attributes] == []
+    fields = tags.count("input") + tags.count("select") - page.values("type").count("hidden")
+    assert fields == tags.count("label")
+    assert page.values("role").count("img") == tags.count("svg")
+
+
+def strings(value: Any) -> Iterator[str]:
+    """Every text in JSON."""
+    if isinstance(value, dict):
+        for inner in value.values():
+            yield from strings(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from strings(inner)
+    elif isinstance(value, str):
+        yield value
+
+
+FACTS = {
+    "/overview": ("lights", "snapshots", "alerts"),
+    "/devices": ("devices",),
+    "/device": ("software", "timeline", "alerts"),
+    "/products": ("products",),
+    "/product": ("versions", "holders"),
+    "/changes": ("changes",),
+    "/exposure": ("intervals", "byProduct", "byGroup"),
+    "/new": ("newcomers",),
+    "/compare": ("differences",),
+    "/held": ("held",),
+    "/polls": ("snapshots",),
+}
+NAMES = ("deviceName", "softwareName", "softwareVersion", "version", "text", "name")
+
+
+@pytest.mark.parametrize("address", ADDRESSES)
+def test_a_page_says_what_its_twin_says(client: Client, address: str) -> None:
+    """The names in the rows of the twin are on the page, in as many rows."""
+    path = address.partition("?")[0]
+    page, facts = Page(client.ask(address).text), client.ask(twin(address)).json
+    rows = [row for name in FACTS[path] for row in facts[name]]
+    shown = {
+        row[name]
+        for row in rows
+        for name in NAMES
+        if isinstance(row.get(name), str) and row[name].isascii() and len(row[name]) < 40
+    }
+    assert [text for text in shown if " ".join(text.split()) not in page.text] == []
+    assert (facts["busy"], facts["as_of_time"]) == (False, "2026-11-24T04:00:00Z")
+    assert rows or path == "/held"
+    if path in {"/devices", "/products", "/changes", "/new", "/compare", "/polls"}:
+        assert [tag for tag, _ in page.elements].count("tr") - 1 == len(rows)
+
+
+def test_the_pages_tell_what_happened(client: Client) -> None:
+    """An upgrade on a device: in the changes, explained, on the device then and now, in the comparison, as exposure."""
+    (upgrade,) = client.ask("/changes.json?reason=upgraded").json["changes"]
+    assert (upgrade["deviceId"], upgrade["previousVersion"], upgrade["softwareVersion"]) == ("a", "7", "8")
+    explained = client.ask(f"/explain.json?id={upgrade['eventId'][:8]}").json["explained"]
+    assert (explained["event_id"], explained["guard"]) == (upgrade["eventId"], "not held")
+    assert "a later one appeared" in Page(client.ask(f"/explain?id={upgrade['eventId']}").text).text
+
+    def software(query: str) -> list[tuple[str, str, bool]]:
+        rows = client.ask(f"/device.json?{query}").json["software"]
+        return [(row["softwareName"], row["softwareVersion"], row["isEndOfSupport"]) for row in rows]
+
+    assert software("id=a") == [("jre", "8", False), ("new", "1", False)]
+    assert software("id=a&at=2026-11-23T15:00") == [("jre", "7", True)]
+    rows = client.ask("/compare.json?from=2026-11-23T15:00&device=a").json["differences"]
+    assert [(row["changeType"], row["softwareName"], row["reason"]) for row in rows] == [
+        ("CHANGED", "jre", "UPGRADED"),
+        ("ADDED", "new", "INSTALLED"),
+    ]
+    intervals = client.ask("/exposure.json?all=1&software=jre").json["intervals"]
+    assert [(row["deviceId"], row["ended"]) for row in intervals] == [("b", None), ("a", "UPGRADED")]
+    product = client.ask("/product.json?vendor=v&name=jre").json
+    assert product["prevalence"] == [
+        {"day": "2026-11-23", "version": "7", "devices": 1},
+        {"day": "2026-11-23", "version": "8", "devices": 1},
+        {"day": "2026-11-24", "version": "7", "devices": 1},
+        {"day": "2026-11-24", "version": "8", "devices": 1},
+    ]
+    assert [(row["deviceId"], row["softwareVersion"]) for row in product["holders"]] == [("b", "7"), ("a", "8")]
+
+
+def test_a_stacked_chart_has_a_layer_for_each_version(client: Client) -> None:
+    """Drawn on the server, with the numbers in the table beside it."""
+    page = Page(client.ask("/product?vendor=v&name=jre").text)
+    paths = [attributes for tag, attributes in page.elements if tag == "path"]
+    assert [path["class"] for path in paths] == ["s0", "s1"]
+    assert "7: 1 now" in page.text
+
+
+@pytest.mark.parametrize("address", ADDRESSES)
+def test_hostile_names_are_text_and_nothing_else(client: Client, address: str) -> None:
+    """No markup comes of them, no direction changes, and a long one is cut."""
+    text = client.ask(address).text
+    page = Page(text)
+    assert page.problems == []
+    assert ("<script" in text, "\u202e" in text, "\u2066" in text, LONG[:600] in page.text) == (False,) * 4
+
+
+def test_hostile_names_can_be_looked_up(client: Client) -> None:
+    """Their pages are there, with a link that leads to them, and the twin has the names as they came."""
+    devices = client.ask("/devices.json").json["devices"]
+    assert {row["deviceName"] for row in devices} >= {*HOSTILE.values()}
+    links = {*Page(client.ask("/devices").text).values("href")}
+    for name in HOSTILE.values():
+        address = f"/device?id={quote(f'id {name}', safe='')}"
+        assert address in links
+        assert client.ask(twin(address)).json["deviceName"] == name
+        assert Page(client.ask(address).text).problems == []
+        product = f"/product?vendor={quote(name, safe='')}&name={quote(name, safe='')}"
+        assert client.ask(twin(product)).json["devices"] == 1
+        assert Page(client.ask(product).text).problems == []
+    assert "abc\\u202egpj.exe\\u2066" in Page(client.ask("/devices").text).text
+    assert client.ask("/devices.json").body.isascii()
+
+
+def test_a_spreadsheet_takes_no_name_for_a_formula(client: Client) -> None:
+    """A text that begins like one has an apostrophe in front of it; the file has a name."""
+    response = client.ask("/exposure.csv?device==cmd*")
+    (row,) = csv.DictReader(io.StringIO(response.text))
+    assert row["deviceName"] == row["softwareName"] == row["rbacGroupName"] == f"'{HOSTILE['formula']}"
+    assert response.headers["Content-Disposition"] == 'attachment; filename="exposure-20261124T0400Z.csv"'
+
+
+@pytest.mark.parametrize(
+    ("address", "status", "text"),
+    [
+        ("/changes?since=never", 400, "not a valid time"),
+        ("/changes?type=odd", 400, "no such change type"),
+        ("/changes?limit=1001", 400, "between 1 and 1,000"),
+        ("/changes?limit=-1", 400, "between 1 and 1,000"),
+        ("/changes?snapshot=cpe-x", 404, "no snapshot cpe-x"),
+        ("/device", 400, "names no device"),
+        ("/product", 400, "names no product"),
+        ("/device?id=a&at=2020-01-01", 404, "is not known"),
+        ("/compare?from=7d&to=8d", 404, "is not known"),
+        ("/explain?id=xyz", 400, "is not an event id"),
+        ("/explain?id=00000000", 404, "no change and no alert"),
+        ("/nowhere", 404, "no such page"),
+        ("/static/../pages.py", 404, "no such page"),
+        ("/static/%2e%2e/pages.py", 404, "no such page"),
+    ],
+)
+def test_what_cannot_be_answered_is_said(client: Client, address: str, status: int, text: str) -> None:
+    """A page with the reason, and JSON where JSON was asked for; never a traceback."""
+    response, as_json = client.ask(address), client.ask(twin(address))
+    assert (response.status, as_json.status) == (status, status)
+    assert text in Page(response.text).text.replace(" .", ".")
+    assert text in as_json.json["error"]
+    assert "Traceback" not in response.text
+
+
+def test_rows_are_limited_and_the_rest_is_said(client: Client) -> None:
+    """A page of two changes names the command that has all of them."""
+    facts = client.ask("/changes.json?limit=2").json
+    assert (len(facts["changes"]), facts["more"]) == (2, True)
+    assert "has all of them" in Page(client.ask("/changes?limit=2").text).text
+
+
+def test_what_is_held_is_shown_with_the_commands_that_decide(serve: Opens, tmp_path: Path) -> None:
+    """What, where, why; and in the overview as the line that needs attention."""
+    lines = [line(f"d{number}", "7") for number in range(20)]
+    strict = staging_rules(Rules(missing_device_snapshots=1, min_removed=3))
+    with Bench(tmp_path, rules=EASY) as bench:
+        for some in (lines, lines, lines[:2]):
+            bench.take(bench.snapshot(some), rules=None if len(some) > 2 else strict)
+            bench.confirm_baseline()
+        path = bench.path
+    held = serve(path)
+    (part,) = held.ask("/held.json").json["held"]
+    assert (part["reason"], part["records"], part["largest_groups"]) == (
+        "MASS_REMOVAL",
+        18,
+        [{"name": "Clinic", "records": 18}],
+    )
+    text = Page(held.ask("/held").text).text
+    assert "mde-inventory held approve --reason MASS_REMOVAL --inventory CPE" in text
+    lights = {light["name"]: light["state"] for light in held.ask("/overview.json").json["lights"]}
+    assert lights["Held"] == "warn"
+    assert "within 24 hours" in Page(held.ask("/polls").text).text
