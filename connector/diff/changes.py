@@ -6,7 +6,9 @@ believed is the guard's to say; nothing is numbered or stored here.
 
 from __future__ import annotations
 
-from connector.diff.tables import Difference, Moves, Relation, Workspace, differ
+from collections.abc import Mapping
+
+from connector.diff.tables import Difference, Moves, Relation, Workspace
 from connector.diff.versions import version_reason
 from connector.exports.fields import Export, columns_of
 from connector.model import ChangeType, Reason
@@ -112,10 +114,11 @@ def stage_baseline(workspace: Workspace, *, emit: bool) -> Relation:
     )
 
 
-def changed_fields(export: Export, before: str, after: str) -> str:
-    """An expression: names of the fields that differ between two row aliases, in the order of the export."""
+def changed_fields(values: Mapping[str, tuple[str, str]]) -> str:
+    """An expression: names of the fields whose values before and after differ, of pairs of expressions, in order."""
     names = ", ".join(
-        f"CASE WHEN {differ([field], before, after)} THEN {literal(field.name)} END" for field in export.fields
+        f"CASE WHEN {before} IS DISTINCT FROM {after} THEN {literal(name)} END"
+        for name, (before, after) in values.items()
     )
     return f"list_filter([{names}], lambda name: name IS NOT NULL)"
 

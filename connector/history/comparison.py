@@ -6,20 +6,46 @@ snapshot, a version that left a device while exactly one other of the product ca
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
+from typing import Any, NamedTuple
 
+from connector.diff.changes import changed_fields
 from connector.diff.versions import version_reason
 from connector.errors import ConfigError
-from connector.exports.fields import Export, columns_of
+from connector.exports.fields import Export, Field, columns_of
 from connector.history.filters import Selection
-from connector.history.past import before_key, has_other_version, record_of
-from connector.model import ChangeType, Reason, StagedSnapshot
+from connector.history.past import BLOCK_ROWS, Past, is_between, member, states_of
+from connector.model import ChangeType, Inventory, Reason, StagedSnapshot
 from connector.staging import support
 from connector.state.sql import literal
 from connector.state.state import StateFile
 
-BLOCK_ROWS: Final = 10_000
+
+class Pairs(NamedTuple):
+    """The snapshots that two times stand for.
+
+    Attributes:
+        known: the earlier and the later one of each inventory.
+        left_out: inventories whose past begins after the earlier time.
+    """
+
+    known: list[tuple[StagedSnapshot, StagedSnapshot]]
+    left_out: list[Inventory]
+
+
+def pair_up(past: Past, earlier: datetime, later: datetime, selection: Selection) -> Pairs:
+    """The snapshots of two times, of the inventories that a selection asks for.
+
+    Raises:
+        StateError: nothing is known of any of them at one of the times.
+    """
+    first = {snapshot.inventory: snapshot for snapshot in past.at(earlier, selection)}
+    last = past.at(later, selection)
+    return Pairs(
+        [(first[snapshot.inventory], snapshot) for snapshot in last if snapshot.inventory in first],
+        [snapshot.inventory for snapshot in last if snapshot.inventory not in first],
+    )
 
 
 def compare(
@@ -29,7 +55,7 @@ def compare(
 
     Each is a mapping with the names of `SoftwareChange`: `changeType`, `reason`, `changedFields`, `isEndOfSupport`
     (what the record says by its status alone), the fields, and `before`. The reason of what was added or removed is
-    that of the last change that did it.
+    that of the last change that did it. Of the selection, the filters by device, group and product count.
 
     Raises:
         ConfigError: the earlier snapshot is the later one.
@@ -48,7 +74,7 @@ def compare(
         *(field.name for field in export.fields),
         "before",
     )
-    condition, parameters = selection.condition()
+    condition, parameters = selection.record_condition()
     statement = f"""
         WITH {_differences(export, earlier, later)}
         SELECT {literal(later.inventory)},
@@ -78,21 +104,14 @@ def _version_reason(difference: Mapping[str, Any], export: Export) -> str:
 def _differences(export: Export, earlier: StagedSnapshot, later: StagedSnapshot) -> str:
     """CTEs that end with `differences`: a row for each key that differs, or for each version that followed another."""
     keys = columns_of(export.keys)
-    device_and_product = columns_of((export.keys[0], *export.product))
-    fields = ", ".join(
-        f'coalesce(after."{field.name}", CASE WHEN after IS NULL THEN before."{field.name}" END) AS {field.column}'
-        for field in export.fields
-    )
+    values = {field.name: (member("before", field), member("after", field)) for field in export.fields}
+    record = ", ".join(f"{member('coalesce(after, before)', field)} AS {field.column}" for field in export.fields)
     return f"""
         between_them AS (
-            SELECT c.*
-            FROM changes c
-            WHERE c.epoch = {later.epoch}
-              AND c.sequence > {earlier.sequence_after}
-              AND c.sequence <= {later.sequence_after}
-              AND c.snapshot_no IN (SELECT snapshot_no FROM snapshots WHERE inventory = {literal(later.inventory)})
+            FROM changes
+            WHERE {is_between(earlier, later)}
         ),
-        states AS ({_states(export)}),
+        states AS ({states_of(export, "between_them")}),
         ends AS (
             SELECT {keys}, min(sequence) AS first, max(sequence) AS last
             FROM states
@@ -101,18 +120,18 @@ def _differences(export: Export, earlier: StagedSnapshot, later: StagedSnapshot)
         net AS (
             SELECT {columns_of(export.keys, of="ends")}, b.before, a.after, a.reason
             FROM ends
-            JOIN states b ON {_same_key(export, "b")} AND b.sequence = first
-            JOIN states a ON {_same_key(export, "a")} AND a.sequence = last
+            JOIN states b ON {_same(export.keys, "ends", "b")} AND b.sequence = first
+            JOIN states a ON {_same(export.keys, "ends", "a")} AND a.sequence = last
             WHERE b.before IS DISTINCT FROM a.after
         ),
-        {_pairs(export, device_and_product)},
+        {_pairs(export)},
         described AS (
             SELECT CASE WHEN before IS NULL THEN {literal(ChangeType.ADDED)}
                         WHEN after IS NULL THEN {literal(ChangeType.REMOVED)}
                         ELSE {literal(ChangeType.CHANGED)} END AS change_type,
                    reason,
-                   {fields},
-                   CASE WHEN before IS NULL OR after IS NULL THEN [] ELSE {_changed_fields(export)} END
+                   {record},
+                   CASE WHEN before IS NULL OR after IS NULL THEN [] ELSE {changed_fields(values)} END
                        AS changed_fields,
                    CASE WHEN after IS NOT NULL THEN before END AS before
             FROM paired
@@ -124,39 +143,16 @@ def _differences(export: Export, earlier: StagedSnapshot, later: StagedSnapshot)
     """
 
 
-def _states(export: Export) -> str:
-    """A SELECT: what each change `between_them` says of a key before and after it; NULL where there was no record."""
-    keys, record = columns_of(export.keys), record_of(export)
-    removed, other_version = f"change_type = {literal(ChangeType.REMOVED)}", has_other_version(export)
-    return f"""
-            SELECT sequence,
-                   {keys},
-                   reason,
-                   CASE WHEN {removed} THEN {record} WHEN NOT ({other_version}) THEN before END AS before,
-                   CASE WHEN NOT {removed} THEN {record} END AS after
-            FROM between_them
-            UNION ALL
-            SELECT sequence, {before_key(export)}, reason, before, NULL
-            FROM between_them
-            WHERE {other_version}
-    """
-
-
-def _pairs(export: Export, device_and_product: str) -> str:
+def _pairs(export: Export) -> str:
     """CTEs that end with `paired`: `net`, with one row for a version that left a device while one other came."""
-    if export.version is None:
-        return f"""
-        paired AS (
-            SELECT before, after, CASE WHEN before IS NULL OR after IS NULL THEN reason
-                                       ELSE {literal(Reason.ATTRIBUTES_CHANGED)} END AS reason
-            FROM net
-        )"""
+    product = (export.keys[0], *export.product)
     return f"""
         moves AS (
-            SELECT {device_and_product},
+            SELECT {columns_of(product)},
                    any_value(before) FILTER (after IS NULL) AS before,
                    any_value(after) FILTER (before IS NULL) AS after
             FROM net
+            WHERE {"true" if export.version else "false"}
             GROUP BY ALL
             HAVING count(*) FILTER (after IS NULL) = 1 AND count(*) FILTER (before IS NULL) = 1
         ),
@@ -169,21 +165,9 @@ def _pairs(export: Export, device_and_product: str) -> str:
                    CASE WHEN before IS NULL OR after IS NULL THEN reason
                         ELSE {literal(Reason.ATTRIBUTES_CHANGED)} END
             FROM net
-            ANTI JOIN moves ON {_same_product(export)} AND (net.before IS NULL OR net.after IS NULL)
+            ANTI JOIN moves ON {_same(product, "net", "moves")} AND (net.before IS NULL OR net.after IS NULL)
         )"""
 
 
-def _changed_fields(export: Export) -> str:
-    names = ", ".join(
-        f'CASE WHEN before."{field.name}" IS DISTINCT FROM after."{field.name}" THEN {literal(field.name)} END'
-        for field in export.fields
-    )
-    return f"list_filter([{names}], lambda name: name IS NOT NULL)"
-
-
-def _same_key(export: Export, other: str) -> str:
-    return " AND ".join(f"ends.{field.column} = {other}.{field.column}" for field in export.keys)
-
-
-def _same_product(export: Export) -> str:
-    return " AND ".join(f"net.{field.column} = moves.{field.column}" for field in (export.keys[0], *export.product))
+def _same(fields: Iterable[Field], one: str, other: str) -> str:
+    return " AND ".join(f"{one}.{field.column} = {other}.{field.column}" for field in fields)

@@ -6,9 +6,8 @@ from datetime import date
 from typing import Any, Final
 
 from connector.exports.fields import Export, columns_of
-from connector.history.past import said_to_have_ended
+from connector.history.past import with_support
 from connector.model import Hold
-from connector.staging import support
 from connector.state import patterns
 from connector.state.journal import alert_columns
 from connector.state.patterns import Bound
@@ -152,19 +151,12 @@ def _within(text: str) -> str:
 def _current(export: Export, day: date, condition: str) -> str:
     """CTEs that end with `current_records`: the stored records that meet a condition, with `is_end_of_support`."""
     return f"""
-        heard AS (
-            SELECT {export.columns},
-                   device_no,
-                   software_no,
-                   {support.folded("end_of_support_status")} AS status,
-                   {support.readable("end_of_support_date")} AS ends
+        stored AS (
+            SELECT {export.columns}, device_no, software_no
             FROM inventory
             JOIN devices USING (device_no)
             JOIN software USING (software_no)
             WHERE {condition}
         ),
-        current_records AS (
-            SELECT *, {said_to_have_ended(day)} AS is_end_of_support
-            FROM heard
-        )
+        current_records AS ({with_support("stored", day)})
     """

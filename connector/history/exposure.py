@@ -9,7 +9,7 @@ Where a record says nothing of its support, what it said last holds, as for aler
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -18,15 +18,18 @@ from connector.clock import milliseconds_of
 from connector.exports.fields import Export, columns_of
 from connector.exports.software import END_OF_SUPPORT_STATUSES
 from connector.history.filters import Selection
-from connector.history.past import Coverage, Past, before_key, has_other_version, records_at
-from connector.model import ChangeType, Reason
+from connector.history.past import BLOCK_ROWS, Coverage, Past, member, records_at
+from connector.model import Reason
 from connector.staging import support
+from connector.state.patterns import all_of
 from connector.state.sql import literal
 from connector.state.state import StateFile
 
-BLOCK_ROWS: Final = 10_000
 CLEARED: Final = "CLEARED"
 """How an interval ended whose version stayed: its status or date says that it is supported."""
+
+NO_TOTALS: Final = {"open": 0, "openDevices": 0, "longestSeconds": 0, "byProduct": [], "byGroup": [], "byWeek": []}
+"""Totals of nothing."""
 
 FIXED: Final = (Reason.UPGRADED, Reason.DOWNGRADED, Reason.VERSION_CHANGED, Reason.UNINSTALLED, Reason.APPROVED)
 """How intervals end that somebody ended; a device that is gone, or a catalogue that changed, fixed nothing."""
@@ -40,30 +43,24 @@ class Wanted:
     """Which intervals.
 
     Attributes:
-        selection: of devices and products; its other filters are not used.
-        groups: names of device groups, compared without regard to case; empty: all.
+        selection: of devices, groups, products and inventories; its other filters are not used.
         is_open: only those that have not ended.
         older_than: only those that have lasted this long, or began before the journal.
     """
 
     selection: Selection = field(default_factory=Selection)
-    groups: tuple[str, ...] = ()
     is_open: bool = False
     older_than: timedelta | None = None
 
     def condition(self) -> tuple[str, dict[str, object]]:
         """An expression over `intervals`, and its named parameters."""
-        condition, parameters = self.selection.condition()
-        parts = [condition]
-        if self.groups:
-            parts.append("lower(rbac_group_name) IN (SELECT unnest($groups))")
-            parameters["groups"] = [group.lower() for group in self.groups]
-        if self.is_open:
-            parts.append("until IS NULL")
-        if self.older_than is not None:
-            parts.append("(since IS NULL OR coalesce(until, $now) - since >= $older)")
-            parameters["older"] = int(self.older_than.total_seconds() * 1000)
-        return " AND ".join(parts), parameters
+        condition, parameters = self.selection.record_condition()
+        parts = [
+            condition,
+            "until IS NULL" if self.is_open else "",
+            "" if self.older_than is None else f"(since IS NULL OR seconds >= {self.older_than.total_seconds()})",
+        ]
+        return all_of(parts), parameters
 
 
 class Exposure:
@@ -73,12 +70,17 @@ class Exposure:
         self._database = state.database
         self._export = state.export
         self._now = now
-        self._coverages = Past(state).coverage()
+        self._past = Past(state)
+        keys = [field.name for field in self._export.keys]
+        self._names = ("inventory", *keys, *_SHOWN, "since", "until", "ended", "seconds")
+        columns = ", ".join(self._export.column(name) for name in (*keys, *_SHOWN))
+        self._columns = f"inventory, {columns}, since, until, ended, seconds"
+        self._order = f"since IS NOT NULL, seconds DESC, inventory, {self._export.key_columns}"
 
     @property
     def begins(self) -> dict[str, datetime]:
         """From when on each inventory's past is known."""
-        return {coverage.inventory.value: coverage.oldest.observed_at for coverage in self._coverages}
+        return {coverage.inventory.value: coverage.oldest.observed_at for coverage in self._past.coverages}
 
     def intervals(self, wanted: Wanted) -> Iterator[list[dict[str, Any]]]:
         """Blocks of intervals, the longest first, as mappings.
@@ -87,15 +89,11 @@ class Exposure:
         `ended` is None, CLEARED, or the reason of the change that ended it. `seconds` is how long it has lasted at
         least.
         """
-        keys = [field.name for field in self._export.keys]
-        names = ("inventory", *keys, *_SHOWN, "since", "until", "ended", "seconds")
-        columns = ", ".join(self._export.column(name) for name in (*keys, *_SHOWN))
-        for rows in self._select(
-            wanted,
-            f"SELECT inventory, {columns}, since, until, ended, seconds",
-            f"ORDER BY since IS NOT NULL, seconds DESC, inventory, {self._export.key_columns}",
-        ):
-            yield [dict(zip(names, row, strict=True)) for row in rows]
+        statement, parameters = self._statement(wanted)
+        if statement:
+            statement = f"SELECT {self._columns} FROM ({statement}) ORDER BY {self._order}"
+            for rows in self._database.blocks(statement, parameters, BLOCK_ROWS):
+                yield self._as_mappings(rows)
 
     def summary(self, wanted: Wanted) -> dict[str, Any]:
         """Totals of the intervals: `open` now, on `openDevices`, `longestSeconds`; `byProduct`, `byGroup`, `byWeek`.
@@ -103,10 +101,29 @@ class Exposure:
         `fixed` are those that ended in one of `FIXED`; the median of the time to fix counts those of them whose
         beginning is known. A week begins on Monday, in UTC.
         """
-        if not self._coverages:
-            return {"open": 0, "openDevices": 0, "longestSeconds": 0, "byProduct": [], "byGroup": [], "byWeek": []}
-        statement, parameters = self._statement(wanted, "SELECT *")
-        self._database.rows(f"CREATE OR REPLACE TEMP TABLE shown AS {statement}", parameters)
+        return self._totals() if self._fold(wanted) else dict(NO_TOTALS)
+
+    def examine(self, wanted: Wanted, rows_max: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        """The totals of all intervals of a selection, and the longest that are wanted; folded once for both."""
+        if not self._fold(Wanted(wanted.selection)):
+            return dict(NO_TOTALS), []
+        condition, parameters = wanted.condition()
+        rows = self._database.rows(
+            f"SELECT {self._columns} FROM shown WHERE {condition} ORDER BY {self._order} LIMIT {rows_max}", parameters
+        )
+        return self._totals(), self._as_mappings(rows)
+
+    def _as_mappings(self, rows: Iterable[tuple[Any, ...]]) -> list[dict[str, Any]]:
+        return [dict(zip(self._names, row, strict=True)) for row in rows]
+
+    def _fold(self, wanted: Wanted) -> bool:
+        """Fold the intervals into the table `shown`. Returns whether anything is known of them."""
+        statement, parameters = self._statement(wanted)
+        if statement:
+            self._database.rows(f"CREATE OR REPLACE TEMP TABLE shown AS {statement}", parameters)
+        return bool(statement)
+
+    def _totals(self) -> dict[str, Any]:
         ((still_open, devices, longest),) = self._database.rows(
             """
             SELECT count(*), count(DISTINCT device_id), coalesce(max(seconds), 0)
@@ -114,17 +131,17 @@ class Exposure:
             WHERE until IS NULL
             """
         )
-        product = columns_of(self._export.product)
+        product = self._export.product
         return {
             "open": still_open,
             "openDevices": devices,
             "longestSeconds": longest,
-            "byProduct": self._totals([field.name for field in self._export.product], product),
-            "byGroup": self._totals(["rbacGroupName"], "rbac_group_name"),
+            "byProduct": self._totals_by([field.name for field in product], columns_of(product)),
+            "byGroup": self._totals_by(["rbacGroupName"], "rbac_group_name"),
             "byWeek": self._weeks(),
         }
 
-    def _totals(self, names: list[str], columns: str) -> list[dict[str, Any]]:
+    def _totals_by(self, names: list[str], columns: str) -> list[dict[str, Any]]:
         rows = self._database.rows(
             f"""
             SELECT {columns},
@@ -154,25 +171,14 @@ class Exposure:
         )
         return [dict(zip(("week", "began", "fixed"), row, strict=True)) for row in rows]
 
-    def _select(self, wanted: Wanted, columns: str, ending: str = "") -> Iterator[list[tuple[Any, ...]]]:
-        if self._coverages:
-            yield from self._database.blocks(*self._statement(wanted, columns, ending), BLOCK_ROWS)
-
-    def _statement(self, wanted: Wanted, columns: str, ending: str = "") -> tuple[str, dict[str, object]]:
-        """A statement over the `intervals` of both inventories, and its parameters."""
+    def _statement(self, wanted: Wanted) -> tuple[str, dict[str, object]]:
+        """A SELECT of the intervals that are wanted, and its parameters; "" where nothing is known of them."""
         condition, parameters = wanted.condition()
         each = "\n            UNION ALL\n            ".join(
             f"(WITH {_intervals(self._export, coverage, self._now)} SELECT * FROM intervals)"
-            for coverage in self._coverages
+            for coverage in self._past.of(wanted.selection)
         )
-        statement = f"""
-            WITH intervals AS ({each})
-            {columns}
-            FROM intervals
-            WHERE {condition}
-            {ending}
-        """
-        return statement, {"now": milliseconds_of(self._now)} | parameters
+        return f"SELECT * FROM ({each}) WHERE {condition}" if each else "", parameters
 
 
 def _intervals(export: Export, coverage: Coverage, now: datetime) -> str:
@@ -210,8 +216,10 @@ def _intervals(export: Export, coverage: Coverage, now: datetime) -> str:
                    since,
                    until,
                    CASE WHEN until IS NOT NULL THEN how END AS ended,
-                   (coalesce(until, $now) - coalesce(since, {milliseconds_of(coverage.oldest.observed_at)})) // 1000
-                       AS seconds
+                   (
+                       coalesce(until, {milliseconds_of(now)})
+                       - coalesce(since, {milliseconds_of(coverage.oldest.observed_at)})
+                   ) // 1000 AS seconds
             FROM folded
         )
     """
@@ -259,10 +267,11 @@ def _exposed(keys: str, now: datetime) -> str:
 def _points(export: Export, coverage: Coverage, now: datetime) -> str:
     """A SELECT: what is known of each key, from when on: the record there, or that it leaves, and why."""
     keys, shown = columns_of(export.keys), ", ".join(export.column(name) for name in _SHOWN)
-    before = ", ".join(f'before."{name}" AS {export.column(name)}' for name in _SHOWN)
-    same = ", ".join(field.column for field in export.keys)
+    record = ", ".join(
+        f"{member('coalesce(after, before)', export.field(name))} AS {export.column(name)}" for name in _SHOWN
+    )
     silent = f"""
-                SELECT {same}, said
+                SELECT {keys}, said
                 FROM last_said
                 JOIN devices USING (device_no)
                 JOIN software USING (software_no)
@@ -277,33 +286,22 @@ def _points(export: Export, coverage: Coverage, now: datetime) -> str:
                    NULL AS reason,
                    said AS remembered,
                    {shown}
-            FROM past
-            LEFT JOIN ({silent}) USING ({same})
+            FROM folded_back
+            LEFT JOIN ({silent}) USING ({keys})
             WHERE {support.folded("end_of_support_status")} IN ({_ended_statuses()})
                OR end_of_support_date <= {literal(str(now.date()))}
                OR said IS NOT NULL
-               OR ({same}) IN (SELECT ({same}) FROM first_states)
+               OR ({keys}) IN (SELECT ({keys}) FROM first_states)
             UNION ALL BY NAME
             SELECT {keys},
                    sequence,
                    generated_at AS moment,
                    false AS is_first,
-                   change_type = {literal(ChangeType.REMOVED)} AS leaves,
+                   after IS NULL AS leaves,
                    reason,
-                   {shown}
-            FROM later
+                   {record}
+            FROM states
             JOIN (SELECT snapshot_no, generated_at FROM snapshots) USING (snapshot_no)
-            UNION ALL BY NAME
-            SELECT {before_key(export)},
-                   sequence,
-                   generated_at AS moment,
-                   false AS is_first,
-                   true AS leaves,
-                   reason,
-                   {before}
-            FROM later
-            JOIN (SELECT snapshot_no, generated_at FROM snapshots) USING (snapshot_no)
-            WHERE {has_other_version(export)}
     """
 
 

@@ -1,4 +1,4 @@
-"""The filters of `changes` and `replay`: as words, as values, and as conditions in SQL.
+"""The filters of `changes`, `replay` and the verbs of the past: as words, as values, and as conditions in SQL.
 
 Times are those of the snapshot that showed the change (`observedAt`), from `since` on and before `until`. Patterns
 know `*` and `?`, and ignore case. Values are always bound, never written into a statement.
@@ -42,6 +42,7 @@ class Filters:
         end_of_support: only changes whose record is out of support.
         snapshots: ids of snapshots.
         inventory: name of an `Inventory`; "" for both.
+        groups: patterns of a device group's name, or its number; one of them has to match.
     """
 
     since: str = ""
@@ -53,6 +54,7 @@ class Filters:
     end_of_support: bool = False
     snapshots: tuple[str, ...] = ()
     inventory: str = ""
+    groups: tuple[str, ...] = ()
 
     def at(self, now: datetime) -> Selection:
         """The filters as values, with times such as `24h` counted back from `now`.
@@ -74,11 +76,16 @@ class Filters:
             end_of_support=self.end_of_support,
             snapshots=frozenset(self.snapshots),
             inventory=member(Inventory, self.inventory, "--inventory", "inventory") if self.inventory else None,
+            groups=tuple(
+                patterns.stripped(text, "--group", "Give the name or the number of a device group.")
+                for text in self.groups
+            ),
         )
 
     def digest(self, *more: str) -> str:
         """Hex digits that are the same for the same filters, in whatever order and case their words are given."""
-        lists = (self.devices, self.software, self.types, self.reasons)
+        # Without groups, which no replay has, as earlier versions made it.
+        lists = (self.devices, self.software, self.types, self.reasons, *([self.groups] if self.groups else []))
         parts = [
             *more,
             *(_canonical_time(text, end=end) for text, end in ((self.since, False), (self.until, True))),
@@ -104,6 +111,7 @@ class Selection:
     snapshots: frozenset[str] = frozenset()
     inventory: Inventory | None = None
     upto_snapshot: int | None = None
+    groups: tuple[str, ...] = ()
 
     def admits(self, snapshot: StagedSnapshot) -> bool:
         """Whether a snapshot may have changes that are asked for; decided from its row alone."""
@@ -120,13 +128,24 @@ class Selection:
         """The filters that a change itself has to meet: an expression over `changes`, and its named parameters."""
         bind = Bound()
         parts = [
-            patterns.any_of(patterns.is_device(pattern, bind) for pattern in self.devices),
-            patterns.any_of(_is_software(vendor, product, bind) for vendor, product in self.software),
+            *self._of_records(bind),
             patterns.any_of(f"change_type = {bind(kind.value)}" for kind in self.types),
             patterns.any_of(f"reason = {bind(reason.value)}" for reason in self.reasons),
             "is_end_of_support" if self.end_of_support else "",
         ]
-        return " AND ".join(filter(None, parts)) or "true", bind.parameters
+        return patterns.all_of(parts), bind.parameters
+
+    def record_condition(self) -> tuple[str, dict[str, object]]:
+        """The filters by device, group and product alone: an expression over the columns of records, as `condition`."""
+        bind = Bound()
+        return patterns.all_of(self._of_records(bind)), bind.parameters
+
+    def _of_records(self, bind: Bound) -> list[str]:
+        return [
+            patterns.any_of(patterns.is_device(pattern, bind) for pattern in self.devices),
+            patterns.any_of(patterns.is_group(pattern, bind) for pattern in self.groups),
+            patterns.any_of(_is_software(vendor, product, bind) for vendor, product in self.software),
+        ]
 
 
 def parse_time(text: str, now: datetime, *, option: str, end: bool = False) -> datetime:

@@ -6,11 +6,11 @@ from datetime import datetime
 from typing import Any, Final
 
 from connector.clock import milliseconds_of, moment_of
-from connector.exports.fields import Export, columns_of
+from connector.exports.fields import columns_of
 from connector.history.filters import Selection
-from connector.history.past import Coverage, Past, before_key, has_other_version, later_than
-from connector.model import ChangeType
-from connector.state.sql import literal, stored_records
+from connector.history.past import Coverage, Past, is_between, states_of, unpacked
+from connector.model import Inventory
+from connector.state.sql import stored_records
 from connector.state.state import StateFile
 
 SAMPLE: Final = 5
@@ -21,29 +21,32 @@ def prevalence(state: StateFile, selection: Selection) -> list[dict[str, Any]]:
     """Devices that had each version of some products, on each day that is known: rows of a mapping, oldest first.
 
     The day's last generation counts. A version that no device had is left out; so is a day without a snapshot. Of the
-    selection, only the filters by device and by product count.
+    selection, the filters by device, group, product and inventory count, as they were on the day.
     """
     export = state.export
     names = ("day", *(field.name for field in export.subject), "devices")
     counts: dict[tuple[Any, ...], int] = {}
-    for coverage in Past(state).coverage():
+    for coverage in Past(state).of(selection):
         for day, *subject, devices in _count(state, coverage, selection):
             counts[day, *subject] = counts.get((day, *subject), 0) + devices
     return [dict(zip(names, (*row, devices), strict=True)) for row, devices in sorted(counts.items()) if devices > 0]
 
 
-def newcomers(state: StateFile, since: datetime) -> list[dict[str, Any]]:
+def newcomers(state: StateFile, since: datetime, selection: Selection | None = None) -> list[dict[str, Any]]:
     """Versions that the organisation first had after a time and still has, rarest first, with some of their devices.
 
-    What the first snapshot had is not new, whenever it was seen first. `isNewProduct`: no version of it is older.
+    What the first snapshot had is not new, whenever it was seen first. `isNewProduct`: no version of it is older. Of
+    the selection, the filters by device, group, product and inventory count: who has it now.
     """
-    export = state.export
+    export, selection = state.export, selection or Selection()
+    condition, parameters = selection.record_condition()
+    inventories = [selection.inventory] if selection.inventory else list(Inventory)
     subject, product = export.subject_columns, columns_of(export.product)
     names = (*(field.name for field in export.subject), "firstSeenAt", "isNewProduct", "devices", "sample")
     rows = state.database.rows(
         f"""
         WITH products AS (
-            SELECT {product}, bool_and(snapshot_no IS NOT NULL AND first_seen_at >= $1) AS is_new_product
+            SELECT {product}, bool_and(snapshot_no IS NOT NULL AND first_seen_at >= $since) AS is_new_product
             FROM first_seen
             GROUP BY ALL
         ),
@@ -51,7 +54,7 @@ def newcomers(state: StateFile, since: datetime) -> list[dict[str, Any]]:
             SELECT {subject}, first_seen_at, is_new_product
             FROM first_seen
             JOIN products USING ({product})
-            WHERE snapshot_no IS NOT NULL AND first_seen_at >= $1
+            WHERE snapshot_no IS NOT NULL AND first_seen_at >= $since
         ),
         had AS (
             SELECT {subject}, device_id, any_value(device_name) AS device_name
@@ -59,6 +62,7 @@ def newcomers(state: StateFile, since: datetime) -> list[dict[str, Any]]:
             JOIN devices USING (device_no)
             JOIN software USING (software_no)
             SEMI JOIN recent USING ({subject})
+            WHERE inventory IN (SELECT unnest($inventories)) AND {condition}
             GROUP BY ALL
         )
         SELECT {subject},
@@ -71,7 +75,7 @@ def newcomers(state: StateFile, since: datetime) -> list[dict[str, Any]]:
         GROUP BY ALL
         ORDER BY devices, {subject}
         """,
-        [milliseconds_of(since)],
+        parameters | {"since": milliseconds_of(since), "inventories": [which.value for which in inventories]},
     )
     found = [dict(zip(names, row, strict=True)) for row in rows]
     return [version | {"firstSeenAt": moment_of(version["firstSeenAt"])} for version in found]
@@ -81,15 +85,23 @@ def _count(state: StateFile, coverage: Coverage, selection: Selection) -> list[t
     """Rows of a day, a subject and a count, of one inventory: the stored counts, with later changes taken back."""
     export = state.export
     days = {str(snapshot.observed_at.date()): snapshot.snapshot_no for snapshot in coverage.snapshots}
-    condition, parameters = selection.condition()
+    condition, parameters = selection.record_condition()
     return state.database.rows(
         f"""
         WITH later AS (
-            SELECT c.*
-            FROM changes c
-            WHERE {later_than(coverage.oldest)} AND {condition}
+            FROM changes
+            WHERE {is_between(coverage.oldest)}
         ),
-        steps AS ({_steps(export)}),
+        states AS ({states_of(export, "later")}),
+        steps AS (
+            SELECT snapshot_no, 1 AS step, {unpacked(export, "after")}
+            FROM states
+            WHERE after IS NOT NULL
+            UNION ALL BY NAME
+            SELECT snapshot_no, -1 AS step, {unpacked(export, "before")}
+            FROM states
+            WHERE before IS NOT NULL
+        ),
         points AS (
             SELECT unnest($days::VARCHAR[]) AS day, unnest($points::BIGINT[]) AS point
         ),
@@ -97,6 +109,7 @@ def _count(state: StateFile, coverage: Coverage, selection: Selection) -> list[t
             SELECT day, {export.subject_columns}, -sum(step) AS devices
             FROM points
             JOIN steps ON snapshot_no > point
+            WHERE {condition}
             GROUP BY ALL
         ),
         stored AS (
@@ -115,21 +128,3 @@ def _count(state: StateFile, coverage: Coverage, selection: Selection) -> list[t
         """,
         parameters | {"days": list(days), "points": list(days.values())},
     )
-
-
-def _steps(export: Export) -> str:
-    """A SELECT: what each of the `later` changes did to the devices of a subject."""
-    added = f"change_type IN ({literal(ChangeType.ADDED)}, {literal(ChangeType.BASELINE)})"
-    subject, other_version = export.subject_columns, has_other_version(export)
-    return f"""
-            SELECT snapshot_no,
-                   {subject},
-                   CASE WHEN {added} OR ({other_version}) THEN 1
-                        WHEN change_type = {literal(ChangeType.REMOVED)} THEN -1
-                        ELSE 0 END AS step
-            FROM later
-            UNION ALL BY NAME
-            SELECT snapshot_no, {before_key(export)}, -1 AS step
-            FROM later
-            WHERE {other_version}
-    """

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime
+from functools import cached_property
 from typing import Any, Final
 
 from connector.errors import StateError
@@ -51,28 +52,33 @@ class Past:
     def __init__(self, state: StateFile) -> None:
         self._state = state
         self._database = state.database
-        self.export = state.export
+        self._export = state.export
 
-    def coverage(self, inventory: Inventory | None = None) -> list[Coverage]:
-        """What is known of one inventory or of both; an inventory without a snapshot in this epoch is left out."""
+    @cached_property
+    def coverages(self) -> list[Coverage]:
+        """What is known of each inventory; one without a snapshot in this epoch is left out."""
         position = self._state.journal.position()
         kept_from = self._kept_from(position.epoch, position.last_sequence)
         known = self._state.journal.snapshots("epoch = $1 ORDER BY snapshot_no", [position.epoch])
         coverages = []
-        for which in [inventory] if inventory else list(Inventory):
-            snapshots = [snapshot for snapshot in known if snapshot.inventory is which]
+        for inventory in Inventory:
+            snapshots = [snapshot for snapshot in known if snapshot.inventory is inventory]
             covered = tuple(snapshot for snapshot in snapshots if snapshot.sequence_after >= kept_from)
             if covered:
-                coverages.append(Coverage(which, covered, is_whole=covered[0].baseline))
+                coverages.append(Coverage(inventory, covered, is_whole=covered[0].baseline))
         return coverages
 
-    def at(self, moment: datetime, inventory: Inventory | None = None) -> list[StagedSnapshot]:
-        """The snapshot of each inventory that was the newest at a time.
+    def of(self, selection: Selection) -> list[Coverage]:
+        """What is known of the inventories that a selection asks for."""
+        return [coverage for coverage in self.coverages if selection.inventory in (None, coverage.inventory)]
+
+    def at(self, moment: datetime, selection: Selection | None = None) -> list[StagedSnapshot]:
+        """The snapshot of each inventory that was the newest at a time, of those that a selection asks for.
 
         Raises:
-            StateError: nothing is known of any inventory at that time.
+            StateError: nothing is known of any of them at that time.
         """
-        coverages = self.coverage(inventory)
+        coverages = self.of(selection or Selection())
         found = [snapshot for coverage in coverages if (snapshot := coverage.at(moment)) is not None]
         if not found:
             raise _unknown(coverages, moment)
@@ -81,16 +87,18 @@ class Past:
     def records(self, snapshot: StagedSnapshot, selection: Selection) -> Iterator[list[dict[str, Any]]]:
         """Blocks of an inventory as a snapshot left it, in the order of the keys, as mappings by field name.
 
-        Each has `inventory` and `isEndOfSupport` beside its fields: what it said of its support on that day.
+        Each has `inventory` and `isEndOfSupport` beside its fields: what it said of its support on that day. Of the
+        selection, the filters by device, group, product and end of support count.
         """
-        names = ("inventory", *(field.name for field in self.export.fields), "isEndOfSupport")
-        condition, parameters = selection.condition()
+        names = ("inventory", *(field.name for field in self._export.fields), "isEndOfSupport")
+        condition, parameters = selection.record_condition()
         statement = f"""
-            WITH {records_at(self.export, snapshot)}
-            SELECT {literal(snapshot.inventory)}, {self.export.columns}, is_end_of_support
+            WITH {records_at(self._export, snapshot)},
+            past AS ({with_support("folded_back", snapshot.observed_at.date())})
+            SELECT {literal(snapshot.inventory)}, {self._export.columns}, is_end_of_support
             FROM past
-            WHERE {condition}
-            ORDER BY {self.export.key_columns}
+            WHERE {condition} AND {"is_end_of_support" if selection.end_of_support else "true"}
+            ORDER BY {self._export.key_columns}
         """
         for rows in self._database.blocks(statement, parameters, BLOCK_ROWS):
             yield [dict(zip(names, row, strict=True)) for row in rows]
@@ -116,100 +124,100 @@ class Past:
 
 
 def records_at(export: Export, snapshot: StagedSnapshot) -> str:
-    """CTEs that end with `past`: the records of an inventory as a snapshot left it, with `is_end_of_support`."""
+    """CTEs that end with `folded_back`: the records of an inventory as a snapshot left it.
+
+    Before it come `states`, as `states_of` has them of all later changes, and `first_states`: the key of each record
+    that changed later, with the sequence of the first of its changes.
+    """
     keys = columns_of(export.keys)
-    before = ", ".join(
-        f"{_member('before', field)} AS {field.column}" for field in export.fields if field not in export.keys
-    )
     return f"""
         later AS (
-            SELECT c.*
-            FROM changes c
-            WHERE {later_than(snapshot)}
+            FROM changes
+            WHERE {is_between(snapshot)}
         ),
-        states AS ({_states_before(export)}),
+        states AS ({states_of(export, "later")}),
         first_states AS (
             SELECT {keys}, min(sequence) AS sequence
             FROM states
             GROUP BY ALL
         ),
-        unfolded AS (
-            SELECT {columns_of(export.fields)}
+        folded_back AS (
+            SELECT {export.columns}
             FROM {stored_records(export, snapshot.inventory)}
             ANTI JOIN first_states USING ({keys})
             UNION ALL BY NAME
-            SELECT {keys}, {before}
+            SELECT {unpacked(export, "before")}
             FROM states
             SEMI JOIN first_states USING ({keys}, sequence)
             WHERE before IS NOT NULL
-        ),
-        heard AS (
-            SELECT *,
-                   {support.folded("end_of_support_status")} AS status,
-                   {support.readable("end_of_support_date")} AS ends
-            FROM unfolded
-        ),
-        past AS (
-            SELECT * EXCLUDE (status, ends),
-                   {said_to_have_ended(snapshot.observed_at.date())} AS is_end_of_support
-            FROM heard
         )
     """
 
 
-def said_to_have_ended(day: date) -> str:
-    """An expression over `status` and `ends`: whether a record says on a day that it is out of support."""
-    return f"coalesce({support.says('status', 'ends', day)} IN {support.ENDED}, false)"
+def is_between(earlier: StagedSnapshot, later: StagedSnapshot | None = None) -> str:
+    """A condition over `changes`: one of the same inventory, beyond a snapshot and up to a later one, or the last."""
+    upto = f" AND sequence <= {later.sequence_after}" if later else ""
+    return f"""epoch = {earlier.epoch}
+              AND sequence > {earlier.sequence_after}{upto}
+              AND snapshot_no IN (SELECT snapshot_no FROM snapshots WHERE inventory = {literal(earlier.inventory)})"""
 
 
-def record_of(export: Export) -> str:
-    """An expression over `changes`: the record of a change as a struct, as `before` has the one before it."""
-    return "{" + ", ".join(f'"{field.name}": {field.column}' for field in export.fields) + "}"
+def states_of(export: Export, changes: str) -> str:
+    """A SELECT: what each of some changes says of a key: the record `before` and `after` it; NULL where there is none.
 
-
-def has_other_version(export: Export) -> str:
-    """A condition over `changes`: its record went from one version to another, and so from one key to another."""
-    version = export.version
-    if version is None:
-        return "false"
-    is_other = f"{_member('before', export.field(version))} <> {export.column(version)}"
-    return f"change_type = {literal(ChangeType.CHANGED)} AND {is_other}"
-
-
-def before_key(export: Export) -> str:
-    """A SELECT list over `changes`: the key that the record of a change had before it."""
-    return ", ".join(
-        f"{_member('before', field)} AS {field.column}" if field.name == export.version else field.column
+    A change of version is about two keys, and has a row for each. Beside keys and records stand `sequence`,
+    `snapshot_no` and `reason`.
+    """
+    keys, version = columns_of(export.keys), export.version
+    record = "{" + ", ".join(f'"{field.name}": {field.column}' for field in export.fields) + "}"
+    before_keys = ", ".join(
+        f"{member('before', field)} AS {field.column}" if field.name == version else field.column
         for field in export.keys
     )
-
-
-def later_than(snapshot: StagedSnapshot) -> str:
-    """A condition over `changes`: one of the same inventory, beyond a snapshot."""
-    of_inventory = f"SELECT snapshot_no FROM snapshots WHERE inventory = {literal(snapshot.inventory)}"
-    return f"""c.epoch = {snapshot.epoch}
-              AND c.sequence > {snapshot.sequence_after}
-              AND c.snapshot_no IN ({of_inventory})"""
-
-
-def _states_before(export: Export) -> str:
-    """A SELECT: the record that each of the `later` changes says a key had `before` it; NULL where there was none."""
-    keys = columns_of(export.keys)
+    removed = f"change_type = {literal(ChangeType.REMOVED)}"
+    moved = "false"
+    if version is not None:
+        is_other = f"{member('before', export.field(version))} <> {export.column(version)}"
+        moved = f"change_type = {literal(ChangeType.CHANGED)} AND {is_other}"
     return f"""
             SELECT sequence,
+                   snapshot_no,
+                   reason,
                    {keys},
-                   CASE WHEN change_type = {literal(ChangeType.REMOVED)} THEN {record_of(export)}
-                        WHEN NOT ({has_other_version(export)}) THEN before END AS before
-            FROM later
+                   CASE WHEN {removed} THEN {record} WHEN NOT ({moved}) THEN before END AS before,
+                   CASE WHEN NOT ({removed}) THEN {record} END AS after
+            FROM {changes}
             UNION ALL
-            SELECT sequence, {before_key(export)}, before
-            FROM later
-            WHERE {has_other_version(export)}
+            SELECT sequence, snapshot_no, reason, {before_keys}, before, NULL
+            FROM {changes}
+            WHERE {moved}
     """
 
 
-def _member(struct: str, field: Field) -> str:
-    return f'{struct}."{field.name}"'
+def unpacked(export: Export, record: str) -> str:
+    """A SELECT list over `states`: the columns of a record. Its keys are columns already: filters on them are quick."""
+    return ", ".join(
+        field.column if field.key else f"{member(record, field)} AS {field.column}" for field in export.fields
+    )
+
+
+def member(record: str, field: Field) -> str:
+    """An expression: a field of a record in one piece."""
+    return f'({record})."{field.name}"'
+
+
+def with_support(records: str, day: date) -> str:
+    """A SELECT: records with `is_end_of_support`: whether they say on a day that they are out of support."""
+    return f"""
+            SELECT * EXCLUDE (status, ends),
+                   coalesce({support.says("status", "ends", day)} IN {support.ENDED}, false) AS is_end_of_support
+            FROM (
+                SELECT *,
+                       {support.folded("end_of_support_status")} AS status,
+                       {support.readable("end_of_support_date")} AS ends
+                FROM {records}
+            )
+    """
 
 
 def _unknown(coverages: list[Coverage], moment: datetime) -> StateError:

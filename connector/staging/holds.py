@@ -70,7 +70,7 @@ class Choice:
             patterns.any_of(patterns.is_device(pattern, bind) for pattern in self.devices),
             "" if self.since_snapshot is None else f"since_snapshot = {bind(self.since_snapshot)}",
         ]
-        return " AND ".join(filter(None, parts)) or "true", bind.parameters
+        return patterns.all_of(parts), bind.parameters
 
 
 EVERYTHING: Final = Choice()

@@ -162,12 +162,13 @@ def _described(export: Export, current: Relation, earlier: Relation) -> str:
         for field in export.fields
     )
     before = ", ".join(f'"{field.name}": b.{field.column}' for field in export.fields)
+    values = {field.name: (f"b.{field.column}", f"c.{field.column}") for field in export.fields}
     return f"""
             SELECT n.sequence,
                    n.change_type,
                    n.reason,
                    {record},
-                   CASE WHEN {changed} THEN {changes.changed_fields(export, "b", "c")} ELSE []::VARCHAR[] END
+                   CASE WHEN {changed} THEN {changes.changed_fields(values)} ELSE []::VARCHAR[] END
                        AS changed_fields,
                    CASE WHEN {changed} THEN {{{before}}} END AS before
             FROM numbered n

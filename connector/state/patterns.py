@@ -40,6 +40,11 @@ def any_of(conditions: Iterable[str]) -> str:
     return f"({alternatives})" if alternatives else ""
 
 
+def all_of(conditions: Iterable[str]) -> str:
+    """A condition: all of these hold that are not ""; true where there are none."""
+    return " AND ".join(filter(None, conditions)) or "true"
+
+
 def is_device(pattern: str, bind: Bound) -> str:
     """A condition on `device_id` and `device_name`: the id, the name, or the first part of the name matches.
 

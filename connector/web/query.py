@@ -76,4 +76,5 @@ class Query:
             end_of_support=self.is_set("end_of_support"),
             snapshots=words("snapshot"),
             inventory=self.text("inventory"),
+            groups=words("group"),
         )

@@ -77,6 +77,8 @@ def test_any_generation_any_comparison_and_any_exposure_are_what_was_noted(
             got = [found for block in compare(bench.state, earlier, later, EVERYTHING) for found in block]
             assert {_brief(found) for found in got} == differences(noted[first].records, noted[last].records)
         assert prevalence(bench.state, EVERYTHING) == prevalences(noted)
+        group = random.choice(("Servers", "Büro", "Unassigned"))
+        assert prevalence(bench.state, Selection(groups=(group.upper(),))) == prevalences(noted, group)
         got = [found for block in Exposure(bench.state, now).intervals(Wanted()) for found in block]
         assert sorted(map(_interval, got)) == sorted(intervals(noted, now))
 
@@ -150,7 +152,9 @@ def test_intervals_are_narrowed_by_what_is_asked_for(lived_in: tuple[Bench, list
     assert found_by(bench, now, older_than=timedelta(hours=14)) == everything[:3]
     assert found_by(bench, now, selection=Selection(devices=("c",))) == everything[2:3]
     assert found_by(bench, now, selection=Selection(software=(("*", "nothing"),))) == []
-    assert found_by(bench, now, groups=("no such group",)) == []
+    assert found_by(bench, now, selection=Selection(groups=("no such group",))) == []
+    assert found_by(bench, now, selection=Selection(inventory=Inventory.CPE)) == everything
+    assert found_by(bench, now, selection=Selection(inventory=Inventory.NON_CPE)) == []
 
 
 def test_a_time_before_the_first_snapshot_is_refused_with_the_time_to_ask_for(
@@ -192,9 +196,9 @@ def test_the_past_ends_where_the_journal_does(tmp_path: Path) -> None:
             bench.take(snapshots[-1])
             bench.confirm_baseline()
         bench.take(plain_snapshot(tmp_path / "other", [record("b", "1")], 5, Inventory.NON_CPE))
-        assert [len(coverage.snapshots) for coverage in Past(bench.state).coverage()] == [4, 1]
+        assert [len(coverage.snapshots) for coverage in Past(bench.state).coverages] == [4, 1]
         bench.state.database.rows("DELETE FROM changes WHERE sequence = (SELECT max(sequence) - 8 FROM changes)")
-        cpe, _ = Past(bench.state).coverage()
+        cpe, _ = Past(bench.state).coverages
         assert (cpe.is_whole, [snapshot.snapshot_no for snapshot in cpe.snapshots]) == (False, [3, 4])
         with pytest.raises(StateError, match="is not known") as error:
             Past(bench.state).at(snapshots[1].generated_at)
@@ -215,6 +219,7 @@ def test_prevalence_counts_the_devices_of_each_version_on_each_day(lived_in: tup
         ("2026-11-24", "2", 1),
     ]
     assert prevalence(bench.state, Selection(software=(("*", "nothing"),))) == []
+    assert prevalence(bench.state, Selection(inventory=Inventory.NON_CPE)) == []
 
 
 def test_what_is_new_in_the_organisation_is_named_with_its_devices(lived_in: tuple[Bench, list[datetime]]) -> None:
@@ -225,3 +230,5 @@ def test_what_is_new_in_the_organisation_is_named_with_its_devices(lived_in: tup
         "2", False, 1, ["a"],
     )  # fmt: skip
     assert newcomers(bench.state, at[5]) == []
+    assert newcomers(bench.state, at[0], Selection(devices=("b",))) == []
+    assert newcomers(bench.state, at[0], Selection(inventory=Inventory.NON_CPE)) == []

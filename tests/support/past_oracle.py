@@ -80,13 +80,17 @@ def intervals(noted: Sequence[Noted], now: datetime) -> list[tuple[Any, ...]]:
     return rows
 
 
-def prevalences(noted: Sequence[Noted]) -> list[dict[str, Any]]:
-    """Devices of each version at the last generation of each day."""
+def prevalences(noted: Sequence[Noted], group: str | None = None) -> list[dict[str, Any]]:
+    """Devices of each version at the last generation of each day: of all, or of those in a device group then."""
     names = ("day", "softwareVendor", "softwareName", "softwareVersion", "devices")
     return [
         dict(zip(names, (str(day), *subject, devices), strict=True))
         for day, note in sorted({note.at.date(): note for note in noted}.items())
-        for subject, devices in sorted(Counter(key_of(record)[1:] for record in note.records).items())
+        for subject, devices in sorted(
+            Counter(
+                key_of(record)[1:] for record in note.records if group is None or record["rbacGroupName"] == group
+            ).items()
+        )
     ]
 
 

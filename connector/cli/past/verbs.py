@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
-from itertools import islice
+from itertools import chain, islice
 from typing import Annotated, Any, Literal
 
 import typer
@@ -19,6 +19,7 @@ from connector.cli.past import tables
 from connector.cli.streams import until_the_reader_leaves
 from connector.errors import ConfigError
 from connector.history.comparison import compare as compare_snapshots
+from connector.history.comparison import pair_up
 from connector.history.exposure import Exposure, Wanted
 from connector.history.filters import Filters, parse_time
 from connector.history.fleet import newcomers
@@ -28,26 +29,18 @@ from connector.state.state import StateFile
 
 LIMIT_ON_A_TERMINAL = 500
 
-Rows = Iterable[Sequence[Mapping[str, Any]]]
-
 
 @dataclass(frozen=True, slots=True)
 class Shown:
     """Which rows are shown, and how."""
 
     filters: Filters
-    groups: tuple[str, ...]
     limit: int | None
     form: str
 
-    def rows(self, blocks: Rows) -> Iterator[Mapping[str, Any]]:
-        """The rows of the groups that are asked for, compared without regard to case."""
-        wanted = {group.lower() for group in self.groups}
-        for block in blocks:
-            yield from (row for row in block if not wanted or str(row["rbacGroupName"]).lower() in wanted)
-
-    def print(self, columns: tables.Columns, rows: Iterator[Mapping[str, Any]]) -> None:
-        """Print rows: at most `limit`, or what fits a person on a terminal."""
+    def print(self, columns: tables.Columns, blocks: Iterable[Sequence[Mapping[str, Any]]]) -> None:
+        """Print blocks of rows: at most `limit` rows, or what fits a person on a terminal."""
+        rows = chain.from_iterable(blocks)
         number = self.limit or (LIMIT_ON_A_TERMINAL if self.form == "table" else None)
         first = islice(rows, number) if number else rows
         if self.form == "table":
@@ -69,7 +62,9 @@ def make_shown(
     software: Annotated[
         list[str] | None, typer.Option(help="vendor/product or product; * and ? as wildcards. Repeatable.")
     ] = None,
-    group: Annotated[list[str] | None, typer.Option(help="Name of a device group. Repeatable.")] = None,
+    group: Annotated[
+        list[str] | None, typer.Option(help="Name or number of a device group; * and ? as wildcards. Repeatable.")
+    ] = None,
     inventory: Annotated[str, typer.Option(metavar="CPE|NON_CPE", help="Only one of the two exports.")] = "",
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first N rows.", metavar="N")] = None,
     form: Annotated[
@@ -78,8 +73,10 @@ def make_shown(
     ] = None,
 ) -> Shown:
     """Which rows, and how, as given on the command line."""
-    filters = Filters(devices=tuple(device or ()), software=tuple(software or ()), inventory=inventory)
-    return Shown(filters, tuple(group or ()), limit, form or ("table" if sys.stdout.isatty() else "ndjson"))
+    filters = Filters(
+        devices=tuple(device or ()), software=tuple(software or ()), groups=tuple(group or ()), inventory=inventory
+    )
+    return Shown(filters, limit, form or ("table" if sys.stdout.isatty() else "ndjson"))
 
 
 showing = with_options(make_shown, "shown")
@@ -96,11 +93,11 @@ def inventory(
 ) -> None:
     """Show the inventory as it stood at any generation that the journal still covers."""
     with _reading(context) as (state, now):
-        selection, past = shown.filters.at(now), Past(state)
-        snapshots = past.at(_time("--at", at, now), selection.inventory)
+        selection = replace(shown.filters, end_of_support=end_of_support).at(now)
+        past = Past(state)
+        snapshots = past.at(_time("--at", at, now), selection)
         output.print_notice("as of " + ", ".join(snapshot.snapshot_id for snapshot in snapshots))
-        rows = shown.rows(block for snapshot in snapshots for block in past.records(snapshot, selection))
-        shown.print(tables.INVENTORY, (row for row in rows if row["isEndOfSupport"] or not end_of_support))
+        shown.print(tables.INVENTORY, (block for snapshot in snapshots for block in past.records(snapshot, selection)))
 
 
 @showing
@@ -112,21 +109,14 @@ def compare(
 ) -> None:
     """Compare the inventories of two times: what was added, removed and changed between them, netted."""
     with _reading(context) as (state, now):
-        selection, past = shown.filters.at(now), Past(state)
-        first = {
-            snapshot.inventory: snapshot for snapshot in past.at(_time("--from", earlier, now), selection.inventory)
-        }
-        last = past.at(_time("--to", later, now), selection.inventory)
-        for snapshot in last:
-            begins = first.get(snapshot.inventory)
-            output.print_notice(
-                f"{begins.snapshot_id} to {snapshot.snapshot_id}"
-                if begins
-                else f"note: {snapshot.inventory} is left out: its past begins later"
-            )
-        pairs = [(first[snapshot.inventory], snapshot) for snapshot in last if snapshot.inventory in first]
-        blocks = (block for pair in pairs for block in compare_snapshots(state, *pair, selection))
-        shown.print(tables.COMPARISON, shown.rows(blocks))
+        selection = shown.filters.at(now)
+        pairs = pair_up(Past(state), _time("--from", earlier, now), _time("--to", later, now), selection)
+        for begin, end in pairs.known:
+            output.print_notice(f"{begin.snapshot_id} to {end.snapshot_id}")
+        for which in pairs.left_out:
+            output.print_notice(f"note: {which} is left out: its past begins later")
+        blocks = (block for pair in pairs.known for block in compare_snapshots(state, *pair, selection))
+        shown.print(tables.COMPARISON, blocks)
 
 
 @showing
@@ -142,14 +132,14 @@ def exposure(
     """Show how long software out of support stood on each device, and how it ended; the longest first."""
     with _reading(context) as (state, now):
         lasted = now - parse_time(older_than, now, option="--older-than") if older_than else None
-        wanted = Wanted(shown.filters.at(now), shown.groups, is_open=is_open, older_than=lasted)
+        wanted = Wanted(shown.filters.at(now), is_open=is_open, older_than=lasted)
         exposures = Exposure(state, now)
         for name, begins in exposures.begins.items():
             output.print_notice(f"the past of {name} begins at {begins:%Y-%m-%d %H:%M}; what was so then was so before")
         if summary:
             tables.print_summary(exposures.summary(wanted), as_json=shown.form != "table")
         else:
-            shown.print(tables.EXPOSURE, (row for block in exposures.intervals(wanted) for row in block))
+            shown.print(tables.EXPOSURE, exposures.intervals(wanted))
 
 
 @showing
@@ -167,11 +157,12 @@ def prevalence(
             hint="`mde-inventory prevalence --software chrome`, or `mde-inventory prevalence --new-since 30d`.",
         )
     with _reading(context) as (state, now):
+        selection = shown.filters.at(now)
         if new_since:
             since = parse_time(new_since, now, option="--new-since")
-            shown.print(tables.NEWCOMERS, iter(newcomers(state, since)))
+            shown.print(tables.NEWCOMERS, [newcomers(state, since, selection)])
         else:
-            shown.print(tables.PREVALENCE, iter(count_devices(state, shown.filters.at(now))))
+            shown.print(tables.PREVALENCE, [count_devices(state, selection)])
 
 
 @contextmanager

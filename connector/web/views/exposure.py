@@ -22,9 +22,8 @@ CSV_NAMES: Final = (
 def exposure(visit: Visit, query: Query) -> Facts:
     """Totals of what is selected, and its intervals: those that are open, or all."""
     exposures = Exposure(visit.state, visit.now)
-    wanted = _wanted(visit, query)
-    summary = exposures.summary(Wanted(wanted.selection, wanted.groups))
-    rows = _intervals(exposures, wanted, query.rows_max + 1)
+    summary, longest = exposures.examine(_wanted(visit, query), query.rows_max + 1)
+    rows = [_with_times(row) for row in longest]
     return {
         "begins": exposures.begins,
         "open": summary["open"],
@@ -41,23 +40,18 @@ def exposure(visit: Visit, query: Query) -> Facts:
 
 def exposure_rows(visit: Visit, query: Query) -> Facts:
     """The intervals alone, for a spreadsheet."""
-    return {"rows": _intervals(Exposure(visit.state, visit.now), _wanted(visit, query), CSV_ROWS_MAX)}
+    blocks = Exposure(visit.state, visit.now).intervals(_wanted(visit, query))
+    return {"rows": [_with_times(row) for row in islice(chain.from_iterable(blocks), CSV_ROWS_MAX)]}
 
 
 def _wanted(visit: Visit, query: Query) -> Wanted:
     older = query.text("older_than")
-    group = query.text("group")
     return Wanted(
         query.filters().at(visit.now),
-        (group,) if group else (),
         is_open=not query.is_set("all"),
         older_than=visit.now - parse_time(older, visit.now, option="older_than") if older else None,
     )
 
 
-def _intervals(exposures: Exposure, wanted: Wanted, rows_max: int) -> list[dict[str, Any]]:
-    blocks = exposures.intervals(wanted)
-    return [
-        row | {name: moment_of(row[name]) for name in ("since", "until") if row[name] is not None}
-        for row in islice(chain.from_iterable(blocks), rows_max)
-    ]
+def _with_times(row: dict[str, Any]) -> dict[str, Any]:
+    return row | {name: moment_of(row[name]) for name in ("since", "until") if row[name] is not None}

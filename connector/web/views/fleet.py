@@ -39,8 +39,7 @@ def device(visit: Visit, query: Query) -> Facts:
         raise ConfigError("id: names no device", hint="Search for it on the page of devices.")
     selection = Selection(devices=(device_id,))
     past, at = Past(visit.state), query.time("at", visit.now)
-    coverages = past.coverage()
-    snapshots = past.at(at) if coverages else []
+    snapshots = past.at(at) if past.coverages else []
     software = [
         record
         for snapshot in snapshots
@@ -58,7 +57,7 @@ def device(visit: Visit, query: Query) -> Facts:
         "deviceId": device_id,
         **{name: shown.get(name) for name in facts},
         "as_of": [snapshot.snapshot_id for snapshot in snapshots],
-        "known_since": min((coverage.oldest.observed_at for coverage in coverages), default=None),
+        "known_since": min((coverage.oldest.observed_at for coverage in past.coverages), default=None),
         "records": len(software),
         "out_of_support": sum(record["isEndOfSupport"] for record in software),
         "software": sorted(software[:SOFTWARE_MAX], key=lambda record: not record["isEndOfSupport"]),

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from connector.clock import moment_of
 from connector.history.comparison import compare as compare_snapshots
+from connector.history.comparison import pair_up
 from connector.history.past import Past
 from connector.model import StagedSnapshot
 from connector.web.query import Query
@@ -32,32 +33,22 @@ def polls(visit: Visit, query: Query) -> Facts:
 def compare(visit: Visit, query: Query) -> Facts:
     """What differs between two days, netted; nothing yet where no first day is named."""
     past = Past(visit.state)
-    coverages = past.coverage()
     facts: Facts = {
-        "known_since": min((coverage.oldest.observed_at for coverage in coverages), default=None),
+        "known_since": min((coverage.oldest.observed_at for coverage in past.coverages), default=None),
         "pairs": [],
         "left_out": [],
         "differences": None,
         "more": False,
     }
-    if not query.text("from") or not coverages:
+    if not query.text("from") or not past.coverages:
         return facts
     selection = query.filters().at(visit.now)
-    first = {snapshot.inventory: snapshot for snapshot in past.at(query.time("from", visit.now), selection.inventory)}
-    last = past.at(query.time("to", visit.now), selection.inventory)
-    pairs = [(first[snapshot.inventory], snapshot) for snapshot in last if snapshot.inventory in first]
-    group = query.text("group").lower()
-    rows = (
-        row
-        for pair in pairs
-        for block in compare_snapshots(visit.state, *pair, selection)
-        for row in block
-        if not group or str(row["rbacGroupName"]).lower() == group
-    )
+    pairs = pair_up(past, query.time("from", visit.now), query.time("to", visit.now), selection)
+    rows = (row for pair in pairs.known for block in compare_snapshots(visit.state, *pair, selection) for row in block)
     differences = [_difference(row) for row in islice(rows, query.rows_max + 1)]
     return facts | {
-        "pairs": [{"from": begin.snapshot_id, "to": end.snapshot_id} for begin, end in pairs],
-        "left_out": [snapshot.inventory.value for snapshot in last if snapshot.inventory not in first],
+        "pairs": [{"from": begin.snapshot_id, "to": end.snapshot_id} for begin, end in pairs.known],
+        "left_out": [inventory.value for inventory in pairs.left_out],
         "differences": differences[: query.rows_max],
         "more": len(differences) > query.rows_max,
     }
