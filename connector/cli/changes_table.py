@@ -24,7 +24,7 @@ from connector.exports.software import SOFTWARE
 from connector.history.explain import with_times
 from connector.history.replay import ReplayResult
 from connector.redaction import escape
-from connector.wording import FORMULA_SIGNS, counted
+from connector.wording import counted, not_a_formula
 
 CSV_COLUMNS: Final = (
     "eventId", "observedAt", "emittedAt", "changeType", "reason", "changedFields", "isEndOfSupport",
@@ -76,7 +76,7 @@ def as_cell(value: object) -> object:
     text = value if isinstance(value, str) else output.as_json(value)
     if sys.stdout.isatty():
         text = escape(text)
-    return f"'{text}" if text.startswith(FORMULA_SIGNS) else text
+    return not_a_formula(text)
 
 
 # ---- a table

@@ -1,4 +1,4 @@
-"""The filter options that `changes` and `replay` share, declared once."""
+"""Options that several verbs share, declared once: `with_options`; and the filters of `changes` and `replay`."""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ import typer
 
 from connector.assembly import STATE_WAIT_SECONDS, Assembly
 from connector.cli import output
+from connector.cli.filtering import with_options
 from connector.cli.lines import held as lines
 from connector.cli.options import Json, Wait, Yes
 from connector.model import Hold
@@ -22,38 +23,40 @@ if TYPE_CHECKING:
 
 HELD_EXIT_CODE = EXIT_CODES["held"]
 
-Reasons = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--reason", metavar="REASON", help="Only what is held for it: MASS_REMOVAL, SCOPE_LOST, … Repeatable."
-    ),
-]
-Inventory = Annotated[str, typer.Option("--inventory", metavar="CPE|NON_CPE", help="Only one of the two exports.")]
-Groups = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--group", metavar="GROUP", help="Only removals on a device group: name or number; * and ?. Repeatable."
-    ),
-]
-Devices = Annotated[
-    list[str] | None,
-    typer.Option("--device", metavar="DEVICE", help="Only removals on a device: name or id; * and ?. Repeatable."),
-]
-
 app = typer.Typer(help="Review what the guard holds: list, approve or discard it.", no_args_is_help=True)
 
 
+def _make_choice(
+    *,
+    reason: Annotated[
+        list[str] | None,
+        typer.Option(metavar="REASON", help="Only what is held for it: MASS_REMOVAL, SCOPE_LOST, … Repeatable."),
+    ] = None,
+    inventory: Annotated[str, typer.Option(metavar="CPE|NON_CPE", help="Only one of the two exports.")] = "",
+    group: Annotated[
+        list[str] | None,
+        typer.Option(metavar="GROUP", help="Only removals on a device group: name or number; * and ?. Repeatable."),
+    ] = None,
+    device: Annotated[
+        list[str] | None,
+        typer.Option(metavar="DEVICE", help="Only removals on a device: name or id; * and ?. Repeatable."),
+    ] = None,
+) -> Choice:
+    """The part of what is held that the command line names."""
+    return held.choose(reason or (), inventory, group or (), device or ())
+
+
+choosing = with_options(_make_choice, "choice")
+
+
 @app.command("list")
+@choosing
 def list_held(
     context: typer.Context,
-    reason: Reasons = None,
-    inventory: Inventory = "",
-    group: Groups = None,
-    device: Devices = None,
+    choice: Choice,
     as_json: Json = False,
 ) -> None:
     """List what is held, why, since when, where, and what approving it would publish; exit code 3 if anything is."""
-    choice = held.choose(reason or (), inventory, group or (), device or ())
     several = context.obj.has_several()
 
     def show(tenant: Tenant, examined: held.Examined) -> int:
@@ -73,12 +76,10 @@ def list_held(
 
 
 @app.command("approve")
+@choosing
 def approve_held(
     context: typer.Context,
-    reason: Reasons = None,
-    inventory: Inventory = "",
-    group: Groups = None,
-    device: Devices = None,
+    choice: Choice,
     yes: Yes = False,
     wait: Wait = WAIT_SECONDS,
 ) -> None:
@@ -86,7 +87,6 @@ def approve_held(
 
     Shows what it would publish, and asks. With options, approves that part only.
     """
-    choice = held.choose(reason or (), inventory, group or (), device or ())
     with context.obj.assembly() as assembly:
         expected = None if yes else _ask(assembly, choice, "Approve", wait)
         decision = decisions.approve_held(assembly, choice, expected=expected, wait_seconds=wait)
@@ -142,17 +142,14 @@ def _publication(decision: Decision) -> str:
 
 
 @app.command("discard")
+@choosing
 def discard_held(
     context: typer.Context,
-    reason: Reasons = None,
-    inventory: Inventory = "",
-    group: Groups = None,
-    device: Devices = None,
+    choice: Choice,
     yes: Yes = False,
     wait: Wait = WAIT_SECONDS,
 ) -> None:
     """Discard what is held as a fault: the records stay as they are, and the next snapshot is judged on its own."""
-    choice = held.choose(reason or (), inventory, group or (), device or ())
     with context.obj.assembly() as assembly:
         expected = None if yes else _ask(assembly, choice, "Discard, and keep as stored,", wait)
         decision = decisions.discard_held(assembly, choice, expected=expected, wait_seconds=wait)

@@ -23,7 +23,7 @@ from connector.cli.lines import held as held_lines
 from connector.clock import moment_of
 from connector.model import Check
 from connector.redaction import escape
-from connector.wording import counted
+from connector.wording import counted, words
 
 if TYPE_CHECKING:
     from connector.poll.result import PollResult
@@ -414,7 +414,7 @@ def _notes(change: Mapping[str, Any]) -> str:
     if change.get("reason") == "ATTRIBUTES_CHANGED" and fields:
         before = change.get("before") or {}
         return ", ".join(_field_step(name, before, change) for name in fields[:2])
-    return str(change.get("reason", "")).lower().replace("_", " ")
+    return words(change.get("reason", ""))
 
 
 def _lines(text: str) -> str:

@@ -114,6 +114,21 @@ def stage_baseline(workspace: Workspace, *, emit: bool) -> Relation:
     )
 
 
+def stage_as(workspace: Workspace, records: Relation, change_type: ChangeType, reason: Reason) -> Relation:
+    """Begin the table of changes to be with all of some records, (device_no, software_no, previous_row), as one."""
+    return workspace.make(
+        "staged",
+        f"""
+        SELECT device_no,
+               software_no,
+               previous_row,
+               {literal(change_type)} AS change_type,
+               {literal(reason)} AS reason
+        FROM {records}
+        """,
+    )
+
+
 def changed_fields(values: Mapping[str, tuple[str, str]]) -> str:
     """An expression: names of the fields whose values before and after differ, of pairs of expressions, in order."""
     names = ", ".join(

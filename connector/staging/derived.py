@@ -13,13 +13,13 @@ from typing import Final, NamedTuple
 
 from connector import __version__
 from connector.clock import milliseconds_of
+from connector.diff import changes
 from connector.diff.tables import Outcome, Workspace, no_difference
 from connector.errors import StateError
 from connector.model import ChangeType, Counts, Hold, Inventory, Position, Reason, StagedSnapshot
 from connector.staging import alerts, holds, rows, support
 from connector.staging.holds import EVERYTHING, Choice
 from connector.staging.stage import StagingRules
-from connector.state.sql import literal
 from connector.state.state import StateFile
 
 _APPROVED: Final = "-approved-"
@@ -160,17 +160,7 @@ def _return(state: StateFile, approval: _Approval, rules: StagingRules, now: dat
         FROM {approval.outcome.difference.earlier}
         """,
     )
-    staged = workspace.make(
-        "staged",
-        f"""
-        SELECT device_no,
-               software_no,
-               previous_row,
-               {literal(ChangeType.ADDED)} AS change_type,
-               {literal(Reason.NEW_DEVICE)} AS reason
-        FROM {arrivals}
-        """,
-    )
+    staged = changes.stage_as(workspace, arrivals, ChangeType.ADDED, Reason.NEW_DEVICE)
     row = _following_row(previous, state.journal.position(), now, _RETURNED, added=previous.counts.removed)
     outcome = Outcome(no_difference(workspace)._replace(arrivals=arrivals), staged)
     rows.write_changes(workspace, outcome, row, rules.tenant_id, current=arrivals)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from connector.diff import doubts
+from connector.diff import changes, doubts
 from connector.diff.guard import HoldReason
 from connector.diff.tables import Relation, Workspace
 from connector.model import ChangeType, Hold, Inventory, Reason
@@ -148,17 +148,7 @@ def approve(workspace: Workspace, choice: Choice) -> tuple[Relation, int]:
     database, which = workspace.database, literal(workspace.inventory)
     doubts.approve_doubts(database, workspace.inventory, choice.doubts)
     chosen = find_chosen(workspace, choice)
-    staged = workspace.make(
-        "staged",
-        f"""
-        SELECT device_no,
-               software_no,
-               previous_row,
-               {literal(ChangeType.REMOVED)} AS change_type,
-               {literal(Reason.APPROVED)} AS reason
-        FROM {chosen}
-        """,
-    )
+    staged = changes.stage_as(workspace, chosen, ChangeType.REMOVED, Reason.APPROVED)
     approved = _release(workspace, chosen)
     if approved and not workspace.count(f"held WHERE inventory = {which}"):
         database.rows(f"DELETE FROM believed_removals WHERE inventory = {which}")

@@ -15,7 +15,7 @@ from markupsafe import Markup
 
 from connector.redaction import escape
 from connector.web.charts import bars, stack
-from connector.wording import FORMULA_SIGNS, counted
+from connector.wording import counted, not_a_formula, words
 
 NOTHING: Final = "\N{EN DASH}"
 CLIP_CHARACTERS: Final = 96
@@ -129,11 +129,6 @@ def value_text(value: object) -> str:
     return "; ".join(str(item) for item in value) if isinstance(value, list) else str(value)
 
 
-def words(name: object) -> str:
-    """The name of a reason in lower case: `new device`."""
-    return "" if name is None else str(name).lower().replace("_", " ")
-
-
 def spaced(name: str) -> str:
     """The name of a field in words: `number of weaknesses`."""
     return "".join(f" {character.lower()}" if character.isupper() else character for character in name)
@@ -151,4 +146,4 @@ def _cell(value: object) -> object:
     text = ("true" if value else "false") if isinstance(value, bool) else str(value)
     if isinstance(value, datetime):
         text = value.isoformat().replace("+00:00", "Z")
-    return f"'{text}" if text.startswith(FORMULA_SIGNS) else text
+    return not_a_formula(text)

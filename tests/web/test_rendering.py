@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 import pytest
 
 from connector.web.charts import bars, stack
-from connector.web.rendering import address, age, as_csv, clip, spaced, value_text, when, words
+from connector.web.rendering import address, age, as_csv, clip, spaced, value_text, when
+from connector.wording import words
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from connector.cli import output
 from connector.cli.changes_table import as_cell
 from connector.clock import moment_of
 from connector.exports.software import SOFTWARE
-from connector.wording import counted
+from connector.wording import counted, words
 
 Row = Mapping[str, Any]
 
@@ -113,7 +113,7 @@ def _support(row: Row) -> str:
 
 
 def _ended(row: Row) -> str:
-    return str(row["ended"]).lower().replace("_", " ") if row["ended"] else "open"
+    return words(row["ended"]) or "open"
 
 
 TOTALS_SHOWN: Final = 20

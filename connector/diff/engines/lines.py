@@ -249,26 +249,18 @@ class _Search:
 
     def _part(self, digests: Relation, *, turn: int) -> None:
         """Take their partners from all lines and records of these digests."""
-        self._database.rows(
-            f"""
-            WITH lines AS ({self._lines()})
-            INSERT INTO {UNPAIRED}
-            SELECT part_no, begin, NULL, {turn}
-            FROM lines
-            SEMI JOIN {digests} USING (line_1, line_2)
-            ANTI JOIN {UNPAIRED} USING (part_no, begin)
-            """
-        )
-        self._database.rows(
-            f"""
-            WITH stored AS ({self._stored()})
-            INSERT INTO {UNPAIRED}
-            SELECT NULL, NULL, previous_row, {turn}
-            FROM stored
-            SEMI JOIN {digests} USING (line_1, line_2)
-            ANTI JOIN {UNPAIRED} USING (previous_row)
-            """
-        )
+        sides = {"part_no, begin": self._lines(), "previous_row": self._stored()}
+        for place, rows in sides.items():
+            self._database.rows(
+                f"""
+                WITH paired AS ({rows})
+                INSERT INTO {UNPAIRED} BY NAME
+                SELECT {place}, {turn} AS turn
+                FROM paired
+                SEMI JOIN {digests} USING (line_1, line_2)
+                ANTI JOIN {UNPAIRED} USING ({place})
+                """
+            )
 
     def _read(self, turn: int) -> int:
         """Read the lines of one turn into `PICKED`. Returns their number."""

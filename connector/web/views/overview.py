@@ -11,10 +11,10 @@ from connector.clock import moment_of
 from connector.history.directory import count_devices, newest_alerts
 from connector.operations.status import read_status
 from connector.web.query import Query
-from connector.web.rendering import age, clip, words
+from connector.web.rendering import age, clip
 from connector.web.views.held import WHY
 from connector.web.visits import Facts, Visit
-from connector.wording import counted
+from connector.wording import counted, words
 
 GOOD, WARN, BAD, NONE = "good", "warn", "bad", "none"
 ALERTS_SHOWN: Final = 8
