@@ -8,8 +8,8 @@ of a *generation*; the *inventory* is the stored current records; a *change* is 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
@@ -409,6 +409,13 @@ class StagedSnapshot:
     def observed_at(self) -> datetime:
         """`generated_at` as a moment in UTC."""
         return moment_of(self.generated_at)
+
+    def facts(self, names: Iterable[str]) -> dict[str, Any]:
+        """Some of its columns and counts by name, for people and programs: times are moments in UTC."""
+        values = {name: getattr(self, name) for name in self.__dataclass_fields__} | asdict(self.counts)
+        values |= {name: moment_of(values[name]) for name in ("generated_at", "started_at", "staged_at")}
+        values["inventory"] = self.inventory.value
+        return {name: values[name] for name in names}
 
 
 @dataclass(frozen=True, slots=True)

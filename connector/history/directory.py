@@ -1,20 +1,16 @@
-"""What is there now: devices, products, who has a product, alerts, and where held removals are; a few rows of each."""
+"""What is there now: devices, products, who has a product, and the last alerts; a few rows of each."""
 
 from __future__ import annotations
 
 from datetime import date
-from typing import Any, Final
+from typing import Any
 
 from connector.exports.fields import Export, columns_of
 from connector.history.past import with_support
-from connector.model import Hold
 from connector.state import patterns
 from connector.state.journal import alert_columns
 from connector.state.patterns import Bound
 from connector.state.state import StateFile
-
-NAMES_MAX: Final = 5
-"""Groups and devices that stand beside what is held."""
 
 
 def count_devices(state: StateFile) -> int:
@@ -112,34 +108,6 @@ def newest_alerts(state: StateFile, rows_max: int, device_id: str | None = None)
         if snapshot is not None:
             alerts += state.journal.as_alerts([row[1:]], snapshot)
     return alerts
-
-
-def where_held(state: StateFile, hold: Hold) -> dict[str, list[dict[str, Any]]]:
-    """The device groups and devices with the most held removals of a hold; nothing for values and additions."""
-    places = {"largest_groups": "rbac_group_name", "largest_devices": "coalesce(device_name, device_id)"}
-    if not hold.is_of_removals:
-        return {place: [] for place in places}
-    return {
-        place: [
-            {"name": name, "records": records}
-            for name, records in state.database.rows(
-                f"""
-                SELECT {column} AS name, count(*) AS records
-                FROM held
-                JOIN inventory USING (inventory, device_no, software_no)
-                JOIN devices USING (device_no)
-                WHERE inventory = $1
-                  AND reason = $2
-                  AND since_snapshot = $3
-                GROUP BY name
-                ORDER BY records DESC, name
-                LIMIT {NAMES_MAX}
-                """,
-                [hold.inventory.value, hold.reason, hold.since_snapshot_no],
-            )
-        ]
-        for place, column in places.items()
-    }
 
 
 def _within(text: str) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,6 +23,11 @@ from connector.wording import counted
 ID_CHARACTERS_MIN: Final = 8
 IDS_SHOWN: Final = 5
 TIMES: Final = ("observedAt", "emittedAt", "productFirstSeenAt", "versionFirstSeenAt")
+SNAPSHOT_NAMES: Final = (
+    "inventory", "snapshot_id", "epoch", "baseline", "method", "records", "devices", "added", "removed", "changed",
+    "baselined", "held", "hold_reason", "duplicates", "rejected", "first_sequence", "last_sequence",
+    "connector_version", "generated_at", "started_at", "staged_at", "generation_known",
+)  # fmt: skip
 _ID: Final = re.compile(r"[0-9a-f-]{8,36}")
 
 RULES: Final[dict[Reason, str]] = {
@@ -119,8 +124,8 @@ def _explain_in(
         "alerts": [with_times(alert) for alert in alerts],
         "rule": _rule(change, event),
         "fields": _side_by_side(state.export, event),
-        "snapshot": _describe(snapshot),
-        "previous_snapshot": _describe(previous) if previous else None,
+        "snapshot": snapshot.facts(SNAPSHOT_NAMES),
+        "previous_snapshot": previous.facts(SNAPSHOT_NAMES) if previous else None,
         "previous_snapshot_id": snapshot.previous_snapshot_id,
         "guard": _guard(snapshot, event),
         "origin": ORIGIN,
@@ -163,21 +168,6 @@ def _side_by_side(export: Export, event: Mapping[str, Any]) -> list[dict[str, An
         }
         for field in export.fields
     ]
-
-
-def _describe(snapshot: StagedSnapshot) -> dict[str, Any]:
-    columns = {name: getattr(snapshot, name) for name in snapshot.__dataclass_fields__} | asdict(snapshot.counts)
-    names = (
-        "snapshot_id", "epoch", "baseline", "method", "records", "devices", "added", "removed", "changed", "baselined",
-        "held", "hold_reason", "duplicates", "rejected", "first_sequence", "last_sequence", "connector_version",
-    )  # fmt: skip
-    times = ("generated_at", "started_at", "staged_at")
-    return (
-        {"inventory": snapshot.inventory.value}
-        | {name: columns[name] for name in names}
-        | {name: moment_of(columns[name]) for name in times}
-        | {"generation_known": snapshot.generation_known}
-    )
 
 
 def _guard(snapshot: StagedSnapshot, event: Mapping[str, Any]) -> str:

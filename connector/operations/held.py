@@ -92,9 +92,7 @@ def _describe(state: StateFile, hold: Hold, choice: Choice, rules: StagingRules,
     """The row of a hold, as far as it is chosen, with what follows from approving it."""
     if not hold.is_of_removals:
         return _as_row(hold) | {"groups": None, "largest_groups": {}, "largest_devices": {}} | _consequences(hold)
-    part = replace(
-        choice, reasons=(HoldReason(hold.reason),), inventory=hold.inventory, since_snapshot=hold.since_snapshot_no
-    )
+    part = choice.of(hold)
     extent = holds.measure(state, hold.inventory, part)
     effect = derived.foresee_approval(state, hold.inventory, rules, part, now=now)
     share = hold.share * extent.records / hold.records

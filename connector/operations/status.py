@@ -7,7 +7,6 @@ from datetime import datetime
 from typing import Any, Final
 
 from connector.assembly import Assembly
-from connector.clock import moment_of
 from connector.errors import ConnectorError
 from connector.model import StagedSnapshot
 from connector.operations.held import list_held
@@ -17,6 +16,10 @@ from connector.staging.inventory_topic import Mirror
 from connector.state.state import StateFile
 
 SNAPSHOTS_SHOWN: Final = 10
+SNAPSHOT_NAMES: Final = (
+    "snapshot_id", "inventory", "epoch", "baseline", "records", "devices", "added", "removed", "changed", "alerts",
+    "held", "duplicates", "rejected", "method", "generated_at", "staged_at",
+)  # fmt: skip
 
 
 def read_status(assembly: Assembly, state: StateFile, *, at: datetime) -> dict[str, Any]:
@@ -71,25 +74,8 @@ def _certificate_end(assembly: Assembly) -> str | None:
 
 
 def _snapshot(snapshot: StagedSnapshot, *, sealed: bool) -> dict[str, Any]:
-    return {
-        "snapshot_id": snapshot.snapshot_id,
-        "inventory": snapshot.inventory.value,
-        "epoch": snapshot.epoch,
-        "baseline": snapshot.baseline,
-        "records": snapshot.counts.records,
-        "devices": snapshot.counts.devices,
-        "added": snapshot.counts.added,
-        "removed": snapshot.counts.removed,
-        "changed": snapshot.counts.changed,
-        "alerts": snapshot.counts.alerts,
-        "held": snapshot.counts.held,
-        "duplicates": snapshot.counts.duplicates,
-        "rejected": snapshot.counts.rejected,
-        "method": snapshot.method,
-        "generated_at": snapshot.observed_at.isoformat(),
-        "staged_at": moment_of(snapshot.staged_at).isoformat(),
-        "sealed": sealed,
-    }
+    facts = snapshot.facts(SNAPSHOT_NAMES)
+    return facts | {name: facts[name].isoformat() for name in ("generated_at", "staged_at")} | {"sealed": sealed}
 
 
 def _inventory_topic(mirror: Mirror) -> dict[str, Any]:

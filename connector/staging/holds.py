@@ -6,7 +6,7 @@ kept: they are decided about by reason and inventory alone, and a choice of devi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
 from connector.diff import changes, doubts
@@ -59,6 +59,12 @@ class Choice:
             (not self.reasons or reason in self.reasons)
             and hold.inventory in self.inventories
             and (hold.is_of_removals or reason in self.doubts)
+        )
+
+    def of(self, hold: Hold) -> Choice:
+        """What it names of one hold."""
+        return replace(
+            self, reasons=(HoldReason(hold.reason),), inventory=hold.inventory, since_snapshot=hold.since_snapshot_no
         )
 
     def condition(self) -> tuple[str, dict[str, object]]:
@@ -114,8 +120,8 @@ def find_chosen(workspace: Workspace, choice: Choice) -> Relation:
     )
 
 
-def measure(state: StateFile, inventory: Inventory, choice: Choice) -> Extent:
-    """How far the held removals reach that a choice names."""
+def measure(state: StateFile, inventory: Inventory, choice: Choice, *, names_max: int = NAMES_MAX) -> Extent:
+    """How far the held removals reach that a choice names; `names_max` devices and groups are named."""
     with state.transaction(keep=False):
         workspace = Workspace(state.database, state.export, inventory)
         chosen = find_chosen(workspace, choice)
@@ -129,7 +135,7 @@ def measure(state: StateFile, inventory: Inventory, choice: Choice) -> Extent:
                 FROM {chosen}
                 GROUP BY name
                 ORDER BY records DESC, name
-                LIMIT {NAMES_MAX}
+                LIMIT {names_max}
                 """
             )
             for name in (_GROUP_NAME, "coalesce(device_name, device_id)")

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from connector.diff.guard import HoldReason
-from connector.history.directory import where_held
+from connector.model import Hold
 from connector.operations.held import list_held
+from connector.staging.holds import EVERYTHING, measure
 from connector.web.query import Query
 from connector.web.visits import Facts, Visit
+
+NAMES_MAX: Final = 5
+"""Groups and devices that stand beside what is held."""
 
 WHY: Final[dict[str, str]] = {
     HoldReason.MASS_REMOVAL: "more records than guard.max_removed_share allows would go within 24 hours",
@@ -29,7 +33,19 @@ def held(visit: Visit, _query: Query) -> Facts:
         parts.append(
             row
             | {"why": WHY[HoldReason(hold.reason)]}
-            | where_held(visit.state, hold)
+            | _places(visit, hold)
             | {"options": f"--reason {hold.reason} --inventory {hold.inventory}"}
         )
     return {"held": parts}
+
+
+def _places(visit: Visit, hold: Hold) -> dict[str, list[dict[str, Any]]]:
+    """The device groups and devices with the most held removals; nothing for values and additions."""
+    largest: dict[str, tuple[tuple[str, int], ...]] = {"largest_groups": (), "largest_devices": ()}
+    if hold.is_of_removals:
+        extent = measure(visit.state, hold.inventory, EVERYTHING.of(hold), names_max=NAMES_MAX)
+        largest = {"largest_groups": extent.largest_groups, "largest_devices": extent.largest_devices}
+    return {
+        place: [{"name": name or None, "records": records} for name, records in names]
+        for place, names in largest.items()
+    }

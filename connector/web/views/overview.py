@@ -10,6 +10,7 @@ from connector import __version__
 from connector.clock import moment_of
 from connector.history.directory import count_devices, newest_alerts
 from connector.operations.status import read_status
+from connector.source.http.tokens import CERTIFICATE_DAYS
 from connector.web.query import Query
 from connector.web.rendering import age, clip
 from connector.web.views.held import WHY
@@ -19,7 +20,10 @@ from connector.wording import counted, words
 GOOD, WARN, BAD, NONE = "good", "warn", "bad", "none"
 ALERTS_SHOWN: Final = 8
 SNAPSHOTS_SHOWN: Final = 40
-CERTIFICATE_DAYS: Final = 30
+SNAPSHOT_NAMES: Final = (
+    "snapshot_id", "inventory", "baseline", "generated_at", "records", "devices", "added", "removed", "changed",
+    "alerts", "held",
+)  # fmt: skip
 
 
 def overview(visit: Visit, _query: Query) -> Facts:
@@ -39,20 +43,7 @@ def overview(visit: Visit, _query: Query) -> Facts:
         "held": status["held"],
         "alerts": [alert_row(alert) for alert in alerts],
         "snapshots": [
-            {
-                "snapshot_id": snapshot.snapshot_id,
-                "inventory": snapshot.inventory.value,
-                "baseline": snapshot.baseline,
-                "generated_at": snapshot.observed_at,
-                "records": snapshot.counts.records,
-                "devices": snapshot.counts.devices,
-                "added": snapshot.counts.added,
-                "removed": snapshot.counts.removed,
-                "changed": snapshot.counts.changed,
-                "alerts": snapshot.counts.alerts,
-                "held": snapshot.counts.held,
-            }
-            for snapshot in visit.state.journal.recent_snapshots(SNAPSHOTS_SHOWN)
+            snapshot.facts(SNAPSHOT_NAMES) for snapshot in visit.state.journal.recent_snapshots(SNAPSHOTS_SHOWN)
         ],
     }
 

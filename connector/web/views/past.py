@@ -5,7 +5,6 @@ from __future__ import annotations
 from itertools import islice
 from typing import Any, Final
 
-from connector.clock import moment_of
 from connector.history.comparison import compare as compare_snapshots
 from connector.history.comparison import pair_up
 from connector.history.past import Past
@@ -14,6 +13,11 @@ from connector.web.query import Query
 from connector.web.views.held import WHY
 from connector.web.visits import Facts, Visit
 
+SNAPSHOT_NAMES: Final = (
+    "snapshot_id", "inventory", "epoch", "baseline", "method", "generated_at", "started_at", "staged_at", "records",
+    "devices", "stored", "added", "removed", "changed", "alerts", "held", "hold_reason", "duplicates", "rejected",
+    "connector_version",
+)  # fmt: skip
 DIFFERENCE_NAMES: Final = (
     "inventory", "changeType", "reason", "changedFields", "isEndOfSupport", "deviceId", "deviceName", "rbacGroupName",
     "softwareVendor", "softwareName", "softwareVersion",
@@ -62,29 +66,8 @@ def _difference(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _snapshot(snapshot: StagedSnapshot, sealed: int) -> dict[str, Any]:
-    counts = snapshot.counts
-    return {
-        "snapshot_id": snapshot.snapshot_id,
-        "inventory": snapshot.inventory.value,
-        "epoch": snapshot.epoch,
-        "baseline": snapshot.baseline,
-        "method": snapshot.method,
-        "generated_at": snapshot.observed_at,
-        "started_at": moment_of(snapshot.started_at),
-        "staged_at": moment_of(snapshot.staged_at),
+    return snapshot.facts(SNAPSHOT_NAMES) | {
         "seconds": (snapshot.staged_at - snapshot.started_at) // 1000,
-        "records": counts.records,
-        "devices": counts.devices,
-        "stored": counts.stored,
-        "added": counts.added,
-        "removed": counts.removed,
-        "changed": counts.changed,
-        "alerts": counts.alerts,
-        "held": counts.held,
-        "hold_reason": snapshot.hold_reason,
         "why_held": WHY.get(snapshot.hold_reason or ""),
-        "duplicates": counts.duplicates,
-        "rejected": counts.rejected,
         "sealed": snapshot.snapshot_no <= sealed,
-        "connector_version": snapshot.connector_version,
     }
