@@ -187,6 +187,8 @@ def load_verb(name: str) -> Any:  # noqa: ANN401 - a command or a group of comma
 
 def _with_config(verb: Callable[..., None]) -> Callable[..., None]:
     """Let a verb that reads the configuration take `--config` too; it wins over one before the verb."""
+    from connector.cli.filtering import declared
+
     signature = inspect.signature(verb, eval_str=True)
     contexts = [name for name, parameter in signature.parameters.items() if parameter.annotation is typer.Context]
     if not contexts:
@@ -199,12 +201,8 @@ def _with_config(verb: Callable[..., None]) -> Callable[..., None]:
             context.obj = replace(context.obj, config_files=tuple(config_files))
         verb(**given)
 
-    # Typer reads the options from here, and passes every value by name.
     own = inspect.Parameter("config_files", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=ConfigFiles)
-    by_name = [item.replace(kind=inspect.Parameter.KEYWORD_ONLY) for item in signature.parameters.values()]
-    verb_with_config.__signature__ = inspect.Signature([*by_name, own])  # type: ignore[attr-defined]
-    verb_with_config.__annotations__ = {item.name: item.annotation for item in (*by_name, own)}
-    return verb_with_config
+    return declared(verb_with_config, [*signature.parameters.values(), own])
 
 
 app = typer.Typer(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import wraps
 from typing import Annotated, Any
 
@@ -31,13 +31,17 @@ def with_options(make: Callable[..., Any], parameter: str) -> Callable[[Callable
             chosen = {name: given.pop(name) for name in options}
             verb(**{parameter: make(**chosen)}, **given)
 
-        # Typer reads the options from here, and passes every value by name.
-        by_name = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in parameters]
-        verb_with_options.__signature__ = inspect.Signature(by_name)  # type: ignore[attr-defined]
-        verb_with_options.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-        return verb_with_options
+        return declared(verb_with_options, parameters)
 
     return given_them
+
+
+def declared(verb: Callable[..., None], parameters: Iterable[inspect.Parameter]) -> Callable[..., None]:
+    """A verb that takes these parameters. Typer reads the options from them, and passes every value by name."""
+    by_name = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in parameters]
+    verb.__signature__ = inspect.Signature(by_name)  # type: ignore[attr-defined]
+    verb.__annotations__ = {parameter.name: parameter.annotation for parameter in by_name}
+    return verb
 
 
 def make_filters(  # noqa: PLR0913 - an option for each filter

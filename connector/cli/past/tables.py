@@ -100,10 +100,6 @@ def _lasting(seconds: float | None) -> str:
     return "-" if seconds is None else output.age(seconds)
 
 
-def _device(row: Row) -> str:
-    return output.device(row)
-
-
 def _software(row: Row) -> str:
     return output.software(row, with_vendor=output.out.width >= WIDE)
 
@@ -121,7 +117,7 @@ TOTALS_SHOWN: Final = 20
 
 WIDE: Final = 120
 _FIELDS: Final = tuple(field.name for field in SOFTWARE.fields)
-_DEVICE: Final = Column("device", _device)
+_DEVICE: Final = Column("device", output.device)
 _SOFTWARE: Final = Column("software", _software)
 _GROUP: Final = Column("group", lambda row: row["rbacGroupName"] or "-")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -101,9 +102,8 @@ def _ask(question: str, default: str | None = None) -> str:
 
 def _set_up_and_check(options: Options, file: Path) -> int:
     """Set up Kafka, then check everything. Returns the exit code."""
-    written = Options((file,), options.log_format, options.log_level)
     output.print_rule("setup")
-    with written.assembly() as assembly:
+    with replace(options, config_files=(file,)).assembly() as assembly:
         exit_code = show_checks(set_up(assembly))
         output.print_rule("check")
         exit_code = max(exit_code, show_checks(check_everything(assembly, file)))
