@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -16,6 +16,7 @@ from connector.operations import decisions, held
 from connector.operations.decisions import WAIT_SECONDS, Decision
 from connector.poll.result import EXIT_CODES
 from connector.staging.holds import EVERYTHING, Choice
+from connector.state.decisions import Signature
 from connector.wording import counted
 
 if TYPE_CHECKING:
@@ -47,6 +48,9 @@ def _make_choice(
 
 
 choosing = with_options(_make_choice, "choice")
+Why = Annotated[
+    str, typer.Option("--why", metavar="TEXT", help="Why: kept with the decision for `held list --decided`.")
+]
 
 
 @app.command("list")
@@ -54,9 +58,14 @@ choosing = with_options(_make_choice, "choice")
 def list_held(
     context: typer.Context,
     choice: Choice,
+    decided: Annotated[
+        bool, typer.Option("--decided", help="List past decisions instead: when, by whom, why, about how much.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """List what is held, why, since when, where, and what approving it would publish; exit code 3 if anything is."""
+    if decided:
+        _list_decided(context, choice, as_json=as_json)
     several = context.obj.has_several()
 
     def show(tenant: Tenant, examined: held.Examined) -> int:
@@ -75,11 +84,31 @@ def list_held(
     raise typer.Exit(context.obj.for_each_tenant(examine, show, heading=not as_json))
 
 
+def _list_decided(context: typer.Context, choice: Choice, *, as_json: bool) -> NoReturn:
+    """List what was decided, and end the verb."""
+    several = context.obj.has_several()
+
+    def show(tenant: Tenant, decided: list[dict[str, Any]]) -> int:
+        if as_json:
+            output.print_json({"tenant": tenant.name, "decided": decided} if several else decided)
+        elif decided:
+            output.print_texts(lines.describe_decided(decided))
+        else:
+            output.print_line("no decision is on record")
+        return 0
+
+    def read(_tenant: Tenant, assembly: Assembly) -> list[dict[str, Any]]:
+        return held.list_decided(assembly, choice)
+
+    raise typer.Exit(context.obj.for_each_tenant(read, show, heading=not as_json))
+
+
 @app.command("approve")
 @choosing
 def approve_held(
     context: typer.Context,
     choice: Choice,
+    why: Why = "",
     yes: Yes = False,
     wait: Wait = WAIT_SECONDS,
 ) -> None:
@@ -89,10 +118,17 @@ def approve_held(
     """
     with context.obj.assembly() as assembly:
         expected = None if yes else _ask(assembly, choice, "Approve", wait)
-        decision = decisions.approve_held(assembly, choice, expected=expected, wait_seconds=wait)
+        decision = decisions.approve_held(
+            assembly, choice, expected=expected, signature=_signature(why), wait_seconds=wait
+        )
     output.print_line(_approval(decision))
     if decision.outage is not None:
         raise decision.outage
+
+
+def _signature(why: str) -> Signature:
+    """Who decides here, and why."""
+    return Signature(decisions.operator(), why.strip())
 
 
 def _ask(assembly: Assembly, choice: Choice, verb: str, wait: float) -> list[Hold]:
@@ -146,13 +182,16 @@ def _publication(decision: Decision) -> str:
 def discard_held(
     context: typer.Context,
     choice: Choice,
+    why: Why = "",
     yes: Yes = False,
     wait: Wait = WAIT_SECONDS,
 ) -> None:
     """Discard what is held as a fault: the records stay as they are, and the next snapshot is judged on its own."""
     with context.obj.assembly() as assembly:
         expected = None if yes else _ask(assembly, choice, "Discard, and keep as stored,", wait)
-        decision = decisions.discard_held(assembly, choice, expected=expected, wait_seconds=wait)
+        decision = decisions.discard_held(
+            assembly, choice, expected=expected, signature=_signature(why), wait_seconds=wait
+        )
     kept = f"{counted(decision.records, 'record')} kept in the inventory"
     if decision.records:
         output.print_line("; ".join([kept, *_remaining(decision)]))

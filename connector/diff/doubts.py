@@ -9,11 +9,35 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from connector.diff.guard import HoldReason, Verdict
 from connector.model import Inventory
+from connector.state.decisions import DecidedPart
 from connector.state.sql import Database
+
+_CHOSEN: Final = """
+    inventory = $1
+    AND NOT approved
+    AND reason IN (SELECT unnest($2::VARCHAR[]))
+    AND ($3::VARCHAR IS NULL OR field = $3)
+    AND ($4::BIGINT IS NULL OR since_snapshot = $4)
+    RETURNING reason, field, since_snapshot, records, devices
+"""
+
+
+class Chosen(NamedTuple):
+    """Which doubts a person decides about; None: whatever it is.
+
+    Attributes:
+        reasons: why something is held.
+        field: whose values are held.
+        since_snapshot: number of the snapshot that it is held since.
+    """
+
+    reasons: Collection[HoldReason]
+    field: str | None = None
+    since_snapshot: int | None = None
 
 
 class Doubt(NamedTuple):
@@ -77,21 +101,22 @@ def add_to(verdict: Verdict, doubts: Iterable[Doubt], *, snapshot_no: int) -> Ve
     )
 
 
-def approve_doubts(database: Database, inventory: Inventory, reasons: Collection[HoldReason]) -> None:
-    """Believe the next snapshot in what is held of an inventory for one of these reasons."""
-    database.rows(
-        "UPDATE distrusted SET approved = true WHERE inventory = $1 AND reason IN (SELECT unnest($2::VARCHAR[]))",
-        [inventory.value, [reason.value for reason in reasons]],
+def approve_doubts(database: Database, inventory: Inventory, chosen: Chosen) -> list[DecidedPart]:
+    """Believe the next snapshot in what is chosen of an inventory. Returns what that is."""
+    return _decide(database, "UPDATE distrusted SET approved = true", inventory, chosen)
+
+
+def discard_doubts(database: Database, inventory: Inventory, chosen: Chosen) -> list[DecidedPart]:
+    """Forget what is chosen of an inventory: the next snapshot is judged afresh. Returns what that was."""
+    return _decide(database, "DELETE FROM distrusted", inventory, chosen)
+
+
+def _decide(database: Database, statement: str, inventory: Inventory, chosen: Chosen) -> list[DecidedPart]:
+    rows = database.rows(
+        f"{statement} WHERE {_CHOSEN}",
+        [inventory.value, [reason.value for reason in chosen.reasons], chosen.field, chosen.since_snapshot],
     )
-
-
-def discard_doubts(database: Database, inventory: Inventory, reasons: Collection[HoldReason]) -> int:
-    """Forget what is held of an inventory for one of these reasons: the next snapshot is judged afresh.
-
-    Returns the number of records.
-    """
-    chosen = "inventory = $1 AND NOT approved AND reason IN (SELECT unnest($2::VARCHAR[]))"
-    parameters = [inventory.value, [reason.value for reason in reasons]]
-    records = database.number(f"SELECT sum(records)::BIGINT FROM distrusted WHERE {chosen}", parameters)
-    database.rows(f"DELETE FROM distrusted WHERE {chosen}", parameters)
-    return records
+    return [
+        DecidedPart(inventory, reason, field, since, records, devices, is_of_removals=False)
+        for reason, field, since, records, devices in rows
+    ]

@@ -7,6 +7,8 @@ fence the `run` for good.
 
 from __future__ import annotations
 
+import os
+import pwd
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
@@ -16,6 +18,7 @@ from connector.model import Hold
 from connector.operations.checkpoint import read_checkpoint
 from connector.staging import derived, maintenance
 from connector.staging.holds import EVERYTHING, Choice
+from connector.state.decisions import Signature
 from connector.state.publisher_lock import Holder
 
 WAIT_SECONDS: Final = 60.0
@@ -40,11 +43,23 @@ class Decision(NamedTuple):
     remaining: int = 0
 
 
+def operator() -> str:
+    """Who runs this process, as the audit line of a decision names them: the user, and who became it with sudo."""
+    user = os.getuid()
+    try:
+        name = pwd.getpwuid(user).pw_name
+    except KeyError:
+        name = f"uid {user}"  # as containers have it
+    former = os.environ.get("SUDO_USER", "")
+    return f"{name} (sudo by {former})" if former and former != name else name
+
+
 def approve_held(
     assembly: Assembly,
     choice: Choice = EVERYTHING,
     *,
     expected: Sequence[Hold] | None = None,
+    signature: Signature | None = None,
     wait_seconds: float = WAIT_SECONDS,
 ) -> Decision:
     """Approve what the guard holds: stage its removals, and publish them unless another process does.
@@ -53,6 +68,7 @@ def approve_held(
         assembly: the tenant.
         choice: what of it.
         expected: what was held when a person looked; None where nobody did.
+        signature: who approves it, why, and by which road; by default, whoever runs this process.
         wait_seconds: how long to wait for a poll to close the state file.
 
     Raises:
@@ -62,7 +78,11 @@ def approve_held(
     """
     with assembly.publisher_lock("held approve").attempted() as other:
         approval = assembly.pipeline.approve_held(
-            choice, expected=expected, publish=other is None, wait_seconds=wait_seconds
+            choice,
+            expected=expected,
+            signature=signature or Signature(operator()),
+            publish=other is None,
+            wait_seconds=wait_seconds,
         )
     return Decision(approval.removed, other, approval.outage, approval.believed, approval.remaining)
 
@@ -72,11 +92,18 @@ def discard_held(
     choice: Choice = EVERYTHING,
     *,
     expected: Sequence[Hold] | None = None,
+    signature: Signature | None = None,
     wait_seconds: float = WAIT_SECONDS,
 ) -> Decision:
     """Keep what the guard holds as it is stored. Nothing is published. Arguments and errors as `approve_held`."""
     with assembly.open_state(wait_seconds) as state:
-        discarded = derived.discard_held(state, choice=choice, expected=expected)
+        discarded = derived.discard_held(
+            state,
+            now=assembly.clock(),
+            choice=choice,
+            expected=expected,
+            signature=signature or Signature(operator()),
+        )
         return Decision(discarded, remaining=state.journal.held_count())
 
 

@@ -10,12 +10,13 @@ from typing import Any, NamedTuple
 from connector.assembly import STATE_WAIT_SECONDS, Assembly
 from connector.clock import moment_of
 from connector.diff.guard import HoldReason
+from connector.errors import ConfigError
 from connector.history.filters import member
 from connector.model import Hold, Inventory
 from connector.staging import derived, holds
 from connector.staging.holds import EVERYTHING, Choice
 from connector.staging.stage import StagingRules
-from connector.state import patterns
+from connector.state import decisions, patterns
 from connector.state.state import StateFile
 
 
@@ -52,6 +53,25 @@ def choose(
         ),
         tuple(patterns.stripped(device, "--device", "Give a device's name or id.") for device in devices),
     )
+
+
+def list_decided(assembly: Assembly, choice: Choice = EVERYTHING) -> list[dict[str, Any]]:
+    """The audit lines of decisions about what was held, newest first, as `held list --decided --json` prints them.
+
+    Raises:
+        ConfigError: the choice is of devices or groups, which audit lines do not name one by one.
+        StateLocked: a poll has the state file open.
+    """
+    if choice.groups or choice.devices:
+        raise ConfigError(
+            "--decided takes --reason and --inventory", hint="What was chosen of it stands in each decision."
+        )
+    with assembly.read_state() as state:
+        return decisions.newest(
+            state.database,
+            reasons=[reason.value for reason in choice.reasons],
+            inventory=choice.inventory.value if choice.inventory else "",
+        )
 
 
 def examine(assembly: Assembly, choice: Choice = EVERYTHING, *, wait_seconds: float = STATE_WAIT_SECONDS) -> Examined:

@@ -43,8 +43,10 @@ from connector.poll.reports import FAILURES, PollReports
 from connector.poll.result import Outcome, PollResult, name_cause, staged_result, unchanged_result
 from connector.source.source import Source
 from connector.staging import derived, maintenance
+from connector.staging.derived import UNSIGNED
 from connector.staging.holds import EVERYTHING, Choice
 from connector.staging.stage import StagingRules, check_room, stage_snapshot
+from connector.state.decisions import Signature
 from connector.state.state import StateFile
 from connector.telemetry import logger
 
@@ -225,6 +227,7 @@ class Pipeline:
         choice: Choice = EVERYTHING,
         *,
         expected: Sequence[Hold] | None = None,
+        signature: Signature = UNSIGNED,
         publish: bool = True,
         wait_seconds: float = 0.0,
     ) -> Approval:
@@ -233,6 +236,7 @@ class Pipeline:
         Args:
             choice: what of it.
             expected: what was held when a person looked; None where nobody did.
+            signature: who approves it, and why.
             publish: false where another process publishes from the state file. Kafka is left to that process, which
                 publishes the removals with its next poll.
             wait_seconds: how long to wait for another process to close the state file.
@@ -250,7 +254,9 @@ class Pipeline:
             except OUTAGES as error:
                 outage = error
             held = state.journal.held_count()
-            approved = derived.approve_held(state, self._rules, now=self._clock(), choice=choice, expected=expected)
+            approved = derived.approve_held(
+                state, self._rules, now=self._clock(), choice=choice, expected=expected, signature=signature
+            )
             remaining = state.journal.held_count()
             try:
                 if publish and outage is None:

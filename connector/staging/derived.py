@@ -20,18 +20,27 @@ from connector.model import ChangeType, Counts, Hold, Inventory, Position, Reaso
 from connector.staging import alerts, holds, rows, support
 from connector.staging.holds import EVERYTHING, Choice
 from connector.staging.stage import StagingRules
+from connector.state import decisions
+from connector.state.decisions import Action, DecidedPart, Signature
 from connector.state.state import StateFile
 
 _APPROVED: Final = "-approved-"
 _DATED: Final = "-dated-"
 _RETURNED: Final = "-returned"
+UNSIGNED: Final = Signature()
 
 
 class _Approval(NamedTuple):
-    """An approval as it was staged."""
+    """An approval as it was staged: what it is about, and the snapshot of its removals where there are some."""
 
-    row: StagedSnapshot
-    outcome: Outcome
+    parts: list[DecidedPart]
+    row: StagedSnapshot | None = None
+    outcome: Outcome | None = None
+
+    def signed_parts(self) -> list[DecidedPart]:
+        """Its parts, with the snapshot that publishes the removals."""
+        snapshot_id = self.row.snapshot_id if self.row else None
+        return [part._replace(snapshot_id=snapshot_id) if part.is_of_removals else part for part in self.parts]
 
 
 class Effect(NamedTuple):
@@ -55,6 +64,7 @@ def approve_held(
     now: datetime,
     choice: Choice = EVERYTHING,
     expected: Sequence[Hold] | None = None,
+    signature: Signature = UNSIGNED,
 ) -> list[StagedSnapshot]:
     """Stage removals that the guard holds as REMOVED, reason APPROVED: a snapshot for each inventory with some.
 
@@ -66,6 +76,7 @@ def approve_held(
         now: when it is approved.
         choice: what of it; by default, everything.
         expected: what was held when the person looked; None where nobody did.
+        signature: who approves it, and why; noted with it.
 
     Raises:
         StateError: something else is held by now; nothing was approved.
@@ -73,20 +84,29 @@ def approve_held(
     with state.transaction():
         check_unchanged(state, expected)
         approvals = [_approve(state, inventory, rules, now, choice) for inventory in choice.inventories]
-    return [approval.row for approval in approvals if approval is not None]
+        parts = [part for approval in approvals for part in approval.signed_parts()]
+        decisions.note(state.database, Action.APPROVE, signature, choice.words(), parts, now=now)
+    return [approval.row for approval in approvals if approval.row is not None]
 
 
-def discard_held(state: StateFile, *, choice: Choice = EVERYTHING, expected: Sequence[Hold] | None = None) -> int:
+def discard_held(
+    state: StateFile,
+    *,
+    now: datetime,
+    choice: Choice = EVERYTHING,
+    expected: Sequence[Hold] | None = None,
+    signature: Signature = UNSIGNED,
+) -> int:
     """Take what is held as a fault of the export: nothing follows from it, and the next snapshot is judged afresh.
 
-    Returns the number of records that were held. Raises as `approve_held`.
+    Returns the number of records that were held. Arguments and errors as `approve_held`.
     """
     with state.transaction():
         check_unchanged(state, expected)
-        return sum(
-            holds.discard(Workspace(state.database, state.export, inventory), choice)
-            for inventory in choice.inventories
-        )
+        workspaces = [Workspace(state.database, state.export, inventory) for inventory in choice.inventories]
+        parts = [part for workspace in workspaces for part in holds.discard(workspace, choice)]
+        decisions.note(state.database, Action.DISCARD, signature, choice.words(), parts, now=now)
+    return sum(part.records for part in parts)
 
 
 def check_unchanged(state: StateFile, expected: Sequence[Hold] | None) -> None:
@@ -108,9 +128,9 @@ def foresee_approval(
     """What the approval of removals would come to: it is tried in a scratch state, and taken back."""
     with state.transaction(keep=False):
         approval = _approve(state, inventory, rules, now, choice)
-        if approval is None:
+        if approval.row is None or approval.outcome is None:
             return Effect(0, 0, 0)
-        returning = _return(state, approval, rules, now)
+        returning = _return(state, approval.row, approval.outcome, rules, now)
     return Effect(approval.row.counts.removed, approval.row.counts.alerts, returning.counts.alerts)
 
 
@@ -131,15 +151,14 @@ def stage_due_alerts(
         return rows.write_snapshot(database, row) if row.counts.alerts else None
 
 
-def _approve(
-    state: StateFile, inventory: Inventory, rules: StagingRules, now: datetime, choice: Choice
-) -> _Approval | None:
-    """Approve the part of an inventory's removals that a choice names; None where it names none."""
+def _approve(state: StateFile, inventory: Inventory, rules: StagingRules, now: datetime, choice: Choice) -> _Approval:
+    """Approve the part of what is held of an inventory that a choice names."""
     workspace, position = Workspace(state.database, state.export, inventory), state.journal.position()
     previous = state.journal.latest_snapshot(inventory)
-    staged, removed = holds.approve(workspace, choice)
+    staged, parts = holds.approve(workspace, choice)
+    removed = sum(part.records for part in parts if part.is_of_removals)
     if previous is None or not removed:
-        return None
+        return _Approval(parts)
     row = _following_row(previous, position, now, f"{_APPROVED}{position.last_snapshot + 1}", removed=removed)
     outcome = Outcome(no_difference(workspace), staged)
     rows.write_changes(workspace, outcome, row, rules.tenant_id, current=outcome.difference.arrivals)
@@ -147,17 +166,19 @@ def _approve(
     support.remember(workspace, outcome, now.astimezone(UTC).date())
     if not state.scratch:
         rows.write_inventory(workspace, outcome)
-    return _Approval(rows.write_snapshot(state.database, row), outcome)
+    return _Approval(parts, rows.write_snapshot(state.database, row), outcome)
 
 
-def _return(state: StateFile, approval: _Approval, rules: StagingRules, now: datetime) -> StagedSnapshot:
+def _return(
+    state: StateFile, previous: StagedSnapshot, approved: Outcome, rules: StagingRules, now: datetime
+) -> StagedSnapshot:
     """Stage what a snapshot would bring that has all the records again whose removal was approved."""
-    workspace, previous = Workspace(state.database, state.export, approval.row.inventory), approval.row
+    workspace = Workspace(state.database, state.export, previous.inventory)
     arrivals = workspace.make(
         "come_back",
         f"""
         SELECT * REPLACE (NULL::BIGINT AS previous_row), NULL::UBIGINT AS digest
-        FROM {approval.outcome.difference.earlier}
+        FROM {approved.difference.earlier}
         """,
     )
     staged = changes.stage_as(workspace, arrivals, ChangeType.ADDED, Reason.NEW_DEVICE)

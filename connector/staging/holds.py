@@ -7,13 +7,15 @@ kept: they are decided about by reason and inventory alone, and a choice of devi
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from connector.diff import changes, doubts
+from connector.diff.doubts import Chosen
 from connector.diff.guard import HoldReason
 from connector.diff.tables import Relation, Workspace
 from connector.model import ChangeType, Hold, Inventory, Reason
 from connector.state import patterns
+from connector.state.decisions import DecidedPart
 from connector.state.patterns import Bound
 from connector.state.sql import literal
 from connector.state.state import StateFile
@@ -34,6 +36,7 @@ class Choice:
         groups: patterns of a device group's name, or its number.
         devices: patterns of a device's id, its name, or its name without its domain.
         since_snapshot: number of the snapshot that it is held since.
+        field: whose values are held.
     """
 
     reasons: tuple[HoldReason, ...] = ()
@@ -41,6 +44,7 @@ class Choice:
     groups: tuple[str, ...] = ()
     devices: tuple[str, ...] = ()
     since_snapshot: int | None = None
+    field: str | None = None
 
     @property
     def inventories(self) -> tuple[Inventory, ...]:
@@ -48,9 +52,10 @@ class Choice:
         return (self.inventory,) if self.inventory else tuple(Inventory)
 
     @property
-    def doubts(self) -> tuple[HoldReason, ...]:
-        """The reasons for which held values and additions are chosen."""
-        return () if self.groups or self.devices else self.reasons or tuple(HoldReason)
+    def doubts(self) -> Chosen:
+        """The held values and additions that are chosen."""
+        reasons = () if self.groups or self.devices else self.reasons or tuple(HoldReason)
+        return Chosen(reasons, self.field, self.since_snapshot)
 
     def admits(self, hold: Hold) -> bool:
         """Whether a hold may be of the part; of removals on some devices, only its records can say."""
@@ -58,14 +63,31 @@ class Choice:
         return (
             (not self.reasons or reason in self.reasons)
             and hold.inventory in self.inventories
-            and (hold.is_of_removals or reason in self.doubts)
+            and self.since_snapshot in {None, hold.since_snapshot_no}
+            and self.field in {None, hold.field}
+            and (hold.is_of_removals or reason in self.doubts.reasons)
         )
 
     def of(self, hold: Hold) -> Choice:
         """What it names of one hold."""
         return replace(
-            self, reasons=(HoldReason(hold.reason),), inventory=hold.inventory, since_snapshot=hold.since_snapshot_no
+            self,
+            reasons=(HoldReason(hold.reason),),
+            inventory=hold.inventory,
+            since_snapshot=hold.since_snapshot_no,
+            field=hold.field,
         )
+
+    def words(self) -> dict[str, Any]:
+        """What is chosen, by the names of the options that choose it; nothing for everything."""
+        words = {
+            "reason": [reason.value for reason in self.reasons],
+            "inventory": self.inventory.value if self.inventory else None,
+            "field": self.field,
+            "group": list(self.groups),
+            "device": list(self.devices),
+        }
+        return {name: word for name, word in words.items() if word}
 
     def condition(self) -> tuple[str, dict[str, object]]:
         """The condition that a held record has to meet, and its named parameters."""
@@ -93,7 +115,7 @@ class Extent(NamedTuple):
 
 
 def find_chosen(workspace: Workspace, choice: Choice) -> Relation:
-    """The held records of an inventory that a choice names: keys, row ids, and the names of device and group."""
+    """The held records of an inventory that a choice names: keys, row ids, names of device and group, and why."""
     condition, parameters = choice.condition()
     which = literal(workspace.inventory)
     return workspace.make(
@@ -111,7 +133,8 @@ def find_chosen(workspace: Workspace, choice: Choice) -> Relation:
             JOIN devices USING (device_no)
             WHERE inventory = {which}
         )
-        SELECT previous_row, device_no, software_no, device_id, device_name, rbac_group_id, rbac_group_name
+        SELECT previous_row, device_no, software_no, device_id, device_name, rbac_group_id, rbac_group_name,
+               reason, since_snapshot
         FROM held_here
         JOIN stored USING (device_no, software_no)
         WHERE {condition}
@@ -143,28 +166,28 @@ def measure(state: StateFile, inventory: Inventory, choice: Choice, *, names_max
     return Extent(records, devices, groups, tuple(largest_groups), tuple(largest_devices))
 
 
-def approve(workspace: Workspace, choice: Choice) -> tuple[Relation, int]:
+def approve(workspace: Workspace, choice: Choice) -> tuple[Relation, list[DecidedPart]]:
     """Believe what a choice names: removals are held no longer, and are REMOVED with reason APPROVED.
 
     Once no removal of the inventory is held any more, those of the last 24 hours are settled too: a person who decides
     about a part has not looked at the rest.
 
-    Returns the changes to be, as `changes.stage_arrivals` does, and the number of records.
+    Returns the changes to be, as `changes.stage_arrivals` does, and what was approved.
     """
     database, which = workspace.database, literal(workspace.inventory)
-    doubts.approve_doubts(database, workspace.inventory, choice.doubts)
+    believed = doubts.approve_doubts(database, workspace.inventory, choice.doubts)
     chosen = find_chosen(workspace, choice)
     staged = changes.stage_as(workspace, chosen, ChangeType.REMOVED, Reason.APPROVED)
     approved = _release(workspace, chosen)
     if approved and not workspace.count(f"held WHERE inventory = {which}"):
         database.rows(f"DELETE FROM believed_removals WHERE inventory = {which}")
-    return staged, approved
+    return staged, approved + believed
 
 
-def discard(workspace: Workspace, choice: Choice) -> int:
+def discard(workspace: Workspace, choice: Choice) -> list[DecidedPart]:
     """Take what a choice names as missing data: it is held no longer, and absences are counted from nothing.
 
-    Returns the number of records that were held. They stay in the inventory; the next snapshot is judged afresh.
+    Returns what was held. The records stay in the inventory; the next snapshot is judged afresh.
     """
     chosen = find_chosen(workspace, choice)
     workspace.database.rows(
@@ -174,15 +197,27 @@ def discard(workspace: Workspace, choice: Choice) -> int:
         """
     )
     discarded = doubts.discard_doubts(workspace.database, workspace.inventory, choice.doubts)
-    return discarded + _release(workspace, chosen)
+    return _release(workspace, chosen) + discarded
 
 
-def _release(workspace: Workspace, chosen: Relation) -> int:
-    """Hold those removals no longer. Returns how many they are."""
-    return workspace.database.number(
+def _release(workspace: Workspace, chosen: Relation) -> list[DecidedPart]:
+    """Hold those removals no longer. Returns what they are, by reason and snapshot."""
+    workspace.database.rows(
         f"""
         DELETE FROM held
         WHERE inventory = {literal(workspace.inventory)}
           AND (device_no, software_no) IN (SELECT (device_no, software_no) FROM {chosen})
         """
     )
+    rows = workspace.database.rows(
+        f"""
+        SELECT reason, NULL AS field, since_snapshot, count(*) AS records, count(DISTINCT device_no) AS devices
+        FROM {chosen}
+        GROUP BY reason, since_snapshot
+        ORDER BY since_snapshot, reason
+        """
+    )
+    return [
+        DecidedPart(workspace.inventory, reason, field, since, records, devices, is_of_removals=True)
+        for reason, field, since, records, devices in rows
+    ]

@@ -9,6 +9,7 @@ from typing import Final
 from connector.errors import StateError
 from connector.exports.fields import COLUMN_TYPES, Field
 from connector.model import Checkpoint
+from connector.state import decisions
 from connector.state.sql import Database, identifier, literal
 from connector.state.state import StateFile
 from connector.wording import FORMULA_SIGNS
@@ -30,8 +31,12 @@ def rebaseline(state: StateFile, checkpoint: Checkpoint | None = None) -> int:
 def retire(state: StateFile, *, older_than: datetime) -> int:
     """Delete changes that Kafka has confirmed and that were staged before `older_than`, a bounded number.
 
-    Returns how many; call it again while that is `journal.RETIRED_CHANGES_MAX`. Nothing pending is deleted.
+    Returns how many; call it again while that is `journal.RETIRED_CHANGES_MAX`. Nothing pending is deleted. What was
+    decided before then goes too.
     """
+    if decisions.has_older(state.database, than=older_than):
+        with state.transaction():
+            decisions.retire(state.database, older_than=older_than)
     if not state.journal.has_retirable(older_than=older_than):
         return 0
     with state.transaction():

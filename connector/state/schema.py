@@ -97,6 +97,10 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         # The two halves of the digest of the line that a record was read from; NULL: none that counts.
         "ALTER TABLE inventory ADD COLUMN line_1 BIGINT",
         "ALTER TABLE inventory ADD COLUMN line_2 BIGINT",
+        # choice: the filters that were given, as JSON. snapshot_id: of the removals that an approval published.
+        "CREATE TABLE decisions (decision_no BIGINT, decided_at BIGINT, action VARCHAR, who VARCHAR, why VARCHAR,"
+        " road VARCHAR, choice VARCHAR, inventory VARCHAR, reason VARCHAR, field VARCHAR, since_snapshot_id VARCHAR,"
+        " records BIGINT, devices BIGINT, snapshot_id VARCHAR)",
     ),
 )
 

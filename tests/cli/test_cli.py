@@ -20,6 +20,7 @@ from connector.cli import demo
 from connector.exports.software import SOFTWARE
 from connector.kafka.mock import MockCluster
 from connector.model import Topic
+from connector.operations import decisions
 from connector.poll.result import EXIT_CODES, OUTCOMES
 from connector.simulator import Endpoint, Fault, FaultKind, Fleet, Simulator
 from connector.wording import counted
@@ -302,7 +303,7 @@ def test_held_removals_are_listed_and_then_discarded_or_approved(
     assert hold["if_approved"] | {"alerts": 0} == {"added": 0, "removed": hold["records"], "changed": 0, "alerts": 0}
     assert hold["if_it_returns"] | {"alerts": 0} == {"added": hold["records"], "removed": 0, "changed": 0, "alerts": 0}
     assert f"{hold['records']:,} ADDED and {hold['if_it_returns']['alerts']:,} alerts after an approval" in shown.stdout
-    discarded = run("held", "discard", "--yes")
+    discarded = run("held", "discard", "--yes", "--why", "half an export")
     assert (discarded.returncode, discarded.stdout) == (0, f"{hold['records']:,} records kept in the inventory\n")
     simulator.advance()
     assert run("poll", **guard).returncode == 3
@@ -317,6 +318,17 @@ def test_held_removals_are_listed_and_then_discarded_or_approved(
     approved = run("held", "approve", "--yes")
     assert (approved.returncode, approved.stdout.split(" ", 1)[1]) == (0, "removals approved and published\n")
     assert run("held", "list").returncode == 0
+    decided, shown = run("held", "list", "--decided", "--json"), run("held", "list", "--decided")
+    assert (decided.returncode, shown.returncode) == (0, 0)
+    assert [
+        (row["action"], row["who"], row["why"], row["road"], row["choice"]) for row in json.loads(decided.stdout)
+    ] == [
+        ("approve", decisions.operator(), "", "command line", {}),
+        ("approve", decisions.operator(), "", "command line", {"device": [name]}),
+        ("discard", decisions.operator(), "half an export", "command line", {}),
+    ]
+    assert "half an export" in shown.stdout
+    assert run("held", "list", "--decided", "--device", name).returncode == 2
 
 
 @pytest.mark.parametrize("verb", ["approve", "discard"])

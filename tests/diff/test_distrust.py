@@ -205,7 +205,7 @@ def test_a_discarded_field_is_judged_afresh(tmp_path: Path) -> None:
         bench.stage(fleet(40))
         empty = everywhere(fleet(40), osPlatform=None)
         bench.stage(empty)
-        assert derived.discard_held(bench.state) == 40
+        assert derived.discard_held(bench.state, now=START) == 40
         bench.model.discard()
         assert bench.state.journal.holds() == []
         assert counted(bench.stage(empty)) == [(0, 0, 40)]
@@ -254,7 +254,7 @@ def test_whatever_is_held_the_log_is_the_inventory(seed: int, tmp_path_factory: 
             assert bench.log == bench.model.inventory
             part = random.choice((ALL, Part(frozenset({"MASS_CHANGE"})), Part(devices=frozenset({"d0"}))))
             if random.random() < 0.2:
-                derived.discard_held(bench.state, choice=choice_of(part))
+                derived.discard_held(bench.state, now=START, choice=choice_of(part))
                 bench.model.discard(part)
             elif random.random() < 0.2:
                 rules = staging_rules(bench.rules)

@@ -109,7 +109,7 @@ def test_a_discarded_change_of_keys_is_judged_afresh(tmp_path: Path) -> None:
     with Bench(tmp_path, rules=GROWTH) as bench:
         bench.stage(lines)
         bench.stage(other)
-        assert derived.discard_held(bench.state) == 100
+        assert derived.discard_held(bench.state, now=START) == 100
         bench.model.discard()
         assert outcomes(bench.stage(other)) == [(0, 0, 100, "KEYS_CHANGED")]
 
@@ -224,7 +224,7 @@ def test_whatever_is_held_the_log_is_the_inventory(seed: int, tmp_path_factory: 
             assert bench.log == bench.model.inventory
             decision = random.random()
             if decision < 0.2:
-                derived.discard_held(bench.state)
+                derived.discard_held(bench.state, now=START)
                 bench.model.discard()
             elif decision < 0.4:
                 # Removals that are held meanwhile stay so.

@@ -40,7 +40,7 @@ def approve(bench: Bench, part: Part = ALL) -> list[Record]:
 
 def discard(bench: Bench, part: Part = ALL) -> int:
     """A person discards what is held, or a part of it: the oracle agrees."""
-    held = derived.discard_held(bench.state, choice=choice_of(part))
+    held = derived.discard_held(bench.state, now=START, choice=choice_of(part))
     bench.model.discard(part)
     assert bench.held() == bench.model.held
     return held

@@ -307,6 +307,6 @@ def test_a_discard_forgets_the_absences_of_its_own_inventory_only(tmp_path: Path
             [*software(range(10, 20)), record("e", "y", rbacGroupId=1)],
         )
         both.poll(software(range(10)), software(range(10, 20)))
-        assert derived.discard_held(both.state) == 1
+        assert derived.discard_held(both.state, now=START) == 1
         both.models[CPE].held, both.models[CPE].missing = {}, {}
         assert both.reasons(both.stage(NON_CPE, software(range(10, 20)))) == {("REMOVED", "DEVICE_MISSING")}

@@ -256,7 +256,7 @@ def test_held_removals_clear_nothing_until_they_are_approved(desk: Desk) -> None
     assert desk.last.snapshot_id.endswith(f"-approved-{desk.last.snapshot_no}")
     desk.poll(0, lines)
     desk.poll(0, [KEPT])
-    assert derived.discard_held(desk.state) == 2
+    assert derived.discard_held(desk.state, now=MIDNIGHT) == 2
     assert desk.poll(0, lines) == []
 
 
@@ -743,7 +743,7 @@ def test_over_any_sequence_alerts_are_those_of_the_oracle(seed: int, tmp_path_fa
                 expected = model.stage(now, desk.last.snapshot_id, before=before, after=desk.model.inventory or {},
                                        changes=changes)  # fmt: skip
             elif action == "held":
-                derived.discard_held(desk.state)
+                derived.discard_held(desk.state, now=MIDNIGHT)
                 desk.model.discard()
                 continue
             else:

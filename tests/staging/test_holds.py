@@ -105,12 +105,12 @@ def test_a_decision_about_what_is_no_longer_held_like_that_is_refused(tmp_path: 
     with Bench(tmp_path, rules=STRICT) as bench:
         held(bench)
         seen = bench.state.journal.holds()
-        derived.discard_held(bench.state, choice=Choice(devices=("a",)))
+        derived.discard_held(bench.state, now=NOW, choice=Choice(devices=("a",)))
         before = bench.held()
         with pytest.raises(StateError, match="what is held changed since it was counted"):
             derived.approve_held(bench.state, staging_rules(STRICT), now=NOW, expected=seen)
         with pytest.raises(StateError, match="what is held changed since it was counted"):
-            derived.discard_held(bench.state, expected=seen)
+            derived.discard_held(bench.state, now=NOW, expected=seen)
         assert bench.held() == before
 
 

@@ -305,7 +305,7 @@ class Year:
         with Process(self._tables(), self._script, self._now) as process:
             if choice == "discarded":
                 with process.open_state() as state:
-                    derived.discard_held(state)
+                    derived.discard_held(state, now=self._now[0])
                 self._model.discard()
                 return
             process.pipeline.approve_held()

@@ -428,7 +428,7 @@ class Game:
         choice = self.some_of_it()
         with self.state() as state:
             before = stored_records(state, Inventory.CPE)
-            assert derived.discard_held(state, choice=choice) + state.journal.held_count() == self.held
+            assert derived.discard_held(state, now=START, choice=choice) + state.journal.held_count() == self.held
             assert stored_records(state, Inventory.CPE) == before
         self.tally["discards"] += 1
         assert self.read() == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, Final
@@ -17,6 +18,7 @@ DECISIONS: Final = (
 )
 LABEL_WIDTH: Final = 13
 TYPES: Final = ("added", "removed", "changed")
+PAST_TENSES: Final = {"approve": "approved", "discard": "discarded"}
 
 _Part = Mapping[str, Any]
 
@@ -35,6 +37,34 @@ def describe(parts: Iterable[_Part]) -> Iterable[Text]:
         yield _line("if approved", _publishes(part["if_approved"]))
         # What is in the inventory was away, and may return; what is not was there, and may go again.
         yield _line("if it returns" if part["largest_devices"] else "if undone", _returns(part))
+
+
+def describe_decided(decisions: Iterable[Mapping[str, Any]]) -> Iterable[Text]:
+    """A paragraph for each decision: when, what, by whom, why, and what it was about."""
+    for decision in decisions:
+        at = f"{datetime.fromisoformat(decision['decided_at']):%Y-%m-%d %H:%M} UTC"
+        yield Text.assemble(
+            f"{at} ",
+            (PAST_TENSES[decision["action"]], "bold yellow"),
+            f" {counted(decision['records'], 'record')}, by {escape(decision['who'] or '(unknown)')}"
+            f" on the {decision['road']}",
+        )
+        if decision["why"]:
+            yield _line("why", decision["why"])
+        if decision["choice"]:
+            yield _line("of it", _options(decision["choice"]))
+        for part in decision["parts"]:
+            field = f" {part['field']}" if part["field"] else ""
+            reach = f"{counted(part['records'], 'record')} on {counted(part['devices'], 'device')}"
+            since = f", held since {part['since_snapshot_id']}" if part["since_snapshot_id"] else ""
+            published = f"; published as {part['snapshot_id']}" if part["snapshot_id"] else ""
+            yield _line(part["inventory"], f"{part['reason']}{field}: {reach}{since}{published}")
+
+
+def _options(choice: Mapping[str, Any]) -> str:
+    """The filters of a decision as they are typed: `--reason SCOPE_LOST --group North`."""
+    words = [(name, [value] if isinstance(value, str) else value) for name, value in choice.items()]
+    return " ".join(f"--{name} {shlex.quote(word)}" for name, values in words for word in values)
 
 
 def headline(part: _Part) -> Text:

@@ -70,3 +70,29 @@ def test_what_only_the_next_snapshot_tells_is_said_to_be_unknown(
         f"  if approved   {approved}, as the next snapshot has it; alerts are not known yet",
         f"  if undone     {undone} after an approval; nothing without",
     ]
+
+
+def test_a_decision_is_shown_with_who_why_and_what_it_was_about() -> None:
+    """The filters as they are typed; what acts in a terminal is shown, and does not act."""
+    part = {"inventory": "CPE", "reason": "SCOPE_LOST", "field": None, "since_snapshot_id": "cpe-1", "records": 991,
+            "devices": 30, "snapshot_id": "cpe-2-approved-7"}  # fmt: skip
+    value = part | {"reason": "MASS_CHANGE", "field": "osPlatform", "records": 1, "devices": 1, "snapshot_id": None}
+    decision = {
+        "decided_at": "2026-11-27T03:08:00+00:00",
+        "action": "approve",
+        "who": "root (sudo by alice)",
+        "why": "retired\x1b[2J",
+        "road": "command line",
+        "choice": {"reason": ["SCOPE_LOST"], "inventory": "CPE", "group": ["Workstations Americas", "2"]},
+        "records": 992,
+        "parts": [part, value],
+    }
+    silent = decision | {"action": "discard", "who": "", "why": "", "road": "console", "choice": {}, "parts": []}
+    assert [line.plain for line in held.describe_decided([decision, silent])] == [
+        "2026-11-27 03:08 UTC approved 992 records, by root (sudo by alice) on the command line",
+        "  why           retired\\x1b[2J",
+        "  of it         --reason SCOPE_LOST --inventory CPE --group 'Workstations Americas' --group 2",
+        "  CPE           SCOPE_LOST: 991 records on 30 devices, held since cpe-1; published as cpe-2-approved-7",
+        "  CPE           MASS_CHANGE osPlatform: 1 record on 1 device, held since cpe-1",
+        "2026-11-27 03:08 UTC discarded 992 records, by (unknown) on the console",
+    ]
