@@ -167,6 +167,7 @@ class Pipeline:
         inventories: which exports to poll, in order.
         journal_retention: how long past changes are kept.
         reports: notes and reports failed polls and stale exports.
+        fold: folds the changes of a snapshot into campaigns, for the result.
         clock: now, in UTC.
     """
 
@@ -182,6 +183,7 @@ class Pipeline:
         inventories: Sequence[Inventory],
         journal_retention: timedelta,
         reports: PollReports,
+        fold: Callable[[StateFile, StagedSnapshot], Sequence[dict[str, Any]]],
         clock: Callable[[], datetime],
     ) -> None:
         self._open_state = open_state
@@ -191,6 +193,7 @@ class Pipeline:
         self._inventories = tuple(inventories)
         self._journal_retention = journal_retention
         self._reports = reports
+        self._fold = fold
         self._clock = clock
         self._publisher = publisher
         self._backfill = backfill
@@ -293,7 +296,7 @@ class Pipeline:
                 if show:
                     for event in _events(state, staged):
                         show(event)
-                result = staged_result(state, "dry_run", staged, turn.stopwatch)
+                result = staged_result(state, "dry_run", staged, turn.stopwatch, self._fold(state, staged))
                 yield replace(result, fetched_bytes=turn.fetched_bytes, pending=pending)
         run.raise_first_failure()
 
@@ -407,7 +410,7 @@ class Pipeline:
         )
         if staged is not None:
             outcome: Outcome = "staged" if outage else "held" if staged.counts.held else "published"
-            result = staged_result(state, outcome, staged, turn.stopwatch)
+            result = staged_result(state, outcome, staged, turn.stopwatch, self._fold(state, staged))
         elif outage is None or _is_pending(state):
             outcome = "staged" if outage else "unchanged"
             result = unchanged_result(state, outcome, turn.inventory, turn.stopwatch)
