@@ -384,6 +384,7 @@ class Assembly:
     @cached_property
     def pipeline(self) -> Pipeline:
         """Polls."""
+        from connector.history import campaigns
         from connector.poll.pipeline import Pipeline
         from connector.poll.reports import PollReports
 
@@ -397,5 +398,6 @@ class Assembly:
             inventories=self.inventories,
             journal_retention=timedelta(days=self.config.state.journal_retention_days),
             reports=PollReports(self.publisher.publish_reports, stale_after=self.stale_after, clock=self.clock),
+            fold=lambda state, staged: campaigns.without_keys(campaigns.fold(state, staged)[0]),
             clock=self.clock,
         )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final, Self
 
@@ -18,11 +18,12 @@ from rich.table import Table
 from rich.text import Text
 
 from connector.cli import output
-from connector.cli.lines.folded import Folded, fold
+from connector.cli.lines import campaigns
 from connector.cli.output import CHANGE_SIGNS, CHANGE_STYLES, moment
 from connector.exports.software import SOFTWARE
 from connector.history.explain import with_times
 from connector.history.replay import ReplayResult
+from connector.model import StagedSnapshot
 from connector.redaction import escape
 from connector.wording import counted, not_a_formula
 
@@ -91,24 +92,31 @@ class ChangesTable:
         self._gap = 2 if self._wide else 1
         self._time = len("2026-11-23 08:00" if self._wide else "11-23 08:00")
 
-    def print(self, changes: Iterable[Mapping[str, Any]], *, folds: bool = False) -> None:
-        """Print more rows, with the heading before the first of them; with `folds`, weakness counts alone folded."""
-        rows = [row for item in (fold(changes) if folds else changes) for row in self._rows(item)]
+    def print(self, changes: Iterable[Mapping[str, Any]]) -> None:
+        """Print more changes, a row each, with the heading before the first of them."""
+        self._print([self._row(change) for change in changes])
+
+    def print_campaigns(self, snapshot: StagedSnapshot, folded: Sequence[Mapping[str, Any]], left: int) -> None:
+        """Print the campaigns of a snapshot, a row each, and how many of its changes are in none of them."""
+        rows = [self._campaign_row(snapshot, campaign) for campaign in folded]
+        if left:
+            more = Text(f"and {counted(left, 'more change')}")
+            rows.append({"seen (UTC)": self._seen(snapshot.generated_at), "device": more})
+        self._print(rows)
+
+    def _print(self, rows: Sequence[dict[str, Text]]) -> None:
         if not self._widths:
             self._widths = self._measure(rows)
             self._print_row({name: Text(name) for name in ("seen (UTC)", "device", "software", "why", "event")}, "bold")
         for row in rows:
             self._print_row(row)
 
-    def _rows(self, item: Mapping[str, Any] | tuple[Mapping[str, Any], Folded]) -> Iterable[dict[str, Text]]:
-        return self._folded_rows(*item) if isinstance(item, tuple) else [self._row(item)]
-
     def _row(self, change: Mapping[str, Any]) -> dict[str, Text]:
         kind = str(change["changeType"])
         style = CHANGE_STYLES.get(kind, "")
         event = str(change["eventId"])
         return {
-            "seen (UTC)": Text(moment(change["observedAt"])[-self._time :], "dim"),
+            "seen (UTC)": self._seen(change["observedAt"]),
             "sign": Text(CHANGE_SIGNS.get(kind, "?"), f"bold {style}"),
             "device": Text(output.device(change)),
             "software": Text(output.software(change, with_vendor=self._wide), style),
@@ -116,24 +124,28 @@ class ChangesTable:
             "event": Text(event[:SHORT_ID], "dim"),
         }
 
-    def _folded_rows(self, change: Mapping[str, Any], folded: Folded) -> Iterator[dict[str, Text]]:
-        """A row for each product version whose count of weaknesses alone changed in a snapshot."""
-        for product, version, step, devices in folded.groups():
-            shown = product if self._wide else product.partition("/")[2]
-            yield {
-                "seen (UTC)": Text(moment(change["observedAt"])[-self._time :], "dim"),
-                "sign": Text("~", "bold yellow"),
-                "device": Text(counted(devices, "device")),
-                "software": Text(f"{escape(shown)} {escape(version)}", "yellow"),
-                "why": Text(step if self._wide else step.replace(" → ", "→"), "dim"),
-                "event": Text(),
-            }
+    def _campaign_row(self, snapshot: StagedSnapshot, campaign: Mapping[str, Any]) -> dict[str, Text]:
+        style = CHANGE_STYLES.get(str(campaign["changeType"]), "")
+        product, version = campaigns.software(campaign)
+        mark = ("EOS ", "bold magenta") if campaign["isEndOfSupport"] else ""
+        shown = product if self._wide else product.rpartition("/")[2]
+        return {
+            "seen (UTC)": self._seen(snapshot.generated_at),
+            "sign": Text(campaigns.sign(campaign), f"bold {style}"),
+            "device": Text(campaigns.devices(campaign)),
+            "software": Text(f"{shown} {version}".rstrip(), style),
+            "why": Text.assemble(mark, (campaigns.why(campaign), "dim")),
+            "event": Text(str(campaign["sampleEventId"])[:SHORT_ID], "dim"),
+        }
+
+    def _seen(self, milliseconds: int) -> Text:
+        return Text(moment(milliseconds)[-self._time :], "dim")
 
     def _measure(self, rows: Sequence[Mapping[str, Text]]) -> dict[str, int]:
         """The cells of each column: what its contents need, where there is room."""
         fixed = {"seen (UTC)": self._time, "sign": 1, "event": SHORT_ID}
         flexible = {
-            name: min(max([least, *(cell_len(row[name].plain) for row in rows)]), most)
+            name: min(max([least, *(cell_len(row[name].plain) for row in rows if name in row)]), most)
             for name, (least, most) in _LIMITS.items()
         }
         room = output.out.width - sum(fixed.values()) - self._gap * (len(fixed) + len(flexible) - 1)

@@ -20,7 +20,7 @@ import typer
 from connector import config, telemetry
 from connector.assembly import Assembly
 from connector.cli import output
-from connector.cli.lines.folded import Folded
+from connector.cli.lines import campaigns
 from connector.cli.trial.simulate import command_name, import_simulator
 from connector.exports.software import SOFTWARE
 from connector.kafka.client import Deadline
@@ -37,6 +37,7 @@ START: Final = datetime(2026, 1, 5, 6, 0, tzinfo=UTC)
 PREFIX: Final = "mde.software"
 CHURN: Final = 2.0
 ALERTS_SHOWN: Final = 2
+CAMPAIGNS_SHOWN: Final = 2
 READ_SECONDS_MAX: Final = 30.0
 
 Key = tuple[str, ...]
@@ -154,26 +155,32 @@ def _show(result: PollResult, changes: list[dict[str, Any]], alerts: list[dict[s
         return
     for alert in alerts[:ALERTS_SHOWN]:
         output.print_event(alert)
-    folded = Folded()
-    news = [change for change in changes if not folded.take(change)]
-    shown = list(_one_of_each(news))
+    widest = [campaign for campaign in result.campaigns if campaign["devices"] > 1][:CAMPAIGNS_SHOWN]
+    output.print_cut_texts(campaigns.lines(widest))
+    shown = list(_one_of_each(changes, widest))
     for change in shown:
         output.print_change(change)
-    widest = next(folded.groups(), None)
-    output.print_texts(list(folded.lines(1))[:1])
+    in_campaigns = sum(campaign["changes"] for campaign in widest)
     more = [
         (len(alerts) - ALERTS_SHOWN, "more alert"),
-        (len(changes) - len(shown) - (widest[3] if widest else 0), "more change"),
+        (len(changes) - len(shown) - in_campaigns, "more change"),
     ]
     left = [counted(number, noun) for number, noun in more if number > 0]
     if left:
         output.print_line(f"  and {' and '.join(left)}", style="dim")
 
 
-def _one_of_each(changes: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """What people would want to see first, of each type of change."""
+def _one_of_each(
+    changes: Sequence[dict[str, Any]], campaigns_shown: Sequence[dict[str, Any]]
+) -> Iterator[dict[str, Any]]:
+    """What people would want to see first, of each type of change that no campaign shows."""
+    shown = {(campaign["changeType"], campaign["reason"]) for campaign in campaigns_shown}
     for kind in (ChangeType.ADDED, ChangeType.REMOVED, ChangeType.CHANGED):
-        of_kind = (change for change in changes if change["changeType"] == kind)
+        of_kind = (
+            change
+            for change in changes
+            if change["changeType"] == kind and (change["changeType"], change["reason"]) not in shown
+        )
         yield from sorted(of_kind, key=lambda change: (_rank(change), change["sequence"]))[:1]
 
 

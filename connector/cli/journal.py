@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 from functools import partial
-from itertools import chain
 from typing import Annotated, Any
 
 import typer
@@ -16,9 +15,11 @@ from connector.cli.filtering import filtered
 from connector.cli.options import Json, stopped_by_signals
 from connector.cli.streams import until_the_reader_leaves
 from connector.errors import ConfigError, Stopped
+from connector.history.blocks import PastChanges
 from connector.history.explain import Setting
 from connector.history.explain import explain as explain_event
 from connector.history.filters import Filters
+from connector.history.query import Scope
 from connector.history.replay import ReplayResult
 
 LIMIT_ON_A_TERMINAL = 500
@@ -28,11 +29,12 @@ LIMIT_ON_A_TERMINAL = 500
 def changes(
     context: typer.Context,
     filters: Filters,
-    limit: Annotated[int | None, typer.Option(min=1, help="Only the newest N changes.", metavar="N")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the newest N changes or rows.", metavar="N")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="NDJSON; the default unless stdout is a terminal.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="CSV with a heading.")] = False,
     fold: Annotated[
-        bool, typer.Option("--fold", help="A table, with one row for a product version whose weaknesses alone changed.")
+        bool,
+        typer.Option("--fold", help="A table of what happened, and on how many devices."),
     ] = False,
 ) -> None:
     """Show past changes from the journal, newest last: a table on a terminal, NDJSON elsewhere."""
@@ -47,11 +49,12 @@ def changes(
                 scope.beginning and scope.beginning.snapshot_id, assembly.config.state.journal_retention_days
             )
         number = limit or (LIMIT_ON_A_TERMINAL if table else None)
-        blocks, more = past_changes.read_newest(scope, number) if number else (past_changes.read(scope), False)
         if fold:
-            # A snapshot may go on in the next block.
-            blocks = [list(chain.from_iterable(blocks))]
-        shown = _show(blocks, table=table, as_csv=as_csv, folds=fold)
+            shown = _show_folded(past_changes, scope, number)
+            more = shown == number
+        else:
+            blocks, more = past_changes.read_newest(scope, number) if number else (past_changes.read(scope), False)
+            shown = _show(blocks, table=table, as_csv=as_csv)
         if table and (more or not shown):
             changes_table.print_ending(shown)
 
@@ -102,14 +105,24 @@ def explain(
         changes_table.print_explanation(explanation)
 
 
-def _show(blocks: Iterable[list[dict[str, Any]]], *, table: bool, as_csv: bool, folds: bool) -> int:
+def _show_folded(past_changes: PastChanges, scope: Scope, number: int | None) -> int:
+    """Show campaigns, snapshot by snapshot. Returns their number."""
+    shown, rows = 0, changes_table.ChangesTable()
+    for snapshot, campaigns, left in past_changes.fold(scope, number):
+        if campaigns:
+            rows.print_campaigns(snapshot, campaigns, left)
+        shown += len(campaigns)
+    return shown
+
+
+def _show(blocks: Iterable[list[dict[str, Any]]], *, table: bool, as_csv: bool) -> int:
     """Show block after block. Returns the number of changes."""
     shown, rows = 0, changes_table.ChangesTable()
     if as_csv:
         changes_table.write_csv_heading()
     for block in blocks:
         if table:
-            rows.print(block, folds=folds)
+            rows.print(block)
         elif as_csv:
             changes_table.write_csv(block)
         else:

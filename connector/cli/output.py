@@ -287,6 +287,12 @@ def print_texts(texts: Iterable[Text]) -> None:
         _show(out, text)
 
 
+def print_cut_texts(texts: Iterable[Text]) -> None:
+    """Lines with styles of their own, cut at the terminal's width rather than wrapped."""
+    for text in texts:
+        out.print(text, no_wrap=True, overflow="ellipsis", crop=True)
+
+
 def print_tenants(answers: Mapping[str, Mapping[str, Any]]) -> None:
     """The answers of `status` for several tenants, a row for each: age of the data, backlog and what is held."""
     rows = []

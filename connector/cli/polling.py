@@ -84,7 +84,7 @@ def poll(
         show = None if as_json else lines.show
         for result in assembly.pipeline.dry_run(show) if dry_run else assembly.pipeline.poll():
             try:
-                lines.end()
+                lines.end(result.campaigns)
                 if as_json:
                     output.print_json(result.as_json())
                 else:

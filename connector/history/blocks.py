@@ -12,8 +12,10 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Final
 
 from connector.errors import StateLocked, Stopped
+from connector.history.campaigns import CAMPAIGNS_MAX, fold
 from connector.history.filters import Selection
 from connector.history.query import ChangeCount, History, JournalCursor, Scope
+from connector.model import StagedSnapshot
 from connector.state.state import StateFile
 
 BLOCK_ROWS: Final = 10_000
@@ -58,6 +60,29 @@ class PastChanges:
         """How many changes there are beyond a cursor, by epoch, type and reason."""
         with self._visit() as state:
             return History(state).count(scope, after)
+
+    def fold(self, scope: Scope, number: int | None) -> Iterator[tuple[StagedSnapshot, list[dict[str, Any]], int]]:
+        """Snapshots with the campaigns that their changes fold into, and how many changes are in none; oldest first.
+
+        With a `number`, the campaigns of the newest snapshots, at most so many.
+        """
+        if number is None:
+            for snapshot in scope.snapshots.values():
+                yield self._fold_one(scope, snapshot, CAMPAIGNS_MAX)
+            return
+        newest = []
+        for snapshot in reversed(scope.snapshots.values()):
+            if number:
+                newest.append(self._fold_one(scope, snapshot, number))
+                number -= len(newest[-1][1])
+        yield from reversed(newest)
+
+    def _fold_one(
+        self, scope: Scope, snapshot: StagedSnapshot, number: int
+    ) -> tuple[StagedSnapshot, list[dict[str, Any]], int]:
+        with self._visit() as state:
+            campaigns, left = fold(state, snapshot, scope.selection)
+        return snapshot, campaigns[:number], left + sum(campaign["changes"] for campaign in campaigns[number:])
 
     def read(
         self, scope: Scope, *, after: JournalCursor | None = None, rows_max: int = BLOCK_ROWS

@@ -169,6 +169,7 @@ class Pipeline:
         inventories: which exports to poll, in order.
         journal_retention: how long past changes are kept.
         reports: notes and reports failed polls and stale exports.
+        fold: folds the changes of a snapshot into campaigns, for the result.
         clock: now, in UTC.
     """
 
@@ -184,6 +185,7 @@ class Pipeline:
         inventories: Sequence[Inventory],
         journal_retention: timedelta,
         reports: PollReports,
+        fold: Callable[[StateFile, StagedSnapshot], Sequence[dict[str, Any]]],
         clock: Callable[[], datetime],
     ) -> None:
         self._open_state = open_state
@@ -193,6 +195,7 @@ class Pipeline:
         self._inventories = tuple(inventories)
         self._journal_retention = journal_retention
         self._reports = reports
+        self._fold = fold
         self._clock = clock
         self._publisher = publisher
         self._backfill = backfill
@@ -299,7 +302,7 @@ class Pipeline:
                 if show:
                     for event in _events(state, staged):
                         show(event)
-                result = staged_result(state, "dry_run", staged, turn.stopwatch)
+                result = staged_result(state, "dry_run", staged, turn.stopwatch, self._fold(state, staged))
                 yield replace(result, fetched_bytes=turn.fetched_bytes, pending=pending)
         run.raise_first_failure()
 
@@ -413,7 +416,7 @@ class Pipeline:
         )
         if staged is not None:
             outcome: Outcome = "staged" if outage else "held" if staged.counts.held else "published"
-            result = staged_result(state, outcome, staged, turn.stopwatch)
+            result = staged_result(state, outcome, staged, turn.stopwatch, self._fold(state, staged))
         elif outage is None or _is_pending(state):
             outcome = "staged" if outage else "unchanged"
             result = unchanged_result(state, outcome, turn.inventory, turn.stopwatch)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, Literal
@@ -18,6 +19,9 @@ from connector.state.state import StateFile
 
 Outcome = Literal["published", "staged", "unchanged", "held", "dry_run"]
 OUTCOMES: Final[tuple[Outcome, ...]] = ("published", "staged", "unchanged", "held", "dry_run")
+CAMPAIGNS_PRINTED: Final = 100
+"""Campaigns in the answer of `poll --json`: the widest, of those of several devices."""
+
 EXIT_CODES: Final[dict[Outcome, int]] = {"published": 0, "staged": 1, "unchanged": 0, "held": 3, "dry_run": 0}
 
 
@@ -43,6 +47,7 @@ class PollResult:
         duration_seconds: of the whole poll of this inventory.
         stages: seconds a step: recover, drain, fetch, stage, publish, backfill.
         outage: what kept the poll from Kafka, if anything did.
+        campaigns: the changes of the snapshot folded by what happened, those on most devices first.
     """
 
     outcome: Outcome
@@ -67,6 +72,7 @@ class PollResult:
     alert_types: dict[str, int] = field(default_factory=dict)
     lookalikes: int = 0
     unreadable: dict[str, int] = field(default_factory=dict)
+    campaigns: Sequence[dict[str, Any]] = ()
 
     @property
     def exit_code(self) -> int:
@@ -101,6 +107,7 @@ class PollResult:
             "drained": self.drained,
             "lookalikes": self.lookalikes,
             "unreadable": self.unreadable,
+            "campaigns": [campaign for campaign in self.campaigns if campaign["devices"] > 1][:CAMPAIGNS_PRINTED],
         }
 
 
@@ -117,7 +124,13 @@ def name_cause(outage: ConnectorError) -> str:
             return "publishing is not possible"
 
 
-def staged_result(state: StateFile, outcome: Outcome, staged: StagedSnapshot, stopwatch: Stopwatch) -> PollResult:
+def staged_result(
+    state: StateFile,
+    outcome: Outcome,
+    staged: StagedSnapshot,
+    stopwatch: Stopwatch,
+    campaigns: Sequence[dict[str, Any]],
+) -> PollResult:
     """The result of an inventory of which something was staged, so far as the state file knows it."""
     is_new = "stage" in stopwatch.seconds
     return PollResult(
@@ -133,6 +146,7 @@ def staged_result(state: StateFile, outcome: Outcome, staged: StagedSnapshot, st
         alert_types=state.journal.alert_types(staged),
         lookalikes=noted_lookalikes(state, staged.inventory) if is_new else 0,
         unreadable=unreadable.noted(state, staged.inventory) if is_new else {},
+        campaigns=campaigns,
         **_circumstances(state, staged.inventory, stopwatch),
     )
 

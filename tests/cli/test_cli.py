@@ -29,7 +29,7 @@ from tests.support.commands import run_command
 POLL_KEYS = [
     "outcome", "inventory", "snapshot_id", "epoch", "records", "devices", "baseline", "added", "removed", "changed",
     "alerts", "held", "duplicates", "rejected", "published", "first_sequence", "last_sequence", "duration_seconds",
-    "stages", "backfilled", "drained", "lookalikes", "unreadable",
+    "stages", "backfilled", "drained", "lookalikes", "unreadable", "campaigns",
 ]  # fmt: skip
 
 Run = "Callable[..., subprocess.CompletedProcess[str]]"

@@ -104,6 +104,17 @@ def test_a_pipe_gets_everything_as_ndjson_or_csv(run: Callable[..., subprocess.C
     assert [change["sequence"] for change in changes] == sorted(change["sequence"] for change in changes)
 
 
+@pytest.mark.parametrize("columns", [80, 140])
+def test_changes_are_folded_by_what_happened(folder: Path, columns: int) -> None:
+    """A row for what happened in a snapshot, within the terminal's width; --limit counts the rows."""
+    rows = terminal(folder, "changes", "--fold", columns=columns)[1:]
+    assert [row.split()[2:4] for row in rows] == [["+", "7"], ["-", "d…"]]
+    assert " ".join(rows[0].split()[3:-1]) == "7 devices 599 records new device"
+    assert max(map(len, rows)) <= columns
+    *_, more, note = terminal(folder, "changes", "--fold", "--limit", "1", columns=columns)
+    assert (more.split()[2:], note.split()[:2]) == (["and", "1", "more", "change"], ["newest", "1:"])
+
+
 def test_a_reader_that_has_had_enough_is_no_failure(folder: Path) -> None:
     """As `head` does it: exit code 0, and no word on stderr."""
     with subprocess.Popen(

@@ -31,6 +31,7 @@ def test_the_printed_object_has_its_keys_in_their_order() -> None:
         drained=17,
         lookalikes=18,
         unreadable={"diskPaths": 19},
+        campaigns=[{"devices": 20}, {"devices": 2}, {"devices": 1}],
         first_sequence=15,
         last_sequence=16,
         duration_seconds=1.23456,
@@ -41,7 +42,7 @@ def test_the_printed_object_has_its_keys_in_their_order() -> None:
         ' "devices": 2, "baseline": 12, "added": 5, "removed": 6, "changed": 7, "alerts": 8, "held": 9,'
         ' "duplicates": 10, "rejected": 11, "published": 13, "first_sequence": 15, "last_sequence": 16,'
         ' "duration_seconds": 1.235, "stages": {"fetch": 0.123}, "backfilled": 14, "drained": 17, "lookalikes": 18,'
-        ' "unreadable": {"diskPaths": 19}}'
+        ' "unreadable": {"diskPaths": 19}, "campaigns": [{"devices": 20}, {"devices": 2}]}'
     )
 
 
