@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 
@@ -70,13 +71,17 @@ def _without(request: pytest.FixtureRequest, error: Missing) -> NoReturn:
 
 
 def _finder(request: pytest.FixtureRequest) -> Callable[[str], Path]:
-    def find(name: str) -> Path:
+    return partial(_had(request), deploy_tools.tool)
+
+
+def _had(request: pytest.FixtureRequest) -> Callable[..., Any]:
+    def have(take: Callable[..., Any], *arguments: Any) -> Any:
         try:
-            return deploy_tools.tool(name)
+            return take(*arguments)
         except Missing as error:
             _without(request, error)
 
-    return find
+    return have
 
 
 @pytest.fixture
@@ -89,6 +94,12 @@ def tool(request: pytest.FixtureRequest) -> Callable[[str], Path]:
 def module_tool(request: pytest.FixtureRequest) -> Callable[[str], Path]:
     """The same, for what a module makes once."""
     return _finder(request)
+
+
+@pytest.fixture(scope="module")
+def had(request: pytest.FixtureRequest) -> Callable[..., Any]:
+    """`had(take, argument)`: what taking something gives; where it cannot be had, as for a tool."""
+    return _had(request)
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ from tests.support import deploy_tools
         ("buildah", ["--version"]),
         ("debootstrap", ["--version"]),
         ("node", ["--version"]),
+        ("chromium", ["--version"]),
     ],
 )
 def test_a_tool_starts(name: str, command: list[str], tool: Callable[[str], Path]) -> None:
@@ -37,11 +38,12 @@ def test_helm_is_the_pinned_one(tool: Callable[[str], Path]) -> None:
     assert ran.stdout.partition("+")[0].strip() == deploy_tools.HELM.partition("@")[2].rpartition(".")[0]
 
 
-def test_the_type_checker_of_kql_is_the_locked_one(tool: Callable[[str], Path]) -> None:
+@pytest.mark.parametrize(("name", "package"), [("kusto", "@kusto/language-service-next"), ("axe", "axe-core")])
+def test_what_comes_from_npm_is_the_locked_one(name: str, package: str, tool: Callable[[str], Path]) -> None:
     """The package that was fetched has the version that the lock names."""
-    fetched = json.loads(tool("kusto").read_text(encoding="utf-8"))
+    fetched = json.loads((tool(name).parent / "package.json").read_text(encoding="utf-8"))
     locked = json.loads((deploy_tools.NPM / "package-lock.json").read_text(encoding="utf-8"))
-    assert fetched["version"] == locked["packages"]["node_modules/@kusto/language-service-next"]["version"]
+    assert fetched["version"] == locked["packages"][f"node_modules/{package}"]["version"]
 
 
 def test_the_locks_that_are_installed_together_agree() -> None:

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 from connector import config
 from connector.assembly import Assembly
 from connector.web import Console
-from tests.support.bench import START, TENANT, record
+from connector.web.pages import PAGES
+from tests.support.bench import EASY, START, TENANT, Bench, record
 from tests.support.configured import tables
 
 NOW = START + timedelta(hours=20)
@@ -24,6 +25,14 @@ HOSTILE = {
     "long": LONG,
     "formula": "=cmd|'/c calc'!A1",
 }
+QUERIES = {
+    "/device": "?id=a",
+    "/product": "?vendor=v&name=jre",
+    "/compare": "?from=2026-11-23T15:00",
+    "/exposure": "?all=1",
+}
+ADDRESSES = [f"{path}{QUERIES.get(path, '')}" for path in PAGES]
+"""Every page, with what it must be asked for to have rows."""
 
 
 class Response(NamedTuple):
@@ -101,3 +110,34 @@ def hostile_lines() -> list[dict[str, Any]]:
         )
         for text in HOSTILE.values()
     ]  # fmt: skip
+
+
+def write_lived_in(folder: Path) -> Path:
+    """A state file of three generations: an upgrade, an arrival, one that stays exposed, and hostile names."""
+    with Bench(folder, rules=EASY) as bench:
+        first = [line("a", "7", "EOS Version"), line("b", "7", "EOS Version")]
+        then = [line("a", "8"), line("b", "7", "EOS Version"), *hostile_lines()]
+        for lines in (first, then, [*then, record("a", "new")]):
+            bench.take(bench.snapshot(lines))
+            bench.confirm_baseline()
+        return bench.path
+
+
+def write_empty(folder: Path) -> Path:
+    """A state file without a snapshot."""
+    with Bench(folder) as bench:
+        return bench.path
+
+
+def write_many(folder: Path, devices: int) -> Path:
+    """A state file of two generations of a fleet, of which a tenth was upgraded and a tenth has a second product."""
+    rest = [record(f"d{number:06}", f"tool-{number % 500}") for number in range(0, devices, 10)]
+    with Bench(folder, rules=EASY) as bench:
+        for upgraded in (0, devices // 10):
+            lines = [
+                line(f"d{number:06}", *(("8",) if number < upgraded else ("7", "EOS Version")))
+                for number in range(devices)
+            ]
+            bench.take(bench.snapshot([*lines, *rest]))
+            bench.confirm_baseline()
+        return bench.path

@@ -34,7 +34,7 @@ FETCH_SECONDS_MAX: Final = 1_800
 DEBIAN: Final = "bookworm"
 """The release that the Containerfile's own base image is made of."""
 
-SYSTEM_PACKAGES: Final = {"buildah": "buildah", "debootstrap": "debootstrap"}
+SYSTEM_PACKAGES: Final = {"buildah": "buildah", "chromium": "chromium", "debootstrap": "debootstrap"}
 """Commands that only the distribution has, with their packages."""
 
 
@@ -125,13 +125,16 @@ def _digest(*sources: Path | str) -> str:
     return hashlib.sha256(b"\0".join(texts)).hexdigest()[:12]
 
 
+NPM_FOLDER: Final = f"npm-{_digest(NPM / 'package-lock.json')}"
+AXE: Final = "node_modules/axe-core/axe.min.js"
 KUSTO: Final = "node_modules/@kusto/language-service-next/package.json"
 
 TOOLS: Final = {
+    "axe": Tool(NPM_FOLDER, AXE, _fetch_npm),
     "debian": Tool(f"debian-{DEBIAN}", "rootfs/usr/bin/python3", _fetch_debian),
     "helm": Tool(f"helm-{_digest(HELM)}", "helm", _fetch_helm),
     "promtool": Tool("prometheus", "usr/bin/promtool", _fetch_promtool),
-    "kusto": Tool(f"npm-{_digest(NPM / 'package-lock.json')}", KUSTO, _fetch_npm),
+    "kusto": Tool(NPM_FOLDER, KUSTO, _fetch_npm),
     "splunk-appinspect": Tool(f"splunk-{_digest(SPLUNK_LOCK, sys.version)}", "bin/splunk-appinspect", _fetch_splunk),
 }  # fmt: skip
 """What is fetched into the cache, by the name that a test asks for."""

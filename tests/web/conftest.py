@@ -10,8 +10,7 @@ import pytest
 
 from connector.web import Console
 from connector.web.visits import Visits
-from tests.support.bench import EASY, Bench, record
-from tests.support.console import Client, assembly_of, hostile_lines, line
+from tests.support.console import Client, assembly_of, write_empty, write_lived_in
 
 Opens = Callable[..., Client]
 
@@ -30,14 +29,8 @@ def serve() -> Iterator[Opens]:
 
 @pytest.fixture(scope="module")
 def lived_in(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A state file of three generations: an upgrade, an arrival, one that stays exposed, and hostile names."""
-    with Bench(tmp_path_factory.mktemp("lived in"), rules=EASY) as bench:
-        first = [line("a", "7", "EOS Version"), line("b", "7", "EOS Version")]
-        then = [line("a", "8"), line("b", "7", "EOS Version"), *hostile_lines()]
-        for lines in (first, then, [*then, record("a", "new")]):
-            bench.take(bench.snapshot(lines))
-            bench.confirm_baseline()
-        return bench.path
+    """A state file with an upgrade, an arrival, one that stays exposed, and hostile names."""
+    return write_lived_in(tmp_path_factory.mktemp("lived in"))
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +42,4 @@ def client(serve: Opens, lived_in: Path) -> Client:
 @pytest.fixture(scope="module")
 def empty_client(serve: Opens, tmp_path_factory: pytest.TempPathFactory) -> Client:
     """A console over a state file without a snapshot."""
-    with Bench(tmp_path_factory.mktemp("empty")) as bench:
-        path = bench.path
-    return serve(path)
+    return serve(write_empty(tmp_path_factory.mktemp("empty")))
