@@ -158,8 +158,9 @@ class _Search:
             first, second = self._digests.sql(spelling)
             selects.append(
                 f"""
-                SELECT {first} AS line_1, {second} AS line_2, (file_index + {place})::INTEGER AS part_no, begin
-                FROM read_parquet([{files}], hive_partitioning = false)
+                SELECT {first} AS line_1, {second} AS line_2, (file_index + {place})::INTEGER AS part_no,
+                       {packed.LineIndex.BEGIN} AS begin
+                FROM read_parquet([{files}], file_row_number = true, hive_partitioning = false)
                 """
             )
             place += len(parts)
@@ -288,19 +289,21 @@ class _Search:
 
     def _begins(self, number: int, turn: int) -> Iterator[int]:
         """Where the lines of one turn begin in a part, in order."""
-        last = -1
-        while rows := self._database.rows(
-            f"""
-            SELECT begin
-            FROM {UNPAIRED}
-            WHERE part_no = $1 AND turn = $2 AND begin > $3
-            ORDER BY begin
-            LIMIT {BEGINS_MAX}
-            """,
-            [number, turn, last],
-        ):
+        last, is_last = -1, False
+        while not is_last:
+            rows = self._database.rows(
+                f"""
+                SELECT begin
+                FROM {UNPAIRED}
+                WHERE part_no = $1 AND turn = $2 AND begin > $3
+                ORDER BY begin
+                LIMIT {BEGINS_MAX}
+                """,
+                [number, turn, last],
+            )
             yield from (begin for (begin,) in rows)
-            ((last,),) = rows[-1:]
+            is_last = len(rows) < BEGINS_MAX
+            last = rows[-1][0] if rows else last
 
 
 def _is_worth_while(workspace: Workspace, groups: dict[Spelling, list[Part]], digests: LineDigests) -> bool:
