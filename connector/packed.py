@@ -13,8 +13,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import accumulate, chain, compress, count
-from operator import add
+from itertools import accumulate, chain
 from typing import BinaryIO, Final, Protocol
 
 from connector.errors import SnapshotIncomplete
@@ -77,9 +76,13 @@ def inflate_error() -> type[Exception]:
 
 def digests_of(lines: Iterable[bytes]) -> array[int]:
     """The digests of some lines: two integers for each."""
+    return array("q", _digests(lines))
+
+
+def _digests(lines: Iterable[bytes]) -> bytes:
     from xxhash import xxh3_128_digest
 
-    return array("q", b"".join(map(xxh3_128_digest, lines)))
+    return b"".join(map(xxh3_128_digest, lines))
 
 
 def text_of(part: Part) -> Iterator[bytes]:
@@ -145,6 +148,7 @@ class LineIndex:
     """Writes where each line of a part begins, and its digest: a Parquet file of three columns of 64-bit integers.
 
     Parquet, since the engine reads it at the speed of memory; so plain a file of it is a few bytes around the numbers.
+    A line begins at its `offset` plus the number of its row, from 0 (`BEGIN`): so line breaks need not be counted here.
 
     Args:
         file: a new file; closed by its owner.
@@ -153,31 +157,43 @@ class LineIndex:
         lines: added so far, without the blank ones.
     """
 
-    COLUMNS: Final = ("first_half", "second_half", "begin")
+    COLUMNS: Final = ("first_half", "second_half", "offset")
+    BEGIN: Final = '"offset" + file_row_number'
+    """An expression of the engine, which has to be asked for the numbers of the rows."""
 
     def __init__(self, file: BinaryIO) -> None:
         self.lines = 0
         self._file = file
         self._written = file.write(_MAGIC)
         self._next = 0
-        self._columns: tuple[array[int], array[int], array[int]] = (array("q"), array("q"), array("q"))
+        self._offsets = array("q")
+        self._digests: list[bytes] = []
         self._groups: list[bytes] = []
 
     def add(self, lines: Sequence[bytes], *, blank: bool) -> None:
         """Add the next lines of the text; `blank` says whether there may be blank ones among them."""
-        places = list(map(add, accumulate(map(len, lines), initial=self._next), count()))
-        self._next = places.pop()
         if blank:
-            kept = [line.strip() != b"" for line in lines]
-            lines, places = list(compress(lines, kept)), list(compress(places, kept))
-        digests = digests_of(lines)
-        first, second, begin = self._columns
-        first.extend(digests[0::2])
-        second.extend(digests[1::2])
-        begin.extend(places)
+            lines, offsets = self._without_blanks(lines)
+        else:
+            offsets = array("q", accumulate(map(len, lines), initial=self._next))
+            self._next = offsets.pop()
+        self._offsets += offsets
+        self._digests.append(_digests(lines))
         self.lines += len(lines)
-        if len(first) >= GROUP_LINES:
+        if len(self._offsets) >= GROUP_LINES:
             self._write_group()
+
+    def _without_blanks(self, lines: Sequence[bytes]) -> tuple[list[bytes], array[int]]:
+        """Those lines that are not blank, and their offsets."""
+        kept, offsets = [], array("q")
+        for line in lines:
+            if line.strip():
+                kept.append(line)
+                offsets.append(self._next)
+                self._next += len(line)
+            else:
+                self._next += len(line) + 1
+        return kept, offsets
 
     def finish(self) -> None:
         """Write what is left, and the end of the file."""
@@ -193,11 +209,12 @@ class LineIndex:
         self._file.write(footer + len(footer).to_bytes(4, "little") + _MAGIC)
 
     def _write_group(self) -> None:
-        rows = len(self._columns[0])
+        rows = len(self._offsets)
         if not rows:
             return
+        digests = array("q", b"".join(self._digests))
         chunks, size = [], 0
-        for name, column in zip(self.COLUMNS, self._columns, strict=True):
+        for name, column in zip(self.COLUMNS, (digests[0::2], digests[1::2], self._offsets), strict=True):
             values = column.tobytes()
             page = _struct(
                 (1, _INT, 0),
@@ -221,7 +238,7 @@ class LineIndex:
             self._written += length
             size += length
         self._groups.append(_struct((1, _LIST, (_STRUCT, chunks)), (2, _LONG, size), (3, _LONG, rows)))
-        self._columns = (array("q"), array("q"), array("q"))
+        self._offsets, self._digests = array("q"), []
 
 
 def index_part(part: Part, file: BinaryIO) -> int:

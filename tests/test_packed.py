@@ -33,7 +33,12 @@ def indexed(folder: Path, part: Part) -> list[tuple[int, int, int]]:
     with path.open("wb") as file:
         assert packed.index_part(part, file) == part.lines
     with duckdb.connect() as database:
-        return database.execute(f"SELECT first_half, second_half, begin FROM read_parquet('{path}')").fetchall()
+        return database.execute(
+            f"""
+            SELECT first_half, second_half, {packed.LineIndex.BEGIN}
+            FROM read_parquet('{path}', file_row_number = true)
+            """
+        ).fetchall()
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)

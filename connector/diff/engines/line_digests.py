@@ -29,6 +29,12 @@ from connector.state.sql import Database, literal
 
 BITS: Final = 128
 
+JOIN_ROWS_MAX: Final = 2_500_000
+"""A hash table of so many digests takes some 100 MiB: so a comparison's memory does not grow with the estate."""
+
+SHARE_MASK: Final = 2**16 - 1
+"""The bits of a digest that say to which share it belongs."""
+
 CHUNK_LINES: Final = 4096
 BATCH_LINES: Final = 4 * 122_880
 """All lines are written out in files of so many: what fills row groups of the engine whole is not written twice."""
@@ -38,9 +44,15 @@ BATCH_BYTES_MAX: Final = 2**30
 
 @dataclass(frozen=True, slots=True)
 class LineDigests:
-    """How lines are digested: `bits` of 128 are kept, fewer only where tests want collisions."""
+    """How lines are digested, and joined with the stored ones.
+
+    Attributes:
+        bits: so many of 128 are kept: fewer only where tests want collisions.
+        join_rows_max: so many stored digests are joined at a time.
+    """
 
     bits: int = BITS
+    join_rows_max: int = JOIN_ROWS_MAX
 
     def sql(self, spelling: Spelling) -> tuple[str, str]:
         """Expressions over an index: the two halves of a digest, of lines that are spelled like that."""
@@ -48,6 +60,13 @@ class LineDigests:
         halves = zip(names, _salt(spelling), self._masks, strict=False)
         first, second = (f"(xor({name}, {salt}::BIGINT) & {mask}::BIGINT)" for name, salt, mask in halves)
         return first, second
+
+    def shares(self, stored: int) -> list[str]:
+        """Conditions on `line_1`, each of which chooses a share of all digests; what has none is in the first share."""
+        shares = max(-(-stored // self.join_rows_max), 1)
+        return (
+            [f"coalesce(line_1 & {SHARE_MASK}, 0) % {shares} = {n}" for n in range(shares)] if shares > 1 else ["true"]
+        )
 
     def tag(self, spelling: Spelling) -> Callable[[int, int], Halves]:
         """The same of two numbers."""

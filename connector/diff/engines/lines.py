@@ -55,6 +55,11 @@ UNPAIRED: Final = "unpaired"
 """The table of what has no partner: lines (part_no, begin) and stored records (previous_row), and in which turn they
 were found."""
 
+_NOTHING_UNPAIRED: Final = """
+    SELECT NULL::INTEGER AS part_no, NULL::BIGINT AS begin, NULL::BIGINT AS previous_row, 0 AS turn
+    WHERE false
+"""
+
 PICKED: Final = "picked"
 """The table of the lines that were read, as they are written, with their digests."""
 
@@ -99,7 +104,7 @@ def find_unpaired(
     if not _is_worth_while(workspace, groups, digests):
         return None
     with temporary_folder(snapshot.parts) as folder, private_files.translate_errors(folder):
-        return _Search(workspace, snapshot, groups, digests, folder).run(stored)
+        return _Search(workspace, snapshot, groups, digests, folder, stored=stored).run()
 
 
 class _Search:
@@ -112,6 +117,8 @@ class _Search:
         groups: dict[Spelling, list[Part]],
         digests: LineDigests,
         folder: Path,
+        *,
+        stored: int,
     ) -> None:
         self._workspace = workspace
         self._database = workspace.database
@@ -120,15 +127,17 @@ class _Search:
         self._digests = digests
         self._folder = folder
         self._parts = [(spelling, part) for spelling, parts in groups.items() for part in parts]
+        self._stored_rows = stored
+        self._shares = digests.shares(stored)
 
-    def run(self, stored: int) -> Reading | None:
+    def run(self) -> Reading | None:
         """As `find_unpaired`."""
         self._write_indexes()
         pairs = self._join()
         lines, rows = self._count("part_no"), self._count("previous_row")
         if self._snapshot.lines - lines < ENOUGH * self._snapshot.lines:
             return None
-        if not pairs == self._snapshot.lines - lines == stored - rows:
+        if not pairs == self._snapshot.lines - lines == self._stored_rows - rows:
             self._part_repeated()
         turn, read = 0, self._read(0)
         while self._part_concealed(turn + 1):
@@ -158,8 +167,9 @@ class _Search:
             first, second = self._digests.sql(spelling)
             selects.append(
                 f"""
-                SELECT {first} AS line_1, {second} AS line_2, (file_index + {place})::INTEGER AS part_no, begin
-                FROM read_parquet([{files}], hive_partitioning = false)
+                SELECT {first} AS line_1, {second} AS line_2, (file_index + {place})::INTEGER AS part_no,
+                       {packed.LineIndex.BEGIN} AS begin
+                FROM read_parquet([{files}], file_row_number = true, hive_partitioning = false)
                 """
             )
             place += len(parts)
@@ -174,12 +184,19 @@ class _Search:
         """
 
     def _join(self) -> int:
-        """Fill `UNPAIRED`. Returns the number of pairs of a line and a record that have one digest."""
+        """Fill `UNPAIRED`. Returns the number of pairs of a line and a record that have one digest.
+
+        Digests are joined a share of them at a time: the stored ones of a share are what has to fit in memory.
+        """
+        self._workspace.make(UNPAIRED, _NOTHING_UNPAIRED)
+        return sum(self._join_share(share) for share in self._shares)
+
+    def _join_share(self, share: str) -> int:
         joined = self._workspace.make(
             "joined",
             f"""
-            WITH lines AS ({self._lines()}),
-            stored AS ({self._stored()})
+            WITH lines AS (SELECT * FROM ({self._lines()}) WHERE {share}),
+            stored AS (SELECT * FROM ({self._stored()}) WHERE {share})
             SELECT CASE WHEN previous_row IS NULL THEN part_no END AS part_no,
                    CASE WHEN previous_row IS NULL THEN begin END AS begin,
                    CASE WHEN begin IS NULL THEN previous_row END AS previous_row,
@@ -192,7 +209,7 @@ class _Search:
         )
         is_pair = "part_no IS NULL AND previous_row IS NULL"
         pairs = self._database.number(f"SELECT sum(pairs)::BIGINT FROM {joined} WHERE {is_pair}")
-        self._workspace.make(UNPAIRED, f"SELECT * EXCLUDE (pairs) FROM {joined} WHERE NOT ({is_pair})")
+        self._database.rows(f"INSERT INTO {UNPAIRED} SELECT * EXCLUDE (pairs) FROM {joined} WHERE NOT ({is_pair})")
         self._database.rows(f"DROP TABLE {joined}")
         return pairs
 
@@ -201,21 +218,24 @@ class _Search:
 
     def _part_repeated(self) -> None:
         """Take the partners from each other whose digest several lines or several records have."""
-        repeated = self._workspace.make(
-            "repeated_lines",
-            f"""
-            SELECT line_1, line_2
-            FROM ({self._lines()})
-            GROUP BY ALL
-            HAVING count(*) > 1
-            UNION
-            SELECT line_1, line_2
-            FROM ({self._stored()})
-            GROUP BY ALL
-            HAVING count(*) > 1
-            """,
-        )
-        self._part(repeated, turn=0)
+        for share in self._shares:
+            repeated = self._workspace.make(
+                "repeated_lines",
+                f"""
+                SELECT line_1, line_2
+                FROM ({self._lines()})
+                WHERE {share}
+                GROUP BY ALL
+                HAVING count(*) > 1
+                UNION
+                SELECT line_1, line_2
+                FROM ({self._stored()})
+                WHERE {share}
+                GROUP BY ALL
+                HAVING count(*) > 1
+                """,
+            )
+            self._part(repeated, turn=0)
 
     def _part_concealed(self, turn: int) -> bool:
         """Take their partners from the other lines of keys that were read. Returns whether there are any.
@@ -288,19 +308,21 @@ class _Search:
 
     def _begins(self, number: int, turn: int) -> Iterator[int]:
         """Where the lines of one turn begin in a part, in order."""
-        last = -1
-        while rows := self._database.rows(
-            f"""
-            SELECT begin
-            FROM {UNPAIRED}
-            WHERE part_no = $1 AND turn = $2 AND begin > $3
-            ORDER BY begin
-            LIMIT {BEGINS_MAX}
-            """,
-            [number, turn, last],
-        ):
+        last, is_last = -1, False
+        while not is_last:
+            rows = self._database.rows(
+                f"""
+                SELECT begin
+                FROM {UNPAIRED}
+                WHERE part_no = $1 AND turn = $2 AND begin > $3
+                ORDER BY begin
+                LIMIT {BEGINS_MAX}
+                """,
+                [number, turn, last],
+            )
             yield from (begin for (begin,) in rows)
-            ((last,),) = rows[-1:]
+            is_last = len(rows) < BEGINS_MAX
+            last = rows[-1][0] if rows else last
 
 
 def _is_worth_while(workspace: Workspace, groups: dict[Spelling, list[Part]], digests: LineDigests) -> bool:
