@@ -76,6 +76,7 @@ class SourceConfig(Table):
     """`[source]`: the export API and how to sign in."""
 
     tenant_id: str
+    tenant_name: Annotated[str, AfterValidator(values.check_label)] = ""
     client_id: str = ""
     auth: Literal["client_secret", "certificate", "workload_identity", "managed_identity", "device_code"] = (
         "client_secret"

@@ -27,7 +27,8 @@ class Tenant:
     """One configured tenant.
 
     Attributes:
-        name: in logs, metrics and answers: its tenant id, with the topic prefix where the id is configured twice.
+        name: in logs, metrics and answers: `source.tenant_name` or else the tenant id; with the topic prefix where that
+            is configured twice.
         file: its configuration file.
         config: checked.
         rejected: where its unreadable lines are set aside.
@@ -83,13 +84,13 @@ def load(given: Sequence[Path], environ: Mapping[str, str] = os.environ) -> list
     problems = [*_find_shared(configs), *_find_listen_conflicts(configs)]
     if problems:
         raise ConfigError("\n".join(problems), hint=SHARING_HINT)
-    ids = Counter(_tenant_id(config) for config in configs.values())
+    names = Counter(_name_of(config).lower() for config in configs.values())
     folders = Counter(config.state.rejected_path.resolve() for config in configs.values())
     return [
         Tenant(
-            name=config.source.tenant_id
-            if ids[_tenant_id(config)] == 1
-            else f"{config.source.tenant_id}/{config.kafka.topic_prefix}",
+            name=_name_of(config)
+            if names[_name_of(config).lower()] == 1
+            else f"{_name_of(config)}/{config.kafka.topic_prefix}",
             file=file,
             config=config,
             # Tenants whose state files lie in one folder must not remove each other's.
@@ -139,6 +140,10 @@ def _tenant_id(config: Config) -> str:
     return config.source.tenant_id.lower()
 
 
+def _name_of(config: Config) -> str:
+    return config.source.tenant_name or config.source.tenant_id
+
+
 def _find_shared(configs: Mapping[Path, Config]) -> Iterator[str]:
     """What two configurations would share and must not, a line each that names both files."""
     owners: dict[tuple[str, str], Path] = {}
@@ -149,6 +154,10 @@ def _find_shared(configs: Mapping[Path, Config]) -> Iterator[str]:
             "kafka.transactional_id": config.transactional_id,
             "source.tenant_id and kafka.topic_prefix": f"{_tenant_id(config)}, {config.kafka.topic_prefix}",
         }
+        if config.source.tenant_name:
+            # Else their metrics would be one series.
+            named = f"{config.source.tenant_name.lower()}, {config.kafka.topic_prefix}"
+            own["source.tenant_name and kafka.topic_prefix"] = named
         for name, value in own.items():
             other = owners.setdefault((name, value), file)
             if other is not file:

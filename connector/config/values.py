@@ -50,6 +50,8 @@ CLOUDS: Final[dict[str, dict[str, str]]] = {
 }
 """Presets by `source.cloud`. Source: Microsoft's pages on the API's endpoints and on US Government customers (2025)."""
 
+LABEL_LENGTH_MAX: Final = 64
+
 OWNED_CLIENT_KEYS: Final = frozenset(
     {
         "transactional.id",
@@ -138,6 +140,15 @@ def check_host(name: str) -> str:
     if not _is_host(name.removeprefix("*.")) or (name.startswith("*.") and _is_address(name[2:])):
         raise ValueError("must be a host name, *.suffix or an IP address, without scheme, port or path")
     return name.lower().strip("[]")
+
+
+def check_label(name: str) -> str:
+    """A name for people, of one line: it stands in metrics, logs and tables."""
+    if len(name) > LABEL_LENGTH_MAX or not name.isprintable() or name != name.strip():
+        raise ValueError(
+            f"may have up to {LABEL_LENGTH_MAX} printable characters, and no blanks at its beginning and end"
+        )
+    return name
 
 
 def check_kafka_name(name: str) -> str:

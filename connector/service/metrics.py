@@ -24,6 +24,7 @@ from prometheus_client import (
     generate_latest,
 )
 
+from connector import __version__
 from connector.exports.software import SOFTWARE
 from connector.model import AlertType, ChangeType, Counts
 from connector.poll.result import OUTCOMES, PollResult
@@ -31,7 +32,6 @@ from connector.poll.result import OUTCOMES, PollResult
 Kind = Literal["counter", "gauge", "histogram"]
 Readings = float | Mapping[str, float]
 """What a metric reads: one number, or a number for each value of its label."""
-"""A number, or one for each value of the metric's label."""
 
 METRICS_PREFIX: Final = "mde_inventory_"
 METRICS_CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
@@ -127,6 +127,8 @@ METRICS: Final = (
             lambda result: result.stages, stage=STAGES),
     _metric("last_success_timestamp_seconds", "gauge", "seconds", "When a poll last succeeded; 0 before the first."),
     _metric("ended_exit_code", "gauge", "exit code", "With which polling has ended; 0 while it goes on."),
+    _metric("build_info", "gauge", "constant", "Always 1; says which version of the connector runs.",
+            version=(__version__,)),
     _metric("duplicates_total", "counter", "lines", "Lines that repeated a key within their snapshot.",
             lambda result: _staged(result).duplicates),
     _metric("lookalike_keys_total", "counter", "keys", "Keys that came back in another case, blanks or Unicode form.",
@@ -158,7 +160,7 @@ class Metrics:
         ProcessCollector(registry=self._registry)
 
     def begin(self, tenant: str) -> None:
-        """Begin a tenant's series at 0, where their labels are known beforehand."""
+        """Begin a tenant's series at 0, where their labels are known beforehand, and say which version runs."""
         for metric in METRICS:
             collector = self._collectors[metric.name]
             if not metric.labels:
@@ -166,6 +168,7 @@ class Metrics:
             for values in metric.labels.values():
                 for value in values:
                     collector.labels(tenant, value)
+        self.put(tenant, "build_info", {__version__: 1})
 
     def observe(self, tenant: str, result: PollResult) -> None:
         """Count and measure what the poll of an inventory came to."""

@@ -192,6 +192,38 @@ def test_a_tenant_configured_twice_has_its_prefix_in_its_name(write: Callable[..
     ]
 
 
+def test_a_tenant_has_the_name_that_people_gave_it(write: Callable[..., Path]) -> None:
+    """In place of its id; with the prefix where two have it."""
+    named = [
+        write("a", source={"tenant_name": "Contoso AG"}),
+        write("b", source={"tenant_name": "Contoso AG"}, kafka={"topic_prefix": "test"}),
+        write("c", source={"tenant_name": "Fabrikam"}),
+        write("d"),
+    ]
+    assert [tenant.name for tenant in tenants.load(named, {})] == [
+        "Contoso AG/mde.software",
+        "Contoso AG/test",
+        "Fabrikam",
+        "d.example",
+    ]
+
+
+def test_one_name_and_prefix_for_two_tenants_is_refused(write: Callable[..., Path]) -> None:
+    """Their metrics would be one series."""
+    first = write("a", source={"tenant_name": "Contoso"})
+    second = write("b", source={"tenant_name": "contoso"})
+    assert refused(first, second) == [
+        f"{first} and {second}: source.tenant_name and kafka.topic_prefix is the same in both: contoso, mde.software"
+    ]
+
+
+@pytest.mark.parametrize("name", ["x" * 65, "two\nlines", " Contoso", "Con\u202etoso"])
+def test_a_name_is_one_short_printable_line(write: Callable[..., Path], name: str) -> None:
+    """It goes into metrics, logs and tables."""
+    (line,) = refused(write("a", source={"tenant_name": name}))
+    assert "source.tenant_name: may have up to 64 printable characters" in line
+
+
 def test_state_files_in_one_folder_do_not_share_the_folder_of_rejected_lines(
     write: Callable[..., Path], tmp_path: Path
 ) -> None:

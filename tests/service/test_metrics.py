@@ -7,6 +7,7 @@ import re
 from datetime import UTC, datetime
 from pathlib import Path
 
+from connector import __version__
 from connector.model import Counts, Inventory
 from connector.poll.result import OUTCOMES, PollResult
 from connector.service.metrics import METRICS, Metrics
@@ -80,6 +81,13 @@ def test_known_label_values_begin_at_zero() -> None:
         not in text
     ]
     assert missing == []
+
+
+def test_a_tenant_says_from_the_beginning_which_version_polls_it() -> None:
+    """A release that is rolled out can be watched."""
+    counted = Metrics()
+    counted.begin("contoso")
+    assert samples(counted) == {f'build_info{{tenant="contoso",version="{__version__}"}}': 1.0}
 
 
 def test_metrics_use_the_words_of_pipeline_and_schemas() -> None:
