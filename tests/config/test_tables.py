@@ -20,6 +20,7 @@ from tests.support.configured import SECRET, config_of, tables
 
 DEFAULTS: dict[str, dict[str, Any]] = {
     "source": {
+        "tenant_name": "",
         "auth": "client_secret",
         "certificate_path": None,
         "certificate_password": None,
