@@ -14,6 +14,7 @@
     │   ├── StateLocked           exit 1   another process has it open
     │   ├── StateCorrupt          exit 1   not a state file of ours, or damaged
     │   ├── StateVersionUnknown   exit 1   written by a newer version
+    │   ├── HoldChanged           exit 1   a decision about something else than is held by now
     │   ├── StateFull             exit 1   `state.max_pending` reached, or the disk is full
     │   ├── StateBehindCheckpoint exit 1   Kafka is ahead of the file: an old copy, or the file is missing
     │   └── CheckpointLost        exit 1   the file is ahead of Kafka: topic deleted, or another transactional id
@@ -120,6 +121,10 @@ class StateCorrupt(StateError):
 
 class StateVersionUnknown(StateError):
     """The file was written by a newer version of the connector."""
+
+
+class HoldChanged(StateError):
+    """What is held is not what the person looked at who decides; nothing was decided."""
 
 
 class StateFull(StateError):

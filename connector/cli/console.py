@@ -15,6 +15,9 @@ def console(
     listen: Annotated[
         str, typer.Option(metavar="HOST:PORT", help="Address on loopback; port 0: any free port.")
     ] = "127.0.0.1:8787",
+    allow_decisions: Annotated[
+        bool, typer.Option("--allow-decisions", help="Let what is held be approved and discarded; else it only shows.")
+    ] = False,
 ) -> None:
     """Show the state file in a browser: freshness, devices, products, exposure, changes, what is held. Read-only.
 
@@ -25,8 +28,10 @@ def console(
     with (
         context.obj.assembly() as assembly,
         stopped_by_signals(assembly.stop),
-        Console(assembly, listen) as served,
+        Console(assembly, listen, allow_decisions=allow_decisions) as served,
     ):
         output.print_link(served.access.link)
         output.print_notice("This link is for this machine and until Ctrl-C; whoever has it sees the inventory.")
+        if allow_decisions:
+            output.print_notice("Whoever has it can also approve and discard what is held, in the name of this user.")
         assembly.stop.wait()

@@ -13,10 +13,10 @@ from connector.cli.lines import held as lines
 from connector.cli.options import Json, Wait, Yes
 from connector.model import Hold
 from connector.operations import decisions, held
-from connector.operations.decisions import WAIT_SECONDS, Decision
+from connector.operations.decisions import WAIT_SECONDS
 from connector.poll.result import EXIT_CODES
 from connector.staging.holds import EVERYTHING, Choice
-from connector.state.decisions import Signature
+from connector.state.decisions import Action, Signature
 from connector.wording import counted
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def approve_held(
         decision = decisions.approve_held(
             assembly, choice, expected=expected, signature=_signature(why), wait_seconds=wait
         )
-    output.print_line(_approval(decision))
+    output.print_line(decisions.describe(Action.APPROVE, decision))
     if decision.outage is not None:
         raise decision.outage
 
@@ -151,32 +151,6 @@ def _nothing(choice: Choice, holds: list[Hold]) -> str:
     return "nothing that is held matches; without options, `mde-inventory held list` shows all of it"
 
 
-def _approval(decision: Decision) -> str:
-    """What became of an approval, in words."""
-    if not (decision.records or decision.believed):
-        return "nothing that is held matches" if decision.remaining else "nothing is held"
-    believed = f"{counted(decision.believed, 'record')} will be taken as the next snapshot has them"
-    parts = [_publication(decision)] if decision.records else []
-    parts += [believed] if decision.believed else []
-    return "; ".join([*parts, *_remaining(decision)])
-
-
-def _remaining(decision: Decision) -> list[str]:
-    """What is still held after a decision about a part."""
-    return [f"{counted(decision.remaining, 'record')} still held"] if decision.remaining else []
-
-
-def _publication(decision: Decision) -> str:
-    """What became of the removals that were approved."""
-    removals = counted(decision.records, "removal")
-    if decision.outage is not None:
-        return f"{removals} approved and staged; the next poll publishes them"
-    if decision.publisher is None:
-        return f"{removals} approved and published"
-    when = "soon" if decision.publisher.lasts else "with its next poll"
-    return f"{removals} approved and staged; {decision.publisher} publishes them {when}"
-
-
 @app.command("discard")
 @choosing
 def discard_held(
@@ -192,8 +166,4 @@ def discard_held(
         decision = decisions.discard_held(
             assembly, choice, expected=expected, signature=_signature(why), wait_seconds=wait
         )
-    kept = f"{counted(decision.records, 'record')} kept in the inventory"
-    if decision.records:
-        output.print_line("; ".join([kept, *_remaining(decision)]))
-    else:
-        output.print_line("nothing that is held matches" if decision.remaining else "nothing is held")
+    output.print_line(decisions.describe(Action.DISCARD, decision))

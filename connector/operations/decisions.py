@@ -18,8 +18,9 @@ from connector.model import Hold
 from connector.operations.checkpoint import read_checkpoint
 from connector.staging import derived, maintenance
 from connector.staging.holds import EVERYTHING, Choice
-from connector.state.decisions import Signature
+from connector.state.decisions import Action, Signature
 from connector.state.publisher_lock import Holder
+from connector.wording import counted
 
 WAIT_SECONDS: Final = 60.0
 """How long a decision waits for a poll to close the state file, unless the verb is given another time."""
@@ -54,6 +55,33 @@ def operator() -> str:
     return f"{name} (sudo by {former})" if former and former != name else name
 
 
+def describe(action: Action, decision: Decision) -> str:
+    """What came of a decision, in words."""
+    if not (decision.records or decision.believed):
+        return "nothing that is held matches" if decision.remaining else "nothing is held"
+    parts = []
+    if action is Action.DISCARD:
+        parts.append(f"{counted(decision.records, 'record')} kept in the inventory")
+    elif decision.records:
+        parts.append(_publication(decision))
+    if decision.believed:
+        parts.append(f"{counted(decision.believed, 'record')} will be taken as the next snapshot has them")
+    if decision.remaining:
+        parts.append(f"{counted(decision.remaining, 'record')} still held")
+    return "; ".join(parts)
+
+
+def _publication(decision: Decision) -> str:
+    """What became of the removals that were approved."""
+    removals = counted(decision.records, "removal")
+    if decision.outage is not None:
+        return f"{removals} approved and staged; the next poll publishes them"
+    if decision.publisher is None:
+        return f"{removals} approved and published"
+    when = "soon" if decision.publisher.lasts else "with its next poll"
+    return f"{removals} approved and staged; {decision.publisher} publishes them {when}"
+
+
 def approve_held(
     assembly: Assembly,
     choice: Choice = EVERYTHING,
@@ -73,7 +101,7 @@ def approve_held(
 
     Raises:
         StateLocked: a poll still has the state file open; nothing was approved.
-        StateError: something else is held by now; nothing was approved.
+        HoldChanged: something else is held by now; nothing was approved.
         SinkFenced: another instance took over.
     """
     with assembly.publisher_lock("held approve").attempted() as other:

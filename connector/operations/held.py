@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from connector.assembly import STATE_WAIT_SECONDS, Assembly
 from connector.clock import moment_of
@@ -18,6 +18,9 @@ from connector.staging.holds import EVERYTHING, Choice
 from connector.staging.stage import StagingRules
 from connector.state import decisions, patterns
 from connector.state.state import StateFile
+from connector.wording import counted
+
+TYPES: Final = ("added", "removed", "changed")
 
 
 class Examined(NamedTuple):
@@ -87,12 +90,61 @@ def examine(assembly: Assembly, choice: Choice = EVERYTHING, *, wait_seconds: fl
     if not any(choice.admits(hold) for hold in standing):
         return Examined(standing, [])
     with assembly.open_scratch(wait_seconds) as state:
-        standing, now = state.journal.holds(), assembly.clock()
-        for inventory in choice.inventories:
-            # Alerts of the day are no consequence of a decision.
-            derived.stage_due_alerts(state, inventory, assembly.rules, now=now)
-        described = (_describe(state, hold, choice, assembly.rules, now) for hold in standing if choice.admits(hold))
-        return Examined(standing, [part for part in described if part["records"]])
+        return try_decisions(assembly, state, choice)
+
+
+def try_decisions(
+    assembly: Assembly, state: StateFile, choice: Choice = EVERYTHING, *, names_max: int = holds.NAMES_MAX
+) -> Examined:
+    """What is held of a choice, as `examine`, in a scratch state; `names_max` devices and groups are named of each."""
+    standing, now = state.journal.holds(), assembly.clock()
+    for inventory in choice.inventories:
+        # Alerts of the day are no consequence of a decision.
+        derived.stage_due_alerts(state, inventory, assembly.rules, now=now)
+    parts = []
+    for hold in standing:
+        if choice.admits(hold):
+            part = measure(state, hold, choice, names_max=names_max)
+            parts += [part | _consequences(state, hold, choice, assembly.rules, now)] if part["records"] else []
+    return Examined(standing, parts)
+
+
+def measure(
+    state: StateFile, hold: Hold, choice: Choice = EVERYTHING, *, names_max: int = holds.NAMES_MAX
+) -> dict[str, Any]:
+    """The row of a hold, as far as it is chosen, with the groups and devices that have the most of its removals."""
+    if not hold.is_of_removals:
+        return _as_row(hold) | {"groups": None, "largest_groups": {}, "largest_devices": {}}
+    extent = holds.measure(state, hold.inventory, choice.of(hold), names_max=names_max)
+    share = hold.share * extent.records / hold.records
+    return _as_row(replace(hold, records=extent.records, devices=extent.devices, share=share)) | {
+        "groups": extent.groups,
+        "largest_groups": dict(extent.largest_groups),
+        "largest_devices": dict(extent.largest_devices),
+    }
+
+
+def describe_approval(part: Mapping[str, Any]) -> str:
+    """What an approval publishes: `991 REMOVED and 320 alerts`."""
+    text = _counts(part["if_approved"])
+    if part["if_approved"]["alerts"] is not None:
+        return text
+    return f"{text}, as the next snapshot has it; alerts are not known yet"
+
+
+def describe_return(part: Mapping[str, Any]) -> str:
+    """What follows when the records, values or keys are as they were again."""
+    return f"{_counts(part['if_it_returns'])} after an approval; nothing without"
+
+
+def _counts(numbers: Mapping[str, int | None]) -> str:
+    """`991 REMOVED and 320 alerts`; None is a number that only the next snapshot tells."""
+    kinds = {kind.upper(): numbers[kind] for kind in TYPES if numbers[kind] != 0}
+    parts = [
+        f"an unknown number of {kind}" if number is None else f"{number:,} {kind}" for kind, number in kinds.items()
+    ]
+    parts += [counted(numbers["alerts"], "alert")] if numbers["alerts"] is not None else []
+    return " and ".join(parts)
 
 
 def _as_row(hold: Hold) -> dict[str, Any]:
@@ -108,24 +160,18 @@ def _as_row(hold: Hold) -> dict[str, Any]:
     }
 
 
-def _describe(state: StateFile, hold: Hold, choice: Choice, rules: StagingRules, now: datetime) -> dict[str, Any]:
-    """The row of a hold, as far as it is chosen, with what follows from approving it."""
+def _consequences(state: StateFile, hold: Hold, choice: Choice, rules: StagingRules, now: datetime) -> dict[str, Any]:
+    """What follows from approving the part of a hold that is chosen."""
     if not hold.is_of_removals:
-        return _as_row(hold) | {"groups": None, "largest_groups": {}, "largest_devices": {}} | _consequences(hold)
-    part = choice.of(hold)
-    extent = holds.measure(state, hold.inventory, part)
-    effect = derived.foresee_approval(state, hold.inventory, rules, part, now=now)
-    share = hold.share * extent.records / hold.records
-    return _as_row(replace(hold, records=extent.records, devices=extent.devices, share=share)) | {
-        "groups": extent.groups,
-        "largest_groups": dict(extent.largest_groups),
-        "largest_devices": dict(extent.largest_devices),
+        return _later_consequences(hold)
+    effect = derived.foresee_approval(state, hold.inventory, rules, choice.of(hold), now=now)
+    return {
         "if_approved": _numbers(removed=effect.removed, alerts=effect.alerts),
         "if_it_returns": _numbers(added=effect.removed, alerts=effect.alerts_returning),
     }
 
 
-def _consequences(hold: Hold) -> dict[str, Any]:
+def _later_consequences(hold: Hold) -> dict[str, Any]:
     """What approving held values or additions publishes, by the last snapshot; their alerts are not known before."""
     unknown = {"alerts": None}
     match HoldReason(hold.reason):

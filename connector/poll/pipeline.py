@@ -246,7 +246,7 @@ class Pipeline:
 
         Raises:
             StateLocked: another process still has the state file open; nothing was approved.
-            StateError: something else is held by now; nothing was approved.
+            HoldChanged: something else is held by now; nothing was approved.
             SinkFenced: another instance took over; what was approved stays staged.
         """
         outage: ConnectorError | None = None

@@ -15,7 +15,7 @@ from connector import __version__
 from connector.clock import milliseconds_of
 from connector.diff import changes
 from connector.diff.tables import Outcome, Workspace, no_difference
-from connector.errors import StateError
+from connector.errors import HoldChanged
 from connector.model import ChangeType, Counts, Hold, Inventory, Position, Reason, StagedSnapshot
 from connector.staging import alerts, holds, rows, support
 from connector.staging.holds import EVERYTHING, Choice
@@ -79,7 +79,7 @@ def approve_held(
         signature: who approves it, and why; noted with it.
 
     Raises:
-        StateError: something else is held by now; nothing was approved.
+        HoldChanged: something else is held by now; nothing was approved.
     """
     with state.transaction():
         check_unchanged(state, expected)
@@ -113,12 +113,12 @@ def check_unchanged(state: StateFile, expected: Sequence[Hold] | None) -> None:
     """Refuse a decision about something else than the person looked at.
 
     Raises:
-        StateError: a poll or another person was faster.
+        HoldChanged: a poll or another person was faster.
     """
     if expected is not None and state.journal.holds() != list(expected):
-        raise StateError(
+        raise HoldChanged(
             "what is held changed since it was counted; nothing was decided",
-            hint="Run the command again, and look at what is held now.",
+            hint="Look at what is held now, and decide again.",
         )
 
 

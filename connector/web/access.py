@@ -2,11 +2,13 @@
 
 The pages show what a tenant has installed, and every program and web page on this machine can reach a port on
 loopback. So: a random token in the link that is printed at the start, then a cookie; only the names of loopback as
-`Host`, against DNS that is rebound; nothing that another site asks for; nothing but GET and HEAD.
+`Host`, against DNS that is rebound; nothing that another site asks for; nothing but GET and HEAD, and, where decisions
+are allowed, the POST of a form that a page of ours has made.
 """
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import ipaddress
 import secrets
@@ -16,6 +18,8 @@ from typing import Final, NamedTuple
 from aiohttp import web
 
 from connector.errors import ConfigError
+from connector.operations.decisions import operator
+from connector.web.pages import HELD
 
 TOKEN_BYTES: Final = 32
 METHODS: Final = ("GET", "HEAD")
@@ -42,6 +46,23 @@ class Refusal(NamedTuple):
     status: HTTPStatus
     text: str
     hint: str
+
+
+READ_ONLY: Final = Refusal(
+    HTTPStatus.METHOD_NOT_ALLOWED,
+    "the console only shows",
+    "Decide on the command line, or start the console with --allow-decisions.",
+)
+NOT_POSTED_HERE: Final = Refusal(
+    HTTPStatus.METHOD_NOT_ALLOWED, "nothing can be posted here", "Decisions are made on the page of what is held."
+)
+FOREIGN: Final = Refusal(HTTPStatus.FORBIDDEN, "another site asked for this page", "Type or paste its address instead.")
+NO_BROWSER: Final = Refusal(
+    HTTPStatus.FORBIDDEN, "decisions are made in a browser", "Scripts have `mde-inventory held approve` and `discard`."
+)
+OLD_FORM: Final = Refusal(
+    HTTPStatus.FORBIDDEN, "this form is not from a page of this console; nothing was decided", "Load the page again."
+)
 
 
 def check_loopback(listen: str) -> tuple[str, int]:
@@ -71,13 +92,16 @@ class Access:
 
     Args:
         host, port: where it listens.
+        allow_decisions: whether forms may be posted.
     """
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, host: str, port: int, *, allow_decisions: bool = False) -> None:
+        self.allow_decisions = allow_decisions
         name = f"[{host}]" if ":" in host else host
         self.origin = f"http://{name}:{port}"
         self.token = secrets.token_urlsafe(TOKEN_BYTES)
         self._session = secrets.token_urlsafe(TOKEN_BYTES)
+        self._form_key = secrets.token_bytes(TOKEN_BYTES)
         # With the port in its name, consoles side by side keep their own.
         self._cookie = f"mde_inventory_console_{port}"
         self._hosts = {f"{known}:{port}" for known in (name, "127.0.0.1", "localhost", "[::1]")}
@@ -94,14 +118,33 @@ class Access:
             return Refusal(
                 HTTPStatus.MISDIRECTED_REQUEST, "not an address of this console", f"Its address is {self.origin}/."
             )
-        if request.method not in METHODS:
-            return Refusal(HTTPStatus.METHOD_NOT_ALLOWED, "the console only shows", "Decide on the command line.")
+        if request.method not in self.methods(request.path):
+            return NOT_POSTED_HERE if self.allow_decisions else READ_ONLY
         site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
         if (site is not None and site not in OWN_SITES) or (origin is not None and origin != f"http://{host}"):
-            return Refusal(
-                HTTPStatus.FORBIDDEN, "another site asked for this page", "Type or paste its address instead."
-            )
+            return FOREIGN
+        if request.method == "POST" and (site or origin) in {None, "none"}:
+            # Every browser says where a form comes from.
+            return FOREIGN
         return None
+
+    def methods(self, path: str) -> tuple[str, ...]:
+        """The methods that an address takes."""
+        return (*METHODS, "POST") if self.allow_decisions and path == HELD else METHODS
+
+    def visitor(self, _request: web.BaseRequest) -> str:
+        """Who asks, as the audit line of a decision names them: with the link comes whoever runs the console."""
+        return operator()
+
+    def form_token(self, visitor: str) -> str:
+        """What shows that a page of ours made a form for somebody."""
+        return hmac.new(self._form_key, visitor.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
+
+    def check_form(self, request: web.BaseRequest, token: str) -> Refusal | None:
+        """Why a form is refused; None where it was posted with the cookie, and made for whoever posts it."""
+        if not _is(request.cookies.get(self._cookie, ""), self._session):
+            return NO_BROWSER
+        return None if _is(token, self.form_token(self.visitor(request))) else OLD_FORM
 
     def admits(self, request: web.BaseRequest) -> bool:
         """Whether whoever asks has the cookie, or the token as `Authorization: Bearer`, as scripts do."""

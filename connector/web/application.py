@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from http import HTTPStatus
 from importlib.resources import files
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from aiohttp import web
 
-from connector.errors import ConfigError, ConnectorError, StateError, StateLocked, fault_of
+from connector.errors import ConfigError, ConnectorError, HoldChanged, StateError, StateLocked, fault_of
 from connector.redaction import Redactor
 from connector.telemetry import logger
 from connector.web import rendering
-from connector.web.access import HEADERS, METHODS, Access, Refusal
-from connector.web.pages import HOME, PAGES, Page
+from connector.web.access import HEADERS, Access, Refusal
+from connector.web.decisions import Form, decide, read_values
+from connector.web.pages import HELD, HOME, PAGES, Page
 from connector.web.query import Query
 from connector.web.views.exposure import CSV_NAMES, exposure_rows
-from connector.web.visits import Answer, Visits
+from connector.web.visits import Answer, Facts, Visits, VisitTooLong
 
 log = logger(__name__)
+
+T = TypeVar("T")
 
 REQUESTS_MAX: Final = 16
 """Requests that wait for the file at a time; further ones are asked to come again."""
@@ -33,6 +38,9 @@ UNAUTHORIZED: Final = Refusal(
     "this page needs the link that `mde-inventory console` printed",
     "Open that link in this browser. If you came from another page, load this one again.",
 )
+FORM_TYPE: Final = "application/x-www-form-urlencoded"
+FORM_BYTES_MAX: Final = 16_384
+NO_FORM: Final = Refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "this is no form of this page", "Load the page again.")
 NOT_FOUND: Final = Refusal(HTTPStatus.NOT_FOUND, "there is no such page", "The menu has every page.")
 
 
@@ -86,6 +94,8 @@ class Application:
             if comes_by_link:
                 self._access.let_in(response)
             return response
+        if request.method == "POST":
+            return await self._decide(request)
         return await self._show(request, Query(dict(request.query)))
 
     async def _show(self, request: web.BaseRequest, query: Query) -> web.Response:
@@ -105,7 +115,23 @@ class Application:
             return _json(answer.facts | {"as_of_time": answer.as_of, "busy": answer.busy})
         twin = rendering.address(f"{path}{JSON}", **query.values)
         values = {"query": query.values, "answer": answer, "twin": twin, **answer.facts}
-        return self._html(path.removeprefix("/"), page.title, path, values)
+        return self._html(request, path.removeprefix("/"), page.title, values)
+
+    async def _decide(self, request: web.BaseRequest) -> web.Response:
+        """A decision that was posted, once everything about it is right."""
+        if request.content_type != FORM_TYPE or (request.content_length or FORM_BYTES_MAX + 1) > FORM_BYTES_MAX:
+            return self._refuse(request, NO_FORM)
+        values = read_values((await request.read()).decode("ascii", "replace"))
+        refusal = self._access.check_form(request, values.get("token", ""))
+        if refusal is not None:
+            return self._refuse(request, refusal)
+        form, who = Form.of(values), self._access.visitor(request)
+        wait = self._visits.decision_wait_seconds
+        facts = await self._in_turn(
+            lambda: self._visits.decide(lambda assembly: decide(assembly, form, who, wait_seconds=wait))
+        )
+        facts["outage"] = self._redactor.redact(facts["outage"])
+        return self._html(request, "decided", facts["title"], {"query": {}, "answer": None, **facts})
 
     async def _csv(self, query: Query) -> web.Response:
         key = rendering.address(EXPOSURE_CSV, **dict(sorted(query.values.items())))
@@ -116,7 +142,21 @@ class Application:
         return web.Response(text=text, content_type="text/csv", charset="utf-8", headers=headers)
 
     async def _read(self, key: str, page: Page, query: Query) -> Answer:
-        """What a page says; one visit after the other, and only so many requests wait.
+        """What a page says; where there is no time to try what follows, without that.
+
+        Raises:
+            StateLocked: too many wait, or a poll has the file.
+        """
+        trial = page.trial
+        if trial is not None:
+            with suppress(VisitTooLong):
+                return await self._in_turn(
+                    lambda: self._visits.answer(key, lambda visit: trial(visit, query), scratch=True)
+                )
+        return await self._in_turn(lambda: self._visits.answer(key, lambda visit: page.view(visit, query)))
+
+    async def _in_turn(self, ask: Callable[[], T]) -> T:
+        """One after the other, and only so many wait.
 
         Raises:
             StateLocked: too many wait, or a poll has the file.
@@ -125,27 +165,35 @@ class Application:
             raise StateLocked("too many pages are asked for at once", hint="Try again in a few seconds.")
         self._waiting += 1
         try:
-            return await asyncio.get_running_loop().run_in_executor(
-                self._workers, self._visits.answer, key, lambda visit: page.view(visit, query)
-            )
+            return await asyncio.get_running_loop().run_in_executor(self._workers, ask)
         finally:
             self._waiting -= 1
 
-    def _html(self, template: str, title: str, path: str, values: dict[str, Any], status: int = 200) -> web.Response:
+    def _html(
+        self, request: web.BaseRequest, template: str, title: str, values: Facts, status: int = 200
+    ) -> web.Response:
+        path = request.path
         within = PAGES[path].within if path in PAGES else ""
         menu = [
             {"address": address, "name": page.menu, "current": address in {path, within}}
             for address, page in PAGES.items()
             if page.menu
         ]
-        frame = {"title": title, "menu": menu, "twin": "", "home": HOME}
+        frame = {
+            "title": title,
+            "menu": menu,
+            "twin": "",
+            "home": HOME,
+            "allow_decisions": self._access.allow_decisions,
+            "form_token": self._access.form_token(self._access.visitor(request)) if path == HELD else "",
+        }
         text = self._pages.html(template, frame | values)
         return web.Response(text=text, content_type="text/html", charset="utf-8", status=status)
 
     def _refuse(self, request: web.BaseRequest, refusal: Refusal) -> web.Response:
         response = self._error(request, refusal.status, refusal.text, refusal.hint)
         if refusal.status is HTTPStatus.METHOD_NOT_ALLOWED:
-            response.headers["Allow"] = ", ".join(METHODS)
+            response.headers["Allow"] = ", ".join(self._access.methods(request.path))
         return response
 
     def _failure(self, request: web.BaseRequest, error: ConnectorError) -> web.Response:
@@ -153,6 +201,8 @@ class Application:
         status = HTTPStatus.INTERNAL_SERVER_ERROR
         if isinstance(error, ConfigError):
             status = HTTPStatus.BAD_REQUEST
+        elif isinstance(error, HoldChanged):
+            status = HTTPStatus.CONFLICT
         elif isinstance(error, StateError):
             # What the file cannot say has no cause; a file that cannot be read has one.
             is_unknown = error.__cause__ is None and type(error) is StateError
@@ -170,7 +220,7 @@ class Application:
             return _json({"error": text, "hint": hint, "busy": busy}, status=status)
         title = "Busy" if busy else status.phrase
         values = {"text": text, "hint": hint, "busy": busy, "query": {}, "answer": None}
-        return self._html("error", title, request.path, values, status=status)
+        return self._html(request, "error", title, values, status=status)
 
 
 def _json(value: dict[str, Any], status: int = 200) -> web.Response:

@@ -9,7 +9,7 @@ from connector.web.query import Query
 from connector.web.views.changes import changes, explain
 from connector.web.views.exposure import exposure
 from connector.web.views.fleet import device, devices, new, product, products
-from connector.web.views.held import held
+from connector.web.views.held import held, held_tried
 from connector.web.views.overview import overview
 from connector.web.views.past import compare, polls
 from connector.web.visits import Facts, Visit
@@ -23,13 +23,18 @@ class Page(NamedTuple):
         view: what it says.
         menu: its name in the menu; "" where it is not there.
         within: the page of the menu that it belongs to, where it is not there itself.
+        trial: what it says where there is time to try in a copy of the state what follows from a decision.
     """
 
     title: str
     view: Callable[[Visit, Query], Facts]
     menu: str = ""
     within: str = ""
+    trial: Callable[[Visit, Query], Facts] | None = None
 
+
+HELD: Final = "/held"
+"""The page of what is held, and the address that decisions are posted to."""
 
 PAGES: Final = {
     "/overview": Page("Overview", overview, "Overview"),
@@ -42,7 +47,7 @@ PAGES: Final = {
     "/exposure": Page("End-of-support exposure", exposure, "Exposure"),
     "/new": Page("New in the organisation", new, "New"),
     "/compare": Page("Compare two days", compare, "Compare"),
-    "/held": Page("Held", held, "Held"),
+    HELD: Page("Held", held, "Held", trial=held_tried),
     "/polls": Page("Polls", polls, "Polls"),
 }
 HOME: Final = "/overview"

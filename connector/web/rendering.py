@@ -13,6 +13,7 @@ from urllib.parse import quote
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from connector.operations.held import describe_approval, describe_return
 from connector.redaction import escape
 from connector.web.charts import bars, stack
 from connector.wording import counted, not_a_formula, words
@@ -39,9 +40,11 @@ class Pages:
         )
         self._environment.filters |= {
             "age": age,
+            "approval": describe_approval,
             "clip": clip,
             "counted": counted,
             "number": number,
+            "return": describe_return,
             "spaced": spaced,
             "value": value_text,
             "when": when,

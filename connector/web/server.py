@@ -27,13 +27,22 @@ class Console:
     Args:
         assembly: of the tenant.
         listen: host and port on loopback; port 0 takes a free one.
+        allow_decisions: whether what is held can be approved and discarded.
         visits: how the file is read; by default with the limits that leave room for a poll.
 
     Raises:
         ConfigError: the address is not on loopback, or, on entering, taken.
     """
 
-    def __init__(self, assembly: Assembly, listen: str = LISTEN, *, visits: Visits | None = None) -> None:
+    def __init__(
+        self,
+        assembly: Assembly,
+        listen: str = LISTEN,
+        *,
+        allow_decisions: bool = False,
+        visits: Visits | None = None,
+    ) -> None:
+        self._allow_decisions = allow_decisions
         self._host, self._port = check_loopback(listen)
         self._visits = visits or Visits(assembly)
         self.access: Access
@@ -77,7 +86,7 @@ class Console:
             # The port is part of what access knows, so nothing is answered before it is known.
             site = web.TCPSite(runner, self._host, self._port)
             await site.start()
-            self.access = Access(self._host, int(runner.addresses[0][1]))
+            self.access = Access(self._host, int(runner.addresses[0][1]), allow_decisions=self._allow_decisions)
             application = Application(self._visits, self.access)
         except OSError as error:
             self._error = error

@@ -25,6 +25,9 @@ WAIT_SECONDS: Final = 0.3
 PAUSE_SECONDS: Final = 0.25
 """A poll that waits for the file looks for it ten times a second."""
 ANSWERS_MAX: Final = 32
+DECISION_WAIT_SECONDS: Final = 10.0
+KAFKA_SECONDS_MAX: Final = 20.0
+"""How long an approval publishes, where no `run` does: what was not published by then, the next poll publishes."""
 INTERRUPT_SECONDS: Final = 0.05
 
 Facts = dict[str, Any]
@@ -48,6 +51,10 @@ class Answer:
     busy: bool = False
 
 
+class VisitTooLong(StateError):
+    """A page could not be read in the time that a visit has."""
+
+
 class Visits:
     """Visits to the state file of an assembly.
 
@@ -55,11 +62,18 @@ class Visits:
         assembly: of the tenant.
         pause_seconds: between two visits.
         seconds_max: for which a visit keeps the file.
+        decision_wait_seconds: how long a decision waits for a poll to close the file; no page is read meanwhile.
     """
 
     def __init__(
-        self, assembly: Assembly, *, pause_seconds: float = PAUSE_SECONDS, seconds_max: float = SECONDS_MAX
+        self,
+        assembly: Assembly,
+        *,
+        pause_seconds: float = PAUSE_SECONDS,
+        seconds_max: float = SECONDS_MAX,
+        decision_wait_seconds: float = DECISION_WAIT_SECONDS,
     ) -> None:
+        self.decision_wait_seconds = decision_wait_seconds
         self.assembly = assembly
         self._pause_seconds = pause_seconds
         self._seconds_max = seconds_max
@@ -67,33 +81,62 @@ class Visits:
         self._free_at = 0.0
         self._answers: OrderedDict[str, Answer] = OrderedDict()
 
-    def answer(self, address: str, view: Callable[[Visit], Facts]) -> Answer:
+    def answer(self, address: str, view: Callable[[Visit], Facts], *, scratch: bool = False) -> Answer:
         """What a page says now, or what it said last where a poll has the file.
+
+        Args:
+            address: of the page.
+            view: reads it.
+            scratch: whether the view tries something in a copy; the file itself is only read.
 
         Raises:
             StateLocked: a poll has the file, and nothing is known of this page.
+            VisitTooLong: it takes too long.
             ConnectorError: it cannot be said.
         """
-        with self._lock:
-            time.sleep(max(0.0, self._free_at - time.monotonic()))
+        with self._turn():
             try:
-                answer = self._visit(view)
+                answer = self._visit(view, scratch=scratch)
             except StateLocked:
                 known = self._answers.get(address)
                 if known is None:
                     raise
                 return Answer(known.facts, known.as_of, busy=True)
-            finally:
-                self._free_at = time.monotonic() + self._pause_seconds
             self._answers[address] = answer
             self._answers.move_to_end(address)
             if len(self._answers) > ANSWERS_MAX:
                 self._answers.popitem(last=False)
             return answer
 
-    def _visit(self, view: Callable[[Visit], Facts]) -> Answer:
+    def decide(self, make: Callable[[Assembly], Facts]) -> Facts:
+        """Let something be decided between two visits, by parts of its own; what was known before is forgotten.
+
+        Raises as `make`.
+        """
+        with self._turn():
+            self._answers.clear()
+            with Assembly(
+                self.assembly.config,
+                stop=self.assembly.stop,
+                clock=self.assembly.clock,
+                kafka_seconds_max=KAFKA_SECONDS_MAX,
+            ) as assembly:
+                return make(assembly)
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """The block has the file for itself, as far as this console goes; a pause comes before the next one."""
+        with self._lock:
+            time.sleep(max(0.0, self._free_at - time.monotonic()))
+            try:
+                yield
+            finally:
+                self._free_at = time.monotonic() + self._pause_seconds
+
+    def _visit(self, view: Callable[[Visit], Facts], *, scratch: bool) -> Answer:
         now = self.assembly.clock()
-        with self.assembly.read_state(WAIT_SECONDS) as state, _limited(state, self._seconds_max):
+        open_state = self.assembly.open_scratch if scratch else self.assembly.read_state
+        with open_state(WAIT_SECONDS) as state, _limited(state, self._seconds_max):
             return Answer(view(Visit(self.assembly, state, now)), now)
 
 
@@ -117,7 +160,7 @@ def _limited(state: StateFile, seconds_max: float) -> Iterator[None]:
     except ConnectorError as error:
         if not late.is_set():
             raise
-        raise StateError(
+        raise VisitTooLong(
             f"this page takes longer than {seconds_max:g} s, and a poll may be waiting for the state file",
             hint="Name a device, a product or a shorter time; the command line takes as long as it needs.",
         ) from error

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import http.client
 import json
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from http.cookies import SimpleCookie
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import urlencode
 
 from connector import config
 from connector.assembly import Assembly
@@ -62,10 +64,14 @@ class Client:
 
     def ask(self, path: str, method: str = "GET", **headers: str | None) -> Response:
         """One request, with the token as scripts send it."""
+        return self._ask(path, method, b"", headers)
+
+    def _ask(self, path: str, method: str, body: bytes, headers: Mapping[str, str | None]) -> Response:
         sent: dict[str, str | None] = {
             "Host": f"127.0.0.1:{self.port}",
             "Authorization": f"Bearer {self.console.access.token}",
         }
+        sent |= {"Content-Length": str(len(body))} if body else {}
         sent |= {name.replace("_", "-"): value for name, value in headers.items()}
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
         try:
@@ -73,11 +79,23 @@ class Client:
             for name, value in sent.items():
                 if value is not None:
                     connection.putheader(name, value)
-            connection.endheaders()
+            connection.endheaders(body or None)
             response = connection.getresponse()
             return Response(response.status, response.headers, response.read())
         finally:
             connection.close()
+
+    def post(self, path: str, values: dict[str, str], **headers: str | None) -> Response:
+        """Post a form as a browser does, with the cookie of the link."""
+        browser: dict[str, str | None] = {
+            "Authorization": None,
+            "Cookie": self.log_in(),
+            "Content-Type": "application/x-www-form-urlencoded",
+            "Origin": self.console.access.origin,
+            "Sec-Fetch-Site": "same-origin",
+        }
+        sent = browser | {name.replace("_", "-"): value for name, value in headers.items()}
+        return self._ask(path, "POST", urlencode(values).encode(), sent)
 
     def log_in(self) -> str:
         """The cookie that the printed link gives."""

@@ -20,9 +20,10 @@ def serve() -> Iterator[Opens]:
     """Serves a state file on a free port, without the pause between two visits."""
     with ExitStack() as stack:
 
-        def serve(path: Path, **limits: float) -> Client:
+        def serve(path: Path, *, allow_decisions: bool = False, **limits: float) -> Client:
             visits = Visits(stack.enter_context(assembly_of(path)), **{"pause_seconds": 0.0} | limits)
-            return Client(stack.enter_context(Console(visits.assembly, "127.0.0.1:0", visits=visits)))
+            console = Console(visits.assembly, "127.0.0.1:0", allow_decisions=allow_decisions, visits=visits)
+            return Client(stack.enter_context(console))
 
         yield serve
 

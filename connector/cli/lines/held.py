@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from rich.text import Text
 
+from connector.operations.held import describe_approval, describe_return
 from connector.redaction import escape
 from connector.wording import counted
 
@@ -17,7 +18,6 @@ DECISIONS: Final = (
     " --reason, --inventory, --group, --device."
 )
 LABEL_WIDTH: Final = 13
-TYPES: Final = ("added", "removed", "changed")
 PAST_TENSES: Final = {"approve": "approved", "discard": "discarded"}
 
 _Part = Mapping[str, Any]
@@ -34,9 +34,9 @@ def describe(parts: Iterable[_Part]) -> Iterable[Text]:
             yield _line("devices", _named(names, part["devices"]))
         if part["reason"] == "REJECTED_LINES":
             yield _line("lines", "in rejected/ beside the state file; if they stay as they are, decide here")
-        yield _line("if approved", _publishes(part["if_approved"]))
+        yield _line("if approved", describe_approval(part))
         # What is in the inventory was away, and may return; what is not was there, and may go again.
-        yield _line("if it returns" if part["largest_devices"] else "if undone", _returns(part))
+        yield _line("if it returns" if part["largest_devices"] else "if undone", describe_return(part))
 
 
 def describe_decided(decisions: Iterable[Mapping[str, Any]]) -> Iterable[Text]:
@@ -87,24 +87,3 @@ def _named(records: Mapping[str, int], total: int) -> str:
     """The names with the most records, and how many names there are beside them."""
     shown = ", ".join(f"{name} ({number:,})" for name, number in records.items())
     return f"{shown} and {total - len(records):,} more" if total > len(records) else shown
-
-
-def _publishes(numbers: Mapping[str, int | None]) -> str:
-    """What an approval publishes."""
-    text = _counts(numbers)
-    return text if numbers["alerts"] is not None else f"{text}, as the next snapshot has it; alerts are not known yet"
-
-
-def _returns(part: _Part) -> str:
-    """What follows when the records, values or keys are as they were again."""
-    return f"{_counts(part['if_it_returns'])} after an approval; nothing without"
-
-
-def _counts(numbers: Mapping[str, int | None]) -> str:
-    """`991 REMOVED and 320 alerts`; None is a number that only the next snapshot tells."""
-    kinds = {kind.upper(): numbers[kind] for kind in TYPES if numbers[kind] != 0}
-    parts = [
-        f"an unknown number of {kind}" if number is None else f"{number:,} {kind}" for kind, number in kinds.items()
-    ]
-    parts += [counted(numbers["alerts"], "alert")] if numbers["alerts"] is not None else []
-    return " and ".join(parts)

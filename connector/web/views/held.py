@@ -1,18 +1,20 @@
-"""What the guard holds: what, where, why, and the commands that decide."""
+"""What the guard holds: what, where, why, what follows from a decision, and the last decisions."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from connector.diff.guard import HoldReason
-from connector.model import Hold
-from connector.operations.held import list_held
-from connector.staging.holds import EVERYTHING, measure
+from connector.operations.held import measure, try_decisions
+from connector.state.decisions import newest
 from connector.web.query import Query
 from connector.web.visits import Facts, Visit
 
 NAMES_MAX: Final = 5
 """Groups and devices that stand beside what is held."""
+
+DECISIONS_SHOWN: Final = 20
 
 WHY: Final[dict[str, str]] = {
     HoldReason.MASS_REMOVAL: "more records than guard.max_removed_share allows would go within 24 hours",
@@ -26,26 +28,31 @@ WHY: Final[dict[str, str]] = {
 """Why something is held, in words; the probable cause is among them."""
 
 
+def held_tried(visit: Visit, _query: Query) -> Facts:
+    """What `held list --json` shows: what is held, and what follows from an approval, which is tried in a copy."""
+    return _facts(visit, try_decisions(visit.assembly, visit.state, names_max=NAMES_MAX).parts)
+
+
 def held(visit: Visit, _query: Query) -> Facts:
-    """A part for each inventory, reason, field and snapshot since which it is held."""
-    parts = []
-    for row, hold in zip(list_held(visit.state), visit.state.journal.holds(), strict=True):
-        parts.append(
-            row
-            | {"why": WHY[HoldReason(hold.reason)]}
-            | _places(visit, hold)
-            | {"options": f"--reason {hold.reason} --inventory {hold.inventory}"}
-        )
-    return {"held": parts}
+    """The same, where there is no time for a trial: what follows is not known."""
+    unknown = {"if_approved": None, "if_it_returns": None}
+    holds = visit.state.journal.holds()
+    return _facts(visit, [measure(visit.state, hold, names_max=NAMES_MAX) | unknown for hold in holds])
 
 
-def _places(visit: Visit, hold: Hold) -> dict[str, list[dict[str, Any]]]:
-    """The device groups and devices with the most held removals; nothing for values and additions."""
-    largest: dict[str, tuple[tuple[str, int], ...]] = {"largest_groups": (), "largest_devices": ()}
-    if hold.is_of_removals:
-        extent = measure(visit.state, hold.inventory, EVERYTHING.of(hold), names_max=NAMES_MAX)
-        largest = {"largest_groups": extent.largest_groups, "largest_devices": extent.largest_devices}
+def _facts(visit: Visit, parts: Iterable[dict[str, Any]]) -> Facts:
+    """A part for each inventory, reason, field and snapshot since which it is held; and the last decisions."""
     return {
-        place: [{"name": name or None, "records": records} for name, records in names]
-        for place, names in largest.items()
+        "held": [
+            part
+            | {"why": WHY[HoldReason(part["reason"])]}
+            | {place: _places(part[place]) for place in ("largest_groups", "largest_devices")}
+            | {"options": f"--reason {part['reason']} --inventory {part['inventory']}"}
+            for part in parts
+        ],
+        "decided": newest(visit.state.database, limit=DECISIONS_SHOWN),
     }
+
+
+def _places(records: Mapping[str, int]) -> list[dict[str, Any]]:
+    return [{"name": name or None, "records": number} for name, number in records.items()]
