@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import datetime, timedelta
-from functools import cached_property
+from functools import cached_property, partial
 from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -249,8 +249,7 @@ class Assembly:
         """The topics and their settings."""
         from connector.kafka.topics import Topics
 
-        kafka = self.config.kafka
-        return Topics(self.kafka_client, prefix=kafka.topic_prefix, inventory_topic=kafka.inventory_topic)
+        return Topics(self.kafka_client, prefix=self.config.kafka.topic_prefix, topics=self.config.topics)
 
     def reader(self) -> Reader:
         """A reader of topics, which the assembly closes."""
@@ -263,14 +262,17 @@ class Assembly:
     @cached_property
     def publisher(self) -> Publisher:
         """Publishes what is staged."""
+        from connector.history import campaigns
         from connector.poll.publisher import Publisher
 
+        rules = campaigns.CampaignRules(self.config.campaigns.enabled, self.config.campaigns.min_devices)
         return Publisher(
             self.messages,
             self.sink,
             tenant_id=self.config.source.tenant_id,
             batch_changes_max=self.config.kafka.batch_changes_max,
             inventory_topic=self.config.kafka.inventory_topic,
+            campaigns=partial(campaigns.messages_of, rules=rules, tenant_id=self.config.source.tenant_id),
             clock=self.clock,
             stop=self.stop,
         )

@@ -113,6 +113,7 @@ class Topic(StrEnum):
     SNAPSHOTS = "snapshots"
     CHECKPOINTS = "checkpoints"
     INVENTORY = "inventory"
+    CAMPAIGNS = "campaigns"
 
     def name_under(self, prefix: str) -> str:
         """The topic's full name under a prefix: `mde.software` gives `mde.software.changes`."""

@@ -324,10 +324,11 @@ def schema_fields(topic: Topic) -> dict[str, str]:
     return {field["name"]: field["doc"] for field in json.loads(schemas.schema_of(topic))["fields"]}
 
 
-def test_the_table_of_a_report_is_generated() -> None:
-    """The table of a report's fields is what its schema says."""
-    rows = [f"| `{name}` | {doc} |\n" for name, doc in schema_fields(Topic.SNAPSHOTS).items()]
-    assert section("messages", "report") == "| field | meaning |\n|---|---|\n" + "".join(rows)
+@pytest.mark.parametrize(("name", "topic"), [("report", Topic.SNAPSHOTS), ("campaign", Topic.CAMPAIGNS)])
+def test_the_table_of_a_report_or_a_campaign_is_generated(name: str, topic: Topic) -> None:
+    """The table of its fields is what its schema says."""
+    rows = [f"| `{name}` | {doc} |\n" for name, doc in schema_fields(topic).items()]
+    assert section("messages", name) == "| field | meaning |\n|---|---|\n" + "".join(rows)
 
 
 @pytest.mark.parametrize(("page", "topic"), [("messages", Topic.CHANGES), ("alerts", Topic.ALERTS)])

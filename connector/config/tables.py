@@ -16,6 +16,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from connector.config import broker_login, event_hubs, values
 from connector.config.transactional_ids import TOPIC_PREFIX, default_transactional_id
 from connector.exports.software import SOFTWARE
+from connector.model import Topic
 
 PREFIX: Final = "MDE_INVENTORY_"
 
@@ -210,6 +211,13 @@ class AlertsConfig(Table):
     severity: values.Severities = {}
 
 
+class CampaignsConfig(Table):
+    """`[campaigns]`: one message for what happened to many devices in a snapshot."""
+
+    enabled: bool = False
+    min_devices: int = Field(default=10, ge=2, le=1_000_000_000_000)
+
+
 class KafkaConfig(Table):
     """`[kafka]`: topics, delivery, and the settings passed to librdkafka."""
 
@@ -321,6 +329,7 @@ class Config(BaseSettings):
     diff: DiffConfig = Field(default_factory=DiffConfig)
     guard: GuardConfig = Field(default_factory=GuardConfig)
     alerts: AlertsConfig = Field(default_factory=AlertsConfig)
+    campaigns: CampaignsConfig = Field(default_factory=CampaignsConfig)
     kafka: KafkaConfig
     schema_registry: SchemaRegistryConfig
     http: HttpConfig = Field(default_factory=HttpConfig)
@@ -363,6 +372,12 @@ class Config(BaseSettings):
     def transactional_id(self) -> str:
         """`kafka.transactional_id`, or one derived from tenant and topic prefix: stable, never random."""
         return self.kafka.transactional_id or default_transactional_id(self.source.tenant_id, self.kafka.topic_prefix)
+
+    @property
+    def topics(self) -> tuple[Topic, ...]:
+        """The topics that are published to."""
+        optional = {Topic.INVENTORY: self.kafka.inventory_topic, Topic.CAMPAIGNS: self.campaigns.enabled}
+        return tuple(topic for topic in Topic if optional.get(topic, True))
 
     def with_secrets_of(self, other: Self) -> Self:
         """This configuration with the secrets of another reading of it; whatever else has changed is left as it was."""

@@ -84,6 +84,7 @@ SOFTWARE: Final = Export(
         Topic.CHANGES: "SoftwareChange",
         Topic.ALERTS: "EndOfSupportAlert",
         Topic.INVENTORY: "SoftwareRecord",
+        Topic.CAMPAIGNS: "SoftwareCampaign",
     },
 )
 

@@ -130,6 +130,13 @@ class Messages:
         event = _CloudEvent(alert["alertId"], f"alert.{alert['alertType']}", alert["observedAt"], key, alert)
         return self._message(Topic.ALERTS, key, value, event)
 
+    def encode_campaign(self, campaign: Mapping[str, Any]) -> Message:
+        """A `SoftwareCampaign`: all its fields; times are milliseconds since 1970. Its key is the tenant."""
+        value = self._write(Topic.CAMPAIGNS, campaign)
+        kind, subject = f"campaign.{campaign['changeType']}", key_part(campaign["snapshotId"]).encode()
+        event = _CloudEvent(campaign["campaignId"], kind, campaign["observedAt"], subject, campaign)
+        return self._message(Topic.CAMPAIGNS, self._tenant_id.encode(), value, event)
+
     def encode_report(self, report: Mapping[str, Any]) -> Message:
         """A `SnapshotReport`: all its fields; times are milliseconds since 1970."""
         value = self._write(Topic.SNAPSHOTS, report)

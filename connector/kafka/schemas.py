@@ -30,6 +30,7 @@ _FILES: Final = {
     "SnapshotReport": "snapshot-report.avsc",
     "Checkpoint": "checkpoint.avsc",
     "SoftwareRecord": "software-record.avsc",
+    "SoftwareCampaign": "software-campaign.avsc",
 }
 
 

@@ -6,7 +6,7 @@ Nothing is published and no transactional id taken over: `check` may run beside 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Final
@@ -59,6 +59,7 @@ PLANS: Final[dict[Topic, TopicPlan]] = {
     Topic.CHECKPOINTS: TopicPlan(1, _STATE),
     # A consumer that was away for a week still sees every removal.
     Topic.INVENTORY: TopicPlan(6, _STATE | {"delete.retention.ms": str(7 * DAY_MS)}),
+    Topic.CAMPAIGNS: TopicPlan(1, _EVENTS),
 }
 """Changes, alerts and inventory have the same number of partitions, so that what is keyed by device can be joined."""
 
@@ -79,18 +80,22 @@ class Topics:
     Args:
         client: `[kafka.client]`.
         prefix: `kafka.topic_prefix`.
-        inventory_topic: whether there is to be a topic of the current inventory.
+        topics: those that there are to be.
         answer_seconds: how long to wait for an answer of the cluster.
     """
 
     def __init__(
-        self, client: Mapping[str, Any], *, prefix: str, inventory_topic: bool, answer_seconds: float = ANSWER_SECONDS
+        self,
+        client: Mapping[str, Any],
+        *,
+        prefix: str,
+        topics: Collection[Topic],
+        answer_seconds: float = ANSWER_SECONDS,
     ) -> None:
         self._client = dict(client)
         self._seconds = answer_seconds
         self._events = ClientEvents()
-        wanted = [topic for topic in Topic if topic is not Topic.INVENTORY or inventory_topic]
-        self._names = {topic.name_under(prefix): topic for topic in wanted}
+        self._names = {topic.name_under(prefix): topic for topic in topics}
 
     def check(self) -> Iterator[Check]:
         """Check the cluster, then each topic: it exists, is set up as it must be, and this client may use it.

@@ -165,7 +165,7 @@ def needs_registry(assembly: Assembly) -> bool:
 
 def published_topics(assembly: Assembly) -> list[Topic]:
     """The topics that this configuration publishes to."""
-    return [topic for topic in Topic if topic is not Topic.INVENTORY or assembly.config.kafka.inventory_topic]
+    return list(assembly.config.topics)
 
 
 def subject_of(assembly: Assembly, topic: Topic) -> str:

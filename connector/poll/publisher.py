@@ -8,7 +8,7 @@ bytes.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import closing
 from dataclasses import replace
 from datetime import datetime
@@ -54,11 +54,12 @@ class Publisher:
         batch_changes_max: changes in one batch; a batch also carries the alerts that they raised, and may be filled up
             with alerts that no change raised.
         inventory_topic: whether the inventory topic is kept, in the same transactions as the changes.
+        campaigns: folds the changes of a snapshot into the campaigns that its last transaction carries.
         clock: now, in UTC.
         stop: once set, ends publishing between two batches.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the seams of a publisher, each named at the one place that wires them
         self,
         messages: Messages,
         sink: Sink,
@@ -66,6 +67,7 @@ class Publisher:
         tenant_id: str,
         batch_changes_max: int,
         inventory_topic: bool = False,
+        campaigns: Callable[[StateFile, StagedSnapshot], Iterable[Mapping[str, Any]]] = lambda *_: (),
         clock: Callable[[], datetime],
         stop: threading.Event,
     ) -> None:
@@ -74,6 +76,7 @@ class Publisher:
         self._tenant_id = tenant_id
         self._batch_changes_max = batch_changes_max
         self._inventory_topic = inventory_topic
+        self._campaigns = campaigns
         self._clock = clock
         self._stop = stop
 
@@ -150,8 +153,10 @@ class Publisher:
                 raise Stopped("stopped between two batches; the rest is published by the next poll")
             batch = self._next_batch(state, snapshot)
             checkpoint = replace(self._checkpoint(snapshot, batch), inventory_whole=self._is_whole(state))
+            # Before the transaction begins: a fold of many changes takes its time.
+            campaigns = list(self._campaigns(state, snapshot)) if batch.seals else []
             # However the batch ends, the read from the state file is closed.
-            with closing(self._messages_of(state, snapshot, batch)) as messages:
+            with closing(self._messages_of(state, snapshot, batch, campaigns)) as messages:
                 self._sink.publish(messages, checkpoint)
             state.journal.confirm(checkpoint)
             sealed = batch.seals
@@ -172,8 +177,10 @@ class Publisher:
             seals=upto == last and alert_upto == snapshot.alert_after,
         )
 
-    def _messages_of(self, state: StateFile, snapshot: StagedSnapshot, batch: Batch) -> Generator[Message]:
-        """The messages of one transaction: the begin, the changes, the alerts and the seal, as far as it has them."""
+    def _messages_of(
+        self, state: StateFile, snapshot: StagedSnapshot, batch: Batch, campaigns: Iterable[Mapping[str, Any]]
+    ) -> Generator[Message]:
+        """The messages of one transaction: begin, changes, alerts, campaigns and seal, as far as it has them."""
         if batch.begins:
             yield self._messages.encode_report(self._report(snapshot, SnapshotStatus.STARTED))
         after, upto = batch.changes
@@ -185,6 +192,7 @@ class Publisher:
         for alert in state.journal.alerts(snapshot, after=after, limit=upto - after):
             yield self._messages.encode_alert(alert)
         if batch.seals:
+            yield from map(self._messages.encode_campaign, campaigns)
             if snapshot.counts.held:
                 yield self._messages.encode_report(self._report(snapshot, SnapshotStatus.HELD))
             yield self._messages.encode_report(self._report(snapshot, SnapshotStatus.COMPLETE))

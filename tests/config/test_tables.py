@@ -15,6 +15,7 @@ from connector.config import Config, find, from_values, load
 from connector.config.tables import SourceConfig
 from connector.config.values import CLOUDS, OWNED_CLIENT_KEYS, SECRET_BYTES_MAX, is_secret
 from connector.errors import ConfigError
+from connector.model import Topic
 from connector.wording import counted
 from tests.support.configured import SECRET, config_of, tables
 
@@ -65,6 +66,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "summarize_above": 100,
         "severity": {},
     },
+    "campaigns": {"enabled": False, "min_devices": 10},
     "kafka": {
         "topic_prefix": "mde.software",
         "value_format": "avro",
@@ -100,6 +102,13 @@ def test_the_least_configuration_has_the_documented_defaults() -> None:
     config = config_of()
     values = {table: {key: getattr(getattr(config, table), key) for key in keys} for table, keys in DEFAULTS.items()}
     assert values == DEFAULTS
+
+
+def test_the_optional_topics_are_those_that_are_asked_for() -> None:
+    """What is published to is what `setup` makes and `check` asks for, with its schema."""
+    always = [topic for topic in Topic if topic not in {Topic.INVENTORY, Topic.CAMPAIGNS}]
+    assert list(config_of().topics) == always
+    assert list(config_of(campaigns={"enabled": True}).topics) == [*always, Topic.CAMPAIGNS]
 
 
 def test_every_key_is_known_to_this_test() -> None:

@@ -25,7 +25,18 @@ from connector.model import Message, Topic
 from tests.support.avro import load, read_value
 from tests.support.broker import Broker
 from tests.support.messages import fresh_registry, make_messages, topic_names, write_as
-from tests.support.records import ALERT, CHANGE, CHECKPOINT, CLAIM, OBSERVED, RECORD, RECORD_KEY, REPORT, TENANT
+from tests.support.records import (
+    ALERT,
+    CAMPAIGN,
+    CHANGE,
+    CHECKPOINT,
+    CLAIM,
+    OBSERVED,
+    RECORD,
+    RECORD_KEY,
+    REPORT,
+    TENANT,
+)
 
 SCHEMAS = {
     "change": load("software-change"),
@@ -89,6 +100,7 @@ DIGESTS = {
     "record": "aec9bea371e0ed7b",
     "record shortened": "2403b2e60186f4e8",
     "tombstone": "b525edaf7ddfaac7",
+    "campaign": "55b2fdaae850625c",
 }
 
 
@@ -109,6 +121,7 @@ def test_messages_are_those_of_earlier_builds_byte_for_byte() -> None:
         "record": here.encode_record(RECORD_KEY, RECORD),
         "record shortened": here.encode_record(RECORD_KEY, RECORD | large),
         "tombstone": here.encode_record(RECORD_KEY, None),
+        "campaign": here.encode_campaign(CAMPAIGN),
     }
     assert {name: digest_of(message) for name, message in messages.items()} == DIGESTS
 
@@ -119,6 +132,19 @@ def digest_of(message: Message) -> str:
 
 
 # ---- topics, keys, headers
+
+
+def test_a_campaign_belongs_to_its_snapshot() -> None:
+    """All campaigns of a tenant are in one order: the key is the tenant, the subject the snapshot."""
+    message = MESSAGES.encode_campaign(CAMPAIGN)
+    assert (message.topic, message.key) == ("mde.software.campaigns", TENANT.encode())
+    assert message.headers == event(
+        CAMPAIGN["campaignId"],
+        "campaign.changed",
+        "2026-11-23T08:00:00.000Z",
+        CAMPAIGN["snapshotId"],
+        {"recordedtime": "2026-11-23T08:12:34.321Z", "correlationid": CAMPAIGN["snapshotId"]},
+    )
 
 
 def event(

@@ -14,16 +14,18 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # the documen
 
 from connector.errors import ConfigError, SinkUnavailable
 from connector.kafka.topics import Topics
-from connector.model import Check
+from connector.model import Check, Topic
 from connector.wording import counted
 from tests.support.broker import Broker, LocalBroker, free_ports
 
 TOPICS = ("changes", "alerts", "snapshots", "checkpoints")
+PARTITIONS = {"changes": 6, "alerts": 6, "snapshots": 1, "checkpoints": 1, "inventory": 6, "campaigns": 1}
 
 
-def _topics(broker: Broker, prefix: str, *, inventory_topic: bool = False, **client: Any) -> Topics:
+def _topics(broker: Broker, prefix: str, *, optional: bool = False, **client: Any) -> Topics:
     table = {"bootstrap.servers": broker.bootstrap_servers, **client}
-    return Topics(table, prefix=prefix, inventory_topic=inventory_topic)
+    others = {Topic.INVENTORY, Topic.CAMPAIGNS}
+    return Topics(table, prefix=prefix, topics=[topic for topic in Topic if optional or topic not in others])
 
 
 def _by_name(checks: Iterable[Check]) -> dict[str, Check]:
@@ -39,9 +41,11 @@ def _settings(broker: Broker, topic: str) -> dict[str, str | None]:
 
 def test_topics_are_created_with_their_settings(broker: Broker, topic_prefix: str) -> None:
     """Events are kept for 90 days, state is compacted and never expires, and a second run changes nothing."""
-    topics = _topics(broker, topic_prefix, inventory_topic=True)
+    topics = _topics(broker, topic_prefix, optional=True)
     created = list(topics.create())
-    assert [check.name for check in created] == [f"{topic_prefix}.{name}" for name in (*TOPICS, "inventory")]
+    assert [check.name for check in created] == [
+        f"{topic_prefix}.{name}" for name in (*TOPICS, "inventory", "campaigns")
+    ]
     assert all(check.fine and check.text.startswith("created: ") for check in created)
     names = ("cleanup.policy", "retention.ms", "segment.ms", "min.insync.replicas", "delete.retention.ms")
     day, week, quarter = "86400000", "604800000", "7776000000"
@@ -51,6 +55,7 @@ def test_topics_are_created_with_their_settings(broker: Broker, topic_prefix: st
         "snapshots": ("delete", quarter, week, "1", day),
         "checkpoints": ("compact", week, day, "1", day),
         "inventory": ("compact", week, day, "1", week),
+        "campaigns": ("delete", quarter, week, "1", day),
     }
     actual = {name: tuple(_settings(broker, f"{topic_prefix}.{name}")[setting] for setting in names) for name in wanted}
     assert actual == wanted
@@ -60,7 +65,7 @@ def test_topics_are_created_with_their_settings(broker: Broker, topic_prefix: st
             True,
             f"{counted(partitions, 'partition')}, 1 replica, cleanup.policy={wanted[name][0]}",
         )
-        for name, partitions in {"changes": 6, "alerts": 6, "snapshots": 1, "checkpoints": 1, "inventory": 6}.items()
+        for name, partitions in PARTITIONS.items()
     }
 
 
@@ -150,10 +155,10 @@ def test_a_cluster_that_is_away_is_reported_with_the_reason() -> None:
     client = {"bootstrap.servers": f"127.0.0.1:{port}"}
     for ask in (Topics.check, Topics.create):
         with pytest.raises(SinkUnavailable, match="Connection refused"):
-            list(ask(Topics(client, prefix="any", inventory_topic=False, answer_seconds=1)))
+            list(ask(Topics(client, prefix="any", topics=list(Topic), answer_seconds=1)))
 
 
 def test_a_key_that_librdkafka_does_not_know_is_a_matter_of_configuration() -> None:
     """The key is named."""
     with pytest.raises(ConfigError, match=r"no\.such\.key"):
-        list(Topics({"no.such.key": 1}, prefix="any", inventory_topic=False).check())
+        list(Topics({"no.such.key": 1}, prefix="any", topics=list(Topic)).check())

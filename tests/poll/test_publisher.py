@@ -5,12 +5,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
 from connector.errors import SinkUnavailable
+from connector.history.campaigns import CampaignRules, messages_of
 from connector.model import Checkpoint, Inventory, Message
 from connector.poll.publisher import Publisher
 from connector.staging import audit, maintenance
@@ -59,6 +61,7 @@ class Shelf:
         publisher = Publisher(
             self.messages, sink, tenant_id=TENANT, batch_changes_max=size, clock=lambda: datetime.now(UTC),
             stop=threading.Event(),
+            campaigns=partial(messages_of, rules=CampaignRules(enabled=True, min_devices=2), tenant_id=TENANT),
         )  # fmt: skip
         publisher.recover(self.bench.state)
         publisher.drain(self.bench.state)
@@ -70,7 +73,7 @@ class Shelf:
     def _short(self, message: Message) -> tuple[str, Any]:
         value = self.messages.decode(message.value or b"")
         topic = message.topic.removeprefix("p.")
-        names = {"changes": "sequence", "snapshots": "status", "alerts": "softwareName"}
+        names = {"changes": "sequence", "snapshots": "status", "alerts": "softwareName", "campaigns": "reason"}
         return topic, value[names[topic]]
 
 
@@ -131,6 +134,20 @@ def test_after_a_failure_of_any_batch_nothing_is_lost_and_nothing_repeated(size:
         shelf.sink.fails = {failing}
         shelf.drain(size)
         assert shelf.read() == whole
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_campaigns_ride_with_the_seal(size: int, tmp_path: Path) -> None:
+    """Whatever the size of batches: in the last of the snapshot, before its COMPLETE, and none with a baseline."""
+    with Bench(tmp_path) as bench:
+        bench.take(bench.snapshot([record(f"d{number}", "a") for number in range(3)]))
+        bench.confirm_baseline()
+        bench.take(bench.snapshot([record(f"d{number}", "a", "2.0") for number in range(3)]))
+        shelf = Shelf(bench)
+        shelf.drain(size)
+        *_, last = shelf.read()
+    assert last[-2:] == [("campaigns", "UPGRADED"), ("snapshots", "COMPLETE")]
+    assert [topic for batch in shelf.read() for topic, _ in batch].count("campaigns") == 1
 
 
 def test_alerts_of_a_snapshot_that_was_retired_are_gone_with_it(shelf: Shelf) -> None:

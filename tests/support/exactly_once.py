@@ -31,14 +31,14 @@ from tests.conftest import consume_all
 from tests.support import avro
 from tests.support.broker import Broker
 from tests.support.json_values import read_either
-from tests.support.judging import Message, Staged, Verdict, by_key, expected, judge, plain_diff
+from tests.support.judging import CAMPAIGN_DEVICES, Message, Staged, Verdict, by_key, expected, judge, plain_diff
 from tests.support.killing import Child, Ended
 from tests.support.watching import DELAYED, POINTS, Order
 
 BATCH: Final = 10
 BASELINE_BATCH: Final = 500
 JUDGED: Final = ("changes", "alerts", "snapshots")
-"""Topics that a verdict is about, and that of the inventory where it is kept."""
+"""Topics that a verdict is about, and those of the inventory and the campaigns where they are kept."""
 
 SCHEMAS: Final = {
     "changes": avro.load("software-change"),
@@ -46,6 +46,7 @@ SCHEMAS: Final = {
     "snapshots": avro.load("snapshot-report"),
     "checkpoints": avro.load("checkpoint"),
     "inventory": avro.load("software-record"),
+    "campaigns": avro.load("software-campaign"),
 }
 
 MOVING_SHARE: Final = 0.3
@@ -115,6 +116,7 @@ class Run:
             "guard": {"missing_device_snapshots": 1, "max_removed_share": 1, "max_added_share": 1_000_000},
             # What the calendar raises depends on the day of the test.
             "alerts": {"date_thresholds_days": []},
+            "campaigns": {"enabled": True, "min_devices": CAMPAIGN_DEVICES},
             "kafka": {
                 "topic_prefix": prefix,
                 "batch_changes_max": BATCH,
@@ -335,6 +337,7 @@ class Run:
     def verdict(self, *, repeats: bool = False) -> Verdict:
         """What a consumer saw over the whole run. With `repeats`, the same message again is no duplicate."""
         judged = JUDGED + (("inventory",) if self.settings["kafka"].get("inventory_topic") else ())
+        judged += ("campaigns",) if self.settings["campaigns"]["enabled"] else ()
         return judge(self._staged, {topic: self.messages(topic) for topic in judged}, repeats=repeats)
 
     @property

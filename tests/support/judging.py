@@ -13,12 +13,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from tests.support import alert_oracle
+from tests.support import alert_oracle, campaign_oracle
 
 ROOT: Final = Path(__file__).parents[2]
 KEY: Final = ("deviceId", "softwareVendor", "softwareName", "softwareVersion")
 COUNTED: Final = {"baseline": "BASELINE", "added": "ADDED", "removed": "REMOVED", "changed": "CHANGED"}
 """Counts of a snapshot report, and the change type that each is of."""
+
+CAMPAIGN_DEVICES: Final = 2
+"""Devices of a campaign that is published, at least."""
 
 MARKS: Final = ("STARTED", "COMPLETE")
 UNSEALED: Final = frozenset({"FAILED", "STALE"})
@@ -157,6 +160,8 @@ def judge(staged: Sequence[Staged], topics: Mapping[str, Sequence[Message]], *, 
         wrong += wrong_alerts + _wrong_alerts(messages, alerts, topics["snapshots"])
         if "inventory" in topics:
             wrong += _wrong_inventory(topics["inventory"], staged[-1].records)
+        if "campaigns" in topics:
+            wrong += _wrong_campaigns(messages, topics["campaigns"], repeats=repeats)
     return Verdict(len(due), lost, duplicated, tuple(wrong), len(alerts))
 
 
@@ -250,6 +255,22 @@ def _wrong_alerts(
         if seen != ([due] if due else []) and (due or [kind for kind, _ in seen] != ["DATE_THRESHOLD"]):
             wrong.append(f"{change['eventId']} raised {seen}, expected {due}")
     return wrong + [f"alerts without their change: {event}" for _, event in raised]
+
+
+def _wrong_campaigns(changes: Sequence[dict[str, Any]], seen: Sequence[Message], *, repeats: bool) -> list[str]:
+    """The campaigns of each snapshot are those that its changes come to, each once."""
+    campaigns, wrong = _once(seen, "campaignId", repeats=repeats)
+    of_snapshot: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for change in changes:
+        of_snapshot[change["snapshotId"]].append(change)
+    due = [
+        campaign | {"snapshotId": name}
+        for name, its_changes in of_snapshot.items()
+        for campaign in campaign_oracle.campaigns_of(its_changes, CAMPAIGN_DEVICES)
+    ]
+    brief = [{name: campaign[name] for name in due[0]} for campaign in campaigns] if due else campaigns
+    by_event = [sorted(some, key=lambda campaign: campaign["sampleEventId"]) for some in (brief, due)]
+    return wrong if by_event[0] == by_event[1] else [*wrong, f"{len(brief)} campaigns are not the {len(due)} expected"]
 
 
 def _wrong_inventory(seen: Sequence[Message], last: dict[Key, Record]) -> list[str]:

@@ -53,6 +53,7 @@ def test_a_kill_at_every_point_of_a_poll_loses_nothing_and_repeats_nothing(
     run.kill_at_every_point()
     assert run.kills == dict.fromkeys(POINTS, 1)
     assert run.verdict() == exact(run)
+    assert len(run.values("campaigns")) > len(POINTS) // 2
 
 
 def test_several_kills_a_generation_at_random_lose_nothing_and_repeat_nothing(

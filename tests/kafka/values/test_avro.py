@@ -20,7 +20,7 @@ from connector.kafka.values.avro import AvroValues
 from connector.model import Topic
 from tests.support.avro import load, read_value, values
 from tests.support.messages import fresh_registry, topic_names, write_as
-from tests.support.records import ALERT, CHANGE, CHECKPOINT, RECORD, REPORT
+from tests.support.records import ALERT, CAMPAIGN, CHANGE, CHECKPOINT, RECORD, REPORT
 
 SCHEMAS = {
     Topic.CHANGES: load("software-change"),
@@ -28,6 +28,7 @@ SCHEMAS = {
     Topic.SNAPSHOTS: load("snapshot-report"),
     Topic.CHECKPOINTS: load("checkpoint"),
     Topic.INVENTORY: load("software-record"),
+    Topic.CAMPAIGNS: load("software-campaign"),
 }
 MARKER: dict[str, Any] = {"shortenedFields": []}
 MARKED_CHANGE = CHANGE | MARKER
@@ -37,6 +38,7 @@ EXAMPLES: dict[Topic, dict[str, Any]] = {
     Topic.SNAPSHOTS: REPORT,
     Topic.CHECKPOINTS: {name: getattr(CHECKPOINT, attribute) for name, attribute in CHECKPOINT_FIELDS.items()},
     Topic.INVENTORY: RECORD,
+    Topic.CAMPAIGNS: CAMPAIGN,
 }
 
 RELAXED = settings(

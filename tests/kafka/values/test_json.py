@@ -26,6 +26,7 @@ FILES = {
     Topic.SNAPSHOTS: "snapshot-report",
     Topic.CHECKPOINTS: "checkpoint",
     Topic.INVENTORY: "software-record",
+    Topic.CAMPAIGNS: "software-campaign",
 }
 JSON = JsonValues()
 
