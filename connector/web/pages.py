@@ -6,8 +6,10 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from connector.web.query import Query
+from connector.web.views.alerts import alerts
 from connector.web.views.changes import changes, explain
 from connector.web.views.exposure import exposure
+from connector.web.views.feed import configuration, delivery
 from connector.web.views.fleet import device, devices, new, product, products
 from connector.web.views.held import held, held_tried
 from connector.web.views.overview import overview
@@ -44,10 +46,13 @@ PAGES: Final = {
     "/product": Page("Product", product, within="/products"),
     "/changes": Page("Changes", changes, "Changes"),
     "/explain": Page("A change explained", explain, within="/changes"),
+    "/alerts": Page("Alerts", alerts, "Alerts"),
     "/exposure": Page("End-of-support exposure", exposure, "Exposure"),
     "/new": Page("New in the organisation", new, "New"),
     "/compare": Page("Compare two days", compare, "Compare"),
     HELD: Page("Held", held, "Held", trial=held_tried),
     "/polls": Page("Polls", polls, "Polls"),
+    "/delivery": Page("Delivery", delivery, "Delivery"),
+    "/configuration": Page("Configuration", configuration, "Configuration"),
 }
 HOME: Final = "/overview"

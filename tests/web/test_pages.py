@@ -13,6 +13,7 @@ from urllib.parse import quote
 import pytest
 
 from tests.support.bench import EASY, Bench, staging_rules
+from tests.support.configured import SECRET
 from tests.support.console import ADDRESSES, HOSTILE, LONG, Client, line
 from tests.support.oracle import Rules
 from tests.web.conftest import Opens
@@ -72,7 +73,7 @@ def test_every_page_and_its_twin_answer_where_there_is_no_snapshot_yet(empty_cli
     answers = empty_client.ask(address), empty_client.ask(twin(address))
     page = Page(answers[0].text)
     assert ([answer.status for answer in answers], page.problems) == ([200, 200], [])
-    assert any("empty" in value.split() for value in page.values("class"))
+    assert any("empty" in value.split() for value in page.values("class")) or address == "/configuration"
 
 
 @pytest.mark.parametrize("address", [*ADDRESSES, "/nowhere", "/changes?since=never"])
@@ -116,8 +117,11 @@ FACTS = {
     "/compare": ("differences",),
     "/held": ("held",),
     "/polls": ("snapshots",),
+    "/alerts": ("alerts",),
+    "/delivery": ("topics", "snapshots", "waiting"),
+    "/configuration": ("settings",),
 }
-NAMES = ("deviceName", "softwareName", "softwareVersion", "version", "text", "name")
+NAMES = ("key", "topic", "deviceName", "softwareName", "softwareVersion", "version", "text", "name")
 
 
 @pytest.mark.parametrize("address", [address for address in ADDRESSES if address.partition("?")[0] in FACTS])
@@ -135,7 +139,7 @@ def test_a_page_says_what_its_twin_says(client: Client, address: str) -> None:
     assert [text for text in shown if " ".join(text.split()) not in page.text] == []
     assert (facts["busy"], facts["as_of_time"]) == (False, "2026-11-24T04:00:00Z")
     assert rows or path == "/held"
-    if path in {"/devices", "/products", "/changes", "/new", "/compare", "/polls"}:
+    if path in {"/devices", "/products", "/changes", "/new", "/compare", "/polls", "/alerts", "/configuration"}:
         assert [tag for tag, _ in page.elements].count("tr") - 1 == len(rows)
 
 
@@ -268,3 +272,35 @@ def test_what_is_held_is_shown_with_the_commands_that_decide(serve: Opens, tmp_p
     lights = {light["name"]: light["state"] for light in held.ask("/overview.json").json["lights"]}
     assert lights["Held"] == "warn"
     assert "within 24 hours" in Page(held.ask("/polls").text).text
+
+
+def test_alerts_are_found_by_how_they_stand(client: Client) -> None:
+    """Each filter narrows them; a word that is none of its values is an error."""
+    facts = client.ask("/alerts.json").json
+    assert facts["standings"]["open"] == len(HOSTILE)
+    for query, standings in (
+        ("standing=open", {"open"}),
+        ("alert_type=cleared", {"cleared"}),
+        ("severity=high", set()),
+    ):
+        rows = client.ask(f"/alerts.json?{query}").json["alerts"]
+        assert {row["standing"] for row in rows} == standings
+    (cleared,) = client.ask("/alerts.json?standing=cleared").json["alerts"]
+    assert (cleared["deviceId"], cleared["alertType"], cleared["previousVersion"]) == ("a", "CLEARED", "7")
+    assert client.ask("/alerts?severity=odd").status == 400
+
+
+def test_delivery_says_what_waits_for_kafka(client: Client) -> None:
+    """Snapshots that no checkpoint has sealed, and the topics by their names."""
+    facts = client.ask("/delivery.json").json
+    assert (facts["pending"], facts["published_at"]) == (facts["last_sequence"], None)
+    assert [row["snapshot_id"] for row in facts["waiting"]] == [row["snapshot_id"] for row in facts["snapshots"]][::-1]
+    assert [row["topic"] for row in facts["topics"] if not row["published"]] == ["mde.software.inventory"]
+
+
+def test_the_configuration_has_no_secret(client: Client) -> None:
+    """On the page and in its twin; the key is there, and says that a secret is set."""
+    rows = {row["key"]: row for row in client.ask("/configuration.json").json["settings"]}
+    assert (rows["source.client_secret"]["value"], rows["poll.interval_seconds"]["source"]) == ("(a secret)", "default")
+    for address in ("/configuration", "/configuration.json"):
+        assert SECRET not in client.ask(address).text

@@ -11,8 +11,8 @@ from connector.history.fleet import newcomers, prevalence
 from connector.history.past import Past
 from connector.history.query import History
 from connector.web.query import Query
+from connector.web.views.alerts import alert_row
 from connector.web.views.changes import change_row
-from connector.web.views.overview import alert_row
 from connector.web.visits import Facts, Visit
 
 SOFTWARE_MAX: Final = 2_000

@@ -13,6 +13,7 @@ from connector.operations.status import read_status
 from connector.source.http.tokens import CERTIFICATE_DAYS
 from connector.web.query import Query
 from connector.web.rendering import age, clip
+from connector.web.views.alerts import alert_row
 from connector.web.views.held import WHY
 from connector.web.visits import Facts, Visit
 from connector.wording import counted, words
@@ -78,9 +79,11 @@ def _lights(visit: Visit, status: dict[str, Any], alerts: list[dict[str, Any]]) 
         last = alerts[0]
         ago = age((visit.now - moment_of(last["observedAt"])).total_seconds())
         name = clip(last["softwareName"] or "(no name)", 64)
-        yield _light("Last alert", NONE, f"{words(last['alertType'])}, {last['severity']}, {ago} ago: {name}")
+        yield _light(
+            "Last alert", NONE, f"{words(last['alertType'])}, {last['severity']}, {ago} ago: {name}", "/alerts"
+        )
     else:
-        yield _light("Last alert", NONE, "none so far")
+        yield _light("Last alert", NONE, "none so far", "/alerts")
 
 
 def _polls(status: dict[str, Any], now: datetime) -> dict[str, str]:
@@ -107,12 +110,3 @@ def _notes(status: dict[str, Any], now: datetime) -> Iterator[dict[str, str]]:
 
 def _light(name: str, state: str, text: str, page: str = "") -> dict[str, str]:
     return {"name": name, "state": state, "text": text, "page": page}
-
-
-def alert_row(alert: dict[str, Any]) -> dict[str, Any]:
-    """What a list shows of an alert."""
-    names = (
-        "alertId", "alertType", "severity", "deviceId", "deviceName", "rbacGroupName", "softwareVendor",
-        "softwareName", "softwareVersion", "endOfSupportDate", "reason", "devicesWithVersion", "newToOrganisation",
-    )  # fmt: skip
-    return {name: alert[name] for name in names} | {"observedAt": moment_of(alert["observedAt"])}

@@ -1,0 +1,95 @@
+"""The feed to Kafka as the state file knows it, and the configuration behind it.
+
+Nothing here asks Kafka or Microsoft: a page costs no calls.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from connector.clock import moment_of
+from connector.config.shown import settings
+from connector.model import StagedSnapshot, Topic
+from connector.operations.check import check_interval, check_placeholders, published_topics
+from connector.redaction import Redactor
+from connector.staging.inventory_topic import Mirror
+from connector.web.query import Query
+from connector.web.visits import Facts, Visit
+
+CARRIES: Final[dict[Topic, str]] = {
+    Topic.CHANGES: "what was added, removed and changed",
+    Topic.ALERTS: "end-of-support alerts",
+    Topic.SNAPSHOTS: "a report of each snapshot; it seals the snapshot's changes",
+    Topic.CHECKPOINTS: "how far this connector has published",
+    Topic.INVENTORY: "the current inventory, compacted by record",
+}
+SNAPSHOT_NAMES: Final = (
+    "snapshot_id", "inventory", "baseline", "generated_at", "staged_at", "added", "removed", "changed", "baselined",
+    "alerts",
+)  # fmt: skip
+
+
+def delivery(visit: Visit, query: Query) -> Facts:
+    """Topics, the last checkpoint, the backlog, and when Kafka confirmed each snapshot."""
+    config, journal = visit.assembly.config, visit.state.journal
+    position = journal.position()
+    published = published_topics(visit.assembly)
+    mirror = Mirror(visit.state.database, visit.state.export)
+    snapshots = journal.recent_snapshots(query.rows_max + 1)
+    return {
+        "topics": [
+            {"topic": visit.assembly.topic(topic), "carries": CARRIES[topic], "published": topic in published}
+            for topic in Topic
+        ],
+        "value_format": config.kafka.value_format,
+        "delivery": config.kafka.delivery,
+        "transactional_id": config.transactional_id,
+        "epoch": position.epoch,
+        "last_sequence": position.last_sequence,
+        "published_sequence": position.published_sequence,
+        "published_at": None if position.published_at is None else moment_of(position.published_at),
+        "pending": position.pending,
+        "waiting": [_waiting(snapshot) for snapshot in journal.unsealed_snapshots()],
+        "inventory_topic": {"phase": mirror.cursor().phase, "remaining": mirror.remaining()}
+        if config.kafka.inventory_topic
+        else None,
+        "snapshots": [
+            _sealed(visit, snapshot, position.published_snapshot) for snapshot in snapshots[: query.rows_max]
+        ],
+        "more": len(snapshots) > query.rows_max,
+    }
+
+
+def configuration(visit: Visit, _query: Query) -> Facts:
+    """Every setting that applies, where it comes from, and what can be said of it without asking anybody."""
+    config = visit.assembly.config
+    redactor = Redactor(config.secrets)
+
+    def clean(value: Any) -> Any:  # noqa: ANN401 - as JSON has it
+        return redactor.redact(value) if isinstance(value, str) else value
+
+    return {
+        "settings": [
+            {"key": setting.key, "value": clean(setting.value), "source": setting.source}
+            for setting in settings(config)
+        ],
+        "checks": [
+            {"name": check.name, "fine": check.fine, "text": clean(check.text), "hint": check.hint}
+            for checks in (check_placeholders(config), check_interval(config))
+            for check in checks
+        ],
+    }
+
+
+def _waiting(snapshot: StagedSnapshot) -> dict[str, Any]:
+    return snapshot.facts(SNAPSHOT_NAMES)
+
+
+def _sealed(visit: Visit, snapshot: StagedSnapshot, sealed: int) -> dict[str, Any]:
+    """When Kafka confirmed a snapshot, and how long after it was staged; None where that is not noted."""
+    confirmed = visit.state.journal.confirmed_at(snapshot.snapshot_no)
+    return snapshot.facts(SNAPSHOT_NAMES) | {
+        "sealed": snapshot.snapshot_no <= sealed,
+        "confirmed_at": None if confirmed is None else moment_of(confirmed),
+        "seconds": None if confirmed is None else max(0, confirmed - snapshot.staged_at) // 1000,
+    }
