@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 from connector.clock import iso_text_of
@@ -23,8 +24,7 @@ def extensions_of(record: Mapping[str, Any]) -> Iterator[Header]:
     if record.get("deviceName"):
         yield "ce_devicename", key_part(record["deviceName"]).encode()
     if "sequence" in record:
-        text = f"{record['epoch']:0{EPOCH_DIGITS}}.{record['sequence']:0{SEQUENCE_DIGITS}}"
-        yield "ce_sequence", text.encode()
+        yield "ce_sequence", sequence_texts(record["epoch"]) % record["sequence"]
     if "emittedAt" in record:
         yield "ce_recordedtime", iso_text_of(record["emittedAt"]).encode()
     if "snapshotId" in record:
@@ -33,6 +33,12 @@ def extensions_of(record: Mapping[str, Any]) -> Iterator[Header]:
         yield from _extensions_of_alert(record)
     if record.get("replayed"):
         yield "ce_replayed", b"true"
+
+
+@lru_cache(maxsize=16)
+def sequence_texts(epoch: int) -> bytes:
+    """What sequences of an epoch become a header by, with the operator `%`."""
+    return b"%0*d.%%0%dd" % (EPOCH_DIGITS, epoch, SEQUENCE_DIGITS)
 
 
 def _extensions_of_alert(alert: Mapping[str, Any]) -> Iterator[Header]:

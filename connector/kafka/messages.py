@@ -10,8 +10,7 @@ whatever the type, in the header `ce_shortenedfields`.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Collection, Mapping, Sequence
 from hashlib import sha256
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
@@ -20,6 +19,7 @@ from connector.clock import iso_text_of, milliseconds_of
 from connector.errors import ConfigError, EncodingError
 from connector.exports.identity import event_id, key_part
 from connector.kafka.client import LIBRDKAFKA_BYTES_MAX
+from connector.kafka.encoders import SHORTENED, SPECVERSION, AlertEncoder, ChangeEncoder, Envelope, event_type
 from connector.kafka.extensions import extensions_of
 from connector.kafka.values import Values
 from connector.kafka.values.problems import FAULT_HINT, find_problem, quote, refusal
@@ -29,9 +29,6 @@ from connector.telemetry import logger
 
 log = logger(__name__)
 
-SPECVERSION: Final = ("ce_specversion", b"1.0")
-TYPE_PREFIX: Final = "mde.software"
-SHORTENED: Final = "shortenedFields"
 MARKED: Final = frozenset({Topic.CHANGES, Topic.ALERTS})
 """Topics whose records have a field that names what was shortened."""
 
@@ -110,6 +107,27 @@ class Messages:
         self.source = f"/mde-inventory-connector/{tenant_id}".encode()
         self._content_type = ("content-type", values.content_type)
         self._value_bytes_max = message_bytes_max - 2 * KEY_BYTES_MAX - HEADERS_BYTES_MAX
+
+    # ---- encoding many at once
+
+    def change_encoder(self, columns: Mapping[str, str], common: Collection[str]) -> ChangeEncoder | None:
+        """An encoder of rows of changes; None where the value format has no SQL.
+
+        Args:
+            columns: the column of each field that differs from change to change.
+            common: the fields that all changes of a snapshot have in common.
+        """
+        sql = self._values.sql(Topic.CHANGES, columns, {*common, SHORTENED})
+        return None if sql is None else ChangeEncoder(sql, self._envelope(Topic.CHANGES), self.encode_change)
+
+    def alert_encoder(self, columns: Mapping[str, str], common: Collection[str]) -> AlertEncoder | None:
+        """An encoder of rows of alerts; as `change_encoder`."""
+        sql = self._values.sql(Topic.ALERTS, columns, {*common, SHORTENED})
+        return None if sql is None else AlertEncoder(sql, self._envelope(Topic.ALERTS), self.encode_alert)
+
+    def _envelope(self, topic: Topic) -> Envelope:
+        source = ("ce_source", self.source)
+        return Envelope(self._names[topic], source, self._content_type, self._value_bytes_max)
 
     # ---- encoding
 
@@ -191,7 +209,7 @@ class Messages:
 
     def _message(self, topic: Topic, key: bytes, value: Fitting | None, event: _CloudEvent) -> Message:
         name = self._names[topic]
-        headers = [SPECVERSION, ("ce_id", event.id.encode()), ("ce_type", _event_type(event.kind))]
+        headers = [SPECVERSION, ("ce_id", event.id.encode()), ("ce_type", event_type(event.kind))]
         headers.append(("ce_source", self.source))
         if event.at is not None:
             headers.append(("ce_time", iso_text_of(event.at).encode()))
@@ -235,8 +253,3 @@ class _CloudEvent(NamedTuple):
     at: int | None
     subject: bytes
     record: Mapping[str, Any] = MappingProxyType({})
-
-
-@lru_cache(maxsize=256)
-def _event_type(kind: str) -> bytes:
-    return f"{TYPE_PREFIX}.{kind.lower()}".encode()

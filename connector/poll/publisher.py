@@ -8,7 +8,7 @@ bytes.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import replace
 from datetime import datetime
@@ -16,12 +16,14 @@ from typing import Any, Final, NamedTuple
 
 from connector.clock import milliseconds_of
 from connector.errors import SinkUnavailable, Stopped
+from connector.kafka.encoders import ENGINE_ROWS_MIN
 from connector.kafka.messages import Messages
 from connector.kafka.sink import Sink
 from connector.model import Checkpoint, Message, SnapshotStatus, StagedSnapshot
 from connector.poll import reports
 from connector.poll.backfill import encode_change_records
 from connector.staging.inventory_topic import Mirror
+from connector.state.journal import alert_columns, change_columns
 from connector.state.reconcile import standing_checkpoint
 from connector.state.state import StateFile
 
@@ -183,19 +185,37 @@ class Publisher:
         """The messages of one transaction: begin, changes, alerts, campaigns and seal, as far as it has them."""
         if batch.begins:
             yield self._messages.encode_report(self._report(snapshot, SnapshotStatus.STARTED))
-        after, upto = batch.changes
-        for change in state.journal.changes(snapshot, after=after, limit=upto - after):
-            yield self._messages.encode_change(change)
-            if self._inventory_topic:
-                yield from encode_change_records(self._messages, state.export, change)
-        after, upto = batch.alerts
-        for alert in state.journal.alerts(snapshot, after=after, limit=upto - after):
-            yield self._messages.encode_alert(alert)
+        yield from self._changes(state, snapshot, *batch.changes)
+        yield from self._alerts(state, snapshot, *batch.alerts)
         if batch.seals:
             yield from map(self._messages.encode_campaign, campaigns)
             if snapshot.counts.held:
                 yield self._messages.encode_report(self._report(snapshot, SnapshotStatus.HELD))
             yield self._messages.encode_report(self._report(snapshot, SnapshotStatus.COMPLETE))
+
+    def _changes(self, state: StateFile, snapshot: StagedSnapshot, after: int, upto: int) -> Iterator[Message]:
+        """The messages of changes, and of what they mean for the inventory topic."""
+        limit, encoder = upto - after, None
+        if limit >= ENGINE_ROWS_MIN and not self._inventory_topic:
+            common = state.journal.common_of_changes(snapshot)
+            encoder = self._messages.change_encoder(change_columns(state.export), common)
+        if encoder is not None:
+            yield from state.journal.encoded_changes(snapshot, after=after, limit=limit, encoder=encoder)
+            return
+        for change in state.journal.changes(snapshot, after=after, limit=limit):
+            yield self._messages.encode_change(change)
+            if self._inventory_topic:
+                yield from encode_change_records(self._messages, state.export, change)
+
+    def _alerts(self, state: StateFile, snapshot: StagedSnapshot, after: int, upto: int) -> Iterator[Message]:
+        """The messages of alerts."""
+        limit, encoder = upto - after, None
+        if limit >= ENGINE_ROWS_MIN:
+            common = state.journal.common_of_alerts(snapshot)
+            encoder = self._messages.alert_encoder(alert_columns(state.export), common)
+        if encoder is not None:
+            return state.journal.encoded_alerts(snapshot, after=after, limit=limit, encoder=encoder)
+        return map(self._messages.encode_alert, state.journal.alerts(snapshot, after=after, limit=limit))
 
     def _checkpoint(self, snapshot: StagedSnapshot, batch: Batch) -> Checkpoint:
         return Checkpoint(

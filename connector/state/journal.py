@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from datetime import datetime
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any, Final
@@ -16,6 +17,7 @@ from connector.clock import MILLISECOND, SKEW_MAX, milliseconds_of, moment_of
 from connector.exports.fields import Export
 from connector.model import Checkpoint, Counts, Hold, Inventory, Position, StagedSnapshot
 from connector.state import meta
+from connector.state.encoded import Encoded, RowEncoder, Table, read_encoded
 from connector.state.engine import Engine
 from connector.state.reconcile import Standing, standing, stop_unless_fine
 
@@ -226,8 +228,7 @@ class Journal:
 
     def changes(self, snapshot: StagedSnapshot, *, after: int, limit: int) -> Iterator[dict[str, Any]]:
         """Changes of a snapshot beyond sequence `after`, at most `limit`, in order, as `SoftwareChange` mappings."""
-        begin = max(after, (snapshot.first_sequence or 1) - 1)
-        end = min(begin + limit, snapshot.last_sequence or 0)
+        begin, end = _bounds_of_changes(snapshot, after, limit)
         statement = f"""
             SELECT {", ".join(self._change_columns.values())}
             FROM changes
@@ -239,8 +240,7 @@ class Journal:
 
     def alerts(self, snapshot: StagedSnapshot, *, after: int, limit: int) -> Iterator[dict[str, Any]]:
         """Alerts of a snapshot beyond number `after`, at most `limit`, in order, as `EndOfSupportAlert` mappings."""
-        begin = max(after, snapshot.alert_before)
-        end = min(begin + limit, snapshot.alert_after)
+        begin, end = _bounds_of_alerts(snapshot, after, limit)
         statement = f"""
             SELECT {", ".join(self._alert_columns.values())}
             FROM alerts
@@ -251,18 +251,40 @@ class Journal:
             blocks = self._database.blocks(statement, [snapshot.epoch, begin, end], FETCH_ROWS)
             yield from self.as_alerts(chain.from_iterable(blocks), snapshot)
 
+    def encoded_changes(
+        self, snapshot: StagedSnapshot, *, after: int, limit: int, encoder: RowEncoder[Encoded]
+    ) -> Iterator[Encoded]:
+        """As `changes`, encoded."""
+        bounds = (snapshot.snapshot_no, *_bounds_of_changes(snapshot, after, limit))
+        table = Table("changes", "sequence", ", ".join(self._change_columns.values()))
+        common, as_mappings = self.common_of_changes(snapshot), partial(self.as_changes, snapshot=snapshot)
+        return read_encoded(self._database, table, encoder, bounds, common, as_mappings, block_rows=FETCH_ROWS)
+
+    def encoded_alerts(
+        self, snapshot: StagedSnapshot, *, after: int, limit: int, encoder: RowEncoder[Encoded]
+    ) -> Iterator[Encoded]:
+        """As `alerts`, encoded."""
+        bounds = (snapshot.snapshot_no, *_bounds_of_alerts(snapshot, after, limit))
+        table = Table("alerts", "alert_no", ", ".join(self._alert_columns.values()))
+        common, as_mappings = self.common_of_alerts(snapshot), partial(self.as_alerts, snapshot=snapshot)
+        return read_encoded(self._database, table, encoder, bounds, common, as_mappings, block_rows=FETCH_ROWS)
+
     def as_changes(self, rows: Iterable[tuple[Any, ...]], snapshot: StagedSnapshot) -> Iterator[dict[str, Any]]:
         """Rows of `change_columns` as `SoftwareChange` mappings."""
-        constants = self._constants(snapshot) | {"previousSnapshotId": snapshot.previous_snapshot_id}
+        constants = self.common_of_changes(snapshot)
         return (dict(zip(self._change_columns, row, strict=True)) | constants for row in rows)
 
     def as_alerts(self, rows: Iterable[tuple[Any, ...]], snapshot: StagedSnapshot) -> Iterator[dict[str, Any]]:
         """Rows of `alert_columns` as `EndOfSupportAlert` mappings."""
-        constants = self._constants(snapshot)
+        constants = self.common_of_alerts(snapshot)
         return (dict(zip(self._alert_columns, row, strict=True)) | constants for row in rows)
 
-    def _constants(self, snapshot: StagedSnapshot) -> dict[str, Any]:
-        """What all changes and alerts of a snapshot have in common."""
+    def common_of_changes(self, snapshot: StagedSnapshot) -> dict[str, Any]:
+        """What all changes of a snapshot have in common."""
+        return self.common_of_alerts(snapshot) | {"previousSnapshotId": snapshot.previous_snapshot_id}
+
+    def common_of_alerts(self, snapshot: StagedSnapshot) -> dict[str, Any]:
+        """What all alerts of a snapshot have in common."""
         return {
             "entraTenantId": self.tenant_id(),
             "inventory": snapshot.inventory.value,
@@ -427,6 +449,18 @@ def as_row(snapshot: StagedSnapshot) -> list[Any]:
     """A staged snapshot as the values of `SNAPSHOT_COLUMNS`."""
     values = {name: getattr(snapshot, name) for name in StagedSnapshot.__dataclass_fields__} | asdict(snapshot.counts)
     return [values[name] for name in SNAPSHOT_COLUMNS]
+
+
+def _bounds_of_changes(snapshot: StagedSnapshot, after: int, limit: int) -> tuple[int, int]:
+    """The sequences to begin after, and to end with."""
+    begin = max(after, (snapshot.first_sequence or 1) - 1)
+    return begin, min(begin + limit, snapshot.last_sequence or 0)
+
+
+def _bounds_of_alerts(snapshot: StagedSnapshot, after: int, limit: int) -> tuple[int, int]:
+    """The numbers of alerts to begin after, and to end with."""
+    begin = max(after, snapshot.alert_before)
+    return begin, min(begin + limit, snapshot.alert_after)
 
 
 def _as_snapshot(row: tuple[Any, ...]) -> StagedSnapshot:

@@ -5,9 +5,15 @@ from __future__ import annotations
 import argparse
 from typing import Final
 
-from tests.benchmarks import journal, poll, staging, values
+from tests.benchmarks import journal, poll, publishing, staging, values
 
-BENCHMARKS: Final = {"staging": staging.run, "poll": poll.run, "journal": journal.run, "values": values.run}
+BENCHMARKS: Final = {
+    "staging": staging.run,
+    "poll": poll.run,
+    "publishing": publishing.run,
+    "journal": journal.run,
+    "values": values.run,
+}
 """By name: what is given the number of records, or of changes in the journal, and prints its own table."""
 
 

@@ -31,7 +31,7 @@ type is an error. Recovery reads checkpoints like that.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Protocol
 
 from connector.model import Topic
@@ -46,6 +46,25 @@ class ValueReader(Protocol):
         Raises:
             EncodingError: the bytes are not in this format, not one whole record, or of another type than the topic's.
             SinkUnavailable, SinkRejected: a registry is needed, and is away or denies access.
+        """
+
+
+class ValueSql(Protocol):
+    """How the engine writes many records of one type at once: `Values.write` as SQL.
+
+    Attributes:
+        pieces: a SELECT list that `value` refers to.
+        value: the expression of a value; NULL where the record is to be given to `Values.write`.
+    """
+
+    pieces: str
+    value: str
+
+    def constants(self, record: Mapping[str, Any]) -> list[bytes | None]:
+        """The columns `constant_0`, `constant_1`, … that `value` refers to; raises as `Values.write`.
+
+        Args:
+            record: the fields that all of the records have in common. With None in it, none of them is written.
         """
 
 
@@ -65,4 +84,13 @@ class Values(ValueReader, Protocol):
             EncodingError: the record does not fit its type (record and field are named), or its schema is not
                 registered where it has to be.
             SinkUnavailable, SinkRejected: a registry is needed, and is away or denies access.
+        """
+
+    def sql(self, topic: Topic, columns: Mapping[str, str], constants: Collection[str]) -> ValueSql | None:
+        """The SQL that writes records of the topic's type; None where the format has none.
+
+        Args:
+            topic: of the records.
+            columns: the expression of each field that differs from record to record.
+            constants: the fields that do not.
         """

@@ -7,7 +7,7 @@ The registry gives the id of each schema that is written, when it is first neede
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from io import BytesIO
 from time import monotonic
 from typing import Any, Final, cast
@@ -17,6 +17,7 @@ from fastavro import parse_schema, schemaless_reader, schemaless_writer
 from connector.errors import EncodingError
 from connector.kafka import schemas
 from connector.kafka.registry import Registry, value_subject
+from connector.kafka.values.in_sql import constant_runs, record_sql
 from connector.kafka.values.problems import INT_RANGE, TIME_RANGE, Schema, find_problems, is_time, kind_of, refusal
 from connector.kafka.values.schema_ids import SchemaIds
 from connector.model import Topic
@@ -27,6 +28,9 @@ WRITER_SCHEMAS_MAX: Final = 1_000
 
 PYTHON_TYPES: Final = {"boolean": bool, "int": int, "long": int, "array": list}
 """The types for which fastavro silently converts whatever it is given."""
+
+REFUSALS: Final = (TypeError, ValueError, LookupError, OverflowError, AttributeError)
+"""What the checker or fastavro raise where a record does not fit."""
 
 FOREIGN_HINT: Final = "Did another program write to this topic, or is schema_registry.url that of another registry?"
 
@@ -53,6 +57,10 @@ class AvroValues:
     def write(self, topic: Topic, record: Mapping[str, Any]) -> bytes:
         """As `Values.write`."""
         return self._writers[topic].write(record)
+
+    def sql(self, topic: Topic, columns: Mapping[str, str], constants: Collection[str]) -> AvroSql:
+        """As `Values.sql`."""
+        return AvroSql(self._writers[topic], columns, constants)
 
     def read(self, value: bytes, topic: Topic | None = None) -> dict[str, Any]:
         """As `Values.read`."""
@@ -99,18 +107,46 @@ class _Writer:
         self._ids = ids
         self._checker = AvroChecker(self.schema)
 
+    def prefix(self) -> bytes:
+        """What is before each value."""
+        return MAGIC + self._ids.of(self._subject, self._text).to_bytes(PREFIX_BYTES - 1, "big")
+
     def write(self, record: Mapping[str, Any]) -> bytes:
-        schema_id = self._ids.of(self._subject, self._text)
         content = BytesIO()
-        content.write(MAGIC + schema_id.to_bytes(PREFIX_BYTES - 1, "big"))
+        content.write(self.prefix())
         try:
             self._checker.check(record)
             schemaless_writer(content, self.schema, self._checker.name_nested(record), strict=True)
-        except (TypeError, ValueError, LookupError, OverflowError, AttributeError) as error:
+        except REFUSALS as error:
             # Rare, so finding out which field it was may be slow.
             problem = next(find_problems(self.schema, record), f"{type(error).__name__}: {error}")
             raise refusal(self._topic, record, problem) from error
         return content.getvalue()
+
+
+class AvroSql:
+    """As SQL: a `ValueSql`."""
+
+    def __init__(self, writer: _Writer, columns: Mapping[str, str], constants: Collection[str]) -> None:
+        self._writer = writer
+        self.pieces, self.value = record_sql(writer.schema, columns, constants)
+        self._runs = [(run, AvroChecker(run)) for run in constant_runs(writer.schema, constants)]
+
+    def constants(self, record: Mapping[str, Any]) -> list[bytes | None]:
+        """As `ValueSql.constants`."""
+        encoded: list[bytes | None] = [self._writer.prefix()]
+        for run, checker in self._runs:
+            content = BytesIO()
+            values = {field["name"]: record[field["name"]] for field in run["fields"]}
+            try:
+                checker.check(values)
+                schemaless_writer(content, run, values, strict=True)
+            except REFUSALS:
+                # Written by itself, each record says why.
+                encoded.append(None)
+            else:
+                encoded.append(content.getvalue())
+        return encoded
 
 
 class AvroChecker:

@@ -28,6 +28,7 @@ class EitherValues:
     def __init__(self, writer: Values, *, avro: ValueReader, as_json: ValueReader) -> None:
         self.content_type = writer.content_type
         self.write = writer.write
+        self.sql = writer.sql
         self._avro = avro
         self._json = as_json
 

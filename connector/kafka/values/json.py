@@ -7,7 +7,7 @@ Schema of each record type is beside the Avro schema that it is generated from.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -55,6 +55,9 @@ class JsonValues:
             # Rare, so finding out which field it was may be slow.
             problem = next(find_problems(self._schemas[topic], record), f"{type(error).__name__}: {error}")
             raise refusal(topic, record, problem) from error
+
+    def sql(self, _topic: Topic, _columns: Mapping[str, str], _constants: Collection[str]) -> None:
+        """As `Values.sql`: there is none."""
 
     def read(self, value: bytes, topic: Topic | None = None) -> dict[str, Any]:
         """As `Values.read`. Without a topic, a time is known by its name, which is that of a time in every type."""

@@ -1,0 +1,187 @@
+"""Encoders of rows: messages of which the engine has made the value, by SQL, beside the columns that headers need.
+
+Key and headers are put together here, many times a second: what all rows of a snapshot share is made once. The message
+of a row is the one that `Messages` makes of the same record, and what needs a second look goes there: a value that the
+engine left, or one that is too large.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import Any, Final, NamedTuple
+
+from connector.clock import iso_text_of
+from connector.exports.identity import KEY_PART_BYTES_MAX, key_part
+from connector.kafka.extensions import SEVERITY_NUMBERS, Header, sequence_texts
+from connector.kafka.values import ValueSql
+from connector.model import Message
+
+SPECVERSION: Final = ("ce_specversion", b"1.0")
+TYPE_PREFIX: Final = "mde.software"
+SHORTENED: Final = "shortenedFields"
+ENGINE_ROWS_MIN: Final = 1_000
+"""Fewer rows are encoded one by one: that takes less than planning the statement."""
+
+Row = tuple[Any, ...]
+Encode = Callable[[Mapping[str, Any]], Message]
+
+
+class Envelope(NamedTuple):
+    """What all messages of an encoder have in common.
+
+    Attributes:
+        topic: its full name.
+        source, content_type: headers.
+        value_bytes_max: larger values go the slow way, where they are shortened.
+    """
+
+    topic: str
+    source: Header
+    content_type: Header
+    value_bytes_max: int
+
+
+class ChangeEncoder:
+    """Encodes rows of changes.
+
+    Args:
+        sql: writes their values.
+        envelope: of their messages.
+        encode: the slow way.
+    """
+
+    def __init__(self, sql: ValueSql, envelope: Envelope, encode: Encode) -> None:
+        self.pieces = sql.pieces
+        self.fields = f"{sql.value} AS value, event_id, change_type, device_id, device_name"
+        self._sql = sql
+        self._envelope = envelope
+        self._encode = encode
+
+    def begin(self, record: Mapping[str, Any]) -> SnapshotChanges:
+        """Begin a snapshot, given what all its changes have in common."""
+        return SnapshotChanges(self._sql.constants({**record, SHORTENED: []}), self._envelope, self._encode, record)
+
+
+class SnapshotChanges:
+    """Encodes the changes of one snapshot."""
+
+    def __init__(
+        self, constants: list[bytes | None], envelope: Envelope, encode: Encode, record: Mapping[str, Any]
+    ) -> None:
+        self.constants = constants
+        self._envelope = envelope
+        self._encode = encode
+        self._record = record
+        self._time = _time_header("ce_time", record["observedAt"]) if None not in constants else ()
+        self._sequence = sequence_texts(record["epoch"])
+        ending = [
+            *(_time_header("ce_recordedtime", record["emittedAt"]) if None not in constants else ()),
+            ("ce_correlationid", key_bytes(record["snapshotId"])),
+        ]
+        if record["replayed"]:
+            ending.append(("ce_replayed", b"true"))
+        self._ending = (*ending, envelope.content_type)
+
+    def encode(self, record: Mapping[str, Any]) -> Message:
+        """The slow way."""
+        return self._encode({**record, **self._record})
+
+    def encode_row(self, row: Row) -> Message | None:
+        """The message of a row: its sequence, then the fields of the encoder."""
+        sequence, value, event_id, change_type, device_id, device_name = row
+        envelope = self._envelope
+        if value is None or len(value) > envelope.value_bytes_max:
+            return None
+        device = key_bytes(device_id)
+        headers = (
+            SPECVERSION,
+            ("ce_id", event_id.encode()),
+            ("ce_type", event_type(change_type)),
+            envelope.source,
+            *self._time,
+            ("ce_subject", device),
+            *((("ce_devicename", key_bytes(device_name)),) if device_name else ()),
+            ("ce_sequence", self._sequence % sequence),
+            *self._ending,
+        )
+        return Message(envelope.topic, device, value, headers)
+
+
+class AlertEncoder:
+    """Encodes rows of alerts; as `ChangeEncoder`."""
+
+    def __init__(self, sql: ValueSql, envelope: Envelope, encode: Encode) -> None:
+        self.pieces = sql.pieces
+        self.fields = (
+            f"{sql.value} AS value, alert_id, alert_type, severity, event_id, summarizes IS NULL AS of_device,"
+            " incident_key, device_id, device_name"
+        )
+        self._sql = sql
+        self._envelope = envelope
+        self._encode = encode
+
+    def begin(self, record: Mapping[str, Any]) -> SnapshotAlerts:
+        """Begin a snapshot, given what all its alerts have in common."""
+        return SnapshotAlerts(self._sql.constants({**record, SHORTENED: []}), self._envelope, self._encode, record)
+
+
+class SnapshotAlerts:
+    """Encodes the alerts of one snapshot."""
+
+    def __init__(
+        self, constants: list[bytes | None], envelope: Envelope, encode: Encode, record: Mapping[str, Any]
+    ) -> None:
+        self.constants = constants
+        self._envelope = envelope
+        self._encode = encode
+        fits = None not in constants
+        self._time = _time_header("ce_time", record["observedAt"]) if fits else ()
+        self._recorded = (
+            *(_time_header("ce_recordedtime", record["emittedAt"]) if fits else ()),
+            ("ce_correlationid", key_bytes(record["snapshotId"])),
+        )
+
+    def encode(self, record: Mapping[str, Any]) -> Message:
+        """The slow way."""
+        return self._encode(record)
+
+    def encode_row(self, row: Row) -> Message | None:
+        """The message of a row: its number, then the fields of the encoder."""
+        _, value, alert_id, alert_type, severity, event_id, of_device, incident_key, device_id, device_name = row
+        envelope = self._envelope
+        subject = device_id if of_device else incident_key
+        if value is None or len(value) > envelope.value_bytes_max or subject is None:
+            return None
+        key, number = key_bytes(subject), SEVERITY_NUMBERS.get(severity)
+        headers = (
+            SPECVERSION,
+            ("ce_id", alert_id.encode()),
+            ("ce_type", event_type(f"alert.{alert_type}")),
+            envelope.source,
+            *self._time,
+            ("ce_subject", key),
+            *((("ce_devicename", key_bytes(device_name)),) if device_name else ()),
+            *self._recorded,
+            *((("ce_causationid", event_id.encode()),) if event_id is not None else ()),
+            ("ce_severitytext", severity.encode()),
+            *((("ce_severitynumber", number),) if number else ()),
+            envelope.content_type,
+        )
+        return Message(envelope.topic, key, value, headers)
+
+
+def key_bytes(text: str) -> bytes:
+    """A text as part of a key, in bytes."""
+    raw = text.encode()
+    return raw if len(raw) <= KEY_PART_BYTES_MAX else key_part(text).encode()
+
+
+@lru_cache(maxsize=256)
+def event_type(kind: str) -> bytes:
+    """The header `ce_type` of a kind of event."""
+    return f"{TYPE_PREFIX}.{kind.lower()}".encode()
+
+
+def _time_header(name: str, at: int) -> tuple[Header, ...]:
+    return ((name, iso_text_of(at).encode()),)
