@@ -149,8 +149,8 @@ class Engine:
         finally:
             self._read_paths = ()
         self.rows("COMMIT" if keep else "ROLLBACK")
-        for (table,) in self.rows("SELECT table_name FROM duckdb_tables() WHERE temporary"):
-            self.rows(f"DROP TABLE temp.{table}")
+        made = self.rows("SELECT table_name FROM duckdb_tables() WHERE temporary")
+        self.rows("; ".join(f"DROP TABLE temp.{table}" for (table,) in made) or "SELECT NULL")
 
     def checkpoint(self) -> None:
         """Bring the write-ahead log into the file."""

@@ -130,15 +130,14 @@ def test_a_reader_that_has_had_enough_ends_what_it_reads(folder: Path, verb: str
     assert (process.returncode, errors_beside_notes) == (0, [])
 
 
-@pytest.mark.parametrize("encoding", ["iso-8859-1", "ascii"])
-def test_what_goes_into_a_pipe_is_utf_8_whatever_the_locale(folder: Path, encoding: str) -> None:
+@pytest.mark.parametrize("verb", ["changes --json", "changes --csv", "status"])
+def test_what_goes_into_a_pipe_is_utf_8_whatever_the_locale(folder: Path, verb: str) -> None:
     """Byte for byte what a UTF-8 locale gives."""
-    for verb in ("changes --json", "changes --csv", "status"):
-        other, usual = (
-            shell(verb, cwd=folder, PYTHONIOENCODING=name, COLUMNS="120").stdout.splitlines()[:4]
-            for name in (encoding, "utf-8")
-        )
-        assert (len(usual) > 1, other) == (True, usual)
+    usual, *others = (
+        shell(verb, cwd=folder, PYTHONIOENCODING=name, COLUMNS="120").stdout.splitlines()[:4]
+        for name in ("utf-8", "iso-8859-1", "ascii")
+    )
+    assert (len(usual) > 1, others) == (True, [usual, usual])
 
 
 @pytest.mark.parametrize("verb", ["changes", "changes --json", "--help"])
