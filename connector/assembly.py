@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from connector.kafka.sink import Sink
     from connector.kafka.topics import Topics
     from connector.poll.backfill import Backfill
+    from connector.poll.memory import MemoryShare
     from connector.poll.pipeline import Pipeline
     from connector.poll.publisher import Publisher
     from connector.poll.rebuild import Rebuild
@@ -61,9 +62,10 @@ class Assembly:
         clock: returns the time, in UTC.
         kafka_seconds_max: how long recovering, or publishing a batch, may take; a minute at most.
         rejected: where unreadable lines are set aside; by default beside the state file.
+        memory: makes the share of memory of a poll, where tenants have one budget.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a process knows and a configuration does not, each named by the few that do
         self,
         config: Config,
         *,
@@ -73,8 +75,10 @@ class Assembly:
         clock: Callable[[], datetime] | None = None,
         kafka_seconds_max: float = inf,
         rejected: Path | None = None,
+        memory: Callable[[], MemoryShare] | None = None,
     ) -> None:
         self.config = config
+        self._memory = memory
         self.stop = stop or threading.Event()
         self._progress = progress or NoProgress()
         self._prompt = prompt
@@ -387,6 +391,7 @@ class Assembly:
     def pipeline(self) -> Pipeline:
         """Polls."""
         from connector.history import campaigns
+        from connector.poll.memory import MemoryShare
         from connector.poll.pipeline import Pipeline
         from connector.poll.reports import PollReports
 
@@ -400,6 +405,7 @@ class Assembly:
             inventories=self.inventories,
             journal_retention=timedelta(days=self.config.state.journal_retention_days),
             reports=PollReports(self.publisher.publish_reports, stale_after=self.stale_after, clock=self.clock),
+            memory=self._memory or MemoryShare,
             fold=lambda state, staged: campaigns.without_keys(campaigns.fold(state, staged)[0]),
             clock=self.clock,
         )

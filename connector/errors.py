@@ -128,7 +128,7 @@ class HoldChanged(StateError):
 
 
 class StateFull(StateError):
-    """The backlog reached `state.max_pending`, or the disk is full."""
+    """The backlog reached `state.max_pending`, the disk is full, or memory that tenants share did not come free."""
 
     retryable = True
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from connector.config import Config
     from connector.config.tenants import Tenant
     from connector.operations.run import CurrentParts
+    from connector.poll.memory import MemoryBudget
     from connector.poll.result import PollResult
     from connector.service.polls import Polled
     from connector.service.state_watch import StateWatcher
@@ -108,16 +109,20 @@ def run(
     ] = False,
 ) -> None:
     """Poll until stopped, one tenant or several, with health and metrics over HTTP; SIGTERM finishes cleanly."""
-    from connector.config.tenants import listen_of
+    from connector.config.tenants import listen_of, memory_budget_of
     from connector.operations.run import CurrentParts, take_locks
+    from connector.poll.memory import MemoryBudget
     from connector.service.metrics import Metrics
     from connector.service.service import Service
 
     configured, stop = context.obj.tenants(), threading.Event()
+    budget = MemoryBudget(total) if (total := memory_budget_of(configured)) else None
     with ExitStack() as stack:
 
         def make(tenant: Tenant, config: Config) -> Assembly:
-            return Assembly(config, prompt=output.print_notice, stop=stop, rejected=tenant.rejected)
+            seconds, mib = config.poll.interval_seconds, config.state.memory_limit_mib
+            memory = partial(budget.share, tenant.name, mib, seconds_max=seconds, stop=stop) if budget else None
+            return Assembly(config, prompt=output.print_notice, stop=stop, rejected=tenant.rejected, memory=memory)
 
         assemblies = [stack.enter_context(make(tenant, tenant.config)) for tenant in configured]
         locks = take_locks(assemblies, stack)
@@ -129,14 +134,16 @@ def run(
         for parts in current:
             stack.callback(parts.close)
         watchers = [assembly.state_watcher() for assembly in assemblies]
-        polled = [_polled(*each) for each in zip(configured, current, watchers, locks, strict=True)]
+        polled = [_polled(*each, budget) for each in zip(configured, current, watchers, locks, strict=True)]
         service = Service(
             polled, listen=listen_of(configured), metrics=Metrics(), stop=stop, keep_answering=keep_answering
         )
         raise typer.Exit(service.run())
 
 
-def _polled(tenant: Tenant, current: CurrentParts, watcher: StateWatcher, lock: PublisherLock) -> Polled:
+def _polled(
+    tenant: Tenant, current: CurrentParts, watcher: StateWatcher, lock: PublisherLock, budget: MemoryBudget | None
+) -> Polled:
     """A tenant as `run` polls it; its first poll creates its parts, so that a fault in them stops no other tenant."""
     from connector.service.polls import Polled
 
@@ -144,7 +151,8 @@ def _polled(tenant: Tenant, current: CurrentParts, watcher: StateWatcher, lock: 
         lock.renew()
         return current().pipeline.poll()
 
-    return Polled(tenant.name, poll, tenant.config.poll.interval_seconds, watcher, lock.release)
+    waiting = partial(budget.waiting_seconds, tenant.name) if budget else None
+    return Polled(tenant.name, poll, tenant.config.poll.interval_seconds, watcher, lock.release, waiting)
 
 
 def status(context: typer.Context, as_json: Json = False) -> None:

@@ -81,7 +81,7 @@ def load(given: Sequence[Path], environ: Mapping[str, str] = os.environ) -> list
     if len(configs) < len(paths):
         twice = [str(path) for path, number in Counter(paths).items() if number > 1]
         raise ConfigError(f"named twice: {', '.join(twice)}", hint="Name each configuration once.")
-    problems = [*_find_shared(configs), *_find_listen_conflicts(configs)]
+    problems = [*_find_shared(configs), *_find_listen_conflicts(configs), *_find_budget_conflicts(configs)]
     if problems:
         raise ConfigError("\n".join(problems), hint=SHARING_HINT)
     names = Counter(_name_of(config).lower() for config in configs.values())
@@ -106,6 +106,11 @@ def listen_of(tenants: Sequence[Tenant]) -> tuple[str, int]:
     """The address of health and metrics for all tenants: the one that a configuration sets, or the default."""
     tables = [tenant.config.http for tenant in tenants if _sets_listen(tenant.config)]
     return (tables or [tenant.config.http for tenant in tenants])[0].address
+
+
+def memory_budget_of(tenants: Sequence[Tenant]) -> int:
+    """MiB that the comparisons of all tenants have together; 0 where each has its own limit alone."""
+    return max(tenant.config.state.memory_budget_mib for tenant in tenants)
 
 
 def _files_of(path: Path | None, environ: Mapping[str, str]) -> list[Path]:
@@ -170,6 +175,22 @@ def _find_listen_conflicts(configs: Mapping[Path, Config]) -> Iterator[str]:
     if len(set(addresses.values())) > 1:
         listed = ", ".join(f"{listen} in {file}" for file, listen in addresses.items())
         yield f"http.listen: one process listens once, and here are {listed}; set it in one of them, or alike in all"
+
+
+def _find_budget_conflicts(configs: Mapping[Path, Config]) -> Iterator[str]:
+    """One process has one budget of memory, and it is enough for each tenant's comparison alone."""
+    budgets = {file: config.state.memory_budget_mib for file, config in configs.items() if _sets_budget(config)}
+    if len(set(budgets.values())) > 1:
+        listed = ", ".join(f"{budget} in {file}" for file, budget in budgets.items())
+        yield f"state.memory_budget_mib: one process has one budget, and here are {listed}; set it in defaults.toml"
+    budget = max(budgets.values(), default=0)
+    for file, config in configs.items():
+        if 0 < budget < (needed := config.state.memory_limit_mib):
+            yield f"{file}: state.memory_limit_mib is {needed}, more than the state.memory_budget_mib of all, {budget}"
+
+
+def _sets_budget(config: Config) -> bool:
+    return "memory_budget_mib" in config.state.model_fields_set
 
 
 def _sets_listen(config: Config) -> bool:

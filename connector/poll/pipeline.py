@@ -38,6 +38,7 @@ from connector.errors import (
 from connector.model import Hold, Inventory, Snapshot, StagedSnapshot
 from connector.poll import doubt
 from connector.poll.backfill import Backfill
+from connector.poll.memory import MemoryShare
 from connector.poll.publisher import Publisher
 from connector.poll.reports import FAILURES, PollReports
 from connector.poll.result import Outcome, PollResult, name_cause, staged_result, unchanged_result
@@ -170,6 +171,7 @@ class Pipeline:
         journal_retention: how long past changes are kept.
         reports: notes and reports failed polls and stale exports.
         fold: folds the changes of a snapshot into campaigns, for the result.
+        memory: the share of memory that a poll takes before it compares.
         clock: now, in UTC.
     """
 
@@ -186,6 +188,7 @@ class Pipeline:
         journal_retention: timedelta,
         reports: PollReports,
         fold: Callable[[StateFile, StagedSnapshot], Sequence[dict[str, Any]]],
+        memory: Callable[[], MemoryShare],
         clock: Callable[[], datetime],
     ) -> None:
         self._open_state = open_state
@@ -196,6 +199,7 @@ class Pipeline:
         self._journal_retention = journal_retention
         self._reports = reports
         self._fold = fold
+        self._memory = memory
         self._clock = clock
         self._publisher = publisher
         self._backfill = backfill
@@ -207,7 +211,7 @@ class Pipeline:
             ConnectorError: whatever stopped the poll, or that of one inventory, once the other is done; what was staged
                 stays staged.
         """
-        with self._open_state(OPEN_SECONDS) as state:
+        with self._memory() as memory, self._open_state(OPEN_SECONDS) as state:
             run = _Run(state)
             self._recover_and_drain(run)
             for inventory in self._inventories:
@@ -215,6 +219,8 @@ class Pipeline:
                     self._fetch(run, inventory)
             for turn in run.in_turn():
                 with run.isolated():
+                    if turn.snapshot is not None and memory.take():
+                        turn.stopwatch.lap("wait")
                     self._stage(run, turn)
                     self._publish_and_seal(run, turn)
                     self._conclude(run, turn)
@@ -485,8 +491,7 @@ class Pipeline:
 
 def _is_pending(state: StateFile) -> bool:
     """Whether changes or alerts wait for Kafka."""
-    position = state.journal.position()
-    return position.pending > 0 or position.published_alert != position.last_alert
+    return (position := state.journal.position()).pending > 0 or position.published_alert != position.last_alert
 
 
 def _events(state: StateFile, staged: StagedSnapshot) -> Iterator[Mapping[str, Any]]:

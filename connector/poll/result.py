@@ -45,7 +45,7 @@ class PollResult:
         unreadable: values of attributes in the snapshot that could not be read, by the name of the field.
         backfilled: records and tombstones published to fill up the inventory topic, with the last inventory.
         duration_seconds: of the whole poll of this inventory.
-        stages: seconds a step: recover, drain, fetch, stage, publish, backfill.
+        stages: seconds a step: recover, drain, fetch, wait, stage, publish, backfill.
         outage: what kept the poll from Kafka, if anything did.
         campaigns: the changes of the snapshot folded by what happened, those on most devices first.
     """

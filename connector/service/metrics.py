@@ -101,7 +101,7 @@ def _generation(result: PollResult) -> Mapping[str, float]:
     return {} if result.generated_at is None else {result.inventory: result.generated_at.timestamp()}
 
 
-STAGES: Final = ("recover", "drain", "fetch", "stage", "publish", "backfill")
+STAGES: Final = ("recover", "drain", "fetch", "wait", "stage", "publish", "backfill")
 
 METRICS: Final = (
     _metric("received_bytes_total", "counter", "bytes", "Fetched over the network for snapshots.",
@@ -129,6 +129,8 @@ METRICS: Final = (
     _metric("ended_exit_code", "gauge", "exit code", "With which polling has ended; 0 while it goes on."),
     _metric("build_info", "gauge", "constant", "Always 1; says which version of the connector runs.",
             version=(__version__,)),
+    _metric("memory_wait_seconds", "gauge", "seconds",
+            "Time that a poll has been waiting for memory that other tenants use; 0 while none does."),
     _metric("duplicates_total", "counter", "lines", "Lines that repeated a key within their snapshot.",
             lambda result: _staged(result).duplicates),
     _metric("lookalike_keys_total", "counter", "keys", "Keys that came back in another case, blanks or Unicode form.",
@@ -179,6 +181,12 @@ class Metrics:
     def put(self, tenant: str, name: str, values: Readings) -> None:
         """Add to a counter, set a gauge or observe in a histogram, by its name without the prefix."""
         self._put(tenant, _NAMED[METRICS_PREFIX + name], values)
+
+    def follow(self, tenant: str, name: str, read: Callable[[], float]) -> None:
+        """Let a gauge show whatever is read when it is asked for."""
+        gauge = self._collectors[METRICS_PREFIX + name].labels(tenant)
+        assert isinstance(gauge, Gauge)  # noqa: S101 - a counter cannot follow anything
+        gauge.set_function(read)
 
     def note_error(self, tenant: str, stage: str) -> None:
         """A poll was stopped in this step; `poll` where the step is not known."""

@@ -66,6 +66,7 @@ class Polled:
         interval_seconds: from the begin of a poll to the begin of the next.
         state_watcher: notices between polls what another process did to the state file.
         end: called once no further poll will come.
+        waiting_seconds: how long its poll has been waiting for memory that other tenants use; 0 where it does not.
     """
 
     tenant: str
@@ -73,6 +74,7 @@ class Polled:
     interval_seconds: float
     state_watcher: StateWatcher | None = None
     end: Callable[[], None] | None = None
+    waiting_seconds: Callable[[], float] | None = None
 
 
 class Polls:
@@ -102,6 +104,8 @@ class Polls:
         self._end_polls = polled.end
         self._metrics = metrics
         metrics.begin(self.tenant)
+        self._waiting_seconds = polled.waiting_seconds or (lambda: 0.0)
+        metrics.follow(self.tenant, "memory_wait_seconds", self._waiting_seconds)
         self._stop = stop
         self._timing = timing
         self._schedule = Schedule(polled.interval_seconds)
@@ -137,7 +141,8 @@ class Polls:
 
     def readiness(self) -> dict[str, Any]:
         """Whether this tenant's data is fresh, and what stands in the way."""
-        return self._health.readiness(self._timing.monotonic())
+        waiting = round(self._waiting_seconds(), 1)
+        return self._health.readiness(self._timing.monotonic()) | {"waiting_for_memory_seconds": waiting}
 
     def _poll_once(self) -> float | None:
         """Poll once. Returns when the next poll is due, or None where there is to be none."""

@@ -44,6 +44,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "path": Path("state.duckdb"),
         "staging_dir": "",
         "memory_limit_mib": 1024,
+        "memory_budget_mib": 0,
         "threads": 0,
         "journal_retention_days": 90,
         "max_pending": 50_000_000,

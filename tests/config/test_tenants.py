@@ -236,6 +236,21 @@ def test_state_files_in_one_folder_do_not_share_the_folder_of_rejected_lines(
     ]  # fmt: skip
 
 
+def test_all_tenants_have_one_budget_of_memory(write: Callable[..., Path]) -> None:
+    """Of the one that sets it, alike in all that do, and enough for each of them alone; none by default."""
+    plain, budget = write("a"), write("b", state={"path": "b.duckdb", "memory_budget_mib": 2048})
+    other = write("c", state={"path": "c.duckdb", "memory_budget_mib": 512})
+    assert tenants.memory_budget_of(tenants.load([plain], {})) == 0
+    assert tenants.memory_budget_of(tenants.load([plain, budget], {})) == 2048
+    assert refused(budget, other) == [
+        f"state.memory_budget_mib: one process has one budget, and here are 2048 in {budget}, 512 in {other}; set it in"
+        " defaults.toml"
+    ]
+    assert refused(other) == [
+        f"{other}: state.memory_limit_mib is 1024, more than the state.memory_budget_mib of all, 512"
+    ]
+
+
 def test_one_address_is_listened_on(write: Callable[..., Path]) -> None:
     """Set in one file, or alike in all; two addresses are refused."""
     plain, listening = write("a"), write("b", http={"listen": "127.0.0.1:1"})

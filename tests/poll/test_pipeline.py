@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from connector.assembly import Assembly
 from connector.errors import SnapshotIncomplete, SourceError, Stopped
 from connector.kafka.mock import MockCluster
 from connector.model import Inventory, Topic
+from connector.poll.memory import MemoryBudget, MemoryShare
 from connector.poll.result import PollResult
 from connector.simulator import Endpoint, Fault, FaultKind, Fleet, Simulator
 from connector.staging.stage import stage_snapshot
@@ -41,12 +44,21 @@ class Tenant:
             "schema_registry": {"url": "mock://pipeline", "auto_register": True},
         }
 
-    def assembly(self, *, stop: threading.Event | None = None, **tables: dict[str, Any]) -> Assembly:
+    def assembly(
+        self,
+        *,
+        stop: threading.Event | None = None,
+        memory: Callable[[], MemoryShare] | None = None,
+        **tables: dict[str, Any],
+    ) -> Assembly:
         """A new process, with some keys changed."""
         merged = {name: table | tables.get(name, {}) for name, table in self.tables.items()}
         merged |= {name: table for name, table in tables.items() if name not in merged}
         return Assembly(
-            config.from_values(merged, {}, name="test"), stop=stop, kafka_seconds_max=self.kafka_seconds_max
+            config.from_values(merged, {}, name="test"),
+            stop=stop,
+            kafka_seconds_max=self.kafka_seconds_max,
+            memory=memory,
         )
 
     def poll(self, **tables: Any) -> list[PollResult]:
@@ -251,3 +263,37 @@ def test_the_seconds_of_all_steps_are_in_the_result(tenant: Tenant) -> None:
     assert list(result.stages) == ["recover", "drain", "fetch", "stage", "publish"]
     assert sum(result.stages.values()) <= result.duration_seconds
     assert replace(result, stages={}).as_json()["stages"] == {}
+
+
+def test_a_poll_waits_for_memory_before_it_compares(tenant: Tenant) -> None:
+    """Stopped meanwhile, nothing is staged; a poll that finds nothing new takes none; the wait is a step of its own."""
+    budget, stop = MemoryBudget(100), threading.Event()
+    memory = partial(budget.share, "tenant", 100, seconds_max=60.0, stop=stop)
+
+    def once_waiting(then: Callable[[], object]) -> None:
+        def watch() -> None:
+            while not budget.waiting_seconds("tenant"):
+                time.sleep(0.01)
+            then()
+
+        threading.Thread(target=watch, daemon=True).start()
+
+    with budget.share("other", 100, seconds_max=60.0, stop=stop) as held:
+        held.take()
+        with tenant.assembly(stop=stop, memory=memory) as assembly:
+            once_waiting(stop.set)
+            with pytest.raises(Stopped):
+                list(assembly.pipeline.poll())
+        stop.clear()
+        with tenant.assembly() as assembly, assembly.read_state() as state:
+            assert state.journal.recent_snapshots(1) == []
+        with tenant.assembly(memory=memory) as assembly:
+            polling = assembly.pipeline.poll()
+            once_waiting(held.__exit__)
+            (result,) = polling
+    assert (result.outcome, result.baseline > 0, budget.waiting_seconds("tenant")) == ("published", True, 0.0)
+    assert "wait" in result.stages
+    with budget.share("other", 100, seconds_max=60.0, stop=stop) as again:
+        again.take()
+        with tenant.assembly(memory=memory) as assembly:
+            assert [result.outcome for result in assembly.pipeline.poll()] == ["unchanged"]

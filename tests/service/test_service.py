@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -25,6 +26,7 @@ from connector.errors import (
     Stopped,
 )
 from connector.model import Counts, Inventory
+from connector.poll.memory import MemoryBudget
 from connector.poll.result import PollResult
 from connector.service.metrics import METRICS_CONTENT_TYPE, Metrics
 from connector.service.polls import Polled, ServiceTiming
@@ -225,6 +227,26 @@ def test_setting_the_wall_clock_moves_no_poll(monkeypatch: pytest.MonkeyPatch) -
             with run_script(Script([result()])) as running:
                 due.append(running.ready(has_polled)[1]["next_poll_seconds"])
     assert all(HOUR - WAIT_SECONDS_MAX < seconds <= HOUR + 300 for seconds in due)
+
+
+def test_who_waits_for_memory_is_shown_and_a_stop_ends_the_wait() -> None:
+    """In readiness and metrics, while another tenant's poll has the memory; the process ends at once, with 0."""
+    budget, stop = MemoryBudget(100), threading.Event()
+
+    def poll() -> Iterator[PollResult]:
+        with budget.share(TENANT, 100, seconds_max=HOUR, stop=stop) as memory:
+            memory.take()
+            yield result()
+
+    polled = Polled(TENANT, poll, HOUR, waiting_seconds=partial(budget.waiting_seconds, TENANT))
+    with budget.share("other", 100, seconds_max=HOUR, stop=stop) as held:
+        held.take()
+        with Running([polled], stop) as running:
+            running.ready(lambda body: body["waiting_for_memory_seconds"] > 0)
+            assert running.samples()["memory_wait_seconds"] > 0
+            assert running.get("/healthz")[0] == 200
+            stop.set()
+            assert running.join() == 0
 
 
 def test_what_a_poll_came_to_is_counted() -> None:
