@@ -441,8 +441,7 @@ class Hold:
     field: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(NamedTuple):
     """One encoded Kafka message. A `value` of None is a tombstone."""
 
     topic: str

@@ -19,7 +19,15 @@ from connector.clock import iso_text_of, milliseconds_of
 from connector.errors import ConfigError, EncodingError
 from connector.exports.identity import event_id, key_part
 from connector.kafka.client import LIBRDKAFKA_BYTES_MAX
-from connector.kafka.encoders import SHORTENED, SPECVERSION, AlertEncoder, ChangeEncoder, Envelope, event_type
+from connector.kafka.encoders import (
+    SHORTENED,
+    SPECVERSION,
+    AlertEncoder,
+    ChangeEncoder,
+    Envelope,
+    RecordEncoder,
+    event_type,
+)
 from connector.kafka.extensions import extensions_of
 from connector.kafka.values import Values
 from connector.kafka.values.problems import FAULT_HINT, find_problem, quote, refusal
@@ -124,6 +132,19 @@ class Messages:
         """An encoder of rows of alerts; as `change_encoder`."""
         sql = self._values.sql(Topic.ALERTS, columns, {*common, SHORTENED})
         return None if sql is None else AlertEncoder(sql, self._envelope(Topic.ALERTS), self.encode_alert)
+
+    def record_encoder(self, columns: Mapping[str, str], keys: Sequence[str]) -> RecordEncoder | None:
+        """An encoder of records of the inventory; None where the value format has no SQL.
+
+        Args:
+            columns: the column of each field.
+            keys: the columns of a record's key, the device first.
+        """
+        sql = self._values.sql(Topic.INVENTORY, columns, ())
+        if sql is None:
+            return None
+        envelope = self._envelope(Topic.INVENTORY)
+        return RecordEncoder(sql, envelope, self.encode_record, tenant_id=self._tenant_id, keys=keys)
 
     def _envelope(self, topic: Topic) -> Envelope:
         source = ("ce_source", self.source)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any, Final, Self
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple, Self
 
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
@@ -58,8 +58,7 @@ _GROUP_CODES: Final = frozenset({KafkaError.GROUP_AUTHORIZATION_FAILED, KafkaErr
 _APPEARING_CODES: Final = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.LEADER_NOT_AVAILABLE})
 
 
-@dataclass(frozen=True, slots=True)
-class Incoming:
+class Incoming(NamedTuple):
     """One message that was read.
 
     Attributes:
@@ -74,7 +73,7 @@ class Incoming:
     timestamp: int
     key: bytes | None
     value: bytes | None
-    headers: Mapping[str, bytes] = field(default_factory=dict)
+    headers: Mapping[str, bytes] = MappingProxyType({})
 
     @property
     def place(self) -> dict[str, Any]:
@@ -187,12 +186,13 @@ class Reader:
             if deadline.passed:
                 raise translate(KafkaError(KafkaError._TIMED_OUT), doing, self._events)  # noqa: SLF001 - public name
             for message in self._messages(doing):
-                incoming = None if message.error() is not None else _incoming(message)
+                headers = dict(message.headers() or ())
+                incoming = None if message.error() is not None else _incoming(message, headers)
                 partition, offset = message.partition(), message.offset()
                 assert partition is not None and offset is not None  # noqa: S101, PT018 - both have them
                 if incoming is not None and offset < ends.get(partition, 0):
                     deadline = Deadline(STILL_SECONDS_MAX)
-                    yield replace(incoming, headers=dict(message.headers() or ()))  # type: ignore[arg-type]  # bytes
+                    yield incoming
                 # The end of a partition counts the marks of transactions too.
                 if offset + (incoming is not None) >= ends.get(partition, offset + 2):
                     del ends[partition]
@@ -256,7 +256,7 @@ class Reader:
                 self._events.note_trouble(error)
 
 
-def _incoming(message: Message) -> Incoming:
+def _incoming(message: Message, headers: Mapping[str, Any] = MappingProxyType({})) -> Incoming:
     topic, partition, offset = message.topic(), message.partition(), message.offset()
     assert topic is not None and partition is not None and offset is not None  # noqa: S101, PT018 - it was read
-    return Incoming(topic, partition, offset, message.timestamp()[1], message.key(), message.value())
+    return Incoming(topic, partition, offset, message.timestamp()[1], message.key(), message.value(), headers)

@@ -16,7 +16,6 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
 from typing import Any, Final
 
 from confluent_kafka import KafkaError, KafkaException, Producer
@@ -212,7 +211,7 @@ class Sink:
             claim=f"{self._instance}.{self._claims}",
         )
         self._claims += 1
-        message = replace(self._encode_checkpoint(claim), key=self._key + CLAIM_SUFFIX)
+        message = self._encode_checkpoint(claim)._replace(key=self._key + CLAIM_SUFFIX)
         assert message.value is not None  # noqa: S101 - a claim is no tombstone
         self._repeat("beginning a transaction", lambda _: producer.begin_transaction())
         self._produce(producer, message, partition=CHECKPOINTS_PARTITION)
@@ -275,7 +274,7 @@ class Sink:
     # ---- producing
 
     def _encode(self, checkpoint: Checkpoint) -> Message:
-        return replace(self._encode_checkpoint(checkpoint), key=self._key)
+        return self._encode_checkpoint(checkpoint)._replace(key=self._key)
 
     def _produce_all(self, producer: Producer, messages: Iterable[Message]) -> None:
         for number, message in enumerate(messages, start=1):

@@ -14,8 +14,8 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import AbstractContextManager, closing
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
@@ -23,6 +23,7 @@ from typing import Any, Final
 from connector.clock import milliseconds_of
 from connector.errors import Stopped
 from connector.exports.fields import Export
+from connector.kafka.encoders import ENGINE_ROWS_MIN
 from connector.kafka.messages import Messages
 from connector.kafka.reader import Incoming, Reader
 from connector.kafka.sink import Sink
@@ -101,16 +102,31 @@ class Backfill:
         published, ends = 0, time.monotonic() + self._seconds_max
         cursor = mirror.cursor()
         log.info("the inventory topic is filled up", phase=cursor.phase, remaining=mirror.remaining())
-        while cursor.phase == RECORDS and not self._ended(ends):
-            records, cursor = mirror.next_records(cursor, self._batch_records_max)
-            if records:
-                self._sink.publish((self._messages.encode_record(key, record) for key, record in records), checkpoint)
-            mirror.note(cursor)
-            published += len(records)
+        with closing(self._batches(state, mirror, cursor)) as batches:
+            while cursor.phase == RECORDS and not self._ended(ends):
+                messages, cursor = next(batches)
+                if messages:
+                    self._sink.publish(messages, checkpoint)
+                mirror.note(cursor)
+                published += len(messages)
         if cursor.phase == STALE and not self._ended(ends):
             published += self._end_stale_keys(mirror, cursor, checkpoint, ends)
         log.info("inventory topic", published=published, phase=mirror.cursor().phase, remaining=mirror.remaining())
         return published
+
+    def _batches(
+        self, state: StateFile, mirror: Mirror, cursor: BackfillCursor
+    ) -> Generator[tuple[list[Message], BackfillCursor]]:
+        """Step 1: the records beyond a cursor, batch by batch, each with the cursor after it."""
+        export, limit = state.export, self._batch_records_max
+        columns = {field.name: field.column for field in export.fields}
+        encoder = self._messages.record_encoder(columns, [field.column for field in export.keys])
+        if encoder is not None and mirror.remaining() >= ENGINE_ROWS_MIN:
+            yield from mirror.encoded_records(cursor, limit, encoder)
+            return
+        while cursor.phase == RECORDS:
+            records, cursor = mirror.next_records(cursor, limit)
+            yield [self._messages.encode_record(key, record) for key, record in records], cursor
 
     def _end_stale_keys(self, mirror: Mirror, cursor: BackfillCursor, checkpoint: Checkpoint, ends: float) -> int:
         """Steps 2 and 3. Returns the number of tombstones."""
@@ -170,7 +186,7 @@ def encode_change_records(messages: Messages, export: Export, change: Mapping[st
 def key_of(incoming: Incoming, parts: int) -> RecordKey | None:
     """Parse the key of a message on the inventory topic; None where the connector did not write it."""
     try:
-        key = json.loads(incoming.key or b"")
+        key = json.loads((incoming.key or b"").decode())
     except ValueError:
         return None
     if not isinstance(key, list) or len(key) != parts or not all(isinstance(part, str) for part in key):

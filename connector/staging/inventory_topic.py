@@ -15,7 +15,8 @@ puts the cursor back; changes published while the topic is off make the note wor
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -23,6 +24,7 @@ from connector.exports.fields import Export
 from connector.exports.identity import KEY_PART_BYTES_MAX, key_part
 from connector.model import ChangeType, Inventory
 from connector.state import meta
+from connector.state.encoded import Encoded, RecordEncoder, encode_block
 from connector.state.sql import Database, stored_records, unnested
 
 NAME: Final = "inventory_topic"
@@ -30,6 +32,9 @@ NAME: Final = "inventory_topic"
 RECORDS: Final = "records"
 STALE: Final = "stale"
 WHOLE: Final = "whole"
+
+WINDOW_BATCHES: Final = 10
+"""So many batches are read at once: finding where the next one begins looks at the numbers of all records."""
 
 RecordKey = tuple[str, ...]
 """The inventory, then the parts of a record's key, such as device, vendor, name and version: the key of the topic."""
@@ -124,6 +129,67 @@ class Mirror:
                 beyond = BackfillCursor(cursor.epoch, RECORDS, inventory.value, rows[-1][0], rows[-1][1])
                 return [(record_key(self._export, inventory, record), record) for record in records], beyond
         return [], BackfillCursor(cursor.epoch, STALE)
+
+    def encoded_records(
+        self, cursor: BackfillCursor, limit: int, encoder: RecordEncoder[Encoded]
+    ) -> Iterator[tuple[list[Encoded], BackfillCursor]]:
+        """As `next_records` again and again, encoded: batches, each with the cursor after it."""
+        for inventory in Inventory:
+            if inventory.value < cursor.inventory:
+                continue
+            is_more = True
+            while is_more:
+                is_more = False
+                with closing(self._encoded_window(inventory, cursor, limit, encoder)) as batches:
+                    for batch, beyond in batches:
+                        yield batch, beyond
+                        cursor, is_more = beyond, True
+        yield [], BackfillCursor(cursor.epoch, STALE)
+
+    def _encoded_window(
+        self, inventory: Inventory, cursor: BackfillCursor, limit: int, encoder: RecordEncoder[Encoded]
+    ) -> Generator[tuple[list[Encoded], BackfillCursor]]:
+        """The next batches of one inventory, with one look for where they begin."""
+        columns = [field.column for field in self._export.fields]
+        names = [field.name for field in self._export.fields]
+        constants = encoder.constants()
+        bound = ", ".join(f"${number + 4}::BLOB AS constant_{number}" for number in range(len(constants)))
+        stored = stored_records(self._export, inventory)
+
+        def read_others(numbers: list[int]) -> Iterator[Encoded]:
+            rows = self._database.rows(
+                f"""
+                SELECT {", ".join(columns)}
+                FROM {stored}
+                WHERE previous_row IN (SELECT unnest($1::BIGINT[]))
+                ORDER BY device_no, software_no
+                """,
+                [numbers],
+            )
+            for row in rows:
+                record = dict(zip(names, row, strict=True))
+                yield encoder.encode(record_key(self._export, inventory, record), record)
+
+        statement = f"""
+            WITH next AS (
+                SELECT rowid AS previous_row
+                FROM inventory
+                WHERE {_BEYOND}
+                ORDER BY device_no, software_no
+                LIMIT {WINDOW_BATCHES * limit}
+            ),
+            encoded AS (
+                SELECT *, {encoder.pieces}
+                FROM {stored}, (SELECT {bound})
+                WHERE previous_row IN (SELECT previous_row FROM next)
+            )
+            SELECT previous_row, device_no, software_no, {encoder.fields}
+            FROM encoded
+            ORDER BY device_no, software_no
+        """
+        for block in self._database.blocks(statement, [*_bound(cursor, inventory), *constants], limit):
+            messages = encode_block(block, lambda row: encoder.encode_row(inventory.value, row[3:]), read_others)
+            yield list(messages), BackfillCursor(cursor.epoch, RECORDS, inventory.value, block[-1][1], block[-1][2])
 
     # ---- what is stale on the topic
 

@@ -48,6 +48,28 @@ class RowEncoder(Protocol[Encoded_co]):
         """Begin a snapshot, given what all its rows have in common."""
 
 
+class RecordEncoder(Protocol[Encoded_co]):
+    """Encodes records of the inventory; as `RowEncoder`."""
+
+    @property
+    def pieces(self) -> str:
+        """As `RowEncoder.pieces`."""
+
+    @property
+    def fields(self) -> str:
+        """As `RowEncoder.fields`."""
+
+    def constants(self) -> Sequence[bytes | None]:
+        """As `SnapshotEncoder.constants`."""
+
+    def encode_row(self, inventory: str, row: Row) -> Encoded_co | None:
+        """As `SnapshotEncoder.encode_row`."""
+
+    @property
+    def encode(self) -> Callable[[Sequence[str], Mapping[str, Any]], Encoded_co]:
+        """The slow way, given the key and the record."""
+
+
 class Table(NamedTuple):
     """A table of the journal: its name, the column that numbers its rows, and all that are read of it."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -24,6 +24,9 @@ class Database(Protocol):
 
     def number(self, statement: str, parameters: Parameters = ()) -> int:
         """Run one statement that yields one integer; NULL and no row are 0."""
+
+    def blocks(self, statement: str, parameters: Parameters, block_rows: int) -> Iterator[list[tuple[Any, ...]]]:
+        """Run one statement outside of any transaction, and yield its rows in blocks of `block_rows`."""
 
 
 def without_odd_blanks(text: str) -> str:

@@ -16,6 +16,7 @@ from connector.exports.software import SOFTWARE
 from connector.kafka.messages import Messages
 from connector.kafka.values.json import JsonValues
 from connector.model import AlertType, ChangeType, Counts, Inventory, Message, Reason, StagedSnapshot
+from connector.staging.inventory_topic import BackfillCursor, Mirror
 from connector.state.journal import alert_columns, change_columns
 from connector.state.state import StateFile
 from tests.support.messages import make_messages, topic_names
@@ -151,6 +152,42 @@ def test_encoded_rows_are_the_messages_of_their_records(
     encoded, written = both_ways(state, make_messages(message_bytes_max=30_000))
     assert encoded == written
     assert len(encoded) == len(changes) + len(alerts)
+
+
+def fill_inventory(state: StateFile, records: list[dict[str, Any]]) -> None:
+    """Make records the inventory, every other one of each export, whatever their keys are."""
+    columns = [field.column for field in SOFTWARE.attributes]
+    for table in ("devices", "software", "inventory"):
+        state.database.rows(f"DELETE FROM {table}")
+    for number, record in enumerate(records, start=1):
+        keys = [record[field.name] or "" for field in SOFTWARE.keys]
+        state.database.rows("INSERT INTO devices VALUES ($1, $2)", [number, keys[0]])
+        state.database.rows("INSERT INTO software VALUES ($1, $2, $3, $4)", [number, *keys[1:]])
+        state.database.rows(
+            f"INSERT INTO inventory (inventory, device_no, software_no, {', '.join(columns)})"
+            f" VALUES ($1, $2, $2, {', '.join(f'${bound}' for bound in range(3, len(columns) + 3))})",
+            [list(Inventory)[number % 2].value, number, *(record[field.name] for field in SOFTWARE.attributes)],
+        )
+
+
+@given(records=st.lists(RECORDS, max_size=7), limit=st.integers(1, 3))
+@FEW
+def test_encoded_records_are_the_messages_of_the_inventory(
+    state: StateFile, records: list[dict[str, Any]], limit: int
+) -> None:
+    """The same batches, with the same cursors after them, and the same messages, shortened or not."""
+    fill_inventory(state, records)
+    messages, mirror = make_messages(message_bytes_max=30_000), Mirror(state.database, SOFTWARE)
+    columns = {field.name: field.column for field in SOFTWARE.fields}
+    encoder = messages.record_encoder(columns, [field.column for field in SOFTWARE.keys])
+    assert encoder is not None
+    encoded = list(mirror.encoded_records(BackfillCursor(1), limit, encoder))
+    written, cursor = [], BackfillCursor(1)
+    while cursor.phase == "records":
+        batch, cursor = mirror.next_records(cursor, limit)
+        written.append(([messages.encode_record(key, record) for key, record in batch], cursor))
+    assert encoded == written
+    assert sum(len(batch) for batch, _ in encoded) == len(records)
 
 
 @pytest.mark.parametrize(
