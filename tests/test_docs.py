@@ -242,7 +242,7 @@ def test_every_filter_of_changes_stands_in_its_table() -> None:
     rows = {
         option for cell, _ in table("journal", "| option | selects |") for option in re.findall(r"`(--[\w-]+)`", cell)
     }
-    assert rows == options["changes"] - {"--json", "--csv", "--fold", "--config"}
+    assert rows == options["changes"] - {"--json", "--csv", "--fold", "--config", "--tenant"}
     assert rows - {"--limit"} == options["replay"] & rows
 
 

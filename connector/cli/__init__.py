@@ -128,6 +128,15 @@ ConfigFiles = Annotated[
     ),
 ]
 
+OneTenant = Annotated[
+    str | None,
+    typer.Option(
+        "--tenant",
+        metavar="NAME",
+        help="Of several configurations, that of this tenant: its source.tenant_name, tenant id, or file name.",
+    ),
+]
+
 
 class _Command(TyperCommand):
     """A verb."""
@@ -186,7 +195,7 @@ def load_verb(name: str) -> Any:  # noqa: ANN401 - a command or a group of comma
 
 
 def _with_config(verb: Callable[..., None]) -> Callable[..., None]:
-    """Let a verb that reads the configuration take `--config` too; it wins over one before the verb."""
+    """Let a verb that reads the configuration take `--config` and `--tenant` too: they win over those before it."""
     from connector.cli.filtering import declared
 
     signature = inspect.signature(verb, eval_str=True)
@@ -195,14 +204,24 @@ def _with_config(verb: Callable[..., None]) -> Callable[..., None]:
         return verb
 
     @wraps(verb)
-    def verb_with_config(*, config_files: ConfigFiles = None, **given: Any) -> None:  # noqa: ANN401 - what typer read
+    def verb_with_config(
+        *,
+        config_files: ConfigFiles = None,
+        one_tenant: OneTenant = None,
+        **given: Any,  # noqa: ANN401 - what typer read
+    ) -> None:
+        context = given[contexts[0]]
         if config_files:
-            context = given[contexts[0]]
             context.obj = replace(context.obj, config_files=tuple(config_files))
+        if one_tenant:
+            context.obj = replace(context.obj, tenant=one_tenant)
         verb(**given)
 
-    own = inspect.Parameter("config_files", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=ConfigFiles)
-    return declared(verb_with_config, [*signature.parameters.values(), own])
+    own = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+        for name, annotation in (("config_files", ConfigFiles), ("one_tenant", OneTenant))
+    ]
+    return declared(verb_with_config, [*signature.parameters.values(), *own])
 
 
 app = typer.Typer(
@@ -225,6 +244,7 @@ def _show_version(wanted: bool) -> None:
 def before_verb(
     context: typer.Context,
     config_files: ConfigFiles = None,
+    one_tenant: OneTenant = None,
     log_format: Annotated[Literal["console", "json"], typer.Option(help="Format of the logs on stderr.")] = "console",
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], typer.Option(help="Minimum level to log.")
@@ -238,7 +258,7 @@ def before_verb(
     from connector.cli.options import Options
 
     telemetry.configure(log_format, log_level)
-    context.obj = Options(tuple(config_files or ()), log_format, log_level)
+    context.obj = Options(tuple(config_files or ()), log_format, log_level, one_tenant or "")
 
 
 def main() -> None:

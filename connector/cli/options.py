@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -45,17 +45,23 @@ Answer = TypeVar("Answer")
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """The options before the verb; `config_files` are files, and folders of files."""
+    """The options before the verb: files, folders of files, and the tenant among them that is meant, where one is."""
 
     config_files: tuple[Path, ...]
     log_format: telemetry.LogFormat
     log_level: telemetry.Level
+    tenant: str = ""
 
     def config_file(self) -> Path:
         """The only configuration file."""
         from connector.config import tenants
 
-        return tenants.only(self.config_files)
+        return tenants.only(self._files())
+
+    def _files(self) -> Sequence[Path]:
+        from connector.config import tenants
+
+        return [tenants.named(self.config_files, self.tenant)] if self.tenant else self.config_files
 
     def config(self) -> Config:
         """The only configuration, read and checked; from here on logs hide its secrets."""
@@ -69,7 +75,7 @@ class Options:
         """All configurations, read and checked; from here on logs hide their secrets."""
         from connector.config import tenants
 
-        loaded = tenants.load(self.config_files)
+        loaded = tenants.load(self._files())
         secrets = [secret for tenant in loaded for secret in tenant.config.secrets]
         telemetry.configure(self.log_format, self.log_level, secrets)
         return loaded
@@ -125,7 +131,7 @@ class Options:
         """Whether there are several configurations."""
         from connector.config import tenants
 
-        return len(tenants.files(self.config_files)) > 1
+        return len(tenants.files(self._files())) > 1
 
     def _assembly_of(self, tenant: Tenant) -> Assembly:
         return Assembly(tenant.config, prompt=output.print_notice, rejected=tenant.rejected)

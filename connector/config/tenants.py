@@ -65,9 +65,38 @@ def only(given: Sequence[Path], environ: Mapping[str, str] = os.environ) -> Path
     if len(paths) > 1:
         raise ConfigError(
             "\n".join([f"this verb takes one configuration, and here are {len(paths)}:", *(f"  {p}" for p in paths)]),
-            hint="Name one of them with --config. `run`, `check`, `setup`, `status` and `held list` take several.",
+            hint="Choose one with --tenant. `run`, `check`, `setup`, `status` and `held list` take several.",
         )
     return paths[0]
+
+
+def named(given: Sequence[Path], name: str, environ: Mapping[str, str] = os.environ) -> Path:
+    """The configuration file of one tenant of several: by its name, its tenant id or its file's name, in any case.
+
+    A file that is not valid stands in nobody's way but its own tenant's.
+
+    Raises:
+        ConfigError: it is nobody's name, or that of several; or it is that of an invalid file.
+    """
+    paths = files(given, environ)
+    names = {path: _names_in(path, environ) for path in paths}
+    matching = [path for path in paths if name.lower() in {known.lower() for known in names[path]}]
+    if len(matching) == 1:
+        return matching[0]
+    listed = [f"  {path}: {', '.join(names[path])}" for path in matching or paths]
+    problem = f"{len(matching)} tenants are called {name}:" if matching else f"no tenant is called {name}; there are:"
+    raise ConfigError("\n".join([problem, *listed]), hint="Name the tenant by what is unique here: its file, say.")
+
+
+def _names_in(path: Path, environ: Mapping[str, str]) -> list[str]:
+    """What the tenant of a file is called, the file's own name first; that alone where the file is not valid."""
+    try:
+        config = loading.load(path, environ)
+    except ConfigError:
+        return [path.stem]
+    own, known = config.source, [path.stem]
+    known += [name for name in (own.tenant_name, own.tenant_id) if name and name not in known]
+    return [*known, f"{_name_of(config)}/{config.kafka.topic_prefix}"]
 
 
 def load(given: Sequence[Path], environ: Mapping[str, str] = os.environ) -> list[Tenant]:

@@ -138,7 +138,7 @@ def test_a_configuration_is_named_before_or_after_the_verb(tmp_path: Path) -> No
 COMPLETIONS = {
     "mde-inventory s": {"simulate", "setup", "status", "state", "schema"},
     "mde-inventory held ": {"list", "approve", "discard"},
-    "mde-inventory status --": {"--json", "--config", "--help"},
+    "mde-inventory status --": {"--json", "--config", "--tenant", "--help"},
     "mde-inventory --log-format ": {"console", "json"},
 }
 
@@ -383,7 +383,7 @@ def test_schemas_are_shown_as_json() -> None:
     """All of them, or one by its name."""
     everything = [json.loads(line)["name"] for line in run_command("schema", "show").stdout.splitlines()]
     schema = json.loads(run_command("schema", "show", "SoftwareChange").stdout)
-    assert (len(everything), schema["name"]) == (5, "SoftwareChange")
+    assert (len(everything), schema["name"]) == (6, "SoftwareChange")
     assert run_command("schema", "show", "Nonsense").returncode == 2
 
 

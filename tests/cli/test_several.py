@@ -98,3 +98,14 @@ def test_what_takes_one_configuration_says_which_take_several(folder: Path) -> N
     """Exit code 2, with the files that were found; the defaults are none of them."""
     code, _, refused = run(folder, "poll")
     assert (code, "here are 3:" in refused, "defaults.toml" in refused) == (2, True, False)
+
+
+def test_one_of_them_is_chosen_by_name(folder: Path) -> None:
+    """By the file's name or the tenant's id, before the verb or after it; a name that nobody has is refused."""
+    for arguments in (("check", "--json", "--tenant", "a"), ("--tenant", IDS["a"].upper(), "check", "--json")):
+        findings = [json.loads(line) for line in run(folder, *arguments)[1].splitlines()]
+        assert {finding["tenant"] for finding in findings} == {IDS["a"]}
+    code, printed, said = run(folder, "held", "discard", "--yes", "--tenant", "x")
+    assert (code, printed, said.splitlines()[0]) == (2, "", "error: no tenant is called x; there are:")
+    code, printed, said = run(folder, "held", "discard", "--yes", "--tenant", "a")
+    assert (code, printed, str(folder / "a.duckdb") in said) == (1, "", True)

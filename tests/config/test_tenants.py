@@ -225,6 +225,31 @@ def test_a_name_is_one_short_printable_line(write: Callable[..., Path], name: st
     assert "source.tenant_name: may have up to 64 printable characters" in line
 
 
+def test_one_of_several_is_chosen_by_any_of_its_names(write: Callable[..., Path], tmp_path: Path) -> None:
+    """Its name for people, its id or its file's name, in any case; a file that is not valid is in nobody's way."""
+    first = write("a", source={"tenant_name": "Contoso AG"})
+    second = write("b", source={"tenant_name": "Fabrikam"})
+    broken = tmp_path / "c.toml"
+    broken.write_text("[source", encoding="utf-8")
+    names = ("contoso ag", "A.example", "a", "Contoso AG/mde.software", "FABRIKAM", "c")
+    assert [tenants.named([tmp_path], name, {}) for name in names] == [first, first, first, first, second, broken]
+
+
+def test_a_name_of_nobody_or_of_several_is_refused_with_the_names_that_there_are(write: Callable[..., Path]) -> None:
+    """What is typed can be told apart next time."""
+    first = write("a", source={"tenant_name": "Contoso"})
+    second = write("b", source={"tenant_name": "Contoso"}, kafka={"topic_prefix": "test"})
+    listed = [
+        f"  {first}: a, Contoso, a.example, Contoso/mde.software",
+        f"  {second}: b, Contoso, b.example, Contoso/test",
+    ]
+    for name, problem in (("x", "no tenant is called x; there are:"), ("contoso", "2 tenants are called contoso:")):
+        with pytest.raises(ConfigError) as caught:
+            tenants.named([first, second], name, {})
+        assert str(caught.value).splitlines() == [problem, *listed]
+    assert tenants.named([first, second], "contoso/TEST", {}) == second
+
+
 def test_state_files_in_one_folder_do_not_share_the_folder_of_rejected_lines(
     write: Callable[..., Path], tmp_path: Path
 ) -> None:
