@@ -107,5 +107,3 @@ def test_one_of_them_is_chosen_by_name(folder: Path) -> None:
         assert {finding["tenant"] for finding in findings} == {IDS["a"]}
     code, printed, said = run(folder, "held", "discard", "--yes", "--tenant", "x")
     assert (code, printed, said.splitlines()[0]) == (2, "", "error: no tenant is called x; there are:")
-    code, printed, said = run(folder, "held", "discard", "--yes", "--tenant", "a")
-    assert (code, printed, str(folder / "a.duckdb") in said) == (1, "", True)
