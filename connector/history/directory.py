@@ -7,6 +7,8 @@ from typing import Any
 
 from connector.exports.fields import Export, columns_of
 from connector.history.past import with_support
+from connector.history.support_now import PAIR, judged
+from connector.staging import support
 from connector.state import patterns
 from connector.state.journal import alert_columns
 from connector.state.patterns import Bound
@@ -24,16 +26,24 @@ def find_devices(state: StateFile, text: str, day: date, rows_max: int) -> list[
     condition = patterns.is_device(_within(text), bind) if text.strip() else "true"
     rows = state.database.rows(
         f"""
-        WITH {_current(state.export, day, condition)}
-        SELECT device_id,
-               max(device_name) AS name,
-               max(os_platform),
-               max(rbac_group_name),
-               count(*) AS records,
-               count(*) FILTER (is_end_of_support) AS out_of_support
-        FROM current_records
-        GROUP BY device_id
-        ORDER BY out_of_support DESC, lower(coalesce(name, device_id)), device_id
+        WITH {judged(day)},
+        counted AS (
+            SELECT device_no,
+                   max(device_name) AS device_name,
+                   max(os_platform) AS os_platform,
+                   max(rbac_group_name) AS rbac_group_name,
+                   count(*) AS records,
+                   count(*) FILTER (says IN {support.ENDED}) AS out_of_support
+            FROM inventory
+            JOIN judged ON {PAIR}
+            JOIN devices USING (device_no)
+            WHERE {condition}
+            GROUP BY device_no
+        )
+        SELECT device_id, device_name, os_platform, rbac_group_name, records, out_of_support
+        FROM counted
+        JOIN devices USING (device_no)
+        ORDER BY out_of_support DESC, lower(coalesce(device_name, device_id)), device_id
         LIMIT {rows_max}
         """,
         bind.parameters,
@@ -52,15 +62,36 @@ def find_products(state: StateFile, text: str, day: date, rows_max: int) -> list
         condition = patterns.any_of(
             patterns.matches(field.column, _within(text), bind) for field in state.export.product
         )
+    # Numbers stand for products, so that each of them is counted once on a device without a look at any name.
     rows = state.database.rows(
         f"""
-        WITH {_current(state.export, day, condition)}
-        SELECT {product},
-               count(DISTINCT software_no) AS versions,
-               count(DISTINCT device_no) AS devices,
-               count(DISTINCT device_no) FILTER (is_end_of_support) AS out_of_support
-        FROM current_records
-        GROUP BY {product}
+        WITH {judged(day)},
+        numbered AS (
+            SELECT software_no, {product}, dense_rank() OVER (ORDER BY {product}) AS product_no
+            FROM software
+            WHERE {condition}
+        ),
+        had AS (
+            SELECT product_no, device_no, bool_or(coalesce(says IN {support.ENDED}, false)) AS is_out_of_support
+            FROM inventory
+            JOIN numbered USING (software_no)
+            JOIN judged ON {PAIR}
+            GROUP BY ALL
+        ),
+        counted AS (
+            SELECT product_no, count(*) AS devices, count(*) FILTER (is_out_of_support) AS out_of_support
+            FROM had
+            GROUP BY product_no
+        ),
+        named AS (
+            SELECT {product}, product_no, count(*) AS versions
+            FROM numbered
+            SEMI JOIN inventory USING (software_no)
+            GROUP BY ALL
+        )
+        SELECT {product}, versions, devices, out_of_support
+        FROM counted
+        JOIN named USING (product_no)
         ORDER BY devices DESC, {product}
         LIMIT {rows_max}
         """,

@@ -15,7 +15,7 @@ from aiohttp import web
 from connector.errors import ConfigError, ConnectorError, HoldChanged, StateError, StateLocked, fault_of
 from connector.redaction import Redactor
 from connector.telemetry import logger
-from connector.web import rendering
+from connector.web import openapi, rendering
 from connector.web.access import HEADERS, Access, Refusal
 from connector.web.decisions import Form, decide, read_values
 from connector.web.pages import HELD, HOME, PAGES, Page
@@ -102,6 +102,8 @@ class Application:
         """A page for somebody who may see it."""
         if request.path == EXPOSURE_CSV:
             return await self._csv(query)
+        if request.path == openapi.ADDRESS:
+            return _json(openapi.document(self._access.origin))
         page = PAGES.get(request.path.removesuffix(JSON))
         if page is None:
             return self._refuse(request, NOT_FOUND)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from typing import Any, Final
 
 SERIES_MAX: Final = 7
@@ -12,6 +12,9 @@ SERIES_MAX: Final = 7
 WIDTH: Final = 720
 HEIGHT: Final = 200
 OTHER: Final = "others"
+CELL: Final = 22
+"""A day of a calendar with the gap beside it."""
+LEVELS: Final = 4
 BARS_MIN: Final = 20
 """A few bars are no wider than these many would be."""
 
@@ -48,6 +51,27 @@ class Bar:
     height: float
     label: str
     kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    """A day of a calendar: its place, how dark it is (0: nothing), and what it stands for."""
+
+    left: float
+    top: float
+    level: int
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Calendar:
+    """Days in columns of weeks, Monday first, with the name of each month above its first whole week."""
+
+    days: tuple[Day, ...]
+    months: tuple[tuple[float, str], ...]
+    width: int
+    height: int
+    size: float = CELL - 3
 
 
 def stack(rows: Sequence[Mapping[str, Any]]) -> Stack | None:
@@ -89,6 +113,23 @@ def bars(rows: Sequence[Mapping[str, Any]], label: str, kinds: Sequence[str], he
                 text = f"{row[label]}: {row[kind]:,} {kind}"
                 drawn.append(Bar(number * step, bottom, max(step - 2, 0.5), tall, text, kind))
     return tuple(drawn)
+
+
+def calendar(rows: Sequence[Mapping[str, Any]], label: str, number: str, today: str, days: int) -> Calendar:
+    """The days after `today`: a row's day is the darker the larger its number is beside the largest."""
+    begin = date.fromisoformat(today)
+    monday = begin - timedelta(days=begin.weekday())
+    numbers = {row[label]: int(row[number]) for row in rows}
+    most = max(numbers.values(), default=0) or 1
+    cells, months = [], []
+    for offset in range((begin - monday).days + 1, (begin - monday).days + days + 1):
+        day, week = monday + timedelta(days=offset), offset // 7
+        worth = numbers.get(str(day), 0)
+        text = f"{day}: {worth:,} {number}" if worth else f"{day}: none"
+        cells.append(Day(week * CELL, CELL + day.weekday() * CELL, -(-worth * LEVELS // most), text))
+        if day.day == 1:
+            months.append((week * CELL if day.weekday() == 0 else (week + 1) * CELL, f"{day:%b}"))
+    return Calendar(tuple(cells), tuple(months), round(cells[-1].left) + CELL, CELL * 8)
 
 
 def _edges(days: Sequence[str]) -> list[float]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from connector.web.query import Query
@@ -26,6 +27,8 @@ class Page(NamedTuple):
         menu: its name in the menu; "" where it is not there.
         within: the page of the menu that it belongs to, where it is not there itself.
         trial: what it says where there is time to try in a copy of the state what follows from a decision.
+        parameters: what its address may ask for; `openapi` has them in words.
+        answers: what its JSON has: a word for a value, or the names that each object of a list has.
     """
 
     title: str
@@ -33,26 +36,243 @@ class Page(NamedTuple):
     menu: str = ""
     within: str = ""
     trial: Callable[[Visit, Query], Facts] | None = None
+    parameters: tuple[str, ...] = ()
+    answers: Mapping[str, str | tuple[str, ...]] = MappingProxyType({})
 
 
 HELD: Final = "/held"
 """The page of what is held, and the address that decisions are posted to."""
 
+SUBJECT: Final = ("softwareVendor", "softwareName", "softwareVersion")
+DEVICE: Final = ("deviceId", "deviceName", "rbacGroupName")
+COUNTS: Final = ("snapshot_id", "inventory", "generated_at", "added", "removed", "changed")
+ALERTS: Final = ("alertId", "alertType", "severity", "decidedBy", *DEVICE, *SUBJECT, "endOfSupportDate", "observedAt")
+CHANGES: Final = ("eventId", "changeType", "reason", *DEVICE, *SUBJECT, "previousVersion", "observedAt")
+OF_CHANGES: Final = (
+    "since",
+    "until",
+    "device",
+    "software",
+    "type",
+    "reason",
+    "end_of_support",
+    "snapshot",
+    "inventory",
+)
+OF_RECORDS: Final = ("device", "software", "group")
+
 PAGES: Final = {
-    "/overview": Page("Overview", overview, "Overview"),
-    "/devices": Page("Devices", devices, "Devices"),
-    "/device": Page("Device", device, within="/devices"),
-    "/products": Page("Products", products, "Products"),
-    "/product": Page("Product", product, within="/products"),
-    "/changes": Page("Changes", changes, "Changes"),
-    "/explain": Page("A change explained", explain, within="/changes"),
-    "/alerts": Page("Alerts", alerts, "Alerts"),
-    "/exposure": Page("End-of-support exposure", exposure, "Exposure"),
-    "/new": Page("New in the organisation", new, "New"),
-    "/compare": Page("Compare two days", compare, "Compare"),
-    HELD: Page("Held", held, "Held", trial=held_tried),
-    "/polls": Page("Polls", polls, "Polls"),
-    "/delivery": Page("Delivery", delivery, "Delivery"),
-    "/configuration": Page("Configuration", configuration, "Configuration"),
+    "/overview": Page(
+        "Overview",
+        overview,
+        "Overview",
+        parameters=(),
+        answers={
+            "tenant_id": "text",
+            "version": "text",
+            "lights": ("name", "state", "text", "page"),
+            "inventory": "number",
+            "devices": "number",
+            "epoch": "number",
+            "last_sequence": "number",
+            "published_sequence": "number",
+            "pending": "number",
+            "held": ("reason", "inventory", "records"),
+            "alerts": ALERTS,
+            "snapshots": (*COUNTS, "baseline", "records", "devices", "alerts", "held"),
+        },
+    ),
+    "/devices": Page(
+        "Devices",
+        devices,
+        "Devices",
+        parameters=("q", "limit"),
+        answers={
+            "devices": ("deviceId", "deviceName", "osPlatform", "rbacGroupName", "records", "outOfSupport"),
+            "more": "flag",
+        },
+    ),
+    "/device": Page(
+        "Device",
+        device,
+        within="/devices",
+        parameters=("id", "at", "limit"),
+        answers={
+            "deviceId": "text",
+            "deviceName": "text or null",
+            "osPlatform": "text or null",
+            "rbacGroupName": "text or null",
+            "as_of": "texts",
+            "known_since": "time or null",
+            "records": "number",
+            "out_of_support": "number",
+            "software": (*DEVICE, *SUBJECT, "isEndOfSupport"),
+            "timeline": CHANGES,
+            "more": "flag",
+            "alerts": ALERTS,
+        },
+    ),
+    "/products": Page(
+        "Products",
+        products,
+        "Products",
+        parameters=("q", "limit"),
+        answers={
+            "products": ("softwareVendor", "softwareName", "versions", "devices", "outOfSupport"),
+            "more": "flag",
+        },
+    ),
+    "/product": Page(
+        "Product",
+        product,
+        within="/products",
+        parameters=("vendor", "name", "limit"),
+        answers={
+            "softwareVendor": "text",
+            "softwareName": "text",
+            "devices": "number",
+            "versions": ("version", "firstDay", "lastDay", "devices", "most"),
+            "days": "texts",
+            "prevalence": ("day", "version", "devices"),
+            "holders": (*DEVICE, "softwareVersion", "isEndOfSupport"),
+            "more": "flag",
+        },
+    ),
+    "/changes": Page(
+        "Changes",
+        changes,
+        "Changes",
+        parameters=(*OF_CHANGES, "limit"),
+        answers={
+            "changes": CHANGES,
+            "more": "flag",
+            "limit": "number",
+            "begins": "time or null",
+            "cut": "flag",
+            "types": "texts",
+            "reasons": "texts",
+            "inventories": "texts",
+        },
+    ),
+    "/explain": Page(
+        "A change explained",
+        explain,
+        within="/changes",
+        parameters=("id",),
+        answers={"explained": "object or null"},
+    ),
+    "/alerts": Page(
+        "Alerts",
+        alerts,
+        "Alerts",
+        parameters=(*OF_RECORDS, "since", "until", "alert_type", "severity", "decided_by", "standing", "limit"),
+        answers={
+            "alerts": (*ALERTS, "standing"),
+            "more": "flag",
+            "standings": "numbers by name",
+            "openDevices": "number",
+            "counts": ("standing", "alertType", "severity", "alerts"),
+            "types": "texts",
+            "severities": "texts",
+            "rules": "texts",
+            "standing_names": "texts",
+        },
+    ),
+    "/exposure": Page(
+        "End-of-support exposure",
+        exposure,
+        "Exposure",
+        parameters=(*OF_RECORDS, "inventory", "older_than", "all", "limit"),
+        answers={
+            "folded": "flag",
+            "weight": "number",
+            "open": "number",
+            "openDevices": "number",
+            "longestSeconds": "number or null",
+            "intervals": (*DEVICE, *SUBJECT, "since", "until", "ended", "seconds"),
+            "byProduct": ("softwareVendor", "softwareName", "open", "fixed", "medianSecondsToFix"),
+            "byGroup": ("rbacGroupName", "open", "fixed", "medianSecondsToFix"),
+            "byWeek": ("week", "began", "fixed"),
+            "begins": "times by name",
+            "all": "flag",
+            "more": "flag",
+            "today": "text",
+            "endingDays": "number",
+            "ending": ("day", "records", "devices", "products"),
+            "endingVersions": ("day", *SUBJECT, "records", "devices"),
+        },
+    ),
+    "/new": Page(
+        "New in the organisation",
+        new,
+        "New",
+        parameters=("since", "limit"),
+        answers={
+            "since": "text",
+            "newcomers": (*SUBJECT, "firstSeenAt", "isNewProduct", "devices", "sample"),
+            "number": "number",
+            "products": "number",
+            "more": "flag",
+        },
+    ),
+    "/compare": Page(
+        "Compare two days",
+        compare,
+        "Compare",
+        parameters=("from", "to", *OF_RECORDS, "inventory", "limit"),
+        answers={
+            "known_since": "time or null",
+            "pairs": ("from", "to"),
+            "left_out": "texts",
+            "differences": "list or null",
+            "more": "flag",
+        },
+    ),
+    HELD: Page(
+        "Held",
+        held,
+        "Held",
+        trial=held_tried,
+        parameters=(),
+        answers={"held": ("reason", "inventory", "records", "devices", "why", "options"), "decided": "list"},
+    ),
+    "/polls": Page(
+        "Polls",
+        polls,
+        "Polls",
+        parameters=("limit",),
+        answers={
+            "snapshots": (*COUNTS, "baseline", "records", "devices", "rejected", "hold_reason", "seconds", "sealed"),
+            "more": "flag",
+        },
+    ),
+    "/delivery": Page(
+        "Delivery",
+        delivery,
+        "Delivery",
+        parameters=("limit",),
+        answers={
+            "topics": ("topic", "carries", "published", "turned_on_by"),
+            "value_format": "text",
+            "delivery": "text",
+            "transactional_id": "text",
+            "epoch": "number",
+            "last_sequence": "number",
+            "published_sequence": "number",
+            "published_at": "time or null",
+            "pending": "number",
+            "waiting": COUNTS,
+            "inventory_topic": "object or null",
+            "snapshots": (*COUNTS, "sealed", "confirmed_at", "seconds"),
+            "more": "flag",
+        },
+    ),
+    "/configuration": Page(
+        "Configuration",
+        configuration,
+        "Configuration",
+        parameters=(),
+        answers={"settings": ("key", "value", "source"), "checks": ("name", "fine", "text", "hint")},
+    ),
 }
 HOME: Final = "/overview"

@@ -15,7 +15,7 @@ from markupsafe import Markup
 
 from connector.operations.held import describe_approval, describe_return
 from connector.redaction import escape
-from connector.web.charts import bars, stack
+from connector.web.charts import bars, calendar, stack
 from connector.wording import counted, not_a_formula, words
 
 NOTHING: Final = "\N{EN DASH}"
@@ -50,7 +50,7 @@ class Pages:
             "when": when,
             "words": words,
         }
-        self._environment.globals |= {"address": address, "bars": bars, "stack": stack}
+        self._environment.globals |= {"address": address, "bars": bars, "calendar": calendar, "stack": stack}
 
     def html(self, template: str, values: Mapping[str, Any]) -> str:
         """A page."""

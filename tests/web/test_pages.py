@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -12,9 +13,13 @@ from urllib.parse import quote
 
 import pytest
 
+from connector.web import rendering
+from connector.web.query import Query
+from connector.web.views.exposure import exposure
+from connector.web.visits import Visit
 from tests.support.bench import EASY, Bench, staging_rules
 from tests.support.configured import SECRET
-from tests.support.console import ADDRESSES, HOSTILE, LONG, Client, line
+from tests.support.console import ADDRESSES, HOSTILE, LONG, NOW, Client, assembly_of, line
 from tests.support.oracle import Rules
 from tests.web.conftest import Opens
 
@@ -172,6 +177,10 @@ def test_the_pages_tell_what_happened(client: Client) -> None:
         {"day": "2026-11-24", "version": "8", "devices": 1},
     ]
     assert [(row["deviceId"], row["softwareVersion"]) for row in product["holders"]] == [("b", "7"), ("a", "8")]
+    (listed,) = client.ask("/products.json?q=jre").json["products"]
+    assert listed == {"softwareVendor": "v", "softwareName": "jre", "versions": 2, "devices": 2, "outOfSupport": 1}
+    (found,) = client.ask("/devices.json?q=b.x").json["devices"]
+    assert (found["deviceId"], found["records"], found["outOfSupport"]) == ("b", 1, 1)
 
 
 def test_a_stacked_chart_has_a_layer_for_each_version(client: Client) -> None:
@@ -295,7 +304,10 @@ def test_delivery_says_what_waits_for_kafka(client: Client) -> None:
     facts = client.ask("/delivery.json").json
     assert (facts["pending"], facts["published_at"]) == (facts["last_sequence"], None)
     assert [row["snapshot_id"] for row in facts["waiting"]] == [row["snapshot_id"] for row in facts["snapshots"]][::-1]
-    assert [row["topic"] for row in facts["topics"] if not row["published"]] == ["mde.software.inventory"]
+    assert {row["topic"] for row in facts["topics"] if not row["published"]} == {
+        "mde.software.inventory",
+        "mde.software.campaigns",
+    }
 
 
 def test_the_configuration_has_no_secret(client: Client) -> None:
@@ -304,3 +316,40 @@ def test_the_configuration_has_no_secret(client: Client) -> None:
     assert (rows["source.client_secret"]["value"], rows["poll.interval_seconds"]["source"]) == ("(a secret)", "default")
     for address in ("/configuration", "/configuration.json"):
         assert SECRET not in client.ask(address).text
+
+
+def test_too_much_to_fold_is_shown_as_it_is_now(lived_in: Path) -> None:
+    """As many are open, on the same devices; how long is not known, and is said so. A product is folded."""
+    with assembly_of(lived_in) as assembly, assembly.read_state() as state:
+        visit = Visit(assembly, state, NOW)
+        folded, now = exposure(visit, Query({})), exposure(visit, Query({}), fold_max=0)
+        narrow = exposure(visit, Query({"software": "jre"}), fold_max=0)
+    assert (folded["folded"], now["folded"], narrow["folded"]) == (True, False, True)
+    for name in ("open", "openDevices", "ending"):
+        assert now[name] == folded[name]
+    assert {row["deviceId"] for row in now["intervals"]} == {row["deviceId"] for row in folded["intervals"]}
+    text = rendering.Pages().html("exposure", frame(now))
+    assert "too many to say in three seconds" in Page(text).text
+
+
+def test_the_next_ends_of_support_are_a_calendar(serve: Opens, tmp_path: Path) -> None:
+    """Days in columns of weeks, the darker the more records end; a table beside it names the versions."""
+    lines = [line(f"d{number}", "7", endOfSupportDate=f"2026-12-{10 + number // 3}") for number in range(6)]
+    with Bench(tmp_path, rules=EASY) as bench:
+        bench.take(bench.snapshot([*lines, line("e", "7", endOfSupportDate="2026-12-25")]))
+        path = bench.path
+    client = serve(path)
+    page = Page(client.ask("/exposure").text)
+    days = [attributes["class"] for tag, attributes in page.elements if tag == "rect"]
+    assert Counter(days) == {"l0": 87, "l4": 2, "l2": 1}
+    assert "2026-12-25: 1 records" in page.text
+    assert [(row["day"], row["devices"]) for row in client.ask("/exposure.json").json["ending"]] == [
+        ("2026-12-10", 3),
+        ("2026-12-11", 3),
+        ("2026-12-25", 1),
+    ]
+
+
+def frame(facts: dict[str, Any]) -> dict[str, Any]:
+    """The values of a page around its facts."""
+    return {"title": "", "menu": [], "twin": "", "home": "/", "query": {}, "answer": None, **facts}

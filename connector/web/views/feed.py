@@ -21,8 +21,12 @@ CARRIES: Final[dict[Topic, str]] = {
     Topic.ALERTS: "end-of-support alerts",
     Topic.SNAPSHOTS: "a report of each snapshot; it seals the snapshot's changes",
     Topic.CHECKPOINTS: "how far this connector has published",
+    Topic.CAMPAIGNS: "the changes of a snapshot, folded by what happened",
     Topic.INVENTORY: "the current inventory, compacted by record",
 }
+TURNED_ON: Final = {Topic.INVENTORY: "kafka.inventory_topic", Topic.CAMPAIGNS: "campaigns.enabled"}
+"""The keys of the configuration that turn a topic on; the others are always published."""
+
 SNAPSHOT_NAMES: Final = (
     "snapshot_id", "inventory", "baseline", "generated_at", "staged_at", "added", "removed", "changed", "baselined",
     "alerts",
@@ -38,7 +42,12 @@ def delivery(visit: Visit, query: Query) -> Facts:
     snapshots = journal.recent_snapshots(query.rows_max + 1)
     return {
         "topics": [
-            {"topic": visit.assembly.topic(topic), "carries": CARRIES[topic], "published": topic in published}
+            {
+                "topic": visit.assembly.topic(topic),
+                "carries": CARRIES[topic],
+                "published": topic in published,
+                "turned_on_by": TURNED_ON.get(topic),
+            }
             for topic in Topic
         ],
         "value_format": config.kafka.value_format,
