@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from connector.exports.fields import Export, Field
 from connector.model import Inventory
-from connector.state.sql import Database, stored_records
+from connector.state.sql import Database, identifier, stored_records
 
 Relation = str
 """A FROM item: a table, or a query in parentheses."""
@@ -33,7 +33,13 @@ class Workspace:
 
     def make(self, table: str, query: str, parameters: Sequence[object] | Mapping[str, object] = ()) -> Relation:
         """Make a temporary table of a query's rows, in place of one of that name. Returns the table."""
-        self.database.rows(f"CREATE OR REPLACE TEMP TABLE {table} AS\n{query}", parameters)
+        ((rows,),) = self.database.rows(f"CREATE OR REPLACE TEMP TABLE {table} AS\n{query}", parameters)
+        if not rows:
+            # DuckDB 2.0 keeps wrong statistics of a table that was made by a query which cannot have rows: once several
+            # threads have filled it in the same transaction, filters and joins find nothing there.
+            described = self.database.rows(f"DESCRIBE {table}")
+            columns = ", ".join(f"{identifier(name)} {kind}" for name, kind, *_ in described)
+            self.database.rows(f"CREATE OR REPLACE TEMP TABLE {table} ({columns})")
         return table
 
     def count(self, relation: Relation) -> int:
