@@ -197,8 +197,7 @@ class Publisher:
         """The messages of changes, and of what they mean for the inventory topic."""
         limit, encoder = upto - after, None
         if limit >= ENGINE_ROWS_MIN and not self._inventory_topic:
-            common = state.journal.common_of_changes(snapshot)
-            encoder = self._messages.change_encoder(change_columns(state.export), common)
+            encoder = self._messages.change_encoder(change_columns(state.export))
         if encoder is not None:
             yield from state.journal.encoded_changes(snapshot, after=after, limit=limit, encoder=encoder)
             return
@@ -211,8 +210,7 @@ class Publisher:
         """The messages of alerts."""
         limit, encoder = upto - after, None
         if limit >= ENGINE_ROWS_MIN:
-            common = state.journal.common_of_alerts(snapshot)
-            encoder = self._messages.alert_encoder(alert_columns(state.export), common)
+            encoder = self._messages.alert_encoder(alert_columns(state.export))
         if encoder is not None:
             return state.journal.encoded_alerts(snapshot, after=after, limit=limit, encoder=encoder)
         return map(self._messages.encode_alert, state.journal.alerts(snapshot, after=after, limit=limit))

@@ -125,8 +125,8 @@ def both_ways(
 ) -> tuple[list[Message], list[Message]]:
     """The messages of all changes and alerts: by the engine, and record by record."""
     journal = state.journal
-    changes = messages.change_encoder(CHANGES, journal.common_of_changes(snapshot))
-    alerts = messages.alert_encoder(ALERTS, journal.common_of_alerts(snapshot))
+    changes = messages.change_encoder(CHANGES)
+    alerts = messages.alert_encoder(ALERTS)
     assert changes is not None
     assert alerts is not None
     return (
@@ -206,7 +206,7 @@ def test_what_the_codec_refuses_is_refused_with_its_words(
     """A row that fits no message ends the batch where it stands, and the error names record and field."""
     snapshot = replace(SNAPSHOT, **fields.pop("snapshot", {}))
     fill(state, "changes", CHANGES, [CHANGE, CHANGE | fields])
-    encoder = make_messages().change_encoder(CHANGES, state.journal.common_of_changes(snapshot))
+    encoder = make_messages().change_encoder(CHANGES)
     assert encoder is not None
     with pytest.raises(EncodingError, match=rf"SoftwareChange of eventId .*: {problem}: "):
         list(state.journal.encoded_changes(snapshot, after=0, limit=1_000, encoder=encoder))
@@ -216,14 +216,14 @@ def test_rows_are_read_in_order_and_within_bounds(state: StateFile) -> None:
     """As `changes`: those beyond a sequence, at most so many."""
     fill(state, "changes", CHANGES, [CHANGE | {"eventId": str(number)} for number in range(1, 10)])
     messages = make_messages()
-    encoder = messages.change_encoder(CHANGES, state.journal.common_of_changes(SNAPSHOT))
+    encoder = messages.change_encoder(CHANGES)
     assert encoder is not None
     encoded = state.journal.encoded_changes(SNAPSHOT, after=3, limit=4, encoder=encoder)
     assert [dict(message.headers)["ce_id"] for message in encoded] == [b"4", b"5", b"6", b"7"]
 
 
-def test_json_has_no_encoder(state: StateFile) -> None:
+def test_json_has_no_encoder() -> None:
     """JSON is written record by record."""
     messages = Messages(JsonValues(), topic_names(), tenant_id=TENANT)
-    assert messages.change_encoder(CHANGES, state.journal.common_of_changes(SNAPSHOT)) is None
-    assert messages.alert_encoder(ALERTS, state.journal.common_of_alerts(SNAPSHOT)) is None
+    assert messages.change_encoder(CHANGES) is None
+    assert messages.alert_encoder(ALERTS) is None
