@@ -179,7 +179,7 @@ def test_changes_that_the_engine_encodes_are_those_that_are_read(
     reading = whole.past_changes()
     scope = reading.narrow(Filters(types=types, inventory=inventory).at(LAST))
     begin = drawn.draw(st.sampled_from([None, *whole.all]))
-    after = begin and JournalCursor(begin["epoch"], begin["sequence"])
+    after = None if begin is None else JournalCursor(begin["epoch"], begin["sequence"])
     read = reading.read(scope, after=after, rows_max=rows_max)
     expected = [
         [

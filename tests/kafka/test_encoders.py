@@ -16,6 +16,7 @@ from connector.exports.software import SOFTWARE
 from connector.kafka.messages import Messages
 from connector.kafka.values.json import JsonValues
 from connector.model import AlertType, ChangeType, Counts, Inventory, Message, Reason, StagedSnapshot
+from connector.poll.backfill import ChangeRecordEncoder, encode_change_records, record_encoder
 from connector.staging.inventory_topic import BackfillCursor, Mirror
 from connector.state.journal import alert_columns, change_columns
 from connector.state.state import StateFile
@@ -149,8 +150,16 @@ def test_encoded_rows_are_the_messages_of_their_records(
     """Whatever is in the rows; some are too large for the broker, and are shortened either way."""
     fill(state, "changes", CHANGES, changes)
     fill(state, "alerts", ALERTS, alerts)
-    encoded, written = both_ways(state, make_messages(message_bytes_max=30_000))
+    messages, journal = make_messages(message_bytes_max=30_000), state.journal
+    encoded, written = both_ways(state, messages)
     assert encoded == written
+    records = record_encoder(messages, SOFTWARE)
+    assert records is not None
+    encoder = ChangeRecordEncoder(messages, SOFTWARE, records)
+    assert list(journal.encoded_changes(SNAPSHOT, after=0, limit=1_000, encoder=encoder)) == [
+        tuple(encode_change_records(messages, SOFTWARE, change))
+        for change in journal.changes(SNAPSHOT, after=0, limit=1_000)
+    ]
     assert len(encoded) == len(changes) + len(alerts)
 
 
@@ -178,8 +187,7 @@ def test_encoded_records_are_the_messages_of_the_inventory(
     """The same batches, with the same cursors after them, and the same messages, shortened or not."""
     fill_inventory(state, records)
     messages, mirror = make_messages(message_bytes_max=30_000), Mirror(state.database, SOFTWARE)
-    columns = {field.name: field.column for field in SOFTWARE.fields}
-    encoder = messages.record_encoder(columns, [field.column for field in SOFTWARE.keys])
+    encoder = record_encoder(messages, SOFTWARE)
     assert encoder is not None
     encoded = list(mirror.encoded_records(BackfillCursor(1), limit, encoder))
     written, cursor = [], BackfillCursor(1)
