@@ -7,16 +7,19 @@ published, however long that takes; the next block is another visit to the file.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from connector.errors import StateLocked, Stopped
 from connector.history.campaigns import CAMPAIGNS_MAX, fold
 from connector.history.filters import Selection
-from connector.history.query import ChangeCount, History, JournalCursor, Scope
+from connector.history.query import ChangeCount, History, JournalCursor, PastChange, Scope
 from connector.model import StagedSnapshot
+from connector.state.encoded import Encoded, RowEncoder
 from connector.state.state import StateFile
+
+Change = TypeVar("Change")
 
 BLOCK_ROWS: Final = 10_000
 """Changes that are Python objects at a time."""
@@ -94,9 +97,29 @@ class PastChanges:
             StateError: changes were deleted before they were read.
             Stopped: between two visits.
         """
+        return self._read(lambda history, cursor: history.read(scope, cursor, rows_max), after)
+
+    def read_encoded(
+        self,
+        scope: Scope,
+        encoder: RowEncoder[Encoded],
+        more: Mapping[str, Any],
+        *,
+        after: JournalCursor | None = None,
+        rows_max: int = BLOCK_ROWS,
+    ) -> Iterator[list[PastChange[Encoded]]]:
+        """As `read`, encoded by the engine; `more` replaces what changes of a snapshot have in common."""
+        return self._read(lambda history, cursor: history.read_encoded(scope, cursor, rows_max, encoder, more), after)
+
+    def _read(
+        self,
+        read: Callable[[History, JournalCursor | None], tuple[list[Change], JournalCursor | None]],
+        after: JournalCursor | None,
+    ) -> Iterator[list[Change]]:
+        """What `read` finds beyond a cursor, visit by visit; no block is empty."""
         while True:
             with self._visit() as state:
-                block, after = History(state).read(scope, after, rows_max)
+                block, after = read(History(state), after)
             if block:
                 yield block
             if after is None:

@@ -7,17 +7,20 @@ the journal is written and which the engine skips by.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from operator import itemgetter
-from typing import Any, Final
+from typing import Any, Final, Generic, TypeVar
 
 from connector.errors import StateError
 from connector.history.filters import Selection
 from connector.model import StagedSnapshot
+from connector.state.encoded import Encoded, RowEncoder, encode_block, encoded_rows
 from connector.state.journal import alert_columns, change_columns
 from connector.state.state import StateFile
+
+Row = TypeVar("Row")
 
 HELD_SECONDS: Final = 1.0
 """Reading returns what it has after this long in one visit to the file, and leaves the rest to another visit."""
@@ -43,6 +46,13 @@ class SequenceRange:
     after: int
     upto: int
     snapshot_numbers: tuple[int, ...] | None
+
+    def touches(self, snapshot: StagedSnapshot) -> bool:
+        """Whether a snapshot may have changes in it."""
+        first, last = snapshot.first_sequence, snapshot.last_sequence
+        if first is None or last is None:
+            return False
+        return snapshot.epoch == self.epoch and first <= self.upto and last > self.after
 
     def beyond(self, cursor: JournalCursor | None) -> SequenceRange | None:
         """The part of it beyond a cursor; None where there is none."""
@@ -85,6 +95,24 @@ class Scope:
         """What is left of the ranges beyond a cursor, in order."""
         remaining = [part.beyond(cursor) for part in self.ranges]
         return [part for part in remaining if part is not None]
+
+
+@dataclass(frozen=True, slots=True)
+class PastChange(Generic[Encoded]):
+    """A past change, encoded.
+
+    Attributes:
+        cursor: just after it.
+        snapshot_id, observed_at: its snapshot, and the generation of that, in milliseconds since 1970.
+        message: the change, encoded.
+    """
+
+    cursor: JournalCursor
+    snapshot_id: str
+    observed_at: int
+    change_type: str
+    event_id: str
+    message: Encoded
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +177,39 @@ class History:
         Raises:
             StateError: changes just beyond the cursor have been deleted meanwhile.
         """
-        rows: list[tuple[Any, ...]] = []
+
+        def select(part: SequenceRange, limit: int) -> Iterable[tuple[int, tuple[Any, ...]]]:
+            rows = self._select(scope, part, f"ORDER BY sequence LIMIT {limit}")
+            return ((row[self._sequence_at], row) for row in rows)
+
+        rows, cursor = self._read(scope, after, rows_max, select)
+        return list(self._as_changes(rows, scope)), cursor
+
+    def read_encoded(
+        self,
+        scope: Scope,
+        after: JournalCursor | None,
+        rows_max: int,
+        encoder: RowEncoder[Encoded],
+        more: Mapping[str, Any],
+    ) -> tuple[list[PastChange[Encoded]], JournalCursor | None]:
+        """As `read`, encoded by the engine; `more` replaces what changes of a snapshot have in common."""
+
+        def select(part: SequenceRange, limit: int) -> Iterable[tuple[int, PastChange[Encoded]]]:
+            changes = self._select_encoded(scope, part, limit, encoder, more)
+            return ((change.cursor.sequence, change) for change in changes)
+
+        return self._read(scope, after, rows_max, select)
+
+    def _read(
+        self,
+        scope: Scope,
+        after: JournalCursor | None,
+        rows_max: int,
+        select: Callable[[SequenceRange, int], Iterable[tuple[int, Row]]],
+    ) -> tuple[list[Row], JournalCursor | None]:
+        """What `select` finds beyond a cursor, each with its sequence; returned as `read` does."""
+        rows: list[Row] = []
         ends = time.monotonic() + HELD_SECONDS
         if after is not None:
             self._check_kept(after)
@@ -158,13 +218,13 @@ class History:
             while begin < remaining.upto:
                 part = replace(remaining, after=begin, upto=min(begin + window, remaining.upto))
                 limit = rows_max - len(rows)
-                matches = self._select(scope, part, f"ORDER BY sequence LIMIT {limit}")
-                rows += matches
-                begin = int(matches[-1][self._sequence_at]) if len(matches) == limit else part.upto
+                matches = list(select(part, limit))
+                rows += [row for _, row in matches]
+                begin = matches[-1][0] if len(matches) == limit else part.upto
                 if len(rows) == rows_max or time.monotonic() > ends:
-                    return list(self._as_changes(rows, scope)), JournalCursor(remaining.epoch, begin)
+                    return rows, JournalCursor(remaining.epoch, begin)
                 window *= WINDOW_FACTOR
-        return list(self._as_changes(rows, scope)), None
+        return rows, None
 
     def read_newest(self, scope: Scope, number: int) -> tuple[list[dict[str, Any]], bool]:
         """The last `number` changes, in order; and whether there may be others before them."""
@@ -252,27 +312,59 @@ class History:
         return self._journal.confirmed_at(snapshot.snapshot_no)
 
     def _select(
-        self, scope: Scope, part: SequenceRange, ending: str = "", *, columns: str = ""
+        self, scope: Scope, part: SequenceRange, ending: str = "", *, columns: str = "", **parameters: object
     ) -> list[tuple[Any, ...]]:
         """The selected changes in a part of a range, or some `columns` of them; `ending` groups, orders or limits."""
-        condition, parameters = scope.selection.condition()
-        of_snapshots = "true"
-        if part.snapshot_numbers is not None:
-            of_snapshots = "snapshot_no IN (SELECT unnest($numbers))"
-            parameters |= {"numbers": list(part.snapshot_numbers)}
+        condition, bound = _condition(scope, part)
         return self._database.rows(
             f"""
             SELECT {columns or self._columns}
             FROM changes
-            WHERE epoch = $epoch
-              AND sequence > $after
-              AND sequence <= $upto
-              AND {of_snapshots}
-              AND {condition}
+            WHERE {condition}
             {ending}
             """,
-            parameters | {"epoch": part.epoch, "after": part.after, "upto": part.upto},
+            parameters | bound,
         )
+
+    def _select_encoded(
+        self,
+        scope: Scope,
+        part: SequenceRange,
+        limit: int,
+        encoder: RowEncoder[Encoded],
+        more: Mapping[str, Any],
+    ) -> Iterator[PastChange[Encoded]]:
+        """The first selected changes in a part of a range, encoded."""
+        snapshots = {number: snapshot for number, snapshot in scope.snapshots.items() if part.touches(snapshot)}
+        begun = {
+            number: encoder.begin({**self._journal.common_of_changes(snapshot), **more})
+            for number, snapshot in snapshots.items()
+        }
+        # First which ones: a limit on whole rows would be a sort of all of them.
+        last = self._select(scope, part, f"ORDER BY sequence LIMIT 1 OFFSET {limit - 1}", columns="sequence")
+        condition, parameters = _condition(scope, replace(part, upto=last[0][0]) if last else part)
+        ctes, constants = encoded_rows("changes", encoder, begun, condition)
+        statement = f"""
+            WITH {ctes}
+            SELECT sequence, {encoder.fields}, snapshot_no, change_type, event_id
+            FROM encoded
+            ORDER BY sequence
+        """
+        rows = self._database.rows(statement, parameters | constants) if begun else []
+
+        def read_others(sequences: list[int]) -> Iterator[Encoded]:
+            others = self._select(
+                scope, part, "AND sequence IN (SELECT unnest($sequences)) ORDER BY sequence", sequences=sequences
+            )
+            numbers = [row[0] for row in others]
+            changes = self._as_changes(others, scope)
+            return (begun[number].encode(change) for number, change in zip(numbers, changes, strict=True))
+
+        encoded = encode_block(rows, lambda row: begun[row[-3]].encode_row(row[:-3]), read_others)
+        for row, message in zip(rows, encoded, strict=True):
+            number, change_type, event_id = row[-3:]
+            cursor, snapshot = JournalCursor(part.epoch, row[0]), scope.snapshots[number]
+            yield PastChange(cursor, snapshot.snapshot_id, snapshot.generated_at, change_type, event_id, message)
 
     def _as_changes(self, rows: Sequence[tuple[Any, ...]], scope: Scope) -> Iterator[dict[str, Any]]:
         for number, group in groupby(rows, key=itemgetter(0)):
@@ -341,6 +433,21 @@ class History:
                 hint="They grew older than state.journal_retention_days. Use a later --since to get what is still"
                 " there.",
             )
+
+
+def _condition(scope: Scope, part: SequenceRange) -> tuple[str, dict[str, object]]:
+    """What the selected changes in a part of a range meet, and its parameters."""
+    condition, parameters = scope.selection.condition()
+    of_snapshots = "true"
+    if part.snapshot_numbers is not None:
+        of_snapshots = "snapshot_no IN (SELECT unnest($numbers))"
+        parameters |= {"numbers": list(part.snapshot_numbers)}
+    whole = f"""epoch = $epoch
+              AND sequence > $after
+              AND sequence <= $upto
+              AND {of_snapshots}
+              AND {condition}"""
+    return whole, parameters | {"epoch": part.epoch, "after": part.after, "upto": part.upto}
 
 
 def _range(changing: Sequence[StagedSnapshot], admitted: Sequence[StagedSnapshot]) -> SequenceRange:

@@ -17,21 +17,28 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from time import monotonic
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from connector import __version__
 from connector.clock import milliseconds_of, moment_of
 from connector.errors import SinkUnavailable
+from connector.exports.fields import Export
+from connector.exports.software import SOFTWARE
 from connector.history.blocks import PastChanges
 from connector.history.filters import Filters
-from connector.history.query import ChangeCount, JournalCursor, Scope
+from connector.history.query import ChangeCount, JournalCursor, PastChange, Scope
+from connector.kafka.encoders import ENGINE_ROWS_MIN
 from connector.kafka.messages import Messages
 from connector.kafka.sink import Sink
 from connector.model import Checkpoint, Message
+from connector.state.journal import change_columns
+
+REPLAYED: Final = {"replayed": True}
+"""What replayed changes have in common beside what they had in common when they were new."""
 
 ATTEMPTS_MAX: Final = 3
 """How often a replay recovers in a row without any progress."""
@@ -66,6 +73,23 @@ class ReplayResult:
     duration_seconds: float = 0.0
 
 
+class _Batch(NamedTuple):
+    """What one Kafka transaction replays.
+
+    Attributes:
+        types: its changes, by type.
+        first, last: the first and last change, for people.
+        cursor: just after it.
+        messages: encoded, or to be encoded as they are read.
+    """
+
+    types: Counter[str]
+    first: dict[str, Any]
+    last: dict[str, Any]
+    cursor: JournalCursor
+    messages: Iterable[Message]
+
+
 @dataclass(slots=True)
 class _ReplayRun:
     """One run of a replay.
@@ -75,7 +99,7 @@ class _ReplayRun:
         begun_at: when the first run of the replay began; milliseconds since 1970.
         upto_snapshot: number of the last snapshot to replay.
         after: the last change that Kafka has; None where it has none.
-        unconfirmed: the batch that was given to Kafka and is not known to be confirmed.
+        unconfirmed: the batch that was given to Kafka and is not known to be confirmed; None where there is none.
     """
 
     scope: Scope
@@ -83,7 +107,7 @@ class _ReplayRun:
     upto_snapshot: int
     after: JournalCursor | None
     resumed: bool
-    unconfirmed: Sequence[dict[str, Any]] = ()
+    unconfirmed: _Batch | None = None
 
 
 class Replay:
@@ -100,6 +124,7 @@ class Replay:
         rate: changes a second at most; 0 for no limit.
         clock: gives the current time, in UTC.
         stop: set to end between two batches.
+        export: what the journal holds.
     """
 
     def __init__(  # noqa: PLR0913 - the seams of a replay, each named at the one place that wires them
@@ -115,6 +140,7 @@ class Replay:
         rate: int,
         clock: Callable[[], datetime],
         stop: threading.Event,
+        export: Export = SOFTWARE,
     ) -> None:
         self._past = past_changes
         self._messages = messages
@@ -126,6 +152,7 @@ class Replay:
         self._rate = rate
         self._clock = clock
         self._stop = stop
+        self._export = export
 
     def dry_run(self) -> ReplayResult:
         """What a replay would publish if it began now; Kafka is not asked.
@@ -142,7 +169,7 @@ class Replay:
         if counts:
             first = next(self._past.read(run.scope, rows_max=1))
             last = next(self._past.read_newest(run.scope, 1)[0])
-            result.first, result.last = _describe(first[0]), _describe(last[0])
+            result.first, result.last = _described(_facts(first[0])), _described(_facts(last[0]))
         result.duration_seconds = monotonic() - begun
         return result
 
@@ -201,17 +228,27 @@ class Replay:
     def _publish(self, run: _ReplayRun, result: ReplayResult) -> Iterator[None]:
         """Step 3. Yields after each batch that Kafka has confirmed."""
         begun, before = monotonic(), result.changes
-        for block in self._past.read(run.scope, after=run.after, rows_max=self._batch_changes_max):
-            run.unconfirmed = block
-            self._sink.publish(self._messages_of(block), self._checkpoint(run, _cursor(block[-1])))
+        for batch in self._batches(run):
+            run.unconfirmed = batch
+            self._sink.publish(batch.messages, self._checkpoint(run, batch.cursor))
             _confirm(run, result)
             yield
             if self._rate:
                 due = begun + (result.changes - before) / self._rate
                 self._stop.wait(max(due - monotonic(), 0.0))
 
-    def _messages_of(self, block: Sequence[dict[str, Any]]) -> Iterator[Message]:
-        return (self._messages.encode_change(change | {"replayed": True}) for change in block)
+    def _batches(self, run: _ReplayRun) -> Iterator[_Batch]:
+        """What to publish, batch by batch."""
+        limit, encoder = self._batch_changes_max, None
+        if limit >= ENGINE_ROWS_MIN:
+            encoder = self._messages.change_encoder(change_columns(self._export))
+        if encoder is None:
+            for block in self._past.read(run.scope, after=run.after, rows_max=limit):
+                encoded = (self._messages.encode_change(change | REPLAYED) for change in block)
+                yield _batch_of([_facts(change) for change in block], encoded)
+        else:
+            for changes in self._past.read_encoded(run.scope, encoder, REPLAYED, after=run.after, rows_max=limit):
+                yield _batch_of(changes, (change.message for change in changes))
 
     def _recover(self, run: _ReplayRun, result: ReplayResult) -> None:
         """Ask Kafka whether the last batch was committed."""
@@ -219,7 +256,7 @@ class Replay:
         if checkpoint is None or checkpoint.replay_begun_at != run.begun_at or checkpoint.replay_finished:
             return
         committed = JournalCursor(checkpoint.epoch, checkpoint.sequence)
-        if run.unconfirmed and committed == _cursor(run.unconfirmed[-1]):
+        if run.unconfirmed is not None and committed == run.unconfirmed.cursor:
             _confirm(run, result)
 
     def _finish(self, run: _ReplayRun, last: JournalCursor) -> None:
@@ -256,29 +293,38 @@ class Replay:
         )
 
 
+def _batch_of(changes: Sequence[PastChange[Any]], messages: Iterable[Message]) -> _Batch:
+    first, last = changes[0], changes[-1]
+    return _Batch(
+        Counter(change.change_type for change in changes), _described(first), _described(last), last.cursor, messages
+    )
+
+
 def _confirm(run: _ReplayRun, result: ReplayResult) -> None:
     """Count the unconfirmed batch: Kafka has it."""
-    block, run.unconfirmed = run.unconfirmed, ()
-    run.after = _cursor(block[-1])
-    result.changes += len(block)
-    counts = Counter(change["changeType"] for change in block)
-    result.types = dict(Counter(result.types) + counts)
-    result.first = result.first or _describe(block[0])
-    result.last = _describe(block[-1])
+    batch, run.unconfirmed = run.unconfirmed, None
+    assert batch is not None  # noqa: S101 - asked for a batch that was published
+    run.after = batch.cursor
+    result.changes += batch.types.total()
+    result.types = dict(Counter(result.types) + batch.types)
+    result.first = result.first or batch.first
+    result.last = batch.last
 
 
-def _cursor(change: Mapping[str, Any]) -> JournalCursor:
-    return JournalCursor(change["epoch"], change["sequence"])
+def _facts(change: Mapping[str, Any]) -> PastChange[None]:
+    """A mapping as a past change, without its message."""
+    cursor = JournalCursor(change["epoch"], change["sequence"])
+    return PastChange(cursor, change["snapshotId"], change["observedAt"], change["changeType"], change["eventId"], None)
 
 
-def _describe(change: Mapping[str, Any]) -> dict[str, Any]:
+def _described(change: PastChange[Any]) -> dict[str, Any]:
     """A change as the first or last of a range."""
     return {
-        "event_id": change["eventId"],
-        "snapshot_id": change["snapshotId"],
-        "observed_at": moment_of(change["observedAt"]),
-        "epoch": change["epoch"],
-        "sequence": change["sequence"],
+        "event_id": change.event_id,
+        "snapshot_id": change.snapshot_id,
+        "observed_at": moment_of(change.observed_at),
+        "epoch": change.cursor.epoch,
+        "sequence": change.cursor.sequence,
     }
 
 

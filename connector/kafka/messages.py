@@ -10,7 +10,7 @@ whatever the type, in the header `ce_shortenedfields`.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
@@ -118,19 +118,18 @@ class Messages:
 
     # ---- encoding many at once
 
-    def change_encoder(self, columns: Mapping[str, str], common: Collection[str]) -> ChangeEncoder | None:
+    def change_encoder(self, columns: Mapping[str, str]) -> ChangeEncoder | None:
         """An encoder of rows of changes; None where the value format has no SQL.
 
         Args:
             columns: the column of each field that differs from change to change.
-            common: the fields that all changes of a snapshot have in common.
         """
-        sql = self._values.sql(Topic.CHANGES, columns, {*common, SHORTENED})
+        sql = self._values.sql(Topic.CHANGES, columns)
         return None if sql is None else ChangeEncoder(sql, self._envelope(Topic.CHANGES), self.encode_change)
 
-    def alert_encoder(self, columns: Mapping[str, str], common: Collection[str]) -> AlertEncoder | None:
+    def alert_encoder(self, columns: Mapping[str, str]) -> AlertEncoder | None:
         """An encoder of rows of alerts; as `change_encoder`."""
-        sql = self._values.sql(Topic.ALERTS, columns, {*common, SHORTENED})
+        sql = self._values.sql(Topic.ALERTS, columns)
         return None if sql is None else AlertEncoder(sql, self._envelope(Topic.ALERTS), self.encode_alert)
 
     def record_encoder(self, columns: Mapping[str, str], keys: Sequence[str]) -> RecordEncoder | None:
@@ -140,7 +139,7 @@ class Messages:
             columns: the column of each field.
             keys: the columns of a record's key, the device first.
         """
-        sql = self._values.sql(Topic.INVENTORY, columns, ())
+        sql = self._values.sql(Topic.INVENTORY, columns)
         if sql is None:
             return None
         envelope = self._envelope(Topic.INVENTORY)

@@ -185,17 +185,20 @@ class Reader:
                 raise Stopped(f"stopped while {doing}")
             if deadline.passed:
                 raise translate(KafkaError(KafkaError._TIMED_OUT), doing, self._events)  # noqa: SLF001 - public name
+            is_moving = False
             for message in self._messages(doing):
                 headers = dict(message.headers() or ())
                 incoming = None if message.error() is not None else _incoming(message, headers)
                 partition, offset = message.partition(), message.offset()
                 assert partition is not None and offset is not None  # noqa: S101, PT018 - both have them
                 if incoming is not None and offset < ends.get(partition, 0):
-                    deadline = Deadline(STILL_SECONDS_MAX)
+                    is_moving = True
                     yield incoming
                 # The end of a partition counts the marks of transactions too.
                 if offset + (incoming is not None) >= ends.get(partition, offset + 2):
                     del ends[partition]
+            if is_moving:
+                deadline = Deadline(STILL_SECONDS_MAX)
 
     def _ends(self, topic: str) -> dict[int, int]:
         """The offset after the last message, committed or not, of each partition that has any."""

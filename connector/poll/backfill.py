@@ -23,11 +23,11 @@ from typing import Any, Final
 from connector.clock import milliseconds_of
 from connector.errors import Stopped
 from connector.exports.fields import Export
-from connector.kafka.encoders import ENGINE_ROWS_MIN
+from connector.kafka.encoders import ENGINE_ROWS_MIN, RecordEncoder
 from connector.kafka.messages import Messages
 from connector.kafka.reader import Incoming, Reader
 from connector.kafka.sink import Sink
-from connector.model import Checkpoint, Message
+from connector.model import ChangeType, Checkpoint, Message
 from connector.staging.inventory_topic import (
     RECORDS,
     STALE,
@@ -39,6 +39,7 @@ from connector.staging.inventory_topic import (
     steps_of,
 )
 from connector.state.reconcile import standing_checkpoint
+from connector.state.sql import identifier
 from connector.state.state import StateFile
 from connector.telemetry import logger
 
@@ -119,8 +120,7 @@ class Backfill:
     ) -> Generator[tuple[list[Message], BackfillCursor]]:
         """Step 1: the records beyond a cursor, batch by batch, each with the cursor after it."""
         export, limit = state.export, self._batch_records_max
-        columns = {field.name: field.column for field in export.fields}
-        encoder = self._messages.record_encoder(columns, [field.column for field in export.keys])
+        encoder = record_encoder(self._messages, export)
         if encoder is not None and mirror.remaining() >= ENGINE_ROWS_MIN:
             yield from mirror.encoded_records(cursor, limit, encoder)
             return
@@ -177,10 +177,66 @@ class Backfill:
         )
 
 
+def record_encoder(messages: Messages, export: Export) -> RecordEncoder | None:
+    """An encoder of an export's records; None where the value format has none."""
+    columns = {field.name: field.column for field in export.fields}
+    return messages.record_encoder(columns, [field.column for field in export.keys])
+
+
 def encode_change_records(messages: Messages, export: Export, change: Mapping[str, Any]) -> Iterator[Message]:
     """Encode what a change means for the inventory topic: a record, the tombstone of one that is gone, or both."""
     for key, record in steps_of(export, change):
         yield messages.encode_record(key, record)
+
+
+class ChangeRecordEncoder:
+    """Encodes rows of changes as what they mean for the inventory topic, as `encode_change_records` does.
+
+    Args:
+        messages: encodes tombstones, and what goes the slow way.
+        export: of the changes.
+        records: encodes the records.
+    """
+
+    def __init__(self, messages: Messages, export: Export, records: RecordEncoder) -> None:
+        earlier = ", ".join(f"coalesce(before.{identifier(field.name)}, '')" for field in export.keys)
+        self.pieces = records.pieces
+        self.fields = f"{records.fields}, change_type, before IS NOT NULL, {earlier}"
+        self._messages = messages
+        self._export = export
+        self._records = records
+
+    def begin(self, record: Mapping[str, Any]) -> SnapshotRecords:
+        """Begin a snapshot, given what all its changes have in common."""
+        return SnapshotRecords(self._messages, self._export, self._records, record["inventory"])
+
+
+class SnapshotRecords:
+    """Encodes what the changes of one snapshot mean for the inventory topic."""
+
+    def __init__(self, messages: Messages, export: Export, records: RecordEncoder, inventory: str) -> None:
+        self.constants = records.constants()
+        self._messages = messages
+        self._export = export
+        self._records = records
+        self._inventory = inventory
+
+    def encode(self, record: Mapping[str, Any]) -> tuple[Message, ...]:
+        """The slow way."""
+        return tuple(encode_change_records(self._messages, self._export, record))
+
+    def encode_row(self, row: tuple[Any, ...]) -> tuple[Message, ...] | None:
+        """The messages of a row: its number, the fields of a record's encoder, then what tells of tombstones."""
+        ends = 3 + len(self._export.keys)
+        key, earlier = row[3:ends], row[ends + 2 :]
+        change_type, is_changed = row[ends : ends + 2]
+        left: tuple[Message, ...] = ()
+        if is_changed and earlier != key:
+            left = (self._messages.encode_record((self._inventory, *earlier), None),)
+        if change_type == ChangeType.REMOVED:
+            return (*left, self._messages.encode_record((self._inventory, *key), None))
+        message = self._records.encode_row(self._inventory, row[1:ends])
+        return None if message is None else (*left, message)
 
 
 def key_of(incoming: Incoming, parts: int) -> RecordKey | None:

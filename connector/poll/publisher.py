@@ -21,7 +21,7 @@ from connector.kafka.messages import Messages
 from connector.kafka.sink import Sink
 from connector.model import Checkpoint, Message, SnapshotStatus, StagedSnapshot
 from connector.poll import reports
-from connector.poll.backfill import encode_change_records
+from connector.poll.backfill import ChangeRecordEncoder, encode_change_records, record_encoder
 from connector.staging.inventory_topic import Mirror
 from connector.state.journal import alert_columns, change_columns
 from connector.state.reconcile import standing_checkpoint
@@ -196,23 +196,36 @@ class Publisher:
     def _changes(self, state: StateFile, snapshot: StagedSnapshot, after: int, upto: int) -> Iterator[Message]:
         """The messages of changes, and of what they mean for the inventory topic."""
         limit, encoder = upto - after, None
-        if limit >= ENGINE_ROWS_MIN and not self._inventory_topic:
-            common = state.journal.common_of_changes(snapshot)
-            encoder = self._messages.change_encoder(change_columns(state.export), common)
+        if limit >= ENGINE_ROWS_MIN:
+            encoder = self._messages.change_encoder(change_columns(state.export))
         if encoder is not None:
-            yield from state.journal.encoded_changes(snapshot, after=after, limit=limit, encoder=encoder)
+            changes = state.journal.encoded_changes(snapshot, after=after, limit=limit, encoder=encoder)
+            yield from self._beside_records(state, snapshot, after, limit, changes)
             return
         for change in state.journal.changes(snapshot, after=after, limit=limit):
             yield self._messages.encode_change(change)
             if self._inventory_topic:
                 yield from encode_change_records(self._messages, state.export, change)
 
+    def _beside_records(
+        self, state: StateFile, snapshot: StagedSnapshot, after: int, limit: int, changes: Iterator[Message]
+    ) -> Iterator[Message]:
+        """Encoded changes, each with what it means for the inventory topic behind it."""
+        records = record_encoder(self._messages, state.export) if self._inventory_topic else None
+        if records is None:
+            yield from changes
+            return
+        encoder = ChangeRecordEncoder(self._messages, state.export, records)
+        steps = state.journal.encoded_changes(snapshot, after=after, limit=limit, encoder=encoder)
+        for change, messages in zip(changes, steps, strict=True):
+            yield change
+            yield from messages
+
     def _alerts(self, state: StateFile, snapshot: StagedSnapshot, after: int, upto: int) -> Iterator[Message]:
         """The messages of alerts."""
         limit, encoder = upto - after, None
         if limit >= ENGINE_ROWS_MIN:
-            common = state.journal.common_of_alerts(snapshot)
-            encoder = self._messages.alert_encoder(alert_columns(state.export), common)
+            encoder = self._messages.alert_encoder(alert_columns(state.export))
         if encoder is not None:
             return state.journal.encoded_alerts(snapshot, after=after, limit=limit, encoder=encoder)
         return map(self._messages.encode_alert, state.journal.alerts(snapshot, after=after, limit=limit))

@@ -19,12 +19,13 @@ from hypothesis import strategies as st
 from connector.errors import StateError, StateLocked, Stopped
 from connector.history.blocks import ATTEMPTS_MAX, PastChanges
 from connector.history.filters import Filters, Selection
-from connector.history.query import History, JournalCursor
+from connector.history.query import History, JournalCursor, PastChange
 from connector.model import Inventory
 from connector.staging import derived, maintenance
 from connector.state import journal
 from connector.state.state import StateFile
 from tests.support.bench import EASY, SLOW, START, Bench, plain_snapshot, record, staging_rules
+from tests.support.messages import make_messages
 from tests.support.oracle import Rules
 
 NAMES = ("LT-1.corp.example", "lt-1", "lt-12.corp.example", "lt_1", "50%", "a*b", "Über.x", None)
@@ -159,6 +160,43 @@ def test_filters_find_what_a_plain_filter_finds(whole: Journal, drawn: st.DataOb
         rest = [change for block in reading.read(scope, after=cursor) for change in block]
         assert rest == expected[expected.index(begin) + 1 :]
         assert sum(count.changes for count in reading.count(scope, after=cursor)) == len(rest)
+
+
+@settings(max_examples=SLOW.max_examples, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    types=_some(st.sampled_from(["ADDED", "REMOVED", "CHANGED", "BASELINE"])),
+    inventory=st.sampled_from(["", "CPE", "NON_CPE"]),
+    rows_max=st.sampled_from([9, 40, 1_000]),
+    drawn=st.data(),
+)
+def test_changes_that_the_engine_encodes_are_those_that_are_read(
+    whole: Journal, types: tuple[str, ...], inventory: str, rows_max: int, drawn: st.DataObject
+) -> None:
+    """Block by block the same changes, over snapshots and epochs, from any cursor on."""
+    messages = make_messages()
+    encoder = messages.change_encoder(journal.change_columns(whole.state.export))
+    assert encoder is not None
+    reading = whole.past_changes()
+    scope = reading.narrow(Filters(types=types, inventory=inventory).at(LAST))
+    begin = drawn.draw(st.sampled_from([None, *whole.all]))
+    after = None if begin is None else JournalCursor(begin["epoch"], begin["sequence"])
+    read = reading.read(scope, after=after, rows_max=rows_max)
+    expected = [
+        [
+            PastChange(
+                JournalCursor(change["epoch"], change["sequence"]),
+                change["snapshotId"],
+                change["observedAt"],
+                change["changeType"],
+                change["eventId"],
+                messages.encode_change(change | {"replayed": True}),
+            )
+            for change in block
+        ]
+        for block in read
+    ]
+    encoded = reading.read_encoded(scope, encoder, {"replayed": True}, after=after, rows_max=rows_max)
+    assert list(encoded) == expected
 
 
 def test_the_journal_of_these_tests_has_something_of_everything(whole: Journal) -> None:

@@ -16,6 +16,7 @@ from connector.exports.software import SOFTWARE
 from connector.kafka.messages import Messages
 from connector.kafka.values.json import JsonValues
 from connector.model import AlertType, ChangeType, Counts, Inventory, Message, Reason, StagedSnapshot
+from connector.poll.backfill import ChangeRecordEncoder, encode_change_records, record_encoder
 from connector.staging.inventory_topic import BackfillCursor, Mirror
 from connector.state.journal import alert_columns, change_columns
 from connector.state.state import StateFile
@@ -125,8 +126,8 @@ def both_ways(
 ) -> tuple[list[Message], list[Message]]:
     """The messages of all changes and alerts: by the engine, and record by record."""
     journal = state.journal
-    changes = messages.change_encoder(CHANGES, journal.common_of_changes(snapshot))
-    alerts = messages.alert_encoder(ALERTS, journal.common_of_alerts(snapshot))
+    changes = messages.change_encoder(CHANGES)
+    alerts = messages.alert_encoder(ALERTS)
     assert changes is not None
     assert alerts is not None
     return (
@@ -149,8 +150,16 @@ def test_encoded_rows_are_the_messages_of_their_records(
     """Whatever is in the rows; some are too large for the broker, and are shortened either way."""
     fill(state, "changes", CHANGES, changes)
     fill(state, "alerts", ALERTS, alerts)
-    encoded, written = both_ways(state, make_messages(message_bytes_max=30_000))
+    messages, journal = make_messages(message_bytes_max=30_000), state.journal
+    encoded, written = both_ways(state, messages)
     assert encoded == written
+    records = record_encoder(messages, SOFTWARE)
+    assert records is not None
+    encoder = ChangeRecordEncoder(messages, SOFTWARE, records)
+    assert list(journal.encoded_changes(SNAPSHOT, after=0, limit=1_000, encoder=encoder)) == [
+        tuple(encode_change_records(messages, SOFTWARE, change))
+        for change in journal.changes(SNAPSHOT, after=0, limit=1_000)
+    ]
     assert len(encoded) == len(changes) + len(alerts)
 
 
@@ -178,8 +187,7 @@ def test_encoded_records_are_the_messages_of_the_inventory(
     """The same batches, with the same cursors after them, and the same messages, shortened or not."""
     fill_inventory(state, records)
     messages, mirror = make_messages(message_bytes_max=30_000), Mirror(state.database, SOFTWARE)
-    columns = {field.name: field.column for field in SOFTWARE.fields}
-    encoder = messages.record_encoder(columns, [field.column for field in SOFTWARE.keys])
+    encoder = record_encoder(messages, SOFTWARE)
     assert encoder is not None
     encoded = list(mirror.encoded_records(BackfillCursor(1), limit, encoder))
     written, cursor = [], BackfillCursor(1)
@@ -206,7 +214,7 @@ def test_what_the_codec_refuses_is_refused_with_its_words(
     """A row that fits no message ends the batch where it stands, and the error names record and field."""
     snapshot = replace(SNAPSHOT, **fields.pop("snapshot", {}))
     fill(state, "changes", CHANGES, [CHANGE, CHANGE | fields])
-    encoder = make_messages().change_encoder(CHANGES, state.journal.common_of_changes(snapshot))
+    encoder = make_messages().change_encoder(CHANGES)
     assert encoder is not None
     with pytest.raises(EncodingError, match=rf"SoftwareChange of eventId .*: {problem}: "):
         list(state.journal.encoded_changes(snapshot, after=0, limit=1_000, encoder=encoder))
@@ -216,14 +224,14 @@ def test_rows_are_read_in_order_and_within_bounds(state: StateFile) -> None:
     """As `changes`: those beyond a sequence, at most so many."""
     fill(state, "changes", CHANGES, [CHANGE | {"eventId": str(number)} for number in range(1, 10)])
     messages = make_messages()
-    encoder = messages.change_encoder(CHANGES, state.journal.common_of_changes(SNAPSHOT))
+    encoder = messages.change_encoder(CHANGES)
     assert encoder is not None
     encoded = state.journal.encoded_changes(SNAPSHOT, after=3, limit=4, encoder=encoder)
     assert [dict(message.headers)["ce_id"] for message in encoded] == [b"4", b"5", b"6", b"7"]
 
 
-def test_json_has_no_encoder(state: StateFile) -> None:
+def test_json_has_no_encoder() -> None:
     """JSON is written record by record."""
     messages = Messages(JsonValues(), topic_names(), tenant_id=TENANT)
-    assert messages.change_encoder(CHANGES, state.journal.common_of_changes(SNAPSHOT)) is None
-    assert messages.alert_encoder(ALERTS, state.journal.common_of_alerts(SNAPSHOT)) is None
+    assert messages.change_encoder(CHANGES) is None
+    assert messages.alert_encoder(ALERTS) is None

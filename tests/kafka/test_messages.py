@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from hashlib import sha256
 from typing import Any
@@ -319,7 +319,7 @@ class PlainValues:
         """As `Values.write`, but that it checks nothing."""
         return json.dumps({"type": topic.value, "record": record}).encode()
 
-    def sql(self, _topic: Topic, _columns: Mapping[str, str], _constants: Collection[str]) -> None:
+    def sql(self, _topic: Topic, _columns: Mapping[str, str]) -> None:
         """As `Values.sql`: there is none."""
 
     def read(self, value: bytes, topic: Topic | None = None) -> dict[str, Any]:

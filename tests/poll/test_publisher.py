@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -13,10 +14,12 @@ import pytest
 
 from connector.errors import SinkUnavailable
 from connector.history.campaigns import CampaignRules, messages_of
+from connector.kafka.encoders import ENGINE_ROWS_MIN
 from connector.model import Checkpoint, Inventory, Message
+from connector.poll.backfill import encode_change_records
 from connector.poll.publisher import Publisher
 from connector.staging import audit, maintenance
-from tests.support.bench import TENANT, Bench, record
+from tests.support.bench import EASY, TENANT, Bench, record
 from tests.support.messages import make_messages
 
 Batches = list[list[tuple[str, Any]]]
@@ -159,3 +162,37 @@ def test_alerts_of_a_snapshot_that_was_retired_are_gone_with_it(shelf: Shelf) ->
     assert maintenance.retire(state, older_than=datetime(2030, 1, 1, tzinfo=UTC)) == 3
     assert state.database.rows("SELECT DISTINCT snapshot_no FROM alerts") == [(latest.snapshot_no,)]
     assert audit.verify(state) == []
+
+
+def test_large_batches_that_the_engine_encodes_are_the_messages_of_their_rows(tmp_path: Path) -> None:
+    """A baseline, then upgrades and removals, with the inventory topic and outages in between: each message once.
+
+    Batches have more than `ENGINE_ROWS_MIN` changes but the last; the messages are those of the rows, one by one.
+    """
+    messages, sink = make_messages(topic_prefix="p", tenant_id=TENANT), Kept()
+    sink.fails = {2, 5}
+    fakes: Any = sink
+    publisher = Publisher(
+        messages, fakes, tenant_id=TENANT, batch_changes_max=ENGINE_ROWS_MIN + 100, inventory_topic=True,
+        clock=lambda: datetime.now(UTC), stop=threading.Event(),
+    )  # fmt: skip
+    first = [
+        record(f"d{number % 7}", f"p{number}", "1", endOfSupportStatus="EOS Version" if number % 9 else None)
+        for number in range(2 * ENGINE_ROWS_MIN + 300)
+    ]
+    second = [line | {"softwareVersion": "2"} for line in first[:ENGINE_ROWS_MIN]] + first[2 * ENGINE_ROWS_MIN :]
+    expected: dict[str, list[Message]] = {"p.changes": [], "p.inventory": [], "p.alerts": []}
+    with Bench(tmp_path, rules=replace(EASY, emit_baseline=True)) as bench:
+        journal, export = bench.state.journal, bench.state.export
+        for lines in (first, second):
+            staged = bench.take(bench.snapshot(lines))
+            for change in journal.changes(staged, after=0, limit=10**9):
+                expected["p.changes"].append(messages.encode_change(change))
+                expected["p.inventory"] += encode_change_records(messages, export, change)
+            expected["p.alerts"] += map(messages.encode_alert, journal.alerts(staged, after=0, limit=10**9))
+            publisher.recover(bench.state)
+            publisher.drain(bench.state)
+        assert journal.position().drained
+    published = [message for batch, _ in sink.batches for message in batch]
+    assert {topic: [message for message in published if message.topic == topic] for topic in expected} == expected
+    assert min(len(expected["p.changes"]), len(expected["p.inventory"])) > 2 * ENGINE_ROWS_MIN

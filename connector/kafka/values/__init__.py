@@ -31,7 +31,7 @@ type is an error. Recovery reads checkpoints like that.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 from connector.model import Topic
@@ -86,11 +86,10 @@ class Values(ValueReader, Protocol):
             SinkUnavailable, SinkRejected: a registry is needed, and is away or denies access.
         """
 
-    def sql(self, topic: Topic, columns: Mapping[str, str], constants: Collection[str]) -> ValueSql | None:
+    def sql(self, topic: Topic, columns: Mapping[str, str]) -> ValueSql | None:
         """The SQL that writes records of the topic's type; None where the format has none.
 
         Args:
             topic: of the records.
-            columns: the expression of each field that differs from record to record.
-            constants: the fields that do not.
+            columns: the expression of each field that differs from record to record; all others are constant.
         """

@@ -7,7 +7,7 @@ The registry gives the id of each schema that is written, when it is first neede
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from io import BytesIO
 from time import monotonic
 from typing import Any, Final, cast
@@ -58,9 +58,9 @@ class AvroValues:
         """As `Values.write`."""
         return self._writers[topic].write(record)
 
-    def sql(self, topic: Topic, columns: Mapping[str, str], constants: Collection[str]) -> AvroSql:
+    def sql(self, topic: Topic, columns: Mapping[str, str]) -> AvroSql:
         """As `Values.sql`."""
-        return AvroSql(self._writers[topic], columns, constants)
+        return AvroSql(self._writers[topic], columns)
 
     def read(self, value: bytes, topic: Topic | None = None) -> dict[str, Any]:
         """As `Values.read`."""
@@ -127,8 +127,9 @@ class _Writer:
 class AvroSql:
     """As SQL: a `ValueSql`."""
 
-    def __init__(self, writer: _Writer, columns: Mapping[str, str], constants: Collection[str]) -> None:
+    def __init__(self, writer: _Writer, columns: Mapping[str, str]) -> None:
         self._writer = writer
+        constants = {field["name"] for field in writer.schema["fields"]} - columns.keys()
         self.pieces, self.value = record_sql(writer.schema, columns, constants)
         self._runs = [(run, AvroChecker(run)) for run in constant_runs(writer.schema, constants)]
 

@@ -7,7 +7,7 @@ Schema of each record type is beside the Avro schema that it is generated from.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -56,7 +56,7 @@ class JsonValues:
             problem = next(find_problems(self._schemas[topic], record), f"{type(error).__name__}: {error}")
             raise refusal(topic, record, problem) from error
 
-    def sql(self, _topic: Topic, _columns: Mapping[str, str], _constants: Collection[str]) -> None:
+    def sql(self, _topic: Topic, _columns: Mapping[str, str]) -> None:
         """As `Values.sql`: there is none."""
 
     def read(self, value: bytes, topic: Topic | None = None) -> dict[str, Any]:
