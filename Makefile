@@ -6,6 +6,7 @@ RUN    := $(VENV)/.installed
 DEV    := $(VENV)/.installed-dev
 FUZZ   := $(VENV)/.installed-fuzz
 DEPLOY := $(VENV)/.installed-deploy
+SPARK  := $(VENV)/.installed-spark
 SPREAD := -n 2 --dist loadfile
 # A state file is synced at every commit, thousands of times in the tests; in memory, where 8 GiB of it are free, nothing waits for a disk.
 MEMORY := $(shell [ -w /dev/shm ] && df -Pk /dev/shm | awk 'END { if ($$4 >= 8388608) print "/dev/shm" }')
@@ -13,7 +14,7 @@ SCRATCH = $(if $(MEMORY),TMPDIR=$${TMPDIR:-$(MEMORY)})
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo kafka test test-deploy deploy-tools release-check soak year fuzz mutate lint format bench schemas \
+.PHONY: help demo kafka test test-deploy test-spark deploy-tools release-check soak year fuzz mutate lint format bench schemas \
 	sentinel pictures lock clean
 
 help: ## show this list
@@ -41,6 +42,11 @@ $(DEPLOY): $(DEV) requirements-deploy.lock
 	$(PIP) --require-hashes -r requirements-deploy.lock
 	@touch $@
 
+# Spark is half a gigabyte, and only its own engine asks for it.
+$(SPARK): $(DEV) requirements-spark.lock
+	$(PIP) --require-hashes -r requirements-spark.lock
+	@touch $@
+
 demo: $(RUN) ## see it work: simulator, in-process Kafka, an evolving fleet; no accounts, no Docker, no Java
 	@$(BIN)/python -m connector demo
 
@@ -60,6 +66,9 @@ endif
 test-deploy: $(DEPLOY) ## what is in deploy/, with the tools of those who run it: helm, promtool, buildah, Splunk's validator, …
 	@$(BIN)/python -m tests.support.deploy_tools
 	$(SCRATCH) $(BIN)/python -m pytest $(SPREAD) tests/deploy $(PYTEST_ARGS)
+
+test-spark: $(SPARK) ## the engine on Spark, against the oracle and DuckDB: real Spark and Delta Lake; needs Java 17 and Maven
+	$(SCRATCH) $(BIN)/python -m pytest tests/diff/engines/spark $(PYTEST_ARGS)
 
 deploy-tools: $(DEPLOY) ## fetch the tools of test-deploy, with the packages of the distribution that they take (as root)
 	@$(BIN)/python -m tests.support.deploy_tools --system
@@ -112,6 +121,8 @@ lock: $(DEV) ## pin the newest dependencies that satisfy pyproject.toml, with ha
 		--no-header --group deploy --constraint requirements-dev.lock -o requirements-deploy.lock
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade --generate-hashes --no-emit-index-url \
 		--no-header --group splunk -o requirements-splunk.lock
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade --generate-hashes --no-emit-index-url \
+		--no-header --group spark --constraint requirements-dev.lock -o requirements-spark.lock
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade --generate-hashes --no-emit-index-url \
 		--no-header --group build --constraint requirements-dev.lock -o requirements-build.lock
 

@@ -42,6 +42,7 @@ OWNERS = {
     "aws_msk_iam_sasl_signer": {"kafka"},
     "confluent_kafka": {"kafka"},
     "cryptography": {"source"},
+    "delta": {"diff"},
     "duckdb": {"state"},
     "fastavro": {"kafka"},
     "isal": {"packed"},
@@ -50,8 +51,10 @@ OWNERS = {
     "msal": {"source"},
     "msgspec": {"source"},
     "prometheus_client": {"service"},
+    "py4j": {"diff"},
     "pydantic": {"config"},
     "pydantic_settings": {"config"},
+    "pyspark": {"diff"},
     "requests": {"source"},
     "rich": {"cli"},
     "structlog": {"telemetry"},
@@ -206,9 +209,13 @@ def test_only_staging_chooses_the_engine_of_a_comparison() -> None:
     users = {
         module
         for module, path in _modules().items()
-        if any(name.startswith("connector.diff.engines.duckdb") for name in _imports(path))
+        if not module.startswith("diff.engines.")
+        and any(
+            name.startswith(("connector.diff.engines.duckdb", "connector.diff.engines.spark"))
+            for name in _imports(path)
+        )
     }
-    assert users == {"staging.stage"}
+    assert users == {"staging.engines"}
 
 
 def test_only_the_command_line_knows_the_simulator() -> None:

@@ -167,6 +167,21 @@ class StateConfig(Table):
         return self.path.with_name(self.path.name + ".limits.json")
 
 
+class EngineConfig(Table):
+    """`[engine]`: what compares a snapshot with the inventory; `path` and `spark` are for Spark alone."""
+
+    name: Literal["duckdb", "spark"] = "duckdb"
+    path: str = ""
+    spark: ClientTable = Field(default={}, repr=False)
+
+    @checked(mode="before")
+    @classmethod
+    def _read_spark_secret_files(cls, given: object) -> object:
+        if not isinstance(given, dict) or not isinstance(given.get("spark"), dict):
+            return given
+        return {**given, "spark": values.read_client_table(given["spark"])}
+
+
 class DiffConfig(Table):
     """`[diff]`: what counts as a change."""
 
@@ -327,6 +342,7 @@ class Config(BaseSettings):
     source: SourceConfig
     poll: PollConfig = Field(default_factory=PollConfig)
     state: StateConfig = Field(default_factory=StateConfig)
+    engine: EngineConfig = Field(default_factory=EngineConfig)
     diff: DiffConfig = Field(default_factory=DiffConfig)
     guard: GuardConfig = Field(default_factory=GuardConfig)
     alerts: AlertsConfig = Field(default_factory=AlertsConfig)
@@ -370,6 +386,12 @@ class Config(BaseSettings):
         return source.model_copy(update=changed)
 
     @property
+    def tables_path(self) -> str:
+        """Where Spark keeps the tables of this tenant: below `engine.path`, or in a folder beside the state file."""
+        beside = self.state.path.with_name(self.state.path.name + ".delta").absolute()
+        return f"{self.engine.path.rstrip('/')}/{self.source.tenant_id}" if self.engine.path else f"file:{beside}"
+
+    @property
     def transactional_id(self) -> str:
         """`kafka.transactional_id`, or one derived from tenant and topic prefix: stable, never random."""
         return self.kafka.transactional_id or default_transactional_id(self.source.tenant_id, self.kafka.topic_prefix)
@@ -401,7 +423,7 @@ class Config(BaseSettings):
     def secrets(self) -> tuple[str, ...]:
         """Every secret value, for redaction."""
         own = (self.source.client_secret, self.source.certificate_password)
-        tables = (self.kafka.client, self.schema_registry.client)
+        tables = (self.kafka.client, self.schema_registry.client, self.engine.spark)
         return tuple(secret.get_secret_value() for secret in own if secret) + tuple(
             str(value) for table in tables for key, value in table.items() if values.is_secret(key) and value
         )

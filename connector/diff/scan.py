@@ -231,16 +231,29 @@ _USUAL_TIMESTAMP: Final = (
     " THEN {x}[:10] || ' ' || {x}[12:19] ELSE {x} END"
 )
 
-_DAY: Final = "\\d{{4}}-\\d\\d-\\d\\d"
+_DAY: Final = "\\d{4}-\\d\\d-\\d\\d"
 _HOUR: Final = "([01]\\d|2[0-3])"
+USUAL_MOMENT: Final = f"{_DAY} {_HOUR}:[0-5]\\d:[0-5]\\d"
+"""How the service writes a time, as a rule: a pattern for all of a text."""
+
+MOMENT: Final = f"{_DAY}[ T]{_HOUR}:[0-5]\\d(:[0-5]\\d(\\.\\d{{1,9}})?)?(Z|[+-]\\d\\d(:?\\d\\d)?)?"
+"""Every way of writing a time that is read. Groups: hour, seconds with their colon, fraction, zone, its minutes."""
+
+MOMENTS: Final = (-62_135_596_800_000_000, 253_402_300_799_999_999)
+"""From the year 1 to the year 9999, as four digits tell them: in microseconds since 1970."""
+
+
+def _in_template(pattern: str) -> str:
+    return pattern.replace("{", "{{").replace("}", "}}")
+
+
 _IS_USUAL: Final = (
-    f"({{x}} SIMILAR TO '{_DAY} {_HOUR}:[0-5]\\d:[0-5]\\d'"
+    f"({{x}} SIMILAR TO '{_in_template(USUAL_MOMENT)}'"
     " AND try_cast({x} AS TIMESTAMP) >= TIMESTAMP '0001-01-01 00:00:00')"
 )
 _IS_TIME: Final = (
-    f"({{x}} SIMILAR TO '{_DAY}[ T]{_HOUR}:[0-5]\\d(:[0-5]\\d(\\.\\d{{{{1,9}}}})?)?(Z|[+-]\\d\\d(:?\\d\\d)?)?'"
-    # From the year 1 to the year 9999, as four digits tell them.
-    " AND epoch_us(try_cast({x} AS TIMESTAMPTZ)) BETWEEN -62135596800000000 AND 253402300799999999)"
+    f"({{x}} SIMILAR TO '{_in_template(MOMENT)}'"
+    f" AND epoch_us(try_cast({{x}} AS TIMESTAMPTZ)) BETWEEN {MOMENTS[0]} AND {MOMENTS[1]})"
 )
 _TIME: Final = "make_timestamp(epoch_us(try_cast({x} AS TIMESTAMPTZ)))"
 

@@ -24,7 +24,6 @@ from connector.diff import aged, catalogue, changes, distrust, doubts, growth, g
 from connector.diff.distrust import TrustRules
 from connector.diff.doubts import Doubt
 from connector.diff.engines import Comparer
-from connector.diff.engines.duckdb import DuckDBComparer
 from connector.diff.growth import Arrived, GrowthRules
 from connector.diff.guard import Absences, GuardRules, HoldReason, Sighting, Verdict
 from connector.diff.scan import check_readable, stored_digest
@@ -34,6 +33,7 @@ from connector.exports.fields import Field
 from connector.model import ChangeType, Inventory, Position, Snapshot, StagedSnapshot
 from connector.staging import alerts, audit, first_seen, inventory_topic, rows, support, unreadable, young_baseline
 from connector.staging.alerts import AlertRules
+from connector.staging.engines import COMPARER, comparer_of
 from connector.staging.rows import StagingContext
 from connector.state import engine, file
 from connector.state.meta import recall, remember
@@ -42,9 +42,6 @@ from connector.state.state import StateFile
 from connector.telemetry import logger
 
 log = logger(__name__)
-
-COMPARER: Final[Comparer] = DuckDBComparer()
-"""Who compares a snapshot with the inventory."""
 
 BASELINE_DISK_SHARE: Final = 0.5
 """Free disk space asked for before a first snapshot is staged, as a share of its decompressed size."""
@@ -55,7 +52,7 @@ SNAPSHOT_DISK_SHARE: Final = 0.1
 
 @dataclass(frozen=True, slots=True)
 class StagingRules:
-    """What staging needs of the configuration: `[diff]`, `[guard]`, `[alerts]` and `state.max_pending`."""
+    """What staging needs of the configuration: `[engine]`, `[diff]`, `[guard]`, `[alerts]` and `state.max_pending`."""
 
     tenant_id: str
     guard: GuardRules
@@ -68,6 +65,7 @@ class StagingRules:
     ignore_fields: frozenset[str]
     max_pending: int
     alerts: AlertRules
+    comparer: Comparer = COMPARER
 
     @classmethod
     def of(cls, config: Config) -> Self:
@@ -88,6 +86,7 @@ class StagingRules:
             fold_lookalikes=config.diff.fold_lookalikes,
             ignore_fields=frozenset(config.diff.ignore_fields),
             max_pending=config.state.max_pending,
+            comparer=comparer_of(config),
             alerts=AlertRules(
                 enabled=alerts.enabled,
                 on_baseline=alerts.on_baseline,
@@ -121,7 +120,7 @@ def stage_snapshot(  # noqa: PLR0913 - what a poll knows of a snapshot, each nam
     rejected: int = 0,
     beside: Snapshot | None = None,
     keep: bool = True,
-    comparer: Comparer = COMPARER,
+    comparer: Comparer | None = None,
 ) -> StagedSnapshot:
     """Compare a snapshot with the inventory and store what changed: all of it in one transaction, or nothing.
 
@@ -135,7 +134,7 @@ def stage_snapshot(  # noqa: PLR0913 - what a poll knows of a snapshot, each nam
         beside: a snapshot of the other inventory that is staged next: what moved there is not removed here.
         keep: false: the result is computed and rolled back. In a scratch state it stays in memory all the same, where
             `Journal.changes` reads it; the inventory is left as it was.
-        comparer: who compares it with the inventory.
+        comparer: who compares it with the inventory; by default, the engine of the configuration.
 
     Raises:
         SnapshotIncomplete: the snapshot is empty where the inventory is not, it is a first one with too many lines that
@@ -153,7 +152,8 @@ def stage_snapshot(  # noqa: PLR0913 - what a poll knows of a snapshot, each nam
         # A baseline is written as a whole; the file's own table is only read, and this one is found first.
         state.database.rows("CREATE TABLE IF NOT EXISTS memory.inventory AS SELECT * FROM inventory WHERE false")
     unread = max(rejected, snapshot.rejected)
-    context = StagingContext(started_at, now, comparer, unread, stores=not state.scratch, beside=beside)
+    chosen = comparer or rules.comparer
+    context = StagingContext(started_at, now, chosen, unread, stores=not state.scratch, beside=beside)
     with state.transaction(keep=keep or state.scratch, reads=_files_of(snapshot, beside)):
         return _stage(state, snapshot, rules, context)
 

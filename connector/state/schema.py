@@ -101,6 +101,8 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         "CREATE TABLE decisions (decision_no BIGINT, decided_at BIGINT, action VARCHAR, who VARCHAR, why VARCHAR,"
         " road VARCHAR, choice VARCHAR, inventory VARCHAR, reason VARCHAR, field VARCHAR, since_snapshot_id VARCHAR,"
         " records BIGINT, devices BIGINT, snapshot_id VARCHAR)",
+        # Keys under which the last snapshot, as Spark keeps it, may not be what is stored.
+        "CREATE TABLE diverging (inventory VARCHAR, device_no INTEGER, software_no INTEGER)",
     ),
 )
 

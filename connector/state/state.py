@@ -26,7 +26,7 @@ from connector.state.sql import literal
 
 SCRATCH_TABLES: Final = (
     "meta", "position", "devices", "software", "contents", "missing_devices", "held", "snapshots", "first_seen",
-    "crossings", "believed_removals", "last_said", "distrusted", "decisions",
+    "crossings", "believed_removals", "last_said", "distrusted", "decisions", "diverging",
 )  # fmt: skip
 """What a scratch state copies into memory; the inventory is read where it is."""
 

@@ -49,6 +49,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "journal_retention_days": 90,
         "max_pending": 50_000_000,
     },
+    "engine": {"name": "duckdb", "path": "", "spark": {}},
     "diff": {"baseline": "silent", "pair_versions": True, "fold_lookalikes": False, "ignore_fields": ()},
     "guard": {
         "max_removed_share": 0.15,

@@ -9,11 +9,13 @@ import pytest
 
 from connector import __version__
 from connector.diff.distrust import TrustRules
+from connector.diff.engines.spark import SparkComparer
 from connector.diff.growth import GrowthRules
 from connector.diff.guard import GuardRules
 from connector.errors import SnapshotIncomplete, StateError
 from connector.model import Inventory
 from connector.staging.alerts import AlertRules
+from connector.staging.engines import COMPARER
 from connector.staging.stage import StagingRules, stage_snapshot
 from tests.support.bench import EASY, START, TENANT, Bench, record, staging_rules
 from tests.support.configured import config_of
@@ -257,6 +259,12 @@ def test_rules_are_what_the_configuration_sets() -> None:
             enabled=False, on_baseline=True, date_thresholds_days=(5,), summarize_above=9, severity={"reached": "low"}
         ),
     )
+
+
+def test_the_engine_is_the_one_that_the_configuration_names() -> None:
+    """DuckDB where it names none; Spark is not started by being named, nor need it be installed."""
+    assert StagingRules.of(config_of()).comparer is COMPARER
+    assert isinstance(StagingRules.of(config_of(engine={"name": "spark"})).comparer, SparkComparer)
 
 
 def test_a_snapshot_id_is_never_used_twice(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The seam of a comparison: the one heavy step of a poll, and who does it. `duckdb` is the implementation there is.
+"""The seam of a comparison: the one heavy step of a poll, and who does it: `duckdb`, or `spark`.
 
 A `Comparer` reads a snapshot's files and finds where it differs from the stored inventory. Everything that follows
 (pairs of versions, the guard, moves, alerts, staging) reads the relations of its `Difference` and nothing else, and so

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from connector.diff.engines.differing import Differing, check_devices, check_spellings, number_arrivals, settle
 from connector.diff.engines.line_digests import (
     LineDigests,
     expect_lines,
@@ -23,12 +24,10 @@ from connector.diff.engines.line_digests import (
     tagged_scans,
 )
 from connector.diff.engines.lines import Reading, find_unpaired, read_all
-from connector.diff.keys import number_keys, same_subject
-from connector.diff.lookalikes import continue_stored, pair_lookalikes
+from connector.diff.keys import number_keys
 from connector.diff.scan import normal_forms, scan
-from connector.diff.tables import Difference, Relation, Workspace, compare_values, no_difference
-from connector.errors import SourceMalformed
-from connector.exports.fields import Field, Kind, columns_of
+from connector.diff.tables import Difference, Relation, Workspace, no_difference
+from connector.exports.fields import Field, columns_of
 from connector.model import Snapshot
 from connector.state.sql import literal
 
@@ -50,7 +49,7 @@ class DuckDBComparer:
         """
         database, export = workspace.database, workspace.export
         number_keys(database, export, scan(export, snapshot.parts, export.keys))
-        _check_devices(workspace, "devices", snapshot)
+        check_devices(workspace, "devices", snapshot)
         if snapshot.is_repaired:
             records = scan(export, snapshot.parts, marked=bool(snapshot.unreadable))
             records = numbered(export, records, tracked, marked=bool(snapshot.unreadable))
@@ -90,7 +89,7 @@ class DuckDBComparer:
         unpaired = find_unpaired(workspace, snapshot, tracked, self._digests, stored=stored)
         reading = unpaired or read_all(workspace, snapshot, stored=stored)
         differing = _find_differing(workspace, reading, tracked)
-        _check_devices(workspace, differing, snapshot)
+        check_devices(workspace, differing, snapshot)
         absent = workspace.make(
             "absent",
             f"""
@@ -101,25 +100,18 @@ class DuckDBComparer:
             WHERE device_id IS NULL
             """,
         )
-        arrivals = _number_arrivals(workspace, differing)
+        arrivals = number_arrivals(workspace, differing)
         if not snapshot.unreadable:
             workspace.database.rows(f"DROP TABLE {differing}")
-        _check_spellings(workspace, snapshot, arrivals, absent)
+        check_spellings(workspace, snapshot, arrivals, absent)
         hidden = _count_hidden(workspace, snapshot, reading, arrivals, absent)
         read = numbered(workspace.export, reading.records, tracked, marked=reading.marked)
         duplicates = _resolve_duplicates(workspace, snapshot, read, arrivals, hidden=hidden)
-        pairs, lookalikes = pair_lookalikes(workspace, arrivals, absent)
-        if folds and lookalikes:
-            continue_stored(workspace, arrivals, absent, pairs)
-        earlier = _fetch_earlier(workspace, arrivals, absent)
-        if snapshot.unreadable:
-            _keep_stored_values(workspace, snapshot, differing, arrivals, earlier)
-            workspace.database.rows(f"DROP TABLE {differing}")
-        quiet, rewritten = _set_aside_unchanged(workspace, arrivals, earlier, tracked, known)
-        devices = _count_devices(workspace, arrivals, absent)
-        records = snapshot.lines - duplicates
+        difference = settle(
+            workspace, snapshot, Differing(differing, arrivals, absent, duplicates), (tracked, known), folds=folds
+        )
         lines = lines_read(workspace.export, reading.records, tracked) if unpaired else None
-        return Difference(arrivals, earlier, absent, quiet, rewritten, records, devices, duplicates, lookalikes, lines)
+        return difference._replace(lines=lines)
 
     def store_lines(
         self, workspace: Workspace, snapshot: Snapshot, difference: Difference, *, tracked: Sequence[Field]
@@ -172,107 +164,6 @@ def _find_differing(workspace: Workspace, reading: Reading, tracked: Sequence[Fi
         WHERE c.digest IS DISTINCT FROM p.digest OR c.device_id IS NULL
         """,
     )
-
-
-def _check_devices(workspace: Workspace, records: Relation, snapshot: Snapshot) -> None:
-    """Refuse records without a device: nobody could say whose software that is."""
-    if workspace.count(f"{records} WHERE device_id = ''"):
-        raise SourceMalformed(
-            f"snapshot {snapshot.snapshot_id} has lines without a DeviceId",
-            hint="Nothing was staged.",
-        )
-
-
-def _number_arrivals(workspace: Workspace, differing: Relation) -> Relation:
-    """The records in `differing`, in normal form and all of them numbered."""
-    export = workspace.export
-    number_keys(
-        workspace.database,
-        export,
-        f"""
-        SELECT {export.key_columns}
-        FROM {differing}
-        WHERE device_id IS NOT NULL AND (device_no IS NULL OR software_no IS NULL)
-        """,
-    )
-    return workspace.make(
-        "arrivals",
-        f"""
-        WITH current AS (
-            SELECT {normal_forms(export.fields)}, digest, previous_row
-            FROM {differing}
-            WHERE device_id IS NOT NULL
-        )
-        SELECT {columns_of(export.fields, of="r")}, digest, d.device_no, s.software_no, previous_row
-        FROM current r
-        JOIN devices d USING (device_id)
-        JOIN software s ON {same_subject(export, "s", "r")}
-        """,
-    )
-
-
-def _keep_stored_values(
-    workspace: Workspace, snapshot: Snapshot, differing: Relation, arrivals: Relation, earlier: Relation
-) -> None:
-    """Give records in `arrivals` the stored values of attributes that could not be read: nothing says they changed."""
-    export = workspace.export
-    for name in snapshot.unreadable:
-        field = export.field(name)
-        is_unknown = f"{arrivals}.{field.column} IS NULL"
-        if field.kind is Kind.TEXT_SET:
-            is_unknown = f"coalesce(len({arrivals}.{field.column}), 0) = 0"
-        workspace.database.rows(
-            f"""
-            WITH unread AS (
-                SELECT DISTINCT {columns_of(export.keys)}
-                FROM {differing}
-                WHERE list_contains(unreadable, {literal(name)})
-            ),
-            kept AS (
-                SELECT a.previous_row, b.{field.column} AS kept_value
-                FROM {arrivals} a
-                JOIN unread USING ({columns_of(export.keys)})
-                JOIN {earlier} b ON b.previous_row = a.previous_row
-            )
-            UPDATE {arrivals}
-            SET {field.column} = kept_value
-            FROM kept
-            WHERE {arrivals}.previous_row = kept.previous_row AND {is_unknown}
-            """
-        )
-
-
-def _check_spellings(workspace: Workspace, snapshot: Snapshot, arrivals: Relation, absent: Relation) -> None:
-    """Refuse new records that are absent ones without a part of their key, where not every line was inspected.
-
-    A property that is spelled differently on one line beyond the sample reads as null there. Of most properties that
-    makes a change that was none; of a product's name or version it would make a removal, and that is worth inspecting
-    each line.
-    """
-    if not any(part.sampled for part in snapshot.parts):
-        return
-    subject = workspace.export.subject
-    empty = " OR ".join(f"{field.column} = ''" for field in subject)
-    same = " AND ".join(f"a.{field.column} IN ('', s.{field.column})" for field in subject)
-    if workspace.database.number(
-        f"""
-        WITH nameless AS (
-            SELECT *
-            FROM {arrivals}
-            WHERE previous_row IS NULL AND ({empty})
-        )
-        SELECT count(*)
-        FROM nameless a
-        JOIN {absent} b ON b.device_no = a.device_no
-        JOIN software s ON s.software_no = b.software_no
-        WHERE {same}
-        """
-    ):
-        raise SourceMalformed(
-            f"{snapshot.snapshot_id} has records without vendor, name or version that had one: a line may spell it"
-            " differently",
-            hint="Nothing was staged.",
-        )
 
 
 def _count_hidden(
@@ -380,55 +271,6 @@ def _find_repeated(workspace: Workspace, records: Relation) -> tuple[Relation, i
         """,
     )
     return repeated, workspace.database.number(f"SELECT sum(lines - 1)::BIGINT FROM {repeated}")
-
-
-def _fetch_earlier(workspace: Workspace, arrivals: Relation, absent: Relation) -> Relation:
-    """What is stored under the keys of `arrivals`, and perhaps some of what is absent."""
-    # With what is stored under the keys of arrivals, some of what is absent is fetched: one pass serves for both, as a
-    # rule, and a whole device group that is absent is not held in memory all the same.
-    return workspace.make(
-        "earlier",
-        f"""
-        WITH wanted AS (
-            SELECT previous_row FROM {arrivals}
-            UNION ALL (SELECT previous_row FROM {absent} LIMIT (SELECT count(*) FROM {arrivals}))
-        )
-        SELECT *
-        FROM {workspace.stored}
-        SEMI JOIN wanted USING (previous_row)
-        """,
-    )
-
-
-def _set_aside_unchanged(
-    workspace: Workspace, arrivals: Relation, earlier: Relation, tracked: Sequence[Field], known: Sequence[Field]
-) -> tuple[Relation, Relation]:
-    """Take what is stored already out of `arrivals`. Returns `quiet` and `rewritten`."""
-    judged = [field for field in tracked if field in known]
-    compared = compare_values(workspace, "compared", earlier=earlier, arrivals=arrivals, tracked=tracked, judged=judged)
-    rewritten = workspace.make("rewritten", f"SELECT previous_row, digest FROM {compared} WHERE NOT differs")
-    quiet = workspace.make("quiet", f"SELECT previous_row FROM {compared} WHERE differs AND NOT changed")
-    workspace.database.rows(f"DELETE FROM {arrivals} WHERE previous_row IN (SELECT previous_row FROM {rewritten})")
-    return quiet, rewritten
-
-
-def _count_devices(workspace: Workspace, arrivals: Relation, absent: Relation) -> int:
-    """Distinct devices of the snapshot: those with a stored record that is not absent, and those that arrived."""
-    return workspace.database.number(
-        f"""
-        WITH present AS (
-            SELECT device_no
-            FROM inventory
-            ANTI JOIN {absent} USING (device_no, software_no)
-            WHERE inventory = {literal(workspace.inventory)}
-            UNION ALL
-            SELECT device_no
-            FROM {arrivals}
-        )
-        SELECT count(DISTINCT device_no)
-        FROM present
-        """
-    )
 
 
 def _first_of_key(columns: str) -> str:
