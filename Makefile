@@ -107,7 +107,7 @@ schemas: $(DEV) ## generate from the Avro schemas: the JSON Schemas in schemas/,
 sentinel: $(DEPLOY) ## generate the template of Sentinel's rules, hunting queries, function and workbook from their files
 	$(BIN)/python -m tests.support.sentinel.deployable
 
-pictures: $(DEV) ## draw the pictures of docs/ from what the terminal shows
+pictures: $(DEPLOY) ## draw the pictures of docs/ from what the terminal and the browser show (Chromium)
 	$(BIN)/python -m tests.support.pictures
 
 lock: $(DEV) ## pin the newest dependencies that satisfy pyproject.toml, with hashes

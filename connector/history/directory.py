@@ -20,6 +20,20 @@ def count_devices(state: StateFile) -> int:
     return state.database.number("SELECT count(DISTINCT device_no) FROM inventory")
 
 
+def count_groups(state: StateFile, rows_max: int) -> list[dict[str, Any]]:
+    """Devices and records of each device group and inventory now, the largest groups first."""
+    rows = state.database.rows(
+        f"""
+        SELECT inventory, rbac_group_name, count(DISTINCT device_no) AS devices, count(*)
+        FROM inventory
+        GROUP BY inventory, rbac_group_name
+        ORDER BY devices DESC, rbac_group_name, inventory
+        LIMIT {rows_max}
+        """
+    )
+    return [dict(zip(("inventory", "rbacGroupName", "devices", "records"), row, strict=True)) for row in rows]
+
+
 def find_devices(state: StateFile, text: str, day: date, rows_max: int) -> list[dict[str, Any]]:
     """Devices whose name or id contains a text or matches a pattern, those with most software out of support first."""
     bind = Bound()

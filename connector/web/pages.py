@@ -102,6 +102,7 @@ PAGES: Final = {
             "deviceName": "text or null",
             "osPlatform": "text or null",
             "rbacGroupName": "text or null",
+            "at": "time or null",
             "as_of": "texts",
             "known_since": "time or null",
             "records": "number",
@@ -244,6 +245,8 @@ PAGES: Final = {
         answers={
             "snapshots": (*COUNTS, "baseline", "records", "devices", "rejected", "hold_reason", "seconds", "sealed"),
             "more": "flag",
+            "groups": ("inventory", "rbacGroupName", "devices", "records"),
+            "rejected": ("snapshot_id", "reason", "lines"),
         },
     ),
     "/delivery": Page(

@@ -1,4 +1,4 @@
-"""`make pictures`: the pictures of `docs/pictures/`, drawn from what the command really prints on a terminal.
+"""`make pictures`: the pictures of `docs/pictures/`: what the command prints on a terminal, the console in a browser.
 
 The middle of a long output is left out, from one empty line to another, and a line says how much.
 """
@@ -15,6 +15,8 @@ from typing import Final
 from rich._export_format import CONSOLE_SVG_FORMAT
 from rich.console import Console
 from rich.text import Text
+
+from tests.support import deploy_tools, screenshots
 
 ROOT: Final = Path(__file__).parents[2]
 PICTURES: Final = ROOT / "docs" / "pictures"
@@ -60,3 +62,4 @@ def draw(path: Path, title: str, output: str) -> None:
 
 if __name__ == "__main__":
     draw(PICTURES / "demo.svg", "make demo", printed("demo"))
+    screenshots.draw(deploy_tools.tool("chromium"), PICTURES)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from collections import Counter
 from collections.abc import Iterator
 from html.parser import HTMLParser
@@ -17,7 +18,7 @@ from connector.web import rendering
 from connector.web.query import Query
 from connector.web.views.exposure import exposure
 from connector.web.visits import Visit
-from tests.support.bench import EASY, Bench, staging_rules
+from tests.support.bench import EASY, Bench, record, staging_rules
 from tests.support.configured import SECRET
 from tests.support.console import ADDRESSES, HOSTILE, LONG, NOW, Client, assembly_of, line
 from tests.support.oracle import Rules
@@ -121,7 +122,7 @@ FACTS = {
     "/new": ("newcomers",),
     "/compare": ("differences",),
     "/held": ("held",),
-    "/polls": ("snapshots",),
+    "/polls": ("snapshots", "groups", "rejected"),
     "/alerts": ("alerts",),
     "/delivery": ("topics", "snapshots", "waiting"),
     "/configuration": ("settings",),
@@ -145,7 +146,7 @@ def test_a_page_says_what_its_twin_says(client: Client, address: str) -> None:
     assert (facts["busy"], facts["as_of_time"]) == (False, "2026-11-24T04:00:00Z")
     assert rows or path == "/held"
     if path in {"/devices", "/products", "/changes", "/new", "/compare", "/polls", "/alerts", "/configuration"}:
-        assert [tag for tag, _ in page.elements].count("tr") - 1 == len(rows)
+        assert [tag for tag, _ in page.elements].count("tr") == len(rows) + page.values("role").count("region")
 
 
 def test_the_pages_tell_what_happened(client: Client) -> None:
@@ -350,6 +351,49 @@ def test_the_next_ends_of_support_are_a_calendar(serve: Opens, tmp_path: Path) -
     ]
 
 
+def test_polls_say_why_lines_could_not_be_read(serve: Opens, tmp_path: Path) -> None:
+    """By reason, the most frequent first; what is no line of ours does not count. Devices are counted by group."""
+    with Bench(tmp_path, rules=EASY) as bench:
+        bench.take(bench.snapshot([line("a", "7"), line("b", "7"), record("c", "p")]))
+        staged = bench.take(bench.snapshot([line("a", "7"), line("b", "7"), record("c", "p")]), rejected=3)
+        path = bench.path
+    with assembly_of(path) as assembly:
+        folder = assembly.config.state.rejected_path
+    folder.mkdir()
+    lines = [{"reason": "no <DeviceId>"}, {"reason": "nested"}, {"reason": "no <DeviceId>"}]
+    text = "".join(f"{json.dumps(row)}\n" for row in lines)
+    (folder / f"{staged.snapshot_id}.ndjson").write_text(f"{text}odd\n[]\n", encoding="utf-8")
+    client = serve(path)
+    facts = client.ask("/polls.json").json
+    assert [(row["snapshot_id"], row["reason"], row["lines"]) for row in facts["rejected"]] == [
+        (staged.snapshot_id, "no <DeviceId>", 2),
+        (staged.snapshot_id, "nested", 1),
+    ]
+    assert [(row["rbacGroupName"], row["devices"], row["records"]) for row in facts["groups"]] == [
+        ("Clinic", 2, 2),
+        (None, 1, 1),
+    ]
+    assert "no <DeviceId>" in Page(client.ask("/polls").text).text
+
+
+def test_a_device_is_shown_as_of_a_time_that_is_picked(client: Client) -> None:
+    """The picker has the time that is shown, and reaches back to what is known; nothing picked is now."""
+    times = {"": "", "&at=2026-11-23T15:00": "2026-11-23T15:00", "&at=2026-11-23": "2026-11-24T00:00"}
+    for query, value in times.items():
+        page = Page(client.ask(f"/device?id=a{query}").text)
+        (picker,) = [attributes for _, attributes in page.elements if attributes.get("type") == "datetime-local"]
+        assert (picker["value"], picker["min"], picker["max"]) == (value, "2026-11-23T14:00", "2026-11-24T04:00")
+
+
 def frame(facts: dict[str, Any]) -> dict[str, Any]:
     """The values of a page around its facts."""
-    return {"title": "", "menu": [], "twin": "", "home": "/", "query": {}, "answer": None, **facts}
+    around: dict[str, Any] = {
+        "title": "",
+        "menu": [],
+        "twin": "",
+        "home": "/",
+        "query": {},
+        "answer": None,
+        "allow_decisions": False,
+    }
+    return around | facts

@@ -56,6 +56,7 @@ def device(visit: Visit, query: Query) -> Facts:
     return {
         "deviceId": device_id,
         **{name: shown.get(name) for name in facts},
+        "at": at if query.text("at") else None,
         "as_of": [snapshot.snapshot_id for snapshot in snapshots],
         "known_since": min((coverage.oldest.observed_at for coverage in past.coverages), default=None),
         "records": len(software),
