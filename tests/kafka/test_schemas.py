@@ -26,6 +26,7 @@ from connector.kafka import schemas
 from connector.kafka.registry import Registry
 from connector.model import ChangeType, Inventory, Reason, SnapshotStatus, Topic
 from tests.support.avro import FOLDER, HISTORY, ROOT, load, values
+from tests.support.records import RECORD
 
 NAMES = sorted(path.stem for path in FOLDER.glob("*.avsc"))
 RELEASES = sorted(path.name for path in HISTORY.iterdir())
@@ -113,6 +114,11 @@ def test_the_earlier_record_is_a_software_record() -> None:
     before = next(field for field in load("software-change")["fields"] if field["name"] == "before")
     assert without_docs(before["type"]) == ["null", without_docs(load("software-record"))]
     assert {field["name"] for field in load("software-record")["fields"]} == {field.name for field in SOFTWARE.fields}
+
+
+def test_the_example_record_has_every_field() -> None:
+    """A new field of the record has a value in tests/support/records.py, which many tests publish."""
+    assert list(RECORD) == [field.name for field in SOFTWARE.fields]
 
 
 def test_the_enums_are_those_of_the_model() -> None:
