@@ -8,6 +8,7 @@ from typing import Any, Final
 from connector import __version__
 from connector.web.pages import PAGES, Page
 from connector.web.query import ROWS, ROWS_MAX
+from connector.web.views.campaigns import DEVICES_MIN
 
 VERSION: Final = "3.1.0"
 ADDRESS: Final = "/openapi.json"
@@ -24,6 +25,7 @@ PARAMETERS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     "id": ("the id of a device, of an event or of an alert", {"type": "string"}),
     "inventory": ("CPE or NON_CPE", {"type": "string"}),
     "limit": ("rows at most", {"type": "integer", "minimum": 1, "maximum": ROWS_MAX, "default": ROWS}),
+    "min_devices": ("on how many devices at least", {"type": "integer", "minimum": 1, "default": DEVICES_MIN}),
     "name": ("a product's name, exactly", {"type": "string"}),
     "older_than": ("an age: what has lasted as long", {"type": "string"}),
     "q": ("a part of a name or id, or a pattern with * and ?", {"type": "string"}),

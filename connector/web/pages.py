@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 
 from connector.web.query import Query
 from connector.web.views.alerts import alerts
+from connector.web.views.campaigns import campaigns
 from connector.web.views.changes import changes, explain
 from connector.web.views.exposure import exposure
 from connector.web.views.feed import configuration, delivery
@@ -161,6 +162,32 @@ PAGES: Final = {
         within="/changes",
         parameters=("id",),
         answers={"explained": "object or null"},
+    ),
+    "/campaigns": Page(
+        "Campaigns",
+        campaigns,
+        "Campaigns",
+        parameters=(
+            "software",
+            "group",
+            "device",
+            "type",
+            "reason",
+            "since",
+            "until",
+            "snapshot",
+            "min_devices",
+            "limit",
+        ),
+        answers={
+            "snapshots": "texts",
+            "campaigns": ("snapshot_id", "changeType", "reason", *SUBJECT, "previousVersion", "devices", "changes"),
+            "more": "flag",
+            "in_none": "number",
+            "devices_min": "number",
+            "types": "texts",
+            "reasons": "texts",
+        },
     ),
     "/alerts": Page(
         "Alerts",

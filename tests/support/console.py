@@ -32,6 +32,7 @@ QUERIES = {
     "/product": "?vendor=v&name=jre",
     "/compare": "?from=2026-11-23T15:00",
     "/exposure": "?all=1",
+    "/campaigns": "?min_devices=1",
 }
 ADDRESSES = [f"{path}{QUERIES.get(path, '')}" for path in PAGES]
 """Every page, with what it must be asked for to have rows."""

@@ -118,6 +118,7 @@ FACTS = {
     "/products": ("products",),
     "/product": ("versions", "holders"),
     "/changes": ("changes",),
+    "/campaigns": ("campaigns",),
     "/exposure": ("intervals", "byProduct", "byGroup"),
     "/new": ("newcomers",),
     "/compare": ("differences",),
@@ -145,7 +146,17 @@ def test_a_page_says_what_its_twin_says(client: Client, address: str) -> None:
     assert [text for text in shown if " ".join(text.split()) not in page.text] == []
     assert (facts["busy"], facts["as_of_time"]) == (False, "2026-11-24T04:00:00Z")
     assert rows or path == "/held"
-    if path in {"/devices", "/products", "/changes", "/new", "/compare", "/polls", "/alerts", "/configuration"}:
+    if path in {
+        "/devices",
+        "/products",
+        "/changes",
+        "/new",
+        "/compare",
+        "/polls",
+        "/alerts",
+        "/configuration",
+        "/campaigns",
+    }:
         assert [tag for tag, _ in page.elements].count("tr") == len(rows) + page.values("role").count("region")
 
 
@@ -234,6 +245,8 @@ def test_a_spreadsheet_takes_no_name_for_a_formula(client: Client) -> None:
         ("/changes?limit=1001", 400, "between 1 and 1,000"),
         ("/changes?limit=-1", 400, "between 1 and 1,000"),
         ("/changes?snapshot=cpe-x", 404, "no snapshot cpe-x"),
+        ("/campaigns?snapshot=cpe-x", 404, "no snapshot cpe-x"),
+        ("/campaigns?min_devices=0", 400, "between 1 and"),
         ("/device", 400, "names no device"),
         ("/product", 400, "names no product"),
         ("/device?id=a&at=2020-01-01", 404, "is not known"),
@@ -383,6 +396,24 @@ def test_a_device_is_shown_as_of_a_time_that_is_picked(client: Client) -> None:
         page = Page(client.ask(f"/device?id=a{query}").text)
         (picker,) = [attributes for _, attributes in page.elements if attributes.get("type") == "datetime-local"]
         assert (picker["value"], picker["min"], picker["max"]) == (value, "2026-11-23T14:00", "2026-11-24T04:00")
+
+
+def test_what_happened_to_many_devices_is_one_row(serve: Opens, tmp_path: Path) -> None:
+    """An upgrade of five devices, and what happened to one alone is counted; one snapshot alone can be asked for."""
+    with Bench(tmp_path, rules=EASY) as bench:
+        for version in ("7", "8"):
+            staged = bench.take(
+                bench.snapshot([*(line(f"d{number}", version) for number in range(5)), record("x", version)])
+            )
+            bench.confirm_baseline()
+        path = bench.path
+    client = serve(path)
+    facts = client.ask(f"/campaigns.json?snapshot={staged.snapshot_id}").json
+    (campaign,) = facts["campaigns"]
+    names = ("snapshot_id", "reason", "softwareName", "previousVersion", "softwareVersion", "devices", "changes")
+    assert [campaign[name] for name in names] == [staged.snapshot_id, "UPGRADED", "jre", "7", "8", 5, 5]
+    assert (facts["in_none"], facts["snapshots"]) == (2, [staged.snapshot_id])
+    assert "d0.x" in Page(client.ask("/campaigns").text).text
 
 
 def frame(facts: dict[str, Any]) -> dict[str, Any]:
