@@ -145,7 +145,7 @@ class StateConfig(Table):
 
     path: Annotated[Path, BeforeValidator(values.check_file_path)] = Path("state.duckdb")
     staging_dir: PathText = ""
-    memory_limit_mib: int = Field(default=1024, ge=128, le=16_777_216)
+    memory_limit_mib: int = Field(default=768, ge=128, le=16_777_216)
     memory_budget_mib: int = Field(default=0, ge=0, le=16_777_216)
     threads: int = Field(default=0, ge=0, le=1024)
     journal_retention_days: int = Field(default=90, ge=1, le=36_500)

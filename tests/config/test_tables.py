@@ -43,7 +43,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "state": {
         "path": Path("state.duckdb"),
         "staging_dir": "",
-        "memory_limit_mib": 1024,
+        "memory_limit_mib": 768,
         "memory_budget_mib": 0,
         "threads": 0,
         "journal_retention_days": 90,

@@ -272,7 +272,7 @@ def test_all_tenants_have_one_budget_of_memory(write: Callable[..., Path]) -> No
         " defaults.toml"
     ]
     assert refused(other) == [
-        f"{other}: state.memory_limit_mib is 1024, more than the state.memory_budget_mib of all, 512"
+        f"{other}: state.memory_limit_mib is 768, more than the state.memory_budget_mib of all, 512"
     ]
 
 
