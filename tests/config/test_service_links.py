@@ -79,8 +79,8 @@ def test_a_misspelled_key_is_refused_also_beside_a_service(variable: str, value:
     with pytest.raises(ConfigError) as caught:
         config_of({**beside, variable: value})
     assert str(caught.value) == (
-        f"connector.toml: 1 problem\n  {variable}: no such table; allowed are alerts, diff, guard, http, kafka,"
-        " poll, schema_registry, source, state"
+        f"connector.toml: 1 problem\n  {variable}: no such table; allowed are alerts, console, diff, guard, http,"
+        " kafka, poll, schema_registry, source, state"
     )
 
 
