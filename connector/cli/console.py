@@ -1,20 +1,35 @@
-"""The verb `console`: pages about one state file on loopback, until it is stopped."""
+"""The verb `console`: pages about state files, until it is stopped; and the console that `run` serves."""
 
 from __future__ import annotations
 
-from typing import Annotated
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from connector import telemetry
+from connector.assembly import Assembly
 from connector.cli import output
 from connector.cli.options import stopped_by_signals
+
+if TYPE_CHECKING:
+    from connector.config import ConsoleConfig
+
+log = telemetry.logger(__name__)
+
+LISTEN: Final = "127.0.0.1:8787"
 
 
 def console(
     context: typer.Context,
     listen: Annotated[
-        str, typer.Option(metavar="HOST:PORT", help="Address on loopback; port 0: any free port.")
-    ] = "127.0.0.1:8787",
+        str,
+        typer.Option(metavar="HOST:PORT", help="Address; port 0: any free one. Default: [console], then loopback."),
+    ] = "",
     allow_decisions: Annotated[
         bool, typer.Option("--allow-decisions", help="Let what is held be approved and discarded; else it only shows.")
     ] = False,
@@ -23,15 +38,48 @@ def console(
 
     It reads the file in short visits between polls. The link that it prints lets one in; Ctrl-C stops it.
     """
+    from connector.config.tenants import console_of
     from connector.web import Console
 
-    with (
-        context.obj.assembly() as assembly,
-        stopped_by_signals(assembly.stop),
-        Console(assembly, listen, allow_decisions=allow_decisions) as served,
-    ):
+    tenants, stop = context.obj.tenants(), threading.Event()
+    settings = console_of(tenants)
+    settings = settings.listening_on(listen or settings.listen or LISTEN)
+    settings = settings.model_copy(update={"allow_decisions": settings.allow_decisions or allow_decisions})
+    with ExitStack() as stack:
+        assemblies = {tenant.name: stack.enter_context(Assembly(tenant.config, stop=stop)) for tenant in tenants}
+        stack.enter_context(stopped_by_signals(stop))
+        served = stack.enter_context(Console(assemblies, settings))
         output.print_link(served.access.link)
-        output.print_notice("This link is for this machine and until Ctrl-C; whoever has it sees the inventory.")
-        if allow_decisions:
+        output.print_notice("This link works until Ctrl-C; whoever has it sees the inventory.")
+        if settings.allow_decisions:
             output.print_notice("Whoever has it can also approve and discard what is held, in the name of this user.")
-        assembly.stop.wait()
+        stop.wait()
+
+
+@contextmanager
+def served_beside_polls(assemblies: Mapping[str, Assembly], settings: ConsoleConfig) -> Iterator[None]:
+    """Serve the console of a `run` while the block runs, where it is to have one.
+
+    The link is not logged, since logs are kept and shared: it is in a file that only this user can read, and on stdout
+    where that is a terminal. The file goes with the process.
+
+    Raises:
+        ConfigError: the extra `console` is not installed, or it cannot listen there.
+    """
+    if not settings.listen:
+        yield
+        return
+    from connector.web import Console
+    from connector.web.link import link_file
+
+    path = link_path(next(iter(assemblies.values())).config.state.path)
+    with Console(assemblies, settings) as served, link_file(path, served.access.link):
+        log.info("serving the console", url=served.access.origin, link_file=path)
+        if sys.stdout.isatty():
+            output.print_link(served.access.link)
+        yield
+
+
+def link_path(state_path: Path) -> Path:
+    """The file beside a state file that has the link to the console of its `run`."""
+    return state_path.with_name(f"{state_path.name}.console")

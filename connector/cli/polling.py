@@ -109,7 +109,8 @@ def run(
     ] = False,
 ) -> None:
     """Poll until stopped, one tenant or several, with health and metrics over HTTP; SIGTERM finishes cleanly."""
-    from connector.config.tenants import listen_of, memory_budget_of
+    from connector.cli.console import served_beside_polls
+    from connector.config.tenants import console_of, listen_of, memory_budget_of
     from connector.operations.run import CurrentParts, take_locks
     from connector.poll.memory import MemoryBudget
     from connector.service.metrics import Metrics
@@ -135,6 +136,8 @@ def run(
             stack.callback(parts.close)
         watchers = [assembly.state_watcher() for assembly in assemblies]
         polled = [_polled(*each, budget) for each in zip(configured, current, watchers, locks, strict=True)]
+        named = {tenant.name: assembly for tenant, assembly in zip(configured, assemblies, strict=True)}
+        stack.enter_context(served_beside_polls(named, console_of(configured)))
         service = Service(
             polled, listen=listen_of(configured), metrics=Metrics(), stop=stop, keep_answering=keep_answering
         )

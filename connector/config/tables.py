@@ -15,6 +15,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from connector.config import broker_login, event_hubs, values
 from connector.config.transactional_ids import TOPIC_PREFIX, default_transactional_id
+from connector.errors import ConfigError
 from connector.exports.software import SOFTWARE
 from connector.model import Topic
 
@@ -332,6 +333,58 @@ class HttpConfig(Table):
         return host.strip("[]"), int(port)
 
 
+class ConsoleConfig(Table):
+    """`[console]`: where the pages for people are served, and who may come to them."""
+
+    listen: Annotated[str, AfterValidator(lambda listen: values.check_listen(listen) if listen else listen)] = ""
+    allow_decisions: bool = False
+    tls_certificate_path: AnyPath | None = None
+    tls_key_path: AnyPath | None = None
+    trusted_proxies: tuple[Annotated[str, AfterValidator(values.check_network)], ...] = ()
+    user_header: Annotated[str, AfterValidator(values.check_header_name)] = "x-forwarded-user"
+    allowed_hosts: tuple[Annotated[str, AfterValidator(values.check_site)], ...] = ()
+
+    @checked(mode="after")
+    def _check_together(self) -> Self:
+        problems = []
+        if self.listen and self.tls_key_path and not self.tls_certificate_path:
+            problems.append("tls_certificate_path: is needed where tls_key_path is set")
+        values.refuse([*problems, *self._find_problems(self.listen)])
+        return self
+
+    def listening_on(self, listen: str) -> Self:
+        """The same with an address that an option gives.
+
+        Raises:
+            ConfigError: it is none, or others could reach it without being known.
+        """
+        try:
+            values.check_listen(listen)
+            values.refuse(self._find_problems(listen))
+        except ValueError as error:
+            lines = [line.removeprefix("listen: ") for line in str(error).splitlines()]
+            raise ConfigError(
+                f"--listen {listen}: {'; '.join(lines)}", hint="Use 127.0.0.1:8787, or set [console]: docs/console.md."
+            ) from error
+        return self.model_copy(update={"listen": listen})
+
+    def _find_problems(self, listen: str) -> list[str]:
+        if not listen:
+            return []
+        return values.find_console_problems(
+            listen,
+            tls=self.tls_certificate_path is not None,
+            proxies=bool(self.trusted_proxies),
+            sites=bool(self.allowed_hosts),
+        )
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port."""
+        host, _, port = self.listen.rpartition(":")
+        return "127.0.0.1" if host == "localhost" else host.strip("[]"), int(port)
+
+
 class Config(BaseSettings):
     """The whole configuration, checked. `loading.load` makes one."""
 
@@ -350,6 +403,7 @@ class Config(BaseSettings):
     kafka: KafkaConfig
     schema_registry: SchemaRegistryConfig
     http: HttpConfig = Field(default_factory=HttpConfig)
+    console: ConsoleConfig = Field(default_factory=ConsoleConfig)
 
     @checked(mode="before")
     @classmethod

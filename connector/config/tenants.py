@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from connector.config import loading
-from connector.config.tables import Config
+from connector.config.tables import Config, ConsoleConfig
 from connector.errors import ConfigError
 
 SHARING_HINT: Final = (
@@ -65,7 +65,7 @@ def only(given: Sequence[Path], environ: Mapping[str, str] = os.environ) -> Path
     if len(paths) > 1:
         raise ConfigError(
             "\n".join([f"this verb takes one configuration, and here are {len(paths)}:", *(f"  {p}" for p in paths)]),
-            hint="Choose one with --tenant. `run`, `check`, `setup`, `status` and `held list` take several.",
+            hint="Choose one with --tenant. `run`, `console`, `check`, `setup`, `status` and `held list` take several.",
         )
     return paths[0]
 
@@ -142,6 +142,11 @@ def memory_budget_of(tenants: Sequence[Tenant]) -> int:
     return max(tenant.config.state.memory_budget_mib for tenant in tenants)
 
 
+def console_of(tenants: Sequence[Tenant]) -> ConsoleConfig:
+    """`[console]` for all tenants: the one that a configuration sets, or the default."""
+    return next((tenant.config.console for tenant in tenants if _sets_console(tenant.config)), ConsoleConfig())
+
+
 def _files_of(path: Path | None, environ: Mapping[str, str]) -> list[Path]:
     if path is None or not os.path.isdir(path):  # noqa: PTH112 - this one is quiet about a folder that it may not enter
         return [loading.find(path, environ)]
@@ -204,6 +209,14 @@ def _find_listen_conflicts(configs: Mapping[Path, Config]) -> Iterator[str]:
     if len(set(addresses.values())) > 1:
         listed = ", ".join(f"{listen} in {file}" for file, listen in addresses.items())
         yield f"http.listen: one process listens once, and here are {listed}; set it in one of them, or alike in all"
+    consoles = {file: config.console for file, config in configs.items() if _sets_console(config)}
+    if len({console.model_dump_json() for console in consoles.values()}) > 1:
+        listed = ", ".join(str(file) for file in consoles)
+        yield f"[console]: one process has one console, and it differs in {listed}; set it in one of them, or alike"
+
+
+def _sets_console(config: Config) -> bool:
+    return bool(config.console.model_fields_set)
 
 
 def _find_budget_conflicts(configs: Mapping[Path, Config]) -> Iterator[str]:

@@ -170,6 +170,58 @@ def check_listen(listen: str) -> str:
     return listen
 
 
+def check_network(text: str) -> str:
+    """An IP address, or a network such as 10.0.0.0/8."""
+    try:
+        ipaddress.ip_network(text)
+    except ValueError as error:
+        raise ValueError(f"must be an IP address, or a network such as 10.0.0.0/8{shown(text)}") from error
+    return text
+
+
+def check_site(text: str) -> str:
+    """A host name or IP address as browsers ask for it, with a port where they do."""
+    name, _, port = text.rpartition(":") if re.fullmatch(r".*:[0-9]{1,5}", text) else (text, "", "0")
+    if not _is_host(name) or int(port) > _PORT_MAX:
+        raise ValueError(f"must be a host name or IP address, with a port where browsers name one{shown(text)}")
+    return text.lower()
+
+
+def check_header_name(text: str) -> str:
+    """The name of an HTTP header."""
+    if re.fullmatch("[A-Za-z0-9-]{1,64}", text) is None:
+        raise ValueError(f"must be the name of a header, such as X-Forwarded-User{shown(text)}")
+    return text
+
+
+def find_console_problems(listen: str, *, tls: bool, proxies: bool, sites: bool) -> list[str]:
+    """What stands against serving the console on an address.
+
+    Args:
+        listen: host and port.
+        tls: whether it has a certificate.
+        proxies: whether a trusted proxy stands before it.
+        sites: whether it is said by what names it is reached.
+    """
+    host = listen.rpartition(":")[0].strip("[]")
+    if is_loopback(host):
+        return []
+    problems = []
+    if not (tls or proxies):
+        problems.append(
+            "listen: can be reached from elsewhere: set tls_certificate_path and tls_key_path, or name the proxy before"
+            " it in trusted_proxies; or listen on 127.0.0.1:8787 and forward the port with ssh -L"
+        )
+    if not sites and (not _is_address(host) or ipaddress.ip_address(host).is_unspecified):
+        problems.append("allowed_hosts: is needed with this listen: the names by which browsers reach the console")
+    return problems
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach what listens there."""
+    return host == "localhost" or (_is_address(host) and ipaddress.ip_address(host.strip("[]")).is_loopback)
+
+
 def check_path(path: object) -> object:
     """A path that the system can be asked about."""
     text = str(path)

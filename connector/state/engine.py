@@ -76,7 +76,8 @@ class Engine:
             else:
                 file.make_private(path, read_only=read_only)
                 spill = file.spill_path(path)
-            stack.enter_context(file.reserved(path))
+            deadline = time.monotonic() + wait_seconds
+            stack.enter_context(file.reserved(path, wait_seconds))
             options: dict[str, Any] = {
                 "memory_limit": f"{int(memory_limit_mib * MEMORY_SHARE)}MiB",
                 "threads": max(1, min(threads or os.cpu_count() or 1, memory_limit_mib // THREAD_MEMORY_MIB)),
@@ -87,7 +88,7 @@ class Engine:
                 "allow_community_extensions": False,
             }
             connect = _attach if scratch else _connect
-            connection = _patiently(lambda: connect(path, options, read_only), wait_seconds)
+            connection = _patiently(lambda: connect(path, options, read_only), deadline)
             engine = cls(connection, path)
             stack.callback(connection.close)
             engine.rows("SET TimeZone = 'UTC'")
@@ -254,9 +255,8 @@ def _shortened(error: Exception) -> str:
     return " ".join(str(error).split("\n\n", maxsplit=1)[0].split())[:MESSAGE_CHARACTERS_MAX]
 
 
-def _patiently(attempt: Callable[[], duckdb.DuckDBPyConnection], wait_seconds: float) -> duckdb.DuckDBPyConnection:
-    """Try until another process closes the file, for at most `wait_seconds`."""
-    deadline = time.monotonic() + wait_seconds
+def _patiently(attempt: Callable[[], duckdb.DuckDBPyConnection], deadline: float) -> duckdb.DuckDBPyConnection:
+    """Try until another process closes the file, or it is later than `deadline`."""
     while True:
         try:
             return attempt()

@@ -30,7 +30,7 @@ ROOM_BYTES_MIN: Final = 64 * 2**20
 """Free disk space below which nothing is staged, however small the snapshot."""
 
 _OPEN: Final[set[Path]] = set()
-_OPEN_GUARD: Final = threading.Lock()
+_OPEN_GUARD: Final = threading.Condition()
 
 
 def check_place(path: Path, *, mounts: Path = MOUNTS) -> bool:
@@ -98,15 +98,17 @@ def remove(path: Path) -> None:
 
 
 @contextmanager
-def reserved(path: Path) -> Iterator[None]:
+def reserved(path: Path, wait_seconds: float = 0.0) -> Iterator[None]:
     """This process has the file open once only: its own locks would not keep it out.
+
+    Waits at most `wait_seconds` for the thread that has it, as the console of a `run` has it for a page.
 
     Raises:
         StateLocked: it has it open already.
     """
     place = path.resolve()
     with _OPEN_GUARD:
-        if place in _OPEN:
+        if not _OPEN_GUARD.wait_for(lambda: place not in _OPEN, wait_seconds):
             raise StateLocked(f"this process has {path} open already (process id {os.getpid()})")
         _OPEN.add(place)
     try:
@@ -114,6 +116,7 @@ def reserved(path: Path) -> Iterator[None]:
     finally:
         with _OPEN_GUARD:
             _OPEN.discard(place)
+            _OPEN_GUARD.notify_all()
 
 
 def check_free(path: Path, needed_bytes: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from http import HTTPStatus
@@ -27,6 +27,9 @@ log = logger(__name__)
 
 T = TypeVar("T")
 
+WORKERS_MAX: Final = 4
+"""Tenants whose files are read at a time."""
+
 REQUESTS_MAX: Final = 16
 """Requests that wait for the file at a time; further ones are asked to come again."""
 RETRY_SECONDS: Final = 5
@@ -35,8 +38,9 @@ STATIC: Final = {"console.css": "text/css", "icon.svg": "image/svg+xml"}
 EXPOSURE_CSV: Final = "/exposure.csv"
 UNAUTHORIZED: Final = Refusal(
     HTTPStatus.UNAUTHORIZED,
-    "this page needs the link that `mde-inventory console` printed",
-    "Open that link in this browser. If you came from another page, load this one again.",
+    "this page needs the link that the console printed at its start",
+    "Open that link in this browser; a `run` writes it into a file beside its state. If you came from another page,"
+    " load this one again.",
 )
 FORM_TYPE: Final = "application/x-www-form-urlencoded"
 FORM_BYTES_MAX: Final = 16_384
@@ -45,19 +49,19 @@ NOT_FOUND: Final = Refusal(HTTPStatus.NOT_FOUND, "there is no such page", "The m
 
 
 class Application:
-    """The pages about one state file.
+    """The pages about the state files of tenants.
 
     Args:
-        visits: to the file.
+        visits: to their files, by the name of the tenant.
         access: decides who may see them.
     """
 
-    def __init__(self, visits: Visits, access: Access) -> None:
+    def __init__(self, visits: Mapping[str, Visits], access: Access) -> None:
         self._visits = visits
         self._access = access
         self._pages = rendering.Pages()
-        self._redactor = Redactor(visits.assembly.config.secrets)
-        self._workers = ThreadPoolExecutor(1, "console")
+        self._redactor = Redactor(secret for visit in visits.values() for secret in visit.assembly.config.secrets)
+        self._workers = ThreadPoolExecutor(min(WORKERS_MAX, len(visits)), "console")
         self._waiting = 0
         # Style sheet and icon say nothing about the tenant, and the page that refuses needs them.
         folder = files("connector.web") / "static"
@@ -96,26 +100,47 @@ class Application:
             return response
         if request.method == "POST":
             return await self._decide(request)
-        return await self._show(request, Query(dict(request.query)))
+        tenant = self._tenant_of(request)
+        response = await self._show(request, tenant)
+        if "tenant" in request.query:
+            self._access.remember_tenant(response, tenant)
+        return response
 
-    async def _show(self, request: web.BaseRequest, query: Query) -> web.Response:
+    def _tenant_of(self, request: web.BaseRequest) -> str:
+        """The tenant that a page is about: the one it names, the last one named, or the first.
+
+        Raises:
+            StateError: it names one that is not known.
+        """
+        named = request.query.get("tenant")
+        if named is not None and named not in self._visits:
+            raise StateError("there is no such tenant", hint="The menu has every tenant.")
+        return self._menu_tenant(request) if named is None else named
+
+    def _menu_tenant(self, request: web.BaseRequest) -> str:
+        """The tenant that the menu shows as chosen."""
+        wanted = request.query.get("tenant", self._access.remembered_tenant(request))
+        return wanted if wanted in self._visits else next(iter(self._visits))
+
+    async def _show(self, request: web.BaseRequest, tenant: str) -> web.Response:
         """A page for somebody who may see it."""
+        query = Query({name: value for name, value in request.query.items() if name != "tenant"})
         if request.path == EXPOSURE_CSV:
-            return await self._csv(query)
+            return await self._csv(tenant, query)
         if request.path == openapi.ADDRESS:
             return _json(openapi.document(self._access.origin))
         page = PAGES.get(request.path.removesuffix(JSON))
         if page is None:
             return self._refuse(request, NOT_FOUND)
-        return await self._page(request, page, query)
+        return await self._page(request, page, tenant, query)
 
-    async def _page(self, request: web.BaseRequest, page: Page, query: Query) -> web.Response:
+    async def _page(self, request: web.BaseRequest, page: Page, tenant: str, query: Query) -> web.Response:
         path = request.path.removesuffix(JSON)
         key = rendering.address(path, **dict(sorted(query.values.items())))
-        answer = await self._read(key, page, query)
+        answer = await self._read(tenant, key, page, query)
         if request.path.endswith(JSON):
             return _json(answer.facts | {"as_of_time": answer.as_of, "busy": answer.busy})
-        twin = rendering.address(f"{path}{JSON}", **query.values)
+        twin = rendering.address(f"{path}{JSON}", tenant=tenant, **query.values)
         values = {"query": query.values, "answer": answer, "twin": twin, **answer.facts}
         return self._html(request, path.removeprefix("/"), page.title, values)
 
@@ -124,38 +149,40 @@ class Application:
         if request.content_type != FORM_TYPE or (request.content_length or FORM_BYTES_MAX + 1) > FORM_BYTES_MAX:
             return self._refuse(request, NO_FORM)
         values = read_values((await request.read()).decode("ascii", "replace"))
-        refusal = self._access.check_form(request, values.get("token", ""))
+        tenant = values.get("tenant", "")
+        if tenant not in self._visits:
+            raise StateError("there is no such tenant; nothing was decided", hint="Load the page again.")
+        refusal = self._access.check_form(request, values.get("token", ""), tenant)
         if refusal is not None:
             return self._refuse(request, refusal)
         form, who = Form.of(values), self._access.visitor(request)
-        wait = self._visits.decision_wait_seconds
+        visits = self._visits[tenant]
+        wait = visits.decision_wait_seconds
         facts = await self._in_turn(
-            lambda: self._visits.decide(lambda assembly: decide(assembly, form, who, wait_seconds=wait))
+            lambda: visits.decide(lambda assembly: decide(assembly, form, who, wait_seconds=wait))
         )
         facts["outage"] = self._redactor.redact(facts["outage"])
         return self._html(request, "decided", facts["title"], {"query": {}, "answer": None, **facts})
 
-    async def _csv(self, query: Query) -> web.Response:
+    async def _csv(self, tenant: str, query: Query) -> web.Response:
         key = rendering.address(EXPOSURE_CSV, **dict(sorted(query.values.items())))
-        answer = await self._read(key, Page("Exposure", exposure_rows), query)
+        answer = await self._read(tenant, key, Page("Exposure", exposure_rows), query)
         text = rendering.as_csv(CSV_NAMES, answer.facts["rows"])
         name = f"exposure-{answer.as_of:%Y%m%dT%H%MZ}.csv"
         headers = {"Content-Disposition": f'attachment; filename="{name}"'}
         return web.Response(text=text, content_type="text/csv", charset="utf-8", headers=headers)
 
-    async def _read(self, key: str, page: Page, query: Query) -> Answer:
+    async def _read(self, tenant: str, key: str, page: Page, query: Query) -> Answer:
         """What a page says; where there is no time to try what follows, without that.
 
         Raises:
             StateLocked: too many wait, or a poll has the file.
         """
-        trial = page.trial
+        trial, visits = page.trial, self._visits[tenant]
         if trial is not None:
             with suppress(VisitTooLong):
-                return await self._in_turn(
-                    lambda: self._visits.answer(key, lambda visit: trial(visit, query), scratch=True)
-                )
-        return await self._in_turn(lambda: self._visits.answer(key, lambda visit: page.view(visit, query)))
+                return await self._in_turn(lambda: visits.answer(key, lambda visit: trial(visit, query), scratch=True))
+        return await self._in_turn(lambda: visits.answer(key, lambda visit: page.view(visit, query)))
 
     async def _in_turn(self, ask: Callable[[], T]) -> T:
         """One after the other, and only so many wait.
@@ -174,7 +201,7 @@ class Application:
     def _html(
         self, request: web.BaseRequest, template: str, title: str, values: Facts, status: int = 200
     ) -> web.Response:
-        path = request.path
+        path, tenant = request.path, self._menu_tenant(request)
         within = PAGES[path].within if path in PAGES else ""
         menu = [
             {"address": address, "name": page.menu, "current": address in {path, within}}
@@ -187,7 +214,9 @@ class Application:
             "twin": "",
             "home": HOME,
             "allow_decisions": self._access.allow_decisions,
-            "form_token": self._access.form_token(self._access.visitor(request)) if path == HELD else "",
+            "tenant": tenant,
+            "tenants": list(self._visits) if len(self._visits) > 1 else [],
+            "form_token": self._access.form_token(self._access.visitor(request), tenant) if path == HELD else "",
         }
         text = self._pages.html(template, frame | values)
         return web.Response(text=text, content_type="text/html", charset="utf-8", status=status)

@@ -1,50 +1,51 @@
-"""HTTP on loopback, in a thread with its own event loop, until it is stopped."""
+"""HTTP or HTTPS, in a thread with its own event loop, until it is stopped."""
 
 from __future__ import annotations
 
 import asyncio
+import ssl
 import threading
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Final, Self
 
 from aiohttp import web
 
 from connector.assembly import Assembly
+from connector.config import ConsoleConfig
 from connector.errors import ConfigError
-from connector.web.access import Access, check_loopback
+from connector.web.access import Access
 from connector.web.application import Application
 from connector.web.visits import Visits
 
-LISTEN: Final = "127.0.0.1:8787"
 START_SECONDS_MAX: Final = 30.0
 HEAD_BYTES_MAX: Final = 65_536
 """A name of 4 KB in an address is three times as long, quoted."""
 
 
 class Console:
-    """Serves the pages about one state file while its block runs.
+    """Serves the pages about the state files of one or several tenants while its block runs.
 
     Args:
-        assembly: of the tenant.
-        listen: host and port on loopback; port 0 takes a free one.
-        allow_decisions: whether what is held can be approved and discarded.
-        visits: how the file is read; by default with the limits that leave room for a poll.
+        tenants: by the names that the pages show; one alone needs none.
+        settings: where it listens, and who may come; port 0 takes a free one.
+        visits: how a file is read; by default with the limits that leave room for a poll.
 
     Raises:
-        ConfigError: the address is not on loopback, or, on entering, taken.
+        ConfigError: the certificate cannot be used, or, on entering, the address is taken.
     """
 
     def __init__(
         self,
-        assembly: Assembly,
-        listen: str = LISTEN,
+        tenants: Assembly | Mapping[str, Assembly],
+        settings: ConsoleConfig,
         *,
-        allow_decisions: bool = False,
-        visits: Visits | None = None,
+        visits: Callable[[Assembly], Visits] = Visits,
     ) -> None:
-        self._allow_decisions = allow_decisions
-        self._host, self._port = check_loopback(listen)
-        self._visits = visits or Visits(assembly)
+        named = {"": tenants} if isinstance(tenants, Assembly) else tenants
+        self._settings = settings
+        self._visits = {name: visits(assembly) for name, assembly in named.items()}
+        self._context = _encryption_of(settings)
         self.access: Access
         self._error: OSError | None = None
         self._ready = threading.Event()
@@ -59,7 +60,7 @@ class Console:
         if self._error:
             self._thread.join(START_SECONDS_MAX)
             raise ConfigError(
-                f"--listen: cannot listen on {self._host}:{self._port}: {self._error.strerror or self._error}",
+                f"the console cannot listen on {self._settings.listen}: {self._error.strerror or self._error}",
                 hint="Choose another port, or 0 for a free one.",
             ) from self._error
         return self
@@ -84,9 +85,9 @@ class Console:
         await runner.setup()
         try:
             # The port is part of what access knows, so nothing is answered before it is known.
-            site = web.TCPSite(runner, self._host, self._port)
+            site = web.TCPSite(runner, *self._settings.address, ssl_context=self._context)
             await site.start()
-            self.access = Access(self._host, int(runner.addresses[0][1]), allow_decisions=self._allow_decisions)
+            self.access = Access(self._settings, int(runner.addresses[0][1]))
             application = Application(self._visits, self.access)
         except OSError as error:
             self._error = error
@@ -96,3 +97,27 @@ class Console:
         await runner.cleanup()
         if application is not None:
             application.close()
+
+
+def _encryption_of(settings: ConsoleConfig) -> ssl.SSLContext | None:
+    """TLS with the configured certificate; None where there is none.
+
+    Raises:
+        ConfigError: certificate or key cannot be used.
+    """
+    certificate, key = settings.tls_certificate_path, settings.tls_key_path
+    if certificate is None:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        # Without a password: OpenSSL would ask for one on the terminal.
+        context.load_cert_chain(certificate, key, password="")
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"console.tls_certificate_path and tls_key_path cannot be used: {error.strerror or error}"
+            if isinstance(error, OSError)
+            else f"console.tls_key_path cannot be used: {error}",
+            hint="Give a PEM file with the certificate and its chain, and one with its key, without a password.",
+        ) from error
+    return context

@@ -85,6 +85,15 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     },
     "schema_registry": {"auto_register": False},
     "http": {"listen": "127.0.0.1:9464"},
+    "console": {
+        "listen": "",
+        "allow_decisions": False,
+        "tls_certificate_path": None,
+        "tls_key_path": None,
+        "trusted_proxies": (),
+        "user_header": "x-forwarded-user",
+        "allowed_hosts": (),
+    },
 }
 """Every key with a default, and that default: the contract with users."""
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from connector.config import ConsoleConfig
 from connector.web import Console
 from connector.web.pages import PAGES
 from connector.web.visits import Visits
@@ -56,8 +57,10 @@ def consoles(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str
         def console(name: str) -> Console:
             if name not in known:
                 path = FILES[name](tmp_path_factory.mktemp(name))
-                visits = Visits(stack.enter_context(assembly_of(path)), pause_seconds=0.0, seconds_max=SECONDS_MAX)
-                known[name] = stack.enter_context(Console(visits.assembly, "127.0.0.1:0", visits=visits))
+                visits = partial(Visits, pause_seconds=0.0, seconds_max=SECONDS_MAX)
+                settings = ConsoleConfig(listen="127.0.0.1:0")
+                served = Console(stack.enter_context(assembly_of(path)), settings, visits=visits)
+                known[name] = stack.enter_context(served)
             return known[name]
 
         yield console

@@ -6,6 +6,7 @@ import base64
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from connector import config
 from connector.assembly import Assembly
 from connector.cli.demo import PREFIX, START
+from connector.config import ConsoleConfig
 from connector.kafka.mock import MockCluster
 from connector.model import Topic
 from connector.simulator import Fleet, Simulator
@@ -59,8 +61,8 @@ def fleet_console() -> Iterator[Console]:
             with _assembly(checked, simulator.generated_at) as assembly:
                 list(assembly.pipeline.poll())
         assembly = stack.enter_context(_assembly(checked, simulator.generated_at + timedelta(hours=2)))
-        visits = Visits(assembly, pause_seconds=0.0, seconds_max=60.0)
-        yield stack.enter_context(Console(assembly, "127.0.0.1:0", visits=visits))
+        visits = partial(Visits, pause_seconds=0.0, seconds_max=60.0)
+        yield stack.enter_context(Console(assembly, ConsoleConfig(listen="127.0.0.1:0"), visits=visits))
 
 
 def pages(console: Console) -> dict[str, str]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from connector.config import ConsoleConfig
 from connector.web import Console
 from connector.web.visits import Visits
 from tests.support.console import Client, assembly_of, write_empty, write_lived_in
@@ -21,8 +23,9 @@ def serve() -> Iterator[Opens]:
     with ExitStack() as stack:
 
         def serve(path: Path, *, allow_decisions: bool = False, **limits: float) -> Client:
-            visits = Visits(stack.enter_context(assembly_of(path)), **{"pause_seconds": 0.0} | limits)
-            console = Console(visits.assembly, "127.0.0.1:0", allow_decisions=allow_decisions, visits=visits)
+            visits = partial(Visits, **({"pause_seconds": 0.0} | limits))  # type: ignore[arg-type]
+            settings = ConsoleConfig(listen="127.0.0.1:0", allow_decisions=allow_decisions)
+            console = Console(stack.enter_context(assembly_of(path)), settings, visits=visits)
             return Client(stack.enter_context(console))
 
         yield serve

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from connector.config import ConsoleConfig
 from connector.errors import ConfigError
-from connector.web.access import HEADERS, Access, check_loopback
+from connector.web.access import HEADERS, Access
 from tests.support.console import Client
 
 
@@ -130,7 +131,7 @@ def test_every_response_has_the_headers_that_protect_it(
 @pytest.mark.parametrize("listen", ["127.0.0.1:8787", "[::1]:0", "localhost:65535", "127.8.7.6:1"])
 def test_it_listens_on_loopback(listen: str) -> None:
     """Any address of it."""
-    assert check_loopback(listen)[1] == int(listen.rpartition(":")[2])
+    assert ConsoleConfig().listening_on(listen).address[1] == int(listen.rpartition(":")[2])
 
 
 @pytest.mark.parametrize(
@@ -140,13 +141,13 @@ def test_it_listens_on_loopback(listen: str) -> None:
 def test_it_listens_nowhere_else(listen: str) -> None:
     """Exit code 2, before anything is served."""
     with pytest.raises(ConfigError) as raised:
-        check_loopback(listen)
+        ConsoleConfig().listening_on(listen)
     assert raised.value.hint
 
 
 def test_tokens_are_random_and_long() -> None:
     """Each console has its own, and the cookie of one opens no other."""
-    one, other = Access("127.0.0.1", 1), Access("127.0.0.1", 1)
+    one, other = (Access(ConsoleConfig(listen="127.0.0.1:1"), 1) for _ in range(2))
     assert one.token != other.token
     assert len(one.token) >= 40
     assert one.is_token(one.token)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -49,9 +49,9 @@ def client(serve: Opens, path: Path) -> Iterator[Client]:
         yield serve(path, allow_decisions=True, decision_wait_seconds=0.2)
 
 
-def form(client: Client, **values: str) -> dict[str, str]:
+def form(client: Client, headers: Mapping[str, str | None] | None = None, **values: str) -> dict[str, str]:
     """The form of the only hold as the page has it, filled in."""
-    hidden = dict(INPUT.findall(client.ask("/held").text))
+    hidden = dict(INPUT.findall(client.ask("/held", "GET", **headers or {}).text))
     typed = {"typed": hidden["records"], "why": "the role was gone", "action": "approve"}
     return {name: unescape(value) for name, value in (hidden | typed | values).items()}
 

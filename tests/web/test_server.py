@@ -7,10 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from connector.config import ConsoleConfig
 from connector.errors import ConfigError
 from connector.web import Console
 from tests.support.bench import Bench
 from tests.support.console import Client, assembly_of
+
+LOOPBACK = ConsoleConfig(listen="127.0.0.1:0")
 
 
 @pytest.fixture
@@ -25,7 +28,7 @@ def test_a_port_that_is_taken_is_said(path: Path) -> None:
     with assembly_of(path) as assembly, socket.create_server(("127.0.0.1", 0)) as other:
         with (
             pytest.raises(ConfigError, match="cannot listen on") as raised,
-            Console(assembly, f"127.0.0.1:{other.getsockname()[1]}"),
+            Console(assembly, ConsoleConfig(listen=f"127.0.0.1:{other.getsockname()[1]}")),
         ):
             pass
         assert "another port" in raised.value.hint
@@ -35,8 +38,8 @@ def test_consoles_side_by_side_have_cookies_of_their_own(path: Path) -> None:
     """Browsers keep cookies by host and not by port, so the port is in the name."""
     with (
         assembly_of(path) as assembly,
-        Console(assembly, "127.0.0.1:0") as one,
-        Console(assembly, "127.0.0.1:0") as other,
+        Console(assembly, LOOPBACK) as one,
+        Console(assembly, LOOPBACK) as other,
     ):
         first, second = Client(one), Client(other)
         cookies = f"{first.log_in()}; {second.log_in()}"
@@ -47,7 +50,7 @@ def test_consoles_side_by_side_have_cookies_of_their_own(path: Path) -> None:
 
 def test_it_stops_listening(path: Path) -> None:
     """When its block ends."""
-    with assembly_of(path) as assembly, Console(assembly, "127.0.0.1:0") as console:
+    with assembly_of(path) as assembly, Console(assembly, LOOPBACK) as console:
         client = Client(console)
         assert client.ask("/overview").status == 200
     with pytest.raises(ConnectionError):
