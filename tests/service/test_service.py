@@ -155,12 +155,13 @@ class Running:
         return answer
 
     def samples(self) -> dict[str, float]:
-        """The samples of our metrics that are not 0, buckets left out."""
+        """The samples of our metrics that are not 0, without buckets and the version."""
         lines = self.get("/metrics")[2].decode().splitlines()
         lines = [line.replace(f'{{tenant="{TENANT}"}}', "").replace(f',tenant="{TENANT}"', "") for line in lines]
         lines = [line.replace(f'tenant="{TENANT}",', "") for line in lines if line.startswith("mde_")]
         texts = dict(line.removeprefix("mde_inventory_").rsplit(" ", 1) for line in lines)
-        return {name: float(value) for name, value in texts.items() if float(value) and "_bucket" not in name}
+        shown = {name: float(value) for name, value in texts.items() if not name.startswith("build_info")}
+        return {name: value for name, value in shown.items() if value and "_bucket" not in name}
 
 
 class Clock:
