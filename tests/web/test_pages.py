@@ -422,9 +422,12 @@ def frame(facts: dict[str, Any]) -> dict[str, Any]:
         "title": "",
         "menu": [],
         "twin": "",
+        "tenant": "",
+        "tenants": [],
+        "allow_decisions": False,
+        "form_token": "",
         "home": "/",
         "query": {},
         "answer": None,
-        "allow_decisions": False,
     }
     return around | facts
