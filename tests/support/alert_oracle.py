@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -189,9 +189,13 @@ class AlertModel:
         before: dict[Key, Record] | None,
         after: dict[Key, Record],
         changes: Sequence[Record] = (),
+        completing: Collection[Key] = (),
         enabled: bool = True,
     ) -> list[Record]:
-        """The alerts of one staging, in order; without changes, those of a day without a new snapshot."""
+        """The alerts of one staging, in order; without changes, those of a day without a new snapshot.
+
+        `completing` are the keys of what completes a silent baseline: no change says so.
+        """
         day, last = now.astimezone(UTC).date(), dict(self.last)
         self._remember(changes, day)
         if not enabled:
@@ -209,9 +213,10 @@ class AlertModel:
                     raised.append((change, *due, None, change))
             elif crossed is not None and self._first_time(change, crossed):
                 raised.append((change, "DATE_THRESHOLD", "date", crossed, change))
-        if before is None and self.on_baseline and not changes:
+        silent = after.values() if before is None and not changes else [after[key] for key in completing]
+        if self.on_baseline:
             cause = {"eventId": None, "changeType": "BASELINE", "reason": "FIRST_SNAPSHOT", "before": None}
-            ended = [(record, ended_by(record, day)) for record in after.values()]
+            ended = [(record, ended_by(record, day)) for record in silent]
             raised += [(record, "INSTALLED", decided, None, cause) for record, decided in ended if decided]
         raised += [
             (record, "REACHED" if crossed == "end" else "DATE_THRESHOLD", "date",

@@ -203,6 +203,8 @@ class Outcome:
     records: int
     devices: int
     duplicates: int
+    completing: frozenset[Key] = frozenset()
+    """Keys of what completes a young baseline."""
 
 
 @dataclass
@@ -221,6 +223,7 @@ class Model:
     settled: set[str] = field(default_factory=set)
     additions: Additions | None = None
     current: dict[Key, Record] = field(default_factory=dict)
+    completing: set[Key] = field(default_factory=set)
     sequence: int = 0
     previous_snapshot_id: str | None = None
     generated_at: datetime = datetime.min  # noqa: DTZ901 - a time before all others
@@ -248,6 +251,7 @@ class Model:
         tracked = frozenset(ATTRIBUTE_NAMES) - rules.ignore_fields
         staged: list[Staged] = []
         held, reason = 0, None
+        self.completing = set()
         if self.inventory is None:
             if rules.emit_baseline:
                 staged = [("BASELINE", "FIRST_SNAPSHOT", None, record) for record in current.values()]
@@ -263,6 +267,7 @@ class Model:
             records=len(current),
             devices=len({key[0] for key in current}),
             duplicates=len(lines) - len(current),
+            completing=frozenset(self.completing),
         )
         self.previous_snapshot_id = snapshot_id
         return outcome
@@ -324,8 +329,9 @@ class Model:
             current, arrived, set(pairs.values()), rules, rejected=rejected, elsewhere=elsewhere, approved=is_approved
         )
 
-        completing = set() if waiting or is_approved else self._completing(set(added) - left, pairs, rules)
-        staged = self._arrivals(current, arrived, pairs, rules, known, completing=completing, left=left)
+        if not waiting and not is_approved:
+            self.completing = self._completing(set(added) - left, pairs, rules)
+        staged = self._arrivals(current, arrived, pairs, rules, known, completing=self.completing, left=left)
         if not rules.pair_versions:
             staged += [("REMOVED", "UNINSTALLED", stored[gone], None) for gone in pairs.values()]
         staged += [("REMOVED", why, stored[key], None) for key, why in removals]
