@@ -13,6 +13,9 @@ MEMORY := $(shell [ -w /dev/shm ] && df -Pk /dev/shm | awk 'END { if ($$4 >= 838
 SCRATCH = $(if $(MEMORY),TMPDIR=$${TMPDIR:-$(MEMORY)})
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
+# Tests start many processes, which would compile every module again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help demo kafka test test-deploy test-spark deploy-tools release-check soak year fuzz mutate lint format bench schemas \
 	sentinel pictures lock clean

@@ -95,6 +95,7 @@ def stage_arrivals(
         UNION ALL
         {_version_changes(workspace, pairs) if paired else _removed_halves(pairs)}
         """,
+        grows=True,
     )
 
 
@@ -111,6 +112,7 @@ def stage_baseline(workspace: Workspace, *, emit: bool) -> Relation:
         FROM inventory
         WHERE inventory = {literal(workspace.inventory)} AND {"true" if emit else "false"}
         """,
+        grows=True,
     )
 
 
@@ -126,6 +128,7 @@ def stage_as(workspace: Workspace, records: Relation, change_type: ChangeType, r
                {literal(reason)} AS reason
         FROM {records}
         """,
+        grows=True,
     )
 
 

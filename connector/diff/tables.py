@@ -31,10 +31,20 @@ class Workspace:
         """The inventory's records with their keys spelled out; `previous_row` is the row id."""
         return stored_records(self.export, self.inventory)
 
-    def make(self, table: str, query: str, parameters: Sequence[object] | Mapping[str, object] = ()) -> Relation:
-        """Make a temporary table of a query's rows, in place of one of that name. Returns the table."""
+    def make(
+        self,
+        table: str,
+        query: str,
+        parameters: Sequence[object] | Mapping[str, object] = (),
+        *,
+        grows: bool = False,
+    ) -> Relation:
+        """Make a temporary table of a query's rows, in place of one of that name. Returns the table.
+
+        Rows can be added to it later only where it `grows`.
+        """
         ((rows,),) = self.database.rows(f"CREATE OR REPLACE TEMP TABLE {table} AS\n{query}", parameters)
-        if not rows:
+        if grows and not rows:
             # DuckDB 2.0 keeps wrong statistics of a table that was made by a query which cannot have rows: once several
             # threads have filled it in the same transaction, filters and joins find nothing there.
             described = self.database.rows(f"DESCRIBE {table}")
@@ -132,11 +142,11 @@ def no_difference(workspace: Workspace) -> Difference:
     """The difference of an inventory from itself: five empty relations, where nothing was compared."""
     nothing = f"FROM {workspace.stored} WHERE false"
     return Difference(
-        arrivals=workspace.make("arrivals", f"SELECT *, NULL::UBIGINT AS digest {nothing}"),
-        earlier=workspace.make("earlier", f"SELECT * {nothing}"),
+        arrivals=workspace.make("arrivals", f"SELECT *, NULL::UBIGINT AS digest {nothing}", grows=True),
+        earlier=workspace.make("earlier", f"SELECT * {nothing}", grows=True),
         absent=workspace.make("absent", f"SELECT previous_row, device_no, software_no {nothing}"),
         quiet=workspace.make("quiet", f"SELECT previous_row {nothing}"),
-        rewritten=workspace.make("rewritten", f"SELECT previous_row, NULL::UBIGINT AS digest {nothing}"),
+        rewritten=workspace.make("rewritten", f"SELECT previous_row, NULL::UBIGINT AS digest {nothing}", grows=True),
         records=0,
         devices=0,
         duplicates=0,

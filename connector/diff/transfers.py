@@ -35,6 +35,7 @@ def _find_elsewhere(workspace: Workspace, difference: Difference, beside: Snapsh
         SEMI JOIN {difference.absent} USING (device_no, software_no)
         WHERE inventory <> {literal(workspace.inventory)}
         """,
+        grows=True,
     )
     if beside is not None and workspace.count(difference.absent):
         export = workspace.export

@@ -69,6 +69,7 @@ def number_arrivals(workspace: Workspace, differing: Relation) -> Relation:
         JOIN devices d USING (device_id)
         JOIN software s ON {same_subject(export, "s", "r")}
         """,
+        grows=True,
     )
 
 
@@ -174,6 +175,7 @@ def _fetch_earlier(workspace: Workspace, arrivals: Relation, absent: Relation) -
         FROM {workspace.stored}
         SEMI JOIN wanted USING (previous_row)
         """,
+        grows=True,
     )
 
 
@@ -183,7 +185,9 @@ def _set_aside_unchanged(
     """Take what is stored already out of `arrivals`. Returns `quiet` and `rewritten`."""
     judged = [field for field in tracked if field in known]
     compared = compare_values(workspace, "compared", earlier=earlier, arrivals=arrivals, tracked=tracked, judged=judged)
-    rewritten = workspace.make("rewritten", f"SELECT previous_row, digest FROM {compared} WHERE NOT differs")
+    rewritten = workspace.make(
+        "rewritten", f"SELECT previous_row, digest FROM {compared} WHERE NOT differs", grows=True
+    )
     quiet = workspace.make("quiet", f"SELECT previous_row FROM {compared} WHERE differs AND NOT changed")
     workspace.database.rows(f"DELETE FROM {arrivals} WHERE previous_row IN (SELECT previous_row FROM {rewritten})")
     return quiet, rewritten

@@ -188,7 +188,7 @@ class _Search:
 
         Digests are joined a share of them at a time: the stored ones of a share are what has to fit in memory.
         """
-        self._workspace.make(UNPAIRED, _NOTHING_UNPAIRED)
+        self._workspace.make(UNPAIRED, _NOTHING_UNPAIRED, grows=True)
         return sum(self._join_share(share) for share in self._shares)
 
     def _join_share(self, share: str) -> int:
@@ -289,7 +289,7 @@ class _Search:
         if turn:
             read = self._database.number(f"INSERT INTO {PICKED}\n{records}")
         else:
-            read = self._workspace.count(self._workspace.make(PICKED, records))
+            read = self._workspace.count(self._workspace.make(PICKED, records, grows=True))
         if read != sum(part.lines for part in picked):
             raise miscount(self._snapshot, read=self._snapshot.lines - sum(part.lines for part in picked) + read)
         return read

@@ -171,6 +171,7 @@ def _judge_changes(workspace: Workspace, row: StagedSnapshot, days: Days, *, on_
         WHERE epoch = $epoch AND snapshot_no = $number
         """,
         {"epoch": row.epoch, "number": row.snapshot_no, "on_baseline": on_baseline},
+        grows=True,
     )
 
 

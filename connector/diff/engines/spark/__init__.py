@@ -267,7 +267,7 @@ def _conclude(
     workspace.database.rows(f"DROP TABLE {DATASET}")
     arrivals = number_arrivals(workspace, differing)
     check_spellings(workspace, snapshot, arrivals, absent)
-    touched = workspace.make("touched", f"{_numbers(arrivals)} UNION ALL {_numbers(absent)}")
+    touched = workspace.make("touched", f"{_numbers(arrivals)} UNION ALL {_numbers(absent)}", grows=True)
     found = Differing(differing, arrivals, absent, snapshot.lines - manifest.records)
     difference = settle(workspace, snapshot, found, fields, folds=folds)
     # A record that continues another key is stored under that one.
