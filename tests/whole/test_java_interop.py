@@ -18,7 +18,7 @@ from connector.model import Checkpoint, Message, Topic
 from tests.support.broker import Broker
 from tests.support.java_reading import java_reads
 from tests.support.messages import make_messages
-from tests.support.records import ALERT, CHANGE, CHECKPOINT, CLAIM, RECORD, RECORD_KEY, REPORT
+from tests.support.records import ALERT, CAMPAIGN, CHANGE, CHECKPOINT, CLAIM, RECORD, RECORD_KEY, REPORT
 
 pytestmark = [pytest.mark.broker, pytest.mark.interop]
 
@@ -83,6 +83,7 @@ def examples(messages: Messages) -> list[Published]:
             for checkpoint in checkpoints
         ),
         Published(messages.encode_record(RECORD_KEY, RECORD), RECORD),
+        Published(messages.encode_campaign(CAMPAIGN), CAMPAIGN),
     ]
 
 

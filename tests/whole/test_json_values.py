@@ -28,6 +28,7 @@ FILES = {
     "snapshots": "snapshot-report",
     "checkpoints": "checkpoint",
     "inventory": "software-record",
+    "campaigns": "software-campaign",
 }
 
 
