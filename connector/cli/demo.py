@@ -3,14 +3,17 @@
 The connector in the demo is the real one: a real login to the simulator over HTTPS, a real state file, real Kafka
 messages to librdkafka's in-process cluster. What is shown is what a consumer decodes from the topics. The summary
 compares that consumer with the simulator: the published changes, applied in order, must give the simulated fleet.
+With `--console`, the state file is then shown in a browser while the fleet goes on.
 """
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -21,7 +24,9 @@ from connector import config, telemetry
 from connector.assembly import Assembly
 from connector.cli import output
 from connector.cli.lines import campaigns
+from connector.cli.options import stopped_by_signals
 from connector.cli.trial.simulate import command_name, import_simulator
+from connector.errors import Stopped
 from connector.exports.software import SOFTWARE
 from connector.kafka.client import Deadline
 from connector.kafka.mock import MockCluster
@@ -30,8 +35,9 @@ from connector.poll.result import PollResult
 from connector.wording import counted
 
 if TYPE_CHECKING:
-    # An extra: the demo imports it when it runs, and says how to install it where it is missing.
+    # Extras: the demo imports them when it runs, and says how to install one that is missing.
     from connector.simulator import Simulator
+    from connector.web import Console
 
 START: Final = datetime(2026, 1, 5, 6, 0, tzinfo=UTC)
 PREFIX: Final = "mde.software"
@@ -39,18 +45,31 @@ CHURN: Final = 2.0
 ALERTS_SHOWN: Final = 2
 CAMPAIGNS_SHOWN: Final = 2
 READ_SECONDS_MAX: Final = 30.0
+CONSOLE_LISTEN: Final = "127.0.0.1:0"
+CONSOLE_INTERVAL_SECONDS: Final = 5.0
+"""Between two generations while the console is shown."""
 
 Key = tuple[str, ...]
+Connect = Callable[[Method], Assembly]
 
 
 def demo(
     devices: Annotated[int, typer.Option(min=5, max=5_000, help="Number of simulated devices.")] = 40,
     generations: Annotated[int, typer.Option(min=2, max=100, help="Number of snapshots to poll.")] = 8,
     seed: Annotated[int, typer.Option(help="The same seed gives the same fleet.")] = 7,
+    with_console: Annotated[
+        bool, typer.Option("--console", help="Then show it in a browser while the fleet goes on, until Ctrl-C.")
+    ] = False,
 ) -> None:
     """See it work: a simulated fleet, an in-process Kafka; no accounts, no Docker, no Java."""
     telemetry.configure("console", "warning")
-    raise typer.Exit(play(devices=devices, generations=generations, seed=seed))
+    stop = threading.Event()
+    with stopped_by_signals(stop):
+        try:
+            exit_code = play(devices=devices, generations=generations, seed=seed, with_console=with_console, stop=stop)
+        except Stopped as error:
+            raise Stopped("stopped before the end of the demo; nothing is left behind") from error
+    raise typer.Exit(exit_code)
 
 
 class Consumer:
@@ -99,19 +118,33 @@ class Consumer:
         return [self._assembly.messages.decode(message.value) for message in incoming if message.value is not None]
 
 
-def play(*, devices: int, generations: int, seed: int, consume: Callable[[Assembly], Consumer] = Consumer) -> int:
+def play(
+    *,
+    devices: int,
+    generations: int,
+    seed: int,
+    consume: Callable[[Assembly], Consumer] = Consumer,
+    with_console: bool = False,
+    stop: threading.Event | None = None,
+) -> int:
     """Play the demo. Returns the exit code: 0 where the consumer's inventory equals the simulated fleet.
 
+    With the console, that is then served until `stop` is set.
+
     Raises:
-        ConfigError: the extra `simulator` is not installed.
+        ConfigError: the extra `simulator` is not installed, or `console`, where that is asked for.
+        Stopped: `stop` was set before the end of the demo.
     """
     simulators = import_simulator()
+    console = _import_console() if with_console else None
+    stop = stop or threading.Event()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="mde-inventory-demo-")))
         cluster = stack.enter_context(MockCluster([topic.name_under(PREFIX) for topic in Topic]))
         fleet = simulators.Fleet(seed=seed, devices=devices, start=START, churn=CHURN)
         simulator = stack.enter_context(simulators.Simulator(fleet))
-        consumer = consume(stack.enter_context(_assembly(simulator, cluster, folder, Method.FILES)))
+        connect = partial(_assembly, simulator, cluster, folder, stop)
+        consumer = consume(stack.enter_context(connect(Method.FILES)))
         output.print_rule("mde-inventory-connector: what changed on which device?")
         output.print_line(
             f"A simulated tenant with {devices} devices on {simulator.api_url}, and a Kafka cluster in this process."
@@ -124,14 +157,52 @@ def play(*, devices: int, generations: int, seed: int, consume: Callable[[Assemb
         for generation in range(generations):
             if generation:
                 simulator.advance()
-            with _assembly(simulator, cluster, folder, tuple(Method)[generation % 2]) as assembly:
-                results += list(assembly.pipeline.poll())
+            results += _poll(simulator, connect)
             last = results[-1]
             _show(last, consumer.read_changes(last.published), consumer.read_alerts(last.counts.alerts))
-        return _summarize(simulator.records(Inventory.CPE), consumer, results)
+        exit_code = _summarize(simulator.records(Inventory.CPE), consumer, results)
+        if console:
+            _serve(console, simulator, connect, stop)
+        return exit_code
 
 
-def _assembly(simulator: Simulator, cluster: MockCluster, folder: Path, method: Method) -> Assembly:
+def _import_console() -> type[Console]:
+    """The console, which the demo runs without unless it is asked for.
+
+    Raises:
+        ConfigError: the extra `console` is not installed.
+    """
+    from connector.web import Console
+
+    return Console
+
+
+def _serve(console: type[Console], simulator: Simulator, connect: Connect, stop: threading.Event) -> None:
+    """Serve the console, and poll a new generation every few seconds, until `stop` is set."""
+    settings = config.ConsoleConfig(listen=CONSOLE_LISTEN)
+    with connect(Method.FILES) as assembly, console(assembly, settings) as served:
+        output.print_rule("Console")
+        output.print_link(served.access.link)
+        output.print_notice(
+            f"The fleet goes on: a new generation is polled every {CONSOLE_INTERVAL_SECONDS:g} s. Load a page again to"
+            " see what is new; Ctrl-C ends it."
+        )
+        # The poll that it interrupts is not missed: the state file goes with the demo.
+        with suppress(Stopped):
+            while not stop.wait(CONSOLE_INTERVAL_SECONDS):
+                simulator.advance()
+                _poll(simulator, connect)
+
+
+def _poll(simulator: Simulator, connect: Connect) -> list[PollResult]:
+    """Poll the current generation, alternately as files and as JSON pages."""
+    with connect(tuple(Method)[simulator.generation % 2]) as assembly:
+        return list(assembly.pipeline.poll())
+
+
+def _assembly(
+    simulator: Simulator, cluster: MockCluster, folder: Path, stop: threading.Event, method: Method
+) -> Assembly:
     """The connector as a new process would begin it, at the time of the generation: six hours after the last."""
     tables = {
         "source": simulator.settings() | {"method": method.value},
@@ -142,7 +213,7 @@ def _assembly(simulator: Simulator, cluster: MockCluster, folder: Path, method: 
         "schema_registry": {"url": "mock://demo", "auto_register": True},
     }
     checked = config.from_values(tables, {}, name="the demo's configuration")
-    return Assembly(checked, clock=lambda: simulator.generated_at)
+    return Assembly(checked, stop=stop, clock=lambda: simulator.generated_at)
 
 
 def _show(result: PollResult, changes: list[dict[str, Any]], alerts: list[dict[str, Any]]) -> None:

@@ -1,4 +1,4 @@
-"""`console` as a process: the link that it prints, a page, and its end."""
+"""`console` as a process, and the consoles of `run` and of the demo: the link, a page, and the end."""
 
 from __future__ import annotations
 
@@ -6,15 +6,17 @@ import json
 import signal
 import subprocess
 import sys
+import time
 import urllib.request
 from pathlib import Path
+from typing import Any
 from urllib.error import HTTPError
 
 import pytest
 
 from connector.kafka.mock import MockCluster
 from connector.model import Topic
-from tests.cli.test_cli import toml
+from tests.cli.test_cli import command, toml
 from tests.support.bench import TENANT, Bench
 from tests.support.commands import run_command
 
@@ -114,3 +116,60 @@ def test_a_run_with_a_console_that_anybody_could_reach_is_refused(folder: Path) 
     finished = run_command("run", cwd=folder, **environment)
     assert finished.returncode == 2
     assert "tls_certificate_path" in finished.stderr
+
+
+def read(browser: urllib.request.OpenerDirector, address: str) -> str:
+    """A page, once no poll has the file."""
+    while True:
+        try:
+            with browser.open(address, timeout=60) as response:
+                return str(response.read().decode())
+        except HTTPError as error:
+            error.close()
+            if error.status != 503:
+                raise
+        time.sleep(0.1)
+
+
+def test_the_demo_goes_on_in_the_console(tmp_path: Path) -> None:
+    """After its summary the link; a page that is loaded again has news; Ctrl-C ends it with 0, and nothing is left."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "connector", "demo", "--devices", "5", "--generations", "2", "--console"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={"PYTHONPATH": str(Path(__file__).parents[2]), "TMPDIR": str(tmp_path)},
+    )
+    with process:
+        assert process.stdout is not None
+        printed = []
+        while "/?token=" not in (line := process.stdout.readline()):
+            assert line, "it ended"
+            printed.append(line)
+        origin, _, _ = line.partition("/?token=")
+        browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
+        overview = read(browser, line.strip())
+
+        def snapshots() -> list[dict[str, Any]]:
+            return list(json.loads(read(browser, f"{origin}/polls.json"))["snapshots"])
+
+        first = snapshots()
+        while len(later := snapshots()) == len(first):
+            time.sleep(0.3)
+        devices = read(browser, f"{origin}/devices")
+        process.send_signal(signal.SIGINT)
+        rest, errors = process.communicate()
+    assert "equal the simulated fleet" in "".join(printed)
+    assert ("<h1>Overview" in overview, "<h1>Devices</h1>" in devices) == (True, True)
+    assert (len(first) >= 2, first) == (True, later[-len(first) :])
+    assert (process.returncode, rest, "Traceback" in errors, [*tmp_path.iterdir()]) == (0, "", False, [])
+
+
+def test_without_its_extra_the_demo_does_not_begin(tmp_path: Path) -> None:
+    """Exit code 2 with what to install, and nothing is shown before it."""
+    (tmp_path / "jinja2.py").write_text("raise ModuleNotFoundError(name='jinja2')\n", encoding="ascii")
+    finished = command("demo", "--console", PYTHONPATH=str(tmp_path))
+    assert (finished.returncode, finished.stdout) == (2, "")
+    assert "the console needs the package jinja2" in finished.stderr
+    assert "pip install 'mde-inventory-connector[console]'" in finished.stderr
