@@ -14,6 +14,7 @@ PACKAGE = Path(__file__).parents[1] / "connector"
 
 ORDER = (
     {"cli"},
+    {"agents"},
     {"web"},
     {"operations"},
     {"assembly"},
@@ -48,6 +49,7 @@ OWNERS = {
     "isal": {"packed"},
     "jinja2": {"web"},
     "markupsafe": {"web"},
+    "mcp": {"agents"},
     "msal": {"source"},
     "msgspec": {"source"},
     "prometheus_client": {"service"},

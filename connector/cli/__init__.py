@@ -109,6 +109,11 @@ VERBS: Final = {
         "console",
         "Show the state file in a browser: freshness, devices, products, exposure, changes, what is held. Read-only.",
     ),
+    "mcp": Verb(
+        "console",
+        "mcp",
+        "Let an AI agent read the state file over MCP: the console's pages as tools, on stdin and stdout. Read-only.",
+    ),
     "held": Verb("held", "app", "Review what the guard holds: list, approve or discard it."),
     "state": Verb("state", "app", "Verify the state file, export it, begin a new epoch, or rebuild a lost file."),
     "schema": Verb("schema", "app", "Show the Avro schemas; register or check them in the schema registry."),

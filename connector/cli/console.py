@@ -1,7 +1,8 @@
-"""The verb `console`: pages about state files, until it is stopped; and the console that `run` serves."""
+"""The verb `console`: pages about state files, until it is stopped; the same for agents; the console of `run`."""
 
 from __future__ import annotations
 
+import signal
 import sys
 import threading
 from collections.abc import Iterator, Mapping
@@ -54,6 +55,22 @@ def console(
         if settings.allow_decisions:
             output.print_notice("Whoever has it can also approve and discard what is held, in the name of this user.")
         stop.wait()
+
+
+def mcp(context: typer.Context) -> None:
+    """Let an AI agent read the state file over MCP: the console's pages as tools, on stdin and stdout. Read-only.
+
+    An MCP client starts it, and it ends when the client leaves. It reads the file in short visits between polls.
+    """
+    tenants = context.obj.tenants()
+    from connector.agents.server import serve
+
+    if sys.stdin.isatty():
+        output.print_notice("This speaks MCP on stdin and stdout, for a client that starts it. Ctrl-C ends it.")
+    # It only reads, so it may end anywhere; an orderly end would wait for the next line of stdin.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    with ExitStack() as stack:
+        serve({tenant.name: stack.enter_context(Assembly(tenant.config)) for tenant in tenants})
 
 
 @contextmanager

@@ -65,7 +65,8 @@ def only(given: Sequence[Path], environ: Mapping[str, str] = os.environ) -> Path
     if len(paths) > 1:
         raise ConfigError(
             "\n".join([f"this verb takes one configuration, and here are {len(paths)}:", *(f"  {p}" for p in paths)]),
-            hint="Choose one with --tenant. `run`, `console`, `check`, `setup`, `status` and `held list` take several.",
+            hint="Choose one with --tenant. `run`, `console`, `mcp`, `check`, `setup`, `status` and `held list` take"
+            " several.",
         )
     return paths[0]
 

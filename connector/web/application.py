@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from http import HTTPStatus
 from importlib.resources import files
 from typing import Any, Final, TypeVar
@@ -18,10 +17,10 @@ from connector.telemetry import logger
 from connector.web import openapi, rendering
 from connector.web.access import HEADERS, Access, Refusal
 from connector.web.decisions import Form, decide, read_values
-from connector.web.pages import HELD, HOME, PAGES, Page
+from connector.web.pages import HELD, HOME, PAGES, Page, read_page
 from connector.web.query import Query
 from connector.web.views.exposure import CSV_NAMES, exposure_rows
-from connector.web.visits import Answer, Facts, Visits, VisitTooLong
+from connector.web.visits import Answer, Facts, Visits
 
 log = logger(__name__)
 
@@ -173,16 +172,12 @@ class Application:
         return web.Response(text=text, content_type="text/csv", charset="utf-8", headers=headers)
 
     async def _read(self, tenant: str, key: str, page: Page, query: Query) -> Answer:
-        """What a page says; where there is no time to try what follows, without that.
+        """What a page says.
 
         Raises:
             StateLocked: too many wait, or a poll has the file.
         """
-        trial, visits = page.trial, self._visits[tenant]
-        if trial is not None:
-            with suppress(VisitTooLong):
-                return await self._in_turn(lambda: visits.answer(key, lambda visit: trial(visit, query), scratch=True))
-        return await self._in_turn(lambda: visits.answer(key, lambda visit: page.view(visit, query)))
+        return await self._in_turn(lambda: read_page(self._visits[tenant], key, page, query))
 
     async def _in_turn(self, ask: Callable[[], T]) -> T:
         """One after the other, and only so many wait.

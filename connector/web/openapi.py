@@ -70,18 +70,22 @@ def document(origin: str) -> dict[str, Any]:
 
 
 def _operation(path: str, page: Page) -> dict[str, Any]:
-    first, _, rest = (page.view.__doc__ or "").strip().partition("\n\n")
     error = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
     return {
         "operationId": path.removeprefix("/"),
         "summary": page.title,
-        "description": " ".join(f"{first} {rest}".split()),
+        "description": description(page),
         "parameters": [_parameter(name) for name in page.parameters],
         "responses": {
             "200": {"description": "What the page says", "content": {"application/json": {"schema": answer(page)}}},
             **{status: {"description": text, "content": error} for status, text in _ERRORS.items()},
         },
     }
+
+
+def description(page: Page) -> str:
+    """What a page says, in a sentence or two."""
+    return " ".join((page.view.__doc__ or "").split())
 
 
 def answer(page: Page) -> dict[str, Any]:

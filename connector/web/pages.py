@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
@@ -16,7 +17,7 @@ from connector.web.views.fleet import device, devices, new, product, products
 from connector.web.views.held import held, held_tried
 from connector.web.views.overview import overview
 from connector.web.views.past import compare, polls
-from connector.web.visits import Facts, Visit
+from connector.web.visits import Answer, Facts, Visit, Visits, VisitTooLong
 
 
 class Page(NamedTuple):
@@ -306,3 +307,15 @@ PAGES: Final = {
     ),
 }
 HOME: Final = "/overview"
+
+
+def read_page(visits: Visits, address: str, page: Page, query: Query) -> Answer:
+    """What a page says; where there is no time to try what follows, without that.
+
+    Raises as `Visits.answer`.
+    """
+    trial = page.trial
+    if trial is not None:
+        with suppress(VisitTooLong):
+            return visits.answer(address, lambda visit: trial(visit, query), scratch=True)
+    return visits.answer(address, lambda visit: page.view(visit, query))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from http.cookies import SimpleCookie
 from pathlib import Path
@@ -120,14 +120,14 @@ def line(device: str, version: str, status: str | None = None, **more: Any) -> d
     return record(device, "jre", version, **fields | more)
 
 
-def hostile_lines() -> list[dict[str, Any]]:
+def hostile_lines(names: Iterable[str] = tuple(HOSTILE.values())) -> list[dict[str, Any]]:
     """Records of which every name is somebody else's text."""
     return [
         record(
             f"id {text}", text, text, softwareVendor=text, deviceName=text, rbacGroupId=9, rbacGroupName=text,
             osPlatform=text, endOfSupportStatus="EOS Version",
         )
-        for text in HOSTILE.values()
+        for text in names
     ]  # fmt: skip
 
 

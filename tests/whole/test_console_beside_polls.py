@@ -9,8 +9,7 @@ import urllib.request
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from datetime import datetime, timedelta
-from itertools import pairwise
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.error import HTTPError
@@ -19,8 +18,6 @@ from urllib.parse import urlencode
 from connector.clock import utc_now
 from connector.kafka.mock import MockCluster
 from connector.model import Topic
-from connector.poll.pipeline import OPEN_SECONDS
-from connector.service.schedule import JITTER_SHARE
 from connector.simulator import Fleet, Simulator
 from connector.web.pages import PAGES
 from tests.cli.test_cli import toml
@@ -125,18 +122,10 @@ def is_published(line: Line) -> bool:
     return bool(line["outcome"] == "published" and line["published"] > 0)
 
 
-def delays(polls: Sequence[Line]) -> list[float]:
-    """Seconds from the end of each poll to that of the next, without the time that the next one itself took."""
-    ends = [datetime.fromisoformat(line["timestamp"]).timestamp() for line in polls]
-    own = [float(line["duration_seconds"]) for line in polls]
-    return [later - earlier - took for (earlier, later), took in zip(pairwise(ends), own[1:], strict=True)]
-
-
 def test_polls_and_a_crawler_do_not_disturb_each_other(tmp_path: Path) -> None:
     """Every page answers, at worst that it is busy, while generation after generation is published.
 
-    No poll fails, or begins later than its interval and the wait for the page that is being read. In the end the pages
-    have every snapshot.
+    No poll fails or warns, and in the end the pages have every snapshot.
     """
     with ExitStack() as stack:
         cluster = stack.enter_context(MockCluster([topic.name_under(PREFIX) for topic in Topic]))
@@ -169,5 +158,4 @@ def test_polls_and_a_crawler_do_not_disturb_each_other(tmp_path: Path) -> None:
     assert [answer for answer in answers if answer.status != 200 and not answer.is_busy] == []
     assert {answer.address for answer in answers if answer.status == 200} == {*addresses}
     assert [line for line in daemon.logged if line.get("level") in {"warning", "error"}] == []
-    assert max(delays(polls)) < INTERVAL_SECONDS * (1 + JITTER_SHARE) + OPEN_SECONDS
     assert (len(published) > GENERATIONS, published - shown, exit_code) == (True, set(), 0)
