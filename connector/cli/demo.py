@@ -197,7 +197,7 @@ def _serve(console: type[Console], simulator: Simulator, connect: Connect, stop:
 def _poll(simulator: Simulator, connect: Connect) -> list[PollResult]:
     """Poll the current generation, alternately as files and as JSON pages."""
     with connect(tuple(Method)[simulator.generation % 2]) as assembly:
-        return list(assembly.pipeline.poll())
+        return list(assembly.pipeline.poll(folds=True))
 
 
 def _assembly(

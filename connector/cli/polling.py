@@ -83,7 +83,8 @@ def poll(
             stack.enter_context(assembly.publisher_lock("poll"))
         lines = DryRunLines(limit or (LIMIT_ON_A_TERMINAL if sys.stdout.isatty() else None))
         show = None if as_json else lines.show
-        for result in assembly.pipeline.dry_run(show) if dry_run else assembly.pipeline.poll():
+        pipeline = assembly.pipeline
+        for result in pipeline.dry_run(show) if dry_run else pipeline.poll(folds=as_json):
             try:
                 lines.end(result.campaigns)
                 if as_json:

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 
@@ -29,9 +29,7 @@ from connector.clock import Stopwatch
 from connector.errors import (
     OUTAGES,
     ConnectorError,
-    ProgramFault,
     SnapshotError,
-    SourceError,
     SourceMalformed,
     fault_of,
 )
@@ -42,6 +40,7 @@ from connector.poll.memory import MemoryShare
 from connector.poll.publisher import Publisher
 from connector.poll.reports import FAILURES, PollReports
 from connector.poll.result import Outcome, PollResult, name_cause, staged_result, unchanged_result
+from connector.poll.turns import Run, Turn
 from connector.source.source import Source
 from connector.staging import derived, maintenance
 from connector.staging.derived import UNSIGNED
@@ -52,9 +51,6 @@ from connector.state.state import StateFile
 from connector.telemetry import logger
 
 log = logger(__name__)
-
-ISOLATED: Final = (SourceError, SnapshotError, ProgramFault, *OUTAGES)
-"""Errors that stop the poll of one inventory, and not that of the other."""
 
 OPEN_SECONDS: Final = 5.0
 """How long a poll waits for a short verb of another process, such as `held approve`, to close the state file."""
@@ -74,86 +70,6 @@ class Approval(NamedTuple):
     outage: ConnectorError | None = None
     believed: int = 0
     remaining: int = 0
-
-
-@dataclass(slots=True)
-class _Turn:
-    """One inventory's turn in a poll.
-
-    Attributes:
-        stopwatch: seconds of its steps; the first inventory's has steps 0 and 1 too.
-        snapshot: what step 2 fetched; None where the generation has not advanced.
-        is_repeat: whether that is of the generation that was the newest before.
-        beside: the snapshot of the other inventory, where that is staged next.
-        staged: what step 3 staged; None where that was nothing.
-        published: changes that Kafka confirmed in step 4.
-        result: what the poll says of the inventory; None until its steps are done, or where one of them failed.
-    """
-
-    inventory: Inventory
-    started_at: datetime
-    stopwatch: Stopwatch
-    snapshot: Snapshot | None = None
-    is_repeat: bool = False
-    beside: Snapshot | None = None
-    staged: StagedSnapshot | None = None
-    published: int = 0
-    result: PollResult | None = None
-
-    @property
-    def has_advanced(self) -> bool:
-        """Whether the export has a newer generation than before."""
-        return self.snapshot is not None and not self.is_repeat
-
-    @property
-    def fetched_bytes(self) -> int:
-        """Bytes that came over the network for the snapshot."""
-        return self.snapshot.fetched_bytes if self.snapshot else 0
-
-
-@dataclass(slots=True)
-class _Run:
-    """One poll: its open state file, its turns, and what went wrong so far.
-
-    Attributes:
-        dry: whether it is a dry run, of which nothing is reported.
-        stopwatch: that of the next turn.
-        turns: of the inventories that could be fetched, in order.
-        outage: what keeps the poll from Kafka, if anything does.
-        drained: changes published in step 1 that no result has counted yet.
-        failures: what stopped the poll of one inventory only.
-    """
-
-    state: StateFile
-    dry: bool = False
-    stopwatch: Stopwatch = field(default_factory=Stopwatch)
-    turns: list[_Turn] = field(default_factory=list)
-    outage: ConnectorError | None = None
-    drained: int = 0
-    failures: list[ConnectorError] = field(default_factory=list)
-
-    @contextmanager
-    def isolated(self) -> Iterator[None]:
-        """What stops one inventory inside the block is kept until the other is done."""
-        try:
-            yield
-        except ISOLATED as error:
-            if error not in self.failures:
-                self.failures.append(error)
-
-    def in_turn(self) -> Iterator[_Turn]:
-        """The turns in order; the stopwatch of each goes on."""
-        for turn, following in zip(self.turns, [*self.turns[1:], None], strict=False):
-            turn.beside = following.snapshot if following else None
-            turn.stopwatch.resume()
-            yield turn
-
-    def raise_first_failure(self) -> None:
-        """Raise what stopped one inventory, now that the other is done."""
-        for further in self.failures[1:]:
-            log.error("another inventory failed too", error=str(further), hint=further.hint)
-        if self.failures:
-            raise self.failures[0]
 
 
 class Pipeline:
@@ -204,15 +120,18 @@ class Pipeline:
         self._publisher = publisher
         self._backfill = backfill
 
-    def poll(self) -> Iterator[PollResult]:
+    def poll(self, *, folds: bool = False) -> Iterator[PollResult]:
         """Take the steps of a poll. Yields the result of each inventory as soon as it is there.
+
+        Args:
+            folds: whether the results have campaigns: folding a large snapshot takes seconds.
 
         Raises:
             ConnectorError: whatever stopped the poll, or that of one inventory, once the other is done; what was staged
                 stays staged.
         """
         with self._memory() as memory, self._open_state(OPEN_SECONDS) as state:
-            run = _Run(state)
+            run = Run(state, folds=folds)
             self._recover_and_drain(run)
             for inventory in self._inventories:
                 with run.isolated():
@@ -292,7 +211,7 @@ class Pipeline:
             show: given every change, and then every alert, in order, before the result.
         """
         with self._open_scratch() as state:
-            run = _Run(state, dry=True)
+            run = Run(state, dry=True, folds=True)
             for inventory in self._inventories:
                 with run.isolated():
                     self._fetch(run, inventory)
@@ -308,13 +227,13 @@ class Pipeline:
                 if show:
                     for event in _events(state, staged):
                         show(event)
-                result = staged_result(state, "dry_run", staged, turn.stopwatch, self._fold(state, staged))
+                result = staged_result(state, "dry_run", staged, turn.stopwatch, self._campaigns(run, state, staged))
                 yield replace(result, fetched_bytes=turn.fetched_bytes, pending=pending)
         run.raise_first_failure()
 
     # ---- the steps
 
-    def _recover_and_drain(self, run: _Run) -> None:
+    def _recover_and_drain(self, run: Run) -> None:
         """Steps 0 and 1; then the reports that wait."""
         step, before = "recover", None
         try:
@@ -331,9 +250,9 @@ class Pipeline:
         # An outage may have let a part through.
         run.drained = 0 if before is None else run.state.journal.position().published_sequence - before
 
-    def _fetch(self, run: _Run, inventory: Inventory) -> None:
+    def _fetch(self, run: Run, inventory: Inventory) -> None:
         """Step 2. Adds the turn of the inventory, or reports why there is none."""
-        turn = _Turn(inventory, self._clock(), run.stopwatch)
+        turn = Turn(inventory, self._clock(), run.stopwatch)
         try:
             with self._reporting(run, turn):
                 turn.snapshot = self._newer_snapshot(run.state, turn)
@@ -341,7 +260,7 @@ class Pipeline:
         finally:
             run.stopwatch = Stopwatch()
 
-    def _newer_snapshot(self, state: StateFile, turn: _Turn) -> Snapshot | None:
+    def _newer_snapshot(self, state: StateFile, turn: Turn) -> Snapshot | None:
         """A newer generation, or the newest one again where it is in doubt and has other content now.
 
         A repeat of the previous snapshot, where the generation is unknown, is none.
@@ -365,7 +284,7 @@ class Pipeline:
             log.warning("the generation was in doubt and has other content now", inventory=turn.inventory.value)
         return snapshot
 
-    def _stage(self, run: _Run, turn: _Turn) -> None:
+    def _stage(self, run: Run, turn: Turn) -> None:
         """Step 3; once it is done, the snapshot's files are not needed any more."""
         with self._reporting(run, turn):
             try:
@@ -378,7 +297,7 @@ class Pipeline:
         if turn.snapshot is not None:
             self._source.discard(turn.snapshot)
 
-    def _staged(self, state: StateFile, turn: _Turn, *, keep: bool) -> StagedSnapshot | None:
+    def _staged(self, state: StateFile, turn: Turn, *, keep: bool) -> StagedSnapshot | None:
         """What there is to stage: a snapshot, or the alerts that a new day brings without one.
 
         Where a line cannot be read, the bad lines are set aside first, and removals are held.
@@ -397,7 +316,7 @@ class Pipeline:
         doubt.report_lasting_holds(state, staged)
         return staged
 
-    def _publish_and_seal(self, run: _Run, turn: _Turn) -> None:
+    def _publish_and_seal(self, run: Run, turn: Turn) -> None:
         """Steps 4 and 5; what an outage stops is published by the next poll."""
         if turn.staged is None or run.outage is not None:
             return
@@ -410,7 +329,7 @@ class Pipeline:
         turn.stopwatch.lap("publish")
         turn.published = run.state.journal.position().published_sequence - before
 
-    def _conclude(self, run: _Run, turn: _Turn) -> None:
+    def _conclude(self, run: Run, turn: Turn) -> None:
         """Make the result. Where the generation has not advanced for long, that is reported.
 
         Raises:
@@ -422,7 +341,7 @@ class Pipeline:
         )
         if staged is not None:
             outcome: Outcome = "staged" if outage else "held" if staged.counts.held else "published"
-            result = staged_result(state, outcome, staged, turn.stopwatch, self._fold(state, staged))
+            result = staged_result(state, outcome, staged, turn.stopwatch, self._campaigns(run, state, staged))
         elif outage is None or _is_pending(state):
             outcome = "staged" if outage else "unchanged"
             result = unchanged_result(state, outcome, turn.inventory, turn.stopwatch)
@@ -438,7 +357,10 @@ class Pipeline:
             stale=stale,
         )
 
-    def _fill_up(self, run: _Run, turn: _Turn) -> None:
+    def _campaigns(self, run: Run, state: StateFile, staged: StagedSnapshot) -> Sequence[dict[str, Any]]:
+        return self._fold(state, staged) if run.folds else ()
+
+    def _fill_up(self, run: Run, turn: Turn) -> None:
         """Step 6, with the last inventory, of whose result it becomes a part."""
         if self._backfill is None or turn.result is None or run.outage is not None:
             return
@@ -463,7 +385,7 @@ class Pipeline:
         maintenance.retire(state, older_than=now - self._journal_retention)
 
     @contextmanager
-    def _reporting(self, run: _Run, turn: _Turn) -> Iterator[None]:
+    def _reporting(self, run: Run, turn: Turn) -> Iterator[None]:
         """Report what stops a turn inside the block; an exception that nothing expected becomes one of ours."""
         try:
             yield
@@ -477,7 +399,7 @@ class Pipeline:
             self._report_failure(run, turn, fault)
             raise fault from error
 
-    def _report_failure(self, run: _Run, turn: _Turn, error: ConnectorError) -> None:
+    def _report_failure(self, run: Run, turn: Turn, error: ConnectorError) -> None:
         if not run.dry:
             self._reports.note_failure(
                 run.state,
@@ -491,7 +413,8 @@ class Pipeline:
 
 def _is_pending(state: StateFile) -> bool:
     """Whether changes or alerts wait for Kafka."""
-    return (position := state.journal.position()).pending > 0 or position.published_alert != position.last_alert
+    position = state.journal.position()
+    return position.pending > 0 or position.published_alert != position.last_alert
 
 
 def _events(state: StateFile, staged: StagedSnapshot) -> Iterator[Mapping[str, Any]]:

@@ -89,6 +89,19 @@ def test_a_batch_holds_no_more_changes_than_it_may(tenant: Tenant) -> None:
     assert result.published == result.counts.records
 
 
+def test_changes_are_folded_only_where_somebody_wants_campaigns(tenant: Tenant) -> None:
+    """A `run` shows none, and a fold of a large snapshot takes seconds."""
+    tenant.poll()
+    folded = []
+    for folds in (False, True):
+        tenant.simulator.advance()
+        with tenant.assembly() as assembly:
+            (result,) = assembly.pipeline.poll(folds=folds)
+        assert result.counts.changes > 0
+        folded.append(len(result.campaigns) > 0)
+    assert folded == [False, True]
+
+
 def test_a_poll_without_kafka_is_staged_and_published_later_with_the_same_ids(tenant: Tenant) -> None:
     """Two snapshots wait in order; the drain publishes what was frozen when they were staged."""
     away = {**tenant.tables["kafka"], "client": {"bootstrap.servers": "127.0.0.1:1"}}
