@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from hashlib import sha256
-from typing import Any, Final, NamedTuple
+from typing import Any, ClassVar, Final, Generic, NamedTuple, TypeVar
 
 from connector.clock import iso_text_of
 from connector.exports.identity import KEY_PART_BYTES_MAX, event_id, key_part
@@ -48,50 +48,44 @@ class Envelope(NamedTuple):
     value_bytes_max: int
 
 
-class ChangeEncoder:
-    """Encodes rows of changes.
+class _SnapshotRows:
+    """Encodes the rows of one snapshot. `common` is what all of them have in common."""
 
-    Args:
-        sql: writes their values.
-        envelope: of their messages.
-        encode: the slow way.
-    """
-
-    def __init__(self, sql: ValueSql, envelope: Envelope, encode: Encode) -> None:
-        self.pieces = sql.pieces
-        self.fields = f"{sql.value} AS value, event_id, change_type, device_id, device_name"
-        self._sql = sql
-        self._envelope = envelope
-        self._encode = encode
-
-    def begin(self, record: Mapping[str, Any]) -> SnapshotChanges:
-        """Begin a snapshot, given what all its changes have in common."""
-        return SnapshotChanges(self._sql.constants({**record, SHORTENED: []}), self._envelope, self._encode, record)
-
-
-class SnapshotChanges:
-    """Encodes the changes of one snapshot."""
+    COLUMNS: ClassVar[str]
+    """A SELECT list: what `encode_row` takes beside the value."""
 
     def __init__(
-        self, constants: list[bytes | None], envelope: Envelope, encode: Encode, record: Mapping[str, Any]
+        self, constants: list[bytes | None], envelope: Envelope, encode: Encode, common: Mapping[str, Any]
     ) -> None:
         self.constants = constants
         self._envelope = envelope
         self._encode = encode
-        self._record = record
-        self._time = _time_header("ce_time", record["observedAt"]) if None not in constants else ()
-        self._sequence = sequence_texts(record["epoch"])
-        ending = [
-            *(_time_header("ce_recordedtime", record["emittedAt"]) if None not in constants else ()),
-            ("ce_correlationid", key_bytes(record["snapshotId"])),
-        ]
-        if record["replayed"]:
-            ending.append(("ce_replayed", b"true"))
-        self._ending = (*ending, envelope.content_type)
+        self._common = common
+        # Of a snapshot whose constants do not fit, every row goes the slow way, which says why.
+        fits = None not in constants
+        self._time = _time_header("ce_time", common["observedAt"]) if fits else ()
+        self._recorded = (
+            *(_time_header("ce_recordedtime", common["emittedAt"]) if fits else ()),
+            ("ce_correlationid", key_bytes(common["snapshotId"])),
+        )
+
+
+class SnapshotChanges(_SnapshotRows):
+    """Encodes the changes of one snapshot."""
+
+    COLUMNS = "event_id, change_type, device_id, device_name"
+
+    def __init__(
+        self, constants: list[bytes | None], envelope: Envelope, encode: Encode, common: Mapping[str, Any]
+    ) -> None:
+        super().__init__(constants, envelope, encode, common)
+        self._sequence = sequence_texts(common["epoch"])
+        replayed = (("ce_replayed", b"true"),) if common["replayed"] else ()
+        self._ending = (*self._recorded, *replayed, envelope.content_type)
 
     def encode(self, record: Mapping[str, Any]) -> Message:
         """The slow way."""
-        return self._encode({**record, **self._record})
+        return self._encode({**record, **self._common})
 
     def encode_row(self, row: Row) -> Message | None:
         """The message of a row: its sequence, then the fields of the encoder."""
@@ -114,39 +108,11 @@ class SnapshotChanges:
         return Message(envelope.topic, device, value, headers)
 
 
-class AlertEncoder:
-    """Encodes rows of alerts; as `ChangeEncoder`."""
-
-    def __init__(self, sql: ValueSql, envelope: Envelope, encode: Encode) -> None:
-        self.pieces = sql.pieces
-        self.fields = (
-            f"{sql.value} AS value, alert_id, alert_type, severity, event_id, summarizes IS NULL AS of_device,"
-            " incident_key, device_id, device_name"
-        )
-        self._sql = sql
-        self._envelope = envelope
-        self._encode = encode
-
-    def begin(self, record: Mapping[str, Any]) -> SnapshotAlerts:
-        """Begin a snapshot, given what all its alerts have in common."""
-        return SnapshotAlerts(self._sql.constants({**record, SHORTENED: []}), self._envelope, self._encode, record)
-
-
-class SnapshotAlerts:
+class SnapshotAlerts(_SnapshotRows):
     """Encodes the alerts of one snapshot."""
 
-    def __init__(
-        self, constants: list[bytes | None], envelope: Envelope, encode: Encode, record: Mapping[str, Any]
-    ) -> None:
-        self.constants = constants
-        self._envelope = envelope
-        self._encode = encode
-        fits = None not in constants
-        self._time = _time_header("ce_time", record["observedAt"]) if fits else ()
-        self._recorded = (
-            *(_time_header("ce_recordedtime", record["emittedAt"]) if fits else ()),
-            ("ce_correlationid", key_bytes(record["snapshotId"])),
-        )
+    COLUMNS = """alert_id, alert_type, severity, event_id, summarizes IS NULL AS of_device, incident_key, device_id,
+            device_name"""
 
     def encode(self, record: Mapping[str, Any]) -> Message:
         """The slow way."""
@@ -175,6 +141,32 @@ class SnapshotAlerts:
             envelope.content_type,
         )
         return Message(envelope.topic, key, value, headers)
+
+
+Rows = TypeVar("Rows", bound=_SnapshotRows)
+
+
+class TableEncoder(Generic[Rows]):
+    """Encodes rows of one table of the journal.
+
+    Args:
+        sql: writes their values.
+        envelope: of their messages.
+        encode: the slow way.
+        rows: encodes those of one snapshot.
+    """
+
+    def __init__(self, sql: ValueSql, envelope: Envelope, encode: Encode, rows: type[Rows]) -> None:
+        self.pieces = sql.pieces
+        self.fields = f"{sql.value} AS value, {rows.COLUMNS}"
+        self._sql = sql
+        self._envelope = envelope
+        self._encode = encode
+        self._rows = rows
+
+    def begin(self, common: Mapping[str, Any]) -> Rows:
+        """Begin a snapshot, given what all its rows have in common."""
+        return self._rows(self._sql.constants({**common, SHORTENED: []}), self._envelope, self._encode, common)
 
 
 class RecordEncoder:

@@ -22,10 +22,11 @@ from connector.kafka.client import LIBRDKAFKA_BYTES_MAX
 from connector.kafka.encoders import (
     SHORTENED,
     SPECVERSION,
-    AlertEncoder,
-    ChangeEncoder,
     Envelope,
     RecordEncoder,
+    SnapshotAlerts,
+    SnapshotChanges,
+    TableEncoder,
     event_type,
 )
 from connector.kafka.extensions import extensions_of
@@ -118,19 +119,23 @@ class Messages:
 
     # ---- encoding many at once
 
-    def change_encoder(self, columns: Mapping[str, str]) -> ChangeEncoder | None:
+    def change_encoder(self, columns: Mapping[str, str]) -> TableEncoder[SnapshotChanges] | None:
         """An encoder of rows of changes; None where the value format has no SQL.
 
         Args:
             columns: the column of each field that differs from change to change.
         """
         sql = self._values.sql(Topic.CHANGES, columns)
-        return None if sql is None else ChangeEncoder(sql, self._envelope(Topic.CHANGES), self.encode_change)
+        if sql is None:
+            return None
+        return TableEncoder(sql, self._envelope(Topic.CHANGES), self.encode_change, SnapshotChanges)
 
-    def alert_encoder(self, columns: Mapping[str, str]) -> AlertEncoder | None:
+    def alert_encoder(self, columns: Mapping[str, str]) -> TableEncoder[SnapshotAlerts] | None:
         """An encoder of rows of alerts; as `change_encoder`."""
         sql = self._values.sql(Topic.ALERTS, columns)
-        return None if sql is None else AlertEncoder(sql, self._envelope(Topic.ALERTS), self.encode_alert)
+        if sql is None:
+            return None
+        return TableEncoder(sql, self._envelope(Topic.ALERTS), self.encode_alert, SnapshotAlerts)
 
     def record_encoder(self, columns: Mapping[str, str], keys: Sequence[str]) -> RecordEncoder | None:
         """An encoder of records of the inventory; None where the value format has no SQL.
