@@ -94,28 +94,30 @@ def count(state: StateFile, wanted: WantedAlerts) -> dict[str, Any]:
     condition, parameters = wanted.condition()
     rows = state.database.rows(
         f"""
-        WITH {_standing()}
-        SELECT stands, alert_type, severity, count(*)
-        FROM standing
-        WHERE {condition}
-        GROUP BY ALL
-        ORDER BY ALL
+        WITH {_standing()},
+        chosen AS MATERIALIZED (
+            SELECT stands, alert_type, severity, device_id
+            FROM standing
+            WHERE {condition}
+        ),
+        exposed AS (
+            SELECT count(DISTINCT device_id) AS devices
+            FROM chosen
+            WHERE stands = {literal(OPEN)}
+        )
+        SELECT stands, alert_type, severity, count(*), any_value(devices)
+        FROM chosen
+        CROSS JOIN exposed
+        GROUP BY stands, alert_type, severity
+        ORDER BY stands, alert_type, severity
         """,
         parameters,
     )
-    devices = state.database.number(
-        f"""
-        WITH {_standing()}
-        SELECT count(DISTINCT device_id)
-        FROM standing
-        WHERE stands = {literal(OPEN)} AND {condition}
-        """,
-        parameters,
-    )
+    names = ("standing", "alertType", "severity", "alerts")
     return {
         "standings": {name: sum(row[3] for row in rows if row[0] == name) for name in STANDINGS},
-        "openDevices": devices,
-        "counts": [dict(zip(("standing", "alertType", "severity", "alerts"), row, strict=True)) for row in rows],
+        "openDevices": rows[0][4] if rows else 0,
+        "counts": [dict(zip(names, row[:4], strict=True)) for row in rows],
     }
 
 
