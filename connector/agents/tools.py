@@ -13,7 +13,6 @@ from connector.telemetry import logger
 from connector.web import openapi
 from connector.web.pages import PAGES, Page, read_page
 from connector.web.query import Query
-from connector.web.rendering import address
 from connector.web.visits import Visits
 
 log = logger(__name__)
@@ -86,7 +85,7 @@ class Tools:
         values = self._values(page, arguments)
         tenant = values.pop(TENANT, next(iter(self._visits)))
         try:
-            answer = read_page(self._visits[tenant], address(name, **dict(sorted(values.items()))), page, Query(values))
+            answer = read_page(self._visits[tenant], f"/{name}", page, Query(values))
         except ConfigError as error:
             raise ConfigError(str(error), hint=error.hint or self._parameters_hint(page)) from error
         head = {"tool": name} | ({TENANT: tenant} if len(self._visits) > 1 else {})

@@ -135,8 +135,7 @@ class Application:
 
     async def _page(self, request: web.BaseRequest, page: Page, tenant: str, query: Query) -> web.Response:
         path = request.path.removesuffix(JSON)
-        key = rendering.address(path, **dict(sorted(query.values.items())))
-        answer = await self._read(tenant, key, page, query)
+        answer = await self._read(tenant, path, page, query)
         if request.path.endswith(JSON):
             return _json(answer.facts | {"as_of_time": answer.as_of, "busy": answer.busy})
         twin = rendering.address(f"{path}{JSON}", tenant=tenant, **query.values)
@@ -164,20 +163,19 @@ class Application:
         return self._html(request, "decided", facts["title"], {"query": {}, "answer": None, **facts})
 
     async def _csv(self, tenant: str, query: Query) -> web.Response:
-        key = rendering.address(EXPOSURE_CSV, **dict(sorted(query.values.items())))
-        answer = await self._read(tenant, key, Page("Exposure", exposure_rows), query)
+        answer = await self._read(tenant, EXPOSURE_CSV, Page("Exposure", exposure_rows), query)
         text = rendering.as_csv(CSV_NAMES, answer.facts["rows"])
         name = f"exposure-{answer.as_of:%Y%m%dT%H%MZ}.csv"
         headers = {"Content-Disposition": f'attachment; filename="{name}"'}
         return web.Response(text=text, content_type="text/csv", charset="utf-8", headers=headers)
 
-    async def _read(self, tenant: str, key: str, page: Page, query: Query) -> Answer:
+    async def _read(self, tenant: str, path: str, page: Page, query: Query) -> Answer:
         """What a page says.
 
         Raises:
             StateLocked: too many wait, or a poll has the file.
         """
-        return await self._in_turn(lambda: read_page(self._visits[tenant], key, page, query))
+        return await self._in_turn(lambda: read_page(self._visits[tenant], path, page, query))
 
     async def _in_turn(self, ask: Callable[[], T]) -> T:
         """One after the other, and only so many wait.

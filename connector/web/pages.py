@@ -7,6 +7,7 @@ from contextlib import suppress
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
+from connector.web import rendering
 from connector.web.query import Query
 from connector.web.views.alerts import alerts
 from connector.web.views.campaigns import campaigns
@@ -309,12 +310,12 @@ PAGES: Final = {
 HOME: Final = "/overview"
 
 
-def read_page(visits: Visits, address: str, page: Page, query: Query) -> Answer:
-    """What a page says; where there is no time to try what follows, without that.
+def read_page(visits: Visits, path: str, page: Page, query: Query) -> Answer:
+    """What the page of a path says; where there is no time to try what follows, without that.
 
     Raises as `Visits.answer`.
     """
-    trial = page.trial
+    address, trial = rendering.address(path, **dict(sorted(query.values.items()))), page.trial
     if trial is not None:
         with suppress(VisitTooLong):
             return visits.answer(address, lambda visit: trial(visit, query), scratch=True)

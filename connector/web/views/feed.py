@@ -58,7 +58,7 @@ def delivery(visit: Visit, query: Query) -> Facts:
         "published_sequence": position.published_sequence,
         "published_at": None if position.published_at is None else moment_of(position.published_at),
         "pending": position.pending,
-        "waiting": [_waiting(snapshot) for snapshot in journal.unsealed_snapshots()],
+        "waiting": [snapshot.facts(SNAPSHOT_NAMES) for snapshot in journal.unsealed_snapshots()],
         "inventory_topic": {"phase": mirror.cursor().phase, "remaining": mirror.remaining()}
         if config.kafka.inventory_topic
         else None,
@@ -88,10 +88,6 @@ def configuration(visit: Visit, _query: Query) -> Facts:
             for check in checks
         ],
     }
-
-
-def _waiting(snapshot: StagedSnapshot) -> dict[str, Any]:
-    return snapshot.facts(SNAPSHOT_NAMES)
 
 
 def _sealed(visit: Visit, snapshot: StagedSnapshot, sealed: int) -> dict[str, Any]:
