@@ -151,7 +151,8 @@ class Engine:
             self._read_paths = ()
         self.rows("COMMIT" if keep else "ROLLBACK")
         made = self.rows("SELECT table_name FROM duckdb_tables() WHERE temporary")
-        self.rows("; ".join(f"DROP TABLE temp.{table}" for (table,) in made) or "SELECT NULL")
+        if made:
+            self.rows("; ".join(f"DROP TABLE temp.{table}" for (table,) in made))
 
     def checkpoint(self) -> None:
         """Bring the write-ahead log into the file."""
