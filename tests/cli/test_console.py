@@ -16,9 +16,10 @@ import pytest
 
 from connector.kafka.mock import MockCluster
 from connector.model import Topic
-from tests.cli.test_cli import command, toml
-from tests.support.bench import TENANT, Bench
+from tests.cli.test_cli import command
+from tests.support.bench import Bench
 from tests.support.commands import run_command
+from tests.support.console import write_configuration
 
 
 @pytest.fixture
@@ -26,13 +27,7 @@ def folder(tmp_path: Path) -> Path:
     """A configuration and a state file without a snapshot."""
     with Bench(tmp_path) as bench:
         path = bench.path
-    tables = {
-        "source": {"tenant_id": TENANT, "client_id": "c", "client_secret": "canary-1"},
-        "state": {"path": str(path)},
-        "kafka.client": {"bootstrap.servers": "127.0.0.1:1"},
-        "schema_registry": {"url": "mock://console"},
-    }
-    (tmp_path / "connector.toml").write_text(toml(tables), encoding="utf-8")
+    write_configuration(tmp_path, state_path=path)
     return tmp_path
 
 

@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, settings
 
 from connector.clock import milliseconds_of
 from connector.diff.distrust import TrustRules
+from connector.diff.engines import Comparer
 from connector.diff.growth import GrowthRules
 from connector.diff.guard import GuardRules, HoldReason
 from connector.model import Checkpoint, Hold, Inventory, Snapshot, StagedSnapshot
@@ -59,7 +60,10 @@ class Bench:
         model: the oracle.
         log: what a consumer has who applied all published changes to the baseline.
         number: of the last snapshot.
+        comparer: the engine that compares; None for that of the rules.
     """
+
+    comparer: Comparer | None = None
 
     def __init__(
         self, folder: Path, *, rules: Rules = EASY, random: Random | None = None, like: Saved | None = None
@@ -148,6 +152,7 @@ class Bench:
             now=snapshot.generated_at + timedelta(minutes=2),
             rejected=rejected,
             keep=keep,
+            comparer=self.comparer,
         )
 
     def changes(self, staged: StagedSnapshot) -> list[Record]:

@@ -15,6 +15,7 @@ from connector import config
 from connector.assembly import Assembly
 from connector.web import Console
 from connector.web.pages import PAGES
+from tests.cli.test_cli import toml
 from tests.support.bench import EASY, START, TENANT, Bench, record
 from tests.support.configured import tables
 
@@ -112,6 +113,17 @@ def assembly_of(path: Path, now: datetime = NOW) -> Assembly:
         tables(source={"tenant_id": TENANT}, state={"path": str(path)}), {}, name="connector.toml"
     )
     return Assembly(checked, clock=lambda: now)
+
+
+def write_configuration(folder: Path, *, state_path: Path) -> None:
+    """Write `connector.toml` of a tenant with that state file, whose Kafka does not answer."""
+    written = {
+        "source": {"tenant_id": TENANT, "client_id": "c", "client_secret": "canary-1"},
+        "state": {"path": str(state_path)},
+        "kafka.client": {"bootstrap.servers": "127.0.0.1:1"},
+        "schema_registry": {"url": "mock://console"},
+    }
+    (folder / "connector.toml").write_text(toml(written), encoding="utf-8")
 
 
 def line(device: str, version: str, status: str | None = None, **more: Any) -> dict[str, Any]:

@@ -17,9 +17,7 @@ from connector.diff.engines import Comparer
 from connector.diff.engines.duckdb import DuckDBComparer
 from connector.diff.engines.spark import SparkComparer
 from connector.diff.engines.spark.session import open_session
-from connector.model import Snapshot, StagedSnapshot
-from connector.staging.stage import StagingRules, stage_snapshot
-from tests.support.bench import Bench, staging_rules
+from tests.support.bench import Bench
 from tests.support.broker import Missing, java_command, unpacked
 from tests.support.estate import VALUES, Estate
 from tests.support.oracle import Record, Rules
@@ -118,21 +116,6 @@ class SparkBench(Bench):
         super().__init__(folder, **more)
         self.spark = spark
         self.comparer: Comparer = spark_comparer(spark, folder / "delta")
-
-    def take(
-        self, snapshot: Snapshot, *, rejected: int = 0, keep: bool = True, rules: StagingRules | None = None
-    ) -> StagedSnapshot:
-        """As `Bench.take`, by Spark."""
-        return stage_snapshot(
-            self.state,
-            snapshot,
-            rules or staging_rules(self.rules),
-            started_at=snapshot.generated_at.replace(minute=1),
-            now=snapshot.generated_at.replace(minute=2),
-            rejected=rejected,
-            keep=keep,
-            comparer=self.comparer,
-        )
 
     def versions(self, folder_name: str = "delta") -> list[dict[str, Any]]:
         """What the commits of the table say of themselves, the first one first."""

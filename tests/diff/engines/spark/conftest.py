@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.collecting import leave_out
 from tests.support.sparking import session
 
 HERE = Path(__file__).parent
@@ -19,9 +20,7 @@ HERE = Path(__file__).parent
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Leave this folder out of a run that does not name it."""
-    named = [(config.invocation_params.dir / argument.split("::")[0]).resolve() for argument in config.args]
-    is_named = any(HERE in (path, *path.parents) for path in named)
-    return None if is_named or HERE not in (collection_path, *collection_path.parents) else True
+    return leave_out(HERE, collection_path, config)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
