@@ -1,8 +1,9 @@
 """The text of verified parts: unpacked, cut into lines, and digested where the bytes are.
 
-A line has a digest of 128 bits, worked out over its bytes as they were received, in two halves of 64. What was equal,
-byte for byte, is recognized by it and need not be parsed (`diff.engines.lines`). The digest (XXH3) is quick and spreads
-well; it is no proof against somebody who may choose the bytes of whole lines.
+A line is its bytes as they were received, with its line break; the last line of a text gets one where it has none. It
+has a digest of 128 bits, in two halves of 64. What was equal, byte for byte, is recognized by it and need not be parsed
+(`diff.engines.lines`). The digest (XXH3) is quick and spreads well; it is no proof against somebody who may choose the
+bytes of whole lines.
 
 A part is read in three ways: for its `LineIndex`, where each line begins and its digest, which the engine reads as it
 reads any file; for some of its lines, picked by that index; or for all of them. Lines that are handed to the engine
@@ -13,13 +14,14 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from io import BytesIO
 from itertools import accumulate, chain
 from typing import BinaryIO, Final, Protocol
 
 from connector.errors import SnapshotIncomplete
 from connector.model import Part
 
-MAKER: Final = "xxh3"
+MAKER: Final = "xxh3 of a line with its break"
 """What a stored digest was made by: that of another maker is worth nothing."""
 
 HALVES: Final = ("mde-inventory line 1", "mde-inventory line 2")
@@ -27,6 +29,8 @@ HALVES: Final = ("mde-inventory line 1", "mde-inventory line 2")
 
 TAG_BYTES_MAX: Final = 128
 """A line grows by less than this where its digest is put in front."""
+
+BREAK: Final = b"\n"
 
 BLOCK_BYTES: Final = 2**18
 PIECE_BYTES: Final = 2**16
@@ -127,6 +131,12 @@ def _unpack(file: BinaryIO) -> Iterator[bytes]:
     raise EOFError("it ends in the middle of its gzip data")
 
 
+def split_lines(text: bytes) -> list[bytes]:
+    """Cut a text behind its line breaks; the last piece may have none."""
+    # A file's lines are found as fast as memory is read; `split` and `splitlines` look at each byte.
+    return BytesIO(text).readlines()
+
+
 def lines_of(part: Part) -> Iterator[list[bytes]]:
     """The lines of a part, blank ones too, a block at a time.
 
@@ -135,20 +145,19 @@ def lines_of(part: Part) -> Iterator[list[bytes]]:
     """
     rest = b""
     for block in text_of(part):
-        lines = block.split(b"\n")
+        lines = split_lines(block)
         lines[0] = rest + lines[0]
-        rest = lines.pop()
+        rest = b"" if lines[-1].endswith(BREAK) else lines.pop()
         if lines:
             yield lines
     if rest:
-        yield [rest]
+        yield [rest + BREAK]
 
 
 class LineIndex:
     """Writes where each line of a part begins, and its digest: a Parquet file of three columns of 64-bit integers.
 
     Parquet, since the engine reads it at the speed of memory; so plain a file of it is a few bytes around the numbers.
-    A line begins at its `offset` plus the number of its row, from 0 (`BEGIN`): so line breaks need not be counted here.
 
     Args:
         file: a new file; closed by its owner.
@@ -157,43 +166,29 @@ class LineIndex:
         lines: added so far, without the blank ones.
     """
 
-    COLUMNS: Final = ("first_half", "second_half", "offset")
-    BEGIN: Final = '"offset" + file_row_number'
-    """An expression of the engine, which has to be asked for the numbers of the rows."""
+    COLUMNS: Final = ("first_half", "second_half", "begin")
 
     def __init__(self, file: BinaryIO) -> None:
         self.lines = 0
         self._file = file
         self._written = file.write(_MAGIC)
         self._next = 0
-        self._offsets = array("q")
+        self._begins = array("q")
         self._digests: list[bytes] = []
         self._groups: list[bytes] = []
 
     def add(self, lines: Sequence[bytes], *, blank: bool) -> None:
         """Add the next lines of the text; `blank` says whether there may be blank ones among them."""
+        begins = array("q", accumulate(map(len, lines), initial=self._next))
+        self._next = begins.pop()
         if blank:
-            lines, offsets = self._without_blanks(lines)
-        else:
-            offsets = array("q", accumulate(map(len, lines), initial=self._next))
-            self._next = offsets.pop()
-        self._offsets += offsets
+            kept = [place for place, line in enumerate(lines) if line.strip()]
+            lines, begins = [lines[place] for place in kept], array("q", [begins[place] for place in kept])
+        self._begins += begins
         self._digests.append(_digests(lines))
         self.lines += len(lines)
-        if len(self._offsets) >= GROUP_LINES:
+        if len(self._begins) >= GROUP_LINES:
             self._write_group()
-
-    def _without_blanks(self, lines: Sequence[bytes]) -> tuple[list[bytes], array[int]]:
-        """Those lines that are not blank, and their offsets."""
-        kept, offsets = [], array("q")
-        for line in lines:
-            if line.strip():
-                kept.append(line)
-                offsets.append(self._next)
-                self._next += len(line)
-            else:
-                self._next += len(line) + 1
-        return kept, offsets
 
     def finish(self) -> None:
         """Write what is left, and the end of the file."""
@@ -209,12 +204,12 @@ class LineIndex:
         self._file.write(footer + len(footer).to_bytes(4, "little") + _MAGIC)
 
     def _write_group(self) -> None:
-        rows = len(self._offsets)
+        rows = len(self._begins)
         if not rows:
             return
         digests = array("q", b"".join(self._digests))
         chunks, size = [], 0
-        for name, column in zip(self.COLUMNS, (digests[0::2], digests[1::2], self._offsets), strict=True):
+        for name, column in zip(self.COLUMNS, (digests[0::2], digests[1::2], self._begins), strict=True):
             values = column.tobytes()
             page = _struct(
                 (1, _INT, 0),
@@ -238,7 +233,13 @@ class LineIndex:
             self._written += length
             size += length
         self._groups.append(_struct((1, _LIST, (_STRUCT, chunks)), (2, _LONG, size), (3, _LONG, rows)))
-        self._offsets, self._digests = array("q"), []
+        self._begins, self._digests = array("q"), []
+
+
+def all_begin_as_objects(lines: Sequence[bytes]) -> bool:
+    """Whether each of some lines begins with a brace."""
+    # If the smallest and the largest of them do, all do: no need to look at each.
+    return min(lines).startswith(b"{") and max(lines).startswith(b"{")
 
 
 def index_part(part: Part, file: BinaryIO) -> int:
@@ -249,7 +250,7 @@ def index_part(part: Part, file: BinaryIO) -> int:
     """
     index = LineIndex(file)
     for lines in lines_of(part):
-        index.add(lines, blank=not min(lines).startswith(b"{"))
+        index.add(lines, blank=not all_begin_as_objects(lines))
     index.finish()
     return index.lines
 
@@ -266,15 +267,15 @@ def pick_lines(part: Part, begins: Iterable[int]) -> Iterator[bytes]:
     blocks = text_of(part)
     text, place = b"", 0
     for begin in chain([first], begins):
-        while (end := text.find(b"\n", begin - place) if begin - place < len(text) else -1) < 0:
+        while (end := text.find(BREAK, begin - place) if begin - place < len(text) else -1) < 0:
             block = next(blocks, None)
             if block is None:
                 break
             kept = text[begin - place :]
             place += len(text) - len(kept)
             text = kept + block
-        line = text[begin - place : end] if end >= 0 else text[begin - place :]
-        if not line:
+        line = text[begin - place : end + 1] if end >= 0 else text[begin - place :] + BREAK
+        if line == BREAK:
             raise changed_error(part, "it is shorter than it was")
         yield line
     for _ in blocks:
@@ -282,7 +283,7 @@ def pick_lines(part: Part, begins: Iterable[int]) -> Iterator[bytes]:
 
 
 def tagged(lines: Sequence[bytes], tag: Callable[[int, int], Halves]) -> list[bytes]:
-    """Lines of JSON objects with their digests in front, as `tag` makes them of the two halves; with line breaks.
+    """Lines of JSON objects with their digests in front, as `tag` makes them of the two halves.
 
     What does not begin as an object is left to the engine as it is.
     """
@@ -290,9 +291,9 @@ def tagged(lines: Sequence[bytes], tag: Callable[[int, int], Halves]) -> list[by
     digests = digests_of(lines)
     tags = map(tag, digests[0::2], digests[1::2])
     return [
-        b'{"%b":%d,"%b":%d,%b\n' % (one, first, two, second, line.lstrip()[1:])
+        b'{"%b":%d,"%b":%d,%b' % (one, first, two, second, line.lstrip()[1:])
         if line.lstrip().startswith(b"{")
-        else line + b"\n"
+        else line
         for line, (first, second) in zip(lines, tags, strict=True)
     ]
 

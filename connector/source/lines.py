@@ -13,9 +13,10 @@ from typing import Final, Self
 
 import msgspec
 
+from connector import packed
 from connector.errors import SourceMalformed
 from connector.model import LINE_BYTES_MAX, SAMPLE_WHOLE_BYTES
-from connector.packed import LineIndex
+from connector.packed import BREAK, LineIndex
 
 UNREADABLE: Final = (ValueError, RecursionError)
 """What msgspec raises on text that is not JSON, not UTF-8, or nested too deep."""
@@ -94,19 +95,17 @@ class LineCounter:
         """Count the next piece of the text, which may be cut anywhere."""
         begin = self.size_bytes
         self.size_bytes += len(block)
-        lines = block.split(b"\n")
-        if len(lines) == 1:
-            self._keep(block)
-            return
-        rest = lines.pop()
-        if self._rest:
-            self._keep(lines[0])
-            lines[0] = b"".join(self._rest)
-            self._rest, self._rest_bytes = [], 0
+        lines = packed.split_lines(block)
+        rest = lines.pop() if lines and not block.endswith(BREAK) else b""
+        if lines:
+            if self._rest:
+                self._keep(lines[0])
+                lines[0] = b"".join(self._rest)
+                self._rest, self._rest_bytes = [], 0
+            self._count(lines)
+            self._sample(lines, begin)
         if rest:
             self._keep(rest)
-        self._count(lines)
-        self._sample(lines, begin)
 
     def finish(self) -> bool:
         """End the text. Returns whether its end is complete: a line break, or a complete object."""
@@ -116,12 +115,12 @@ class LineCounter:
             return True
         self.lines += 1
         self._note(last)
-        self._add([last], blank=False)
+        self._add([last + BREAK], blank=False)
         return self._rest_bytes <= LINE_BYTES_MAX and is_object(last)
 
     def _keep(self, piece: bytes) -> None:
         """Keep a piece of a line that continues; of a line that is too long to read, only its beginning."""
-        self._rest_bytes += len(piece)
+        self._rest_bytes += len(piece) - piece.endswith(BREAK)
         if self._rest_bytes <= LINE_BYTES_MAX:
             self._rest.append(piece)
         else:
@@ -129,8 +128,7 @@ class LineCounter:
             self._rest = [self._rest[0][:1] or b"{"] if self._rest else [piece[:1]]
 
     def _count(self, lines: list[bytes]) -> None:
-        # If the smallest and the largest of them begin with a brace, all do: no need to look at each.
-        if min(lines).startswith(b"{") and max(lines).startswith(b"{"):
+        if packed.all_begin_as_objects(lines):
             self.lines += len(lines)
             self._add(lines, blank=False)
             return

@@ -168,8 +168,8 @@ class _Search:
             selects.append(
                 f"""
                 SELECT {first} AS line_1, {second} AS line_2, (file_index + {place})::INTEGER AS part_no,
-                       {packed.LineIndex.BEGIN} AS begin
-                FROM read_parquet([{files}], file_row_number = true, hive_partitioning = false)
+                       begin
+                FROM read_parquet([{files}], hive_partitioning = false)
                 """
             )
             place += len(parts)

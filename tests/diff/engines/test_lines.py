@@ -105,7 +105,7 @@ class LineBench(Bench):
         """The digest of a line."""
         part = self.part(self.folder / "any.json", [text])
         (key,) = spelled(SOFTWARE, [part])
-        return self.digests.tag(key)(*packed.digests_of([text]))
+        return self.digests.tag(key)(*packed.digests_of([text + packed.BREAK]))
 
     def stored(self) -> dict[Key, Halves]:
         """The digests of lines that are stored."""
