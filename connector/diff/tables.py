@@ -31,6 +31,10 @@ class Workspace:
         """The inventory's records with their keys spelled out; `previous_row` is the row id."""
         return stored_records(self.export, self.inventory)
 
+    def stored_among(self, rows: Relation) -> Relation:
+        """The same of the records whose row ids are `previous_row` of a relation."""
+        return stored_records(self.export, self.inventory, among=rows)
+
     def make(
         self,
         table: str,

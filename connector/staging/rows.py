@@ -187,8 +187,7 @@ def _complete_earlier(workspace: Workspace, outcome: Outcome) -> None:
             WITH wanted AS (SELECT previous_row FROM {unknown})
             INSERT INTO {earlier}
             SELECT *
-            FROM {workspace.stored}
-            SEMI JOIN wanted USING (previous_row)
+            FROM {workspace.stored_among("wanted")}
             """
         )
 

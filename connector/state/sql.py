@@ -66,12 +66,19 @@ def identifier(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def stored_records(export: Export, inventory: Inventory) -> str:
-    """A FROM item: the stored records of an inventory with their keys spelled out; `previous_row` is the row id."""
+def stored_records(export: Export, inventory: Inventory, *, among: str = "") -> str:
+    """A FROM item: the stored records of an inventory with their keys spelled out; `previous_row` is the row id.
+
+    Of a few records, the others need no keys: `among` is a relation of the row ids (`previous_row`) that are asked for.
+    """
+    condition = f" AND rowid IN (SELECT previous_row FROM {among})" if among else ""
     return f"""(
-        SELECT i.rowid AS previous_row, {export.columns}, device_no, software_no
-        FROM inventory i
+        SELECT previous_row, {export.columns}, device_no, software_no
+        FROM (
+            SELECT rowid AS previous_row, device_no, software_no, {export.attribute_columns}
+            FROM inventory
+            WHERE inventory = {literal(inventory)}{condition}
+        ) i
         JOIN devices USING (device_no)
         JOIN software USING (software_no)
-        WHERE inventory = {literal(inventory)}
     )"""

@@ -172,8 +172,7 @@ def _fetch_earlier(workspace: Workspace, arrivals: Relation, absent: Relation) -
             UNION ALL (SELECT previous_row FROM {absent} LIMIT (SELECT count(*) FROM {arrivals}))
         )
         SELECT *
-        FROM {workspace.stored}
-        SEMI JOIN wanted USING (previous_row)
+        FROM {workspace.stored_among("wanted")}
         """,
         grows=True,
     )
