@@ -298,17 +298,6 @@ def tagged(lines: Sequence[bytes], tag: Callable[[int, int], Halves]) -> list[by
     ]
 
 
-def tagged_lines(parts: Iterable[Part], tag: Callable[[int, int], Halves]) -> Iterator[bytes]:
-    """All lines of some parts, as `tagged` makes them.
-
-    Raises:
-        SnapshotIncomplete: as `text_of`.
-    """
-    for part in parts:
-        for lines in lines_of(part):
-            yield from tagged([line for line in lines if line.strip()], tag)
-
-
 # ---- Parquet: the few structures of Thrift's compact protocol that an index has
 
 _MAGIC: Final = b"PAR1"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import time
 import uuid
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -147,6 +148,8 @@ class Consumed(NamedTuple):
 def pytest_configure(config: pytest.Config) -> None:
     """A place for the real components."""
     config.stash[COMPONENTS] = Components()
+    # Under nohup it is ignored, and so it would be in the processes that tests start.
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -16,12 +16,12 @@ from collections.abc import Sequence
 from connector.diff.engines.differing import Differing, check_devices, check_spellings, number_arrivals, settle
 from connector.diff.engines.line_digests import (
     LineDigests,
+    digested_scans,
     expect_lines,
     lines_read,
     miscount,
     numbered,
     store_lines,
-    tagged_scans,
 )
 from connector.diff.engines.lines import Reading, find_unpaired, read_all
 from connector.diff.keys import number_keys
@@ -53,9 +53,9 @@ class DuckDBComparer:
         if snapshot.is_repaired:
             records = scan(export, snapshot.parts, marked=bool(snapshot.unreadable))
             records = numbered(export, records, tracked, marked=bool(snapshot.unreadable))
-            read = database.number(_store_all(workspace, records, tagged=False))
+            read = database.number(_store_all(workspace, records, digested=False))
         else:
-            read = self._store_tagged(workspace, snapshot, tracked)
+            read = self._store_digested(workspace, snapshot, tracked)
         if read != snapshot.lines:
             raise miscount(snapshot, read=read)
         duplicates = _keep_one_of_each(workspace)
@@ -66,20 +66,22 @@ class DuckDBComparer:
             records=snapshot.lines - duplicates, devices=devices, duplicates=duplicates
         )
 
-    def _store_tagged(self, workspace: Workspace, snapshot: Snapshot, tracked: Sequence[Field]) -> int:
+    def _store_digested(self, workspace: Workspace, snapshot: Snapshot, tracked: Sequence[Field]) -> int:
         """Store all records with the digests of their lines. Returns the number of lines."""
         database, export = workspace.database, workspace.export
         expect_lines(database, self._digests.definition(export, tracked))
         threads = database.number("SELECT current_setting('threads')")
         # Several threads would leave row groups half empty, which are then written again, and the file is twice as
-        # large. The lines are written out beside it meanwhile.
+        # large.
         database.rows("SET threads = 1")
         read = sum(
-            database.number(_store_all(workspace, numbered(export, records, tracked), tagged=True))
-            for records in tagged_scans(export, snapshot.parts, self._digests)
+            database.number(_store_all(workspace, numbered(export, records, tracked), digested=True))
+            for records in digested_scans(export, snapshot.parts, self._digests)
         )
         database.rows(f"SET threads = {threads}")
-        return read
+        # Where there are fewer records than lines.
+        which = f"inventory = {literal(workspace.inventory)}"
+        return read - workspace.count(f"inventory WHERE {which} AND device_no IS NULL")
 
     def compare(
         self, workspace: Workspace, snapshot: Snapshot, *, tracked: Sequence[Field], known: Sequence[Field], folds: bool
@@ -120,7 +122,7 @@ class DuckDBComparer:
         store_lines(workspace, snapshot, tracked, self._digests, difference.lines)
 
 
-def _store_all(workspace: Workspace, records: str, *, tagged: bool) -> str:
+def _store_all(workspace: Workspace, records: str, *, digested: bool) -> str:
     """A statement that makes numbered records, a SELECT of them as they are written, a part of the inventory."""
     attributes = workspace.export.attributes
     return f"""
@@ -131,7 +133,7 @@ def _store_all(workspace: Workspace, records: str, *, tagged: bool) -> str:
                device_no,
                software_no,
                digest,
-               {"line_1, line_2" if tagged else "NULL, NULL"},
+               {"line_1, line_2" if digested else "NULL, NULL"},
                {normal_forms(attributes)}
         FROM ({records})
     """

@@ -8,16 +8,14 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from itertools import cycle, islice
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from connector import packed, private_files
 from connector.diff.keys import same_subject
-from connector.diff.scan import Spelling, digest, scan, spelling_of, stored_digest
+from connector.diff.scan import LINE_COLUMNS, Spelling, digest, scan, spelling_of, stored_digest
 from connector.diff.tables import Relation, Workspace
 from connector.errors import SnapshotIncomplete
 from connector.exports.fields import Export, Field
@@ -25,7 +23,7 @@ from connector.model import Part, Snapshot
 from connector.packed import Halves
 from connector.state import engine
 from connector.state.meta import forget, recall, remember
-from connector.state.sql import Database, literal
+from connector.state.sql import Database, file_pattern, literal
 
 BITS: Final = 128
 
@@ -37,9 +35,7 @@ SHARE_MASK: Final = 2**16 - 1
 
 CHUNK_LINES: Final = 4096
 BATCH_LINES: Final = 4 * 122_880
-"""All lines are written out in files of so many: what fills row groups of the engine whole is not written twice."""
-
-BATCH_BYTES_MAX: Final = 2**30
+"""Parts of so many lines are read by one statement: planning one for each of many small parts would take longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,35 +89,42 @@ def spelled(export: Export, parts: Sequence[Part]) -> dict[Spelling, list[Part]]
     return groups
 
 
-def tagged_scans(export: Export, parts: Sequence[Part], digests: LineDigests) -> Iterator[str]:
+def digested_scans(export: Export, parts: Sequence[Part], digests: LineDigests) -> Iterator[str]:
     """SELECTs as `scan` makes them, of all lines with their digests: each is good until the next one is asked for.
 
-    The lines are written out, a bounded part of them at a time, and the next part while one is read: the engine can
-    read them nowhere else.
+    A part is read beside the index of its lines, row by row: the engine reads one record from each line that is not
+    blank, in their order, and refuses a part of which that is not so. Where the two differ in length nevertheless, rows
+    without a record, or without a digest, are left over.
     """
-    groups = spelled(export, parts)
-    if not groups:
-        return
-    with temporary_folder(parts) as folder, ThreadPoolExecutor(1) as thread:
-        paths = cycle((folder / "lines-1.json", folder / "lines-2.json"))
-        for spelling, group in groups.items():
-            tagged = packed.tagged_lines(group, digests.tag(spelling))
-            path = next(paths)
-            writing = thread.submit(_write_batch, path, tagged)
-            while lines := writing.result():
-                batch, path = replace(group[0], path=path, lines=lines), next(paths)
-                writing = thread.submit(_write_batch, path, tagged)
-                yield scan(export, [batch], tagged=True)
+    with temporary_folder(parts) as folder:
+        for spelling, group in spelled(export, parts).items():
+            lines, batch = 0, list[str]()
+            for number, part in enumerate(group):
+                index = part.index or write_index(part, folder / f"{number}.lines")
+                batch.append(_beside_index(scan(export, [part]), index, digests.sql(spelling)))
+                lines += part.lines
+                if lines >= BATCH_LINES or number == len(group) - 1:
+                    yield "UNION ALL".join(batch)
+                    lines, batch = 0, []
 
 
-def _write_batch(path: Path, tagged: Iterator[bytes]) -> int:
-    """Write the next lines to a file. Returns their number; 0 at the end."""
-    lines = size = 0
-    with private_files.translate_errors(path), private_files.create(path) as file:
-        while lines < BATCH_LINES and size < BATCH_BYTES_MAX and (chunk := list(islice(tagged, CHUNK_LINES))):
-            size += file.write(b"".join(chunk))
-            lines += len(chunk)
-    return lines
+def _beside_index(records: str, index: Path, halves: tuple[str, str]) -> str:
+    """A SELECT of the records of a part with the digests of their lines."""
+    return f"""
+        SELECT *
+        FROM ({records})
+        POSITIONAL JOIN (
+            SELECT {", ".join(f"{half} AS {column}" for half, column in zip(halves, LINE_COLUMNS, strict=True))}
+            FROM read_parquet([{literal(file_pattern(index))}], hive_partitioning = false)
+        )
+    """
+
+
+def write_index(part: Part, path: Path) -> Path:
+    """Write the index of the lines of a part that has none. Returns its path."""
+    with private_files.create(path) as file:
+        packed.index_part(part, file)
+    return path
 
 
 def store_lines(
@@ -150,7 +153,7 @@ def store_lines(
     remember(database, note, str(missed + 1))
     # Lines that are all different every time are not stored every time.
     if missed & (missed - 1) == 0:
-        for records in tagged_scans(workspace.export, snapshot.parts, digests):
+        for records in digested_scans(workspace.export, snapshot.parts, digests):
             _store(workspace, lines_read(workspace.export, records, tracked))
 
 
@@ -162,7 +165,7 @@ def expect_lines(database: Database, definition: str) -> None:
 
 
 def lines_read(export: Export, records: str, tracked: Sequence[Field]) -> Relation:
-    """The lines among `records`, a SELECT of tagged ones, as `store_lines` takes them."""
+    """The lines among `records`, a SELECT of them with their digests, as `store_lines` takes them."""
     return f"(SELECT device_no, software_no, digest, line_1, line_2 FROM ({numbered(export, records, tracked)}))"
 
 

@@ -32,6 +32,7 @@ from connector.diff.engines.line_digests import (
     numbered,
     spelled,
     temporary_folder,
+    write_index,
 )
 from connector.diff.scan import Spelling, scan
 from connector.diff.tables import Relation, Workspace
@@ -150,8 +151,7 @@ class _Search:
         """Write the indexes of parts that have none, and check that there is one line for each that was verified."""
         for number, (_, part) in enumerate(self._parts):
             if part.index is None:
-                with private_files.create(self._index(number)) as file:
-                    packed.index_part(part, file)
+                write_index(part, self._index(number))
         indexed = self._database.number(f"SELECT count(*) FROM ({self._lines()})")
         if indexed != self._snapshot.lines:
             raise miscount(self._snapshot, read=indexed)

@@ -303,3 +303,22 @@ def test_a_line_that_is_no_object_is_refused_as_ever(line: bytes, tmp_path: Path
         with pytest.raises(SourceMalformed):
             bench.take_texts([*texts, line])
         assert bench.take_texts(texts).counts.changes == 0
+
+
+@pytest.mark.parametrize("random", [Random(seed) for seed in range(4)])
+def test_each_record_of_a_first_snapshot_has_the_digest_of_its_own_line(random: Random, tmp_path: Path) -> None:
+    """Whatever blanks, blank lines and parts are between them, and so where all lines of a later one are read.
+
+    A record with the digest of another line would hide its next change.
+    """
+    lines = [
+        json.dumps(record("d", f"n{number}", diskPaths=["x" * random.randint(0, 3000)])).encode()
+        for number in range(1000)
+    ]
+    texts = [line + random.choice((b"", b"\r", b"  ")) for line in lines]
+    later = [b" " + text for text in texts]
+    with LineBench(tmp_path, random=random) as bench:
+        for snapshot in (texts, later):
+            bench.take_texts(snapshot)
+            own = {key: bench.tag(text) for text in snapshot for key in by_key([json.loads(text)])}
+            assert bench.stored() == own
