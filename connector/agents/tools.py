@@ -88,9 +88,14 @@ class Tools:
             answer = read_page(self._visits[tenant], f"/{name}", page, Query(values))
         except ConfigError as error:
             raise ConfigError(str(error), hint=error.hint or self._parameters_hint(page)) from error
+        next_page = answer.facts.get("next")
+        envelope = mark({key: value for key, value in answer.facts.items() if key != "next"})
+        if next_page and page.listed in envelope["cut"]["rows"]:
+            next_page = None  # it would leave out the rows that were cut
+        turn = {"next": next_page} if page.listed else {}
         head = {"tool": name} | ({TENANT: tenant} if len(self._visits) > 1 else {})
         times = {"as_of_time": answer.as_of.isoformat().replace("+00:00", "Z"), "busy": answer.busy}
-        return Reply(head | times | mark(answer.facts))
+        return Reply(head | times | turn | envelope)
 
     def _values(self, page: Page, arguments: Mapping[str, Any]) -> dict[str, str]:
         """Arguments as the query of a page has them.

@@ -14,6 +14,7 @@ from connector.history.filters import Selection
 from connector.model import AlertType
 from connector.state import patterns
 from connector.state.journal import alert_columns
+from connector.state.paging import NUMBER, Listed, Order, Place
 from connector.state.sql import literal
 from connector.state.state import StateFile
 
@@ -29,6 +30,10 @@ _OPENING: Final = f"({literal(AlertType.INSTALLED)}, {literal(AlertType.REACHED)
 _TAKEN: Final = f"""CASE WHEN alert_type <> {literal(AlertType.CLEARED)} THEN previous_version
                         ELSE coalesce(previous_version, software_version) END"""
 """The version that an alert takes away from its incident."""
+
+
+NEWEST: Final = Order((("-epoch", NUMBER), ("-alert_no", NUMBER)))
+"""The newest first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,28 +70,30 @@ class WantedAlerts:
         return patterns.all_of(parts), parameters
 
 
-def newest(state: StateFile, wanted: WantedAlerts, rows_max: int) -> list[dict[str, Any]]:
-    """The newest alerts that are wanted, newest first, as `EndOfSupportAlert` mappings with `standing`."""
+def newest(state: StateFile, wanted: WantedAlerts, rows_max: int, after: Place | None = None) -> Listed:
+    """A page of the alerts that are wanted, newest first, as `EndOfSupportAlert` mappings with `standing`."""
     columns = ", ".join(alert_columns(state.export).values())
     condition, parameters = wanted.condition()
+    beyond, place = NEWEST.beyond(after)
     rows = state.database.rows(
         f"""
         WITH {_standing()}
-        SELECT snapshot_no, stands, {columns}
+        SELECT {NEWEST.columns}, snapshot_no, stands, {columns}
         FROM standing
-        WHERE {condition}
-        ORDER BY epoch DESC, alert_no DESC
-        LIMIT {rows_max}
+        WHERE {condition} AND {beyond}
+        ORDER BY {NEWEST.columns}
+        LIMIT {rows_max + 1}
         """,
-        parameters,
+        parameters | place,
     )
-    snapshots = {number: state.journal.numbered_snapshot(number) for number in {row[0] for row in rows}}
+    shown = rows[:rows_max]
+    snapshots = {number: state.journal.numbered_snapshot(number) for number in {row[2] for row in shown}}
     alerts = []
-    for number, stands, *row in rows:
+    for _, _, number, stands, *row in shown:
         snapshot = snapshots[number]
         if snapshot is not None:
             alerts += [alert | {"standing": stands} for alert in state.journal.as_alerts([tuple(row)], snapshot)]
-    return alerts
+    return Listed(alerts, rows[rows_max - 1][:2] if len(rows) > rows_max else None)
 
 
 def count(state: StateFile, wanted: WantedAlerts) -> dict[str, Any]:

@@ -15,9 +15,10 @@ from connector.diff.versions import version_reason
 from connector.errors import ConfigError
 from connector.exports.fields import Export, Field, columns_of
 from connector.history.filters import Selection
-from connector.history.past import BLOCK_ROWS, Past, is_between, member, states_of
+from connector.history.past import BLOCK_ROWS, Past, is_between, member, order_of_keys, states_of
 from connector.model import ChangeType, Inventory, Reason, StagedSnapshot
 from connector.staging import support
+from connector.state.paging import Place
 from connector.state.sql import literal
 from connector.state.state import StateFile
 
@@ -49,13 +50,14 @@ def pair_up(past: Past, earlier: datetime, later: datetime, selection: Selection
 
 
 def compare(
-    state: StateFile, earlier: StagedSnapshot, later: StagedSnapshot, selection: Selection
+    state: StateFile, earlier: StagedSnapshot, later: StagedSnapshot, selection: Selection, after: Place | None = None
 ) -> Iterator[list[dict[str, Any]]]:
     """Blocks of the differences between two snapshots of an inventory, in the order of their keys.
 
     Each is a mapping with the names of `SoftwareChange`: `changeType`, `reason`, `changedFields`, `isEndOfSupport`
     (what the record says by its status alone), the fields, and `before`. The reason of what was added or removed is
-    that of the last change that did it. Of the selection, the filters by device, group and product count.
+    that of the last change that did it. Of the selection, the filters by device, group and product count. With `after`,
+    those beyond a place in `order_of_keys`.
 
     Raises:
         ConfigError: the earlier snapshot is the later one.
@@ -75,6 +77,7 @@ def compare(
         "before",
     )
     condition, parameters = selection.record_condition()
+    beyond, place = order_of_keys(export).beyond(after)
     statement = f"""
         WITH {_differences(export, earlier, later)}
         SELECT {literal(later.inventory)},
@@ -85,10 +88,10 @@ def compare(
                {export.columns},
                before
         FROM differences
-        WHERE {condition}
+        WHERE {condition} AND {beyond}
         ORDER BY {export.key_columns}
     """
-    for rows in state.database.blocks(statement, parameters, BLOCK_ROWS):
+    for rows in state.database.blocks(statement, parameters | place, BLOCK_ROWS):
         differences = [dict(zip(names, row, strict=True)) for row in rows]
         for difference in differences:
             difference["reason"] = difference["reason"] or _version_reason(difference, export)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import Any
+from typing import Any, Final
 
 from connector.exports.fields import Export, columns_of
 from connector.history.past import with_support
@@ -11,8 +11,26 @@ from connector.history.support_now import PAIR, judged
 from connector.staging import support
 from connector.state import patterns
 from connector.state.journal import alert_columns
+from connector.state.paging import FLAG, NUMBER, TEXT, Listed, Order, Place
 from connector.state.patterns import Bound
 from connector.state.state import StateFile
+
+DEVICES: Final = Order(
+    (("-out_of_support", NUMBER), ("lower(coalesce(device_name, device_id))", TEXT), ("device_id", TEXT))
+)
+"""Those with most software out of support first."""
+PRODUCTS: Final = Order((("-devices", NUMBER), ("software_vendor", TEXT), ("software_name", TEXT)))
+"""Those on most devices first."""
+HOLDERS: Final = Order(
+    (
+        ("NOT is_end_of_support", FLAG),
+        ("software_version", TEXT),
+        ("lower(coalesce(device_name, device_id))", TEXT),
+        ("device_id", TEXT),
+        ("inventory", TEXT),
+    )
+)
+"""Those out of support first, by version."""
 
 
 def count_devices(state: StateFile) -> int:
@@ -34,9 +52,9 @@ def count_groups(state: StateFile, rows_max: int) -> list[dict[str, Any]]:
     return [dict(zip(("inventory", "rbacGroupName", "devices", "records"), row, strict=True)) for row in rows]
 
 
-def find_devices(state: StateFile, text: str, day: date, rows_max: int) -> list[dict[str, Any]]:
-    """Devices whose name or id contains a text or matches a pattern, those with most software out of support first."""
-    bind = Bound()
+def find_devices(state: StateFile, text: str, day: date, rows_max: int, after: Place | None = None) -> Listed:
+    """Devices whose name or id contains a text or matches a pattern, in the order of `DEVICES`."""
+    bind, (beyond, place) = Bound(), DEVICES.beyond(after)
     condition = patterns.is_device(_within(text), bind) if text.strip() else "true"
     rows = state.database.rows(
         f"""
@@ -54,21 +72,22 @@ def find_devices(state: StateFile, text: str, day: date, rows_max: int) -> list[
             WHERE {condition}
             GROUP BY device_no
         )
-        SELECT device_id, device_name, os_platform, rbac_group_name, records, out_of_support
+        SELECT {DEVICES.columns}, device_id, device_name, os_platform, rbac_group_name, records, out_of_support
         FROM counted
         JOIN devices USING (device_no)
-        ORDER BY out_of_support DESC, lower(coalesce(device_name, device_id)), device_id
-        LIMIT {rows_max}
+        WHERE {beyond}
+        ORDER BY {DEVICES.columns}
+        LIMIT {rows_max + 1}
         """,
-        bind.parameters,
+        bind.parameters | place,
     )
     names = ("deviceId", "deviceName", "osPlatform", "rbacGroupName", "records", "outOfSupport")
-    return [dict(zip(names, row, strict=True)) for row in rows]
+    return DEVICES.listed(names, rows, rows_max)
 
 
-def find_products(state: StateFile, text: str, day: date, rows_max: int) -> list[dict[str, Any]]:
-    """Products whose vendor or name contains a text or matches a pattern, those on most devices first."""
-    bind = Bound()
+def find_products(state: StateFile, text: str, day: date, rows_max: int, after: Place | None = None) -> Listed:
+    """Products whose vendor or name contains a text or matches a pattern, in the order of `PRODUCTS`."""
+    bind, (beyond, place) = Bound(), PRODUCTS.beyond(after)
     names = [field.name for field in state.export.product]
     product = columns_of(state.export.product)
     condition = "true"
@@ -103,35 +122,40 @@ def find_products(state: StateFile, text: str, day: date, rows_max: int) -> list
             SEMI JOIN inventory USING (software_no)
             GROUP BY ALL
         )
-        SELECT {product}, versions, devices, out_of_support
+        SELECT {PRODUCTS.columns}, {product}, versions, devices, out_of_support
         FROM counted
         JOIN named USING (product_no)
-        ORDER BY devices DESC, {product}
-        LIMIT {rows_max}
+        WHERE {beyond}
+        ORDER BY {PRODUCTS.columns}
+        LIMIT {rows_max + 1}
         """,
-        bind.parameters,
+        bind.parameters | place,
     )
-    return [dict(zip((*names, "versions", "devices", "outOfSupport"), row, strict=True)) for row in rows]
+    return PRODUCTS.listed((*names, "versions", "devices", "outOfSupport"), rows, rows_max)
 
 
-def who_has(state: StateFile, vendor: str, product: str, day: date, rows_max: int) -> tuple[int, list[dict[str, Any]]]:
-    """How many devices have a product now, and the first of them with its version; names are compared as they are."""
+def who_has(
+    state: StateFile, vendor: str, product: str, day: date, rows_max: int, after: Place | None = None
+) -> tuple[int, Listed]:
+    """How many devices have a product now, and a page of them with its version; names are compared as they are."""
     names = ("deviceId", "deviceName", "osPlatform", "rbacGroupName", "softwareVersion", "isEndOfSupport")
     condition = "coalesce(software_vendor, '') = $vendor AND coalesce(software_name, '') = $product"
     parameters = {"vendor": vendor, "product": product}
-    current = _current(state.export, day, condition)
+    current, (beyond, place) = _current(state.export, day, condition), HOLDERS.beyond(after)
     number = state.database.number(f"WITH {current} SELECT count(DISTINCT device_no) FROM current_records", parameters)
     rows = state.database.rows(
         f"""
         WITH {current}
-        SELECT device_id, device_name, os_platform, rbac_group_name, software_version, is_end_of_support
+        SELECT {HOLDERS.columns}, device_id, device_name, os_platform, rbac_group_name, software_version,
+               is_end_of_support
         FROM current_records
-        ORDER BY is_end_of_support DESC, software_version, lower(coalesce(device_name, device_id)), device_id
-        LIMIT {rows_max}
+        WHERE {beyond}
+        ORDER BY {HOLDERS.columns}
+        LIMIT {rows_max + 1}
         """,
-        parameters,
+        parameters | place,
     )
-    return number, [dict(zip(names, row, strict=True)) for row in rows]
+    return number, HOLDERS.listed(names, rows, rows_max)
 
 
 def newest_alerts(state: StateFile, rows_max: int, device_id: str | None = None) -> list[dict[str, Any]]:
@@ -165,7 +189,7 @@ def _current(export: Export, day: date, condition: str) -> str:
     """CTEs that end with `current_records`: the stored records that meet a condition, with `is_end_of_support`."""
     return f"""
         stored AS (
-            SELECT {export.columns}, device_no, software_no
+            SELECT {export.columns}, inventory, device_no, software_no
             FROM inventory
             JOIN devices USING (device_no)
             JOIN software USING (software_no)

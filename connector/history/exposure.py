@@ -9,7 +9,7 @@ Where a record says nothing of its support, what it said last holds, as for aler
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -21,6 +21,7 @@ from connector.history.filters import Selection
 from connector.history.past import BLOCK_ROWS, Coverage, Past, member, records_at
 from connector.model import Reason
 from connector.staging import support
+from connector.state.paging import FLAG, NUMBER, TEXT, Listed, Order, Place
 from connector.state.patterns import all_of
 from connector.state.sql import literal
 from connector.state.state import StateFile
@@ -75,7 +76,15 @@ class Exposure:
         self._names = ("inventory", *keys, *_SHOWN, "since", "until", "ended", "seconds")
         columns = ", ".join(self._export.column(name) for name in (*keys, *_SHOWN))
         self._columns = f"inventory, {columns}, since, until, ended, seconds"
-        self._order = f"since IS NOT NULL, seconds DESC, inventory, {self._export.key_columns}"
+        self.order = Order(
+            (
+                ("since IS NOT NULL", FLAG),
+                ("-seconds", NUMBER),
+                ("inventory", TEXT),
+                *((self._export.column(name), TEXT) for name in keys),
+                ("since", NUMBER),
+            )
+        )
 
     @property
     def begins(self) -> dict[str, datetime]:
@@ -91,9 +100,9 @@ class Exposure:
         """
         statement, parameters = self._statement(wanted)
         if statement:
-            statement = f"SELECT {self._columns} FROM ({statement}) ORDER BY {self._order}"
+            statement = f"SELECT {self._columns} FROM ({statement}) ORDER BY {self.order.columns}"
             for rows in self._database.blocks(statement, parameters, BLOCK_ROWS):
-                yield self._as_mappings(rows)
+                yield [dict(zip(self._names, row, strict=True)) for row in rows]
 
     def summary(self, wanted: Wanted) -> dict[str, Any]:
         """Totals of the intervals: `open` now, on `openDevices`, `longestSeconds`; `byProduct`, `byGroup`, `byWeek`.
@@ -103,18 +112,23 @@ class Exposure:
         """
         return self._totals() if self._fold(wanted) else dict(NO_TOTALS)
 
-    def examine(self, wanted: Wanted, rows_max: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-        """The totals of all intervals of a selection, and the longest that are wanted; folded once for both."""
+    def examine(self, wanted: Wanted, rows_max: int, after: Place | None = None) -> tuple[dict[str, Any], Listed]:
+        """The totals of all intervals of a selection, and a page of those that are wanted; folded once for both."""
         if not self._fold(Wanted(wanted.selection)):
-            return dict(NO_TOTALS), []
+            return dict(NO_TOTALS), Listed([], None)
         condition, parameters = wanted.condition()
+        beyond, place = self.order.beyond(after)
         rows = self._database.rows(
-            f"SELECT {self._columns} FROM shown WHERE {condition} ORDER BY {self._order} LIMIT {rows_max}", parameters
+            f"""
+            SELECT {self.order.columns}, {self._columns}
+            FROM shown
+            WHERE {condition} AND {beyond}
+            ORDER BY {self.order.columns}
+            LIMIT {rows_max + 1}
+            """,
+            parameters | place,
         )
-        return self._totals(), self._as_mappings(rows)
-
-    def _as_mappings(self, rows: Iterable[tuple[Any, ...]]) -> list[dict[str, Any]]:
-        return [dict(zip(self._names, row, strict=True)) for row in rows]
+        return self._totals(), self.order.listed(self._names, rows, rows_max)
 
     def _fold(self, wanted: Wanted) -> bool:
         """Fold the intervals into the table `shown`. Returns whether anything is known of them."""

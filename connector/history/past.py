@@ -18,10 +18,15 @@ from connector.exports.fields import Export, Field, columns_of
 from connector.history.filters import Selection
 from connector.model import ChangeType, Inventory, StagedSnapshot
 from connector.staging import support
+from connector.state.paging import TEXT, Listed, Order, Place
 from connector.state.sql import literal, stored_records
 from connector.state.state import StateFile
 
 BLOCK_ROWS: Final = 10_000
+WINDOW_DEVICES: Final = 16
+WINDOW_FACTOR: Final = 4
+"""Devices that a page looks at first, and how many times as many then."""
+WITHIN: Final = "device_id BETWEEN $first_device AND $last_device"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +46,12 @@ class Coverage:
         """The beginning of what is known."""
         return self.snapshots[0]
 
-    def at(self, moment: datetime) -> StagedSnapshot | None:
-        """The newest snapshot at a time; None where that is older than what is known."""
-        return next((snapshot for snapshot in reversed(self.snapshots) if snapshot.observed_at <= moment), None)
+    def at(self, moment: datetime, upto: int | None = None) -> StagedSnapshot | None:
+        """The newest snapshot at a time; None where that is older than what is known. Later numbers than `upto` not."""
+        for snapshot in reversed(self.snapshots):
+            if snapshot.observed_at <= moment and (upto is None or snapshot.snapshot_no <= upto):
+                return snapshot
+        return None
 
 
 class Past:
@@ -75,11 +83,16 @@ class Past:
     def at(self, moment: datetime, selection: Selection | None = None) -> list[StagedSnapshot]:
         """The snapshot of each inventory that was the newest at a time, of those that a selection asks for.
 
+        Of the selection, `inventory` and `upto_snapshot` count.
+
         Raises:
             StateError: nothing is known of any of them at that time.
         """
-        coverages = self.of(selection or Selection())
-        found = [snapshot for coverage in coverages if (snapshot := coverage.at(moment)) is not None]
+        wanted = selection or Selection()
+        coverages = self.of(wanted)
+        found = [
+            snapshot for coverage in coverages if (snapshot := coverage.at(moment, wanted.upto_snapshot)) is not None
+        ]
         if not found:
             raise _unknown(coverages, moment)
         return found
@@ -90,18 +103,70 @@ class Past:
         Each has `inventory` and `isEndOfSupport` beside its fields: what it said of its support on that day. Of the
         selection, the filters by device, group, product and end of support count.
         """
-        names = ("inventory", *(field.name for field in self._export.fields), "isEndOfSupport")
+        statement, parameters = self._statement(snapshot, selection)
+        for rows in self._database.blocks(statement, parameters, BLOCK_ROWS):
+            yield [dict(zip(self._names, row, strict=True)) for row in rows]
+
+    def page(self, snapshot: StagedSnapshot, selection: Selection, rows_max: int, after: Place | None = None) -> Listed:
+        """A page of `records`, beyond a place in `order_of_keys`.
+
+        Devices are read some at a time, in the order of their ids, until there are records enough: a page of a large
+        inventory needs few devices, and one that is hard to fill takes little longer than reading all of them.
+        """
+        order = order_of_keys(self._export)
+        beyond, place = order.beyond(after)
+        rows: list[tuple[Any, ...]] = []
+        first, number = str(after[0] or "") if after else "", WINDOW_DEVICES
+        while len(rows) <= rows_max:
+            devices = self._devices(snapshot, first, number)
+            if not devices:
+                break
+            window = {"first_device": first, "last_device": devices[:number][-1]}
+            statement, parameters = self._statement(snapshot, selection, within=WITHIN, beyond=beyond)
+            limit = rows_max + 1 - len(rows)
+            rows += self._database.rows(f"{statement} LIMIT {limit}", parameters | place | window)
+            if len(devices) <= number:
+                break
+            first, number = devices[number], number * WINDOW_FACTOR
+        end = [self._names.index(field.name) for field in self._export.keys]
+        return order.listed(self._names, [(*(row[at] for at in end), *row) for row in rows], rows_max)
+
+    @property
+    def _names(self) -> tuple[str, ...]:
+        return ("inventory", *(field.name for field in self._export.fields), "isEndOfSupport")
+
+    def _statement(
+        self, snapshot: StagedSnapshot, selection: Selection, *, within: str = "true", beyond: str = "true"
+    ) -> tuple[str, dict[str, object]]:
+        """A SELECT of the records of a snapshot in the order of their keys, and its parameters."""
         condition, parameters = selection.record_condition()
         statement = f"""
-            WITH {records_at(self._export, snapshot)},
+            WITH {records_at(self._export, snapshot, within)},
             past AS ({with_support("folded_back", snapshot.observed_at.date())})
             SELECT {literal(snapshot.inventory)}, {self._export.columns}, is_end_of_support
             FROM past
-            WHERE {condition} AND {"is_end_of_support" if selection.end_of_support else "true"}
+            WHERE {condition} AND {beyond} AND {"is_end_of_support" if selection.end_of_support else "true"}
             ORDER BY {self._export.key_columns}
         """
-        for rows in self._database.blocks(statement, parameters, BLOCK_ROWS):
-            yield [dict(zip(names, row, strict=True)) for row in rows]
+        return statement, parameters
+
+    def _devices(self, snapshot: StagedSnapshot, first: str, number: int) -> list[str]:
+        """The ids of the first devices from one on, now and at a snapshot; and the one after them, if there is one."""
+        rows = self._database.rows(
+            f"""
+            SELECT device_id
+            FROM devices
+            WHERE device_id >= $first
+            UNION
+            SELECT device_id
+            FROM changes
+            WHERE {is_between(snapshot)} AND device_id >= $first
+            ORDER BY device_id
+            LIMIT {number + 1}
+            """,
+            {"first": first},
+        )
+        return [device_id for (device_id,) in rows]
 
     def _kept_from(self, epoch: int, last_sequence: int) -> int:
         """The sequence beyond which the journal has every change of an epoch."""
@@ -123,8 +188,13 @@ class Past:
         return begin
 
 
-def records_at(export: Export, snapshot: StagedSnapshot) -> str:
-    """CTEs that end with `folded_back`: the records of an inventory as a snapshot left it.
+def order_of_keys(export: Export) -> Order:
+    """The order of records by their keys."""
+    return Order(tuple((field.column, TEXT) for field in export.keys))
+
+
+def records_at(export: Export, snapshot: StagedSnapshot, within: str = "true") -> str:
+    """CTEs that end with `folded_back`: the records of an inventory as a snapshot left it, `within` a range of devices.
 
     Before it come `states`, as `states_of` has them of all later changes, and `first_states`: the key of each record
     that changed later, with the sequence of the first of its changes.
@@ -133,7 +203,7 @@ def records_at(export: Export, snapshot: StagedSnapshot) -> str:
     return f"""
         later AS (
             FROM changes
-            WHERE {is_between(snapshot)}
+            WHERE {is_between(snapshot)} AND {within}
         ),
         states AS ({states_of(export, "later")}),
         first_states AS (
@@ -145,6 +215,7 @@ def records_at(export: Export, snapshot: StagedSnapshot) -> str:
             SELECT {export.columns}
             FROM {stored_records(export, snapshot.inventory)}
             ANTI JOIN first_states USING ({keys})
+            WHERE {within}
             UNION ALL BY NAME
             SELECT {unpacked(export, "before")}
             FROM states

@@ -54,6 +54,14 @@ class SequenceRange:
             return False
         return snapshot.epoch == self.epoch and first <= self.upto and last > self.after
 
+    def before(self, cursor: JournalCursor | None) -> SequenceRange | None:
+        """The part of it before the change that a cursor is just after; None where there is none."""
+        if cursor is None or cursor > JournalCursor(self.epoch, self.upto):
+            return self
+        if cursor <= JournalCursor(self.epoch, self.after + 1):
+            return None
+        return replace(self, upto=cursor.sequence - 1)
+
     def beyond(self, cursor: JournalCursor | None) -> SequenceRange | None:
         """The part of it beyond a cursor; None where there is none."""
         if cursor is None or cursor <= JournalCursor(self.epoch, self.after):
@@ -226,10 +234,16 @@ class History:
                 window *= WINDOW_FACTOR
         return rows, None
 
-    def read_newest(self, scope: Scope, number: int) -> tuple[list[dict[str, Any]], bool]:
-        """The last `number` changes, in order; and whether there may be others before them."""
+    def read_newest(
+        self, scope: Scope, number: int, before: JournalCursor | None = None
+    ) -> tuple[list[dict[str, Any]], bool]:
+        """The last `number` changes, in order; and whether there may be others before them.
+
+        With `before`, those before the change that it is just after.
+        """
         rows: list[tuple[Any, ...]] = []
-        for whole in reversed(scope.ranges):
+        parts = [part.before(before) for part in scope.ranges]
+        for whole in reversed([part for part in parts if part is not None]):
             end, window = whole.upto, 2 * number
             while end > whole.after and len(rows) < number:
                 part = replace(whole, after=max(end - window, whole.after), upto=end)

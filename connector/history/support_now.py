@@ -12,6 +12,7 @@ from typing import Any, Final
 from connector.exports.fields import columns_of
 from connector.history.filters import Selection
 from connector.staging import support
+from connector.state.paging import NUMBER, TEXT, Listed, Order, Place
 from connector.state.patterns import all_of
 from connector.state.sql import literal
 from connector.state.state import StateFile
@@ -20,6 +21,9 @@ _SHOWN: Final = ("deviceName", "osPlatform", "rbacGroupId", "rbacGroupName", "en
 PAIR: Final = """inventory.end_of_support_status IS NOT DISTINCT FROM judged.end_of_support_status
                   AND inventory.end_of_support_date IS NOT DISTINCT FROM judged.end_of_support_date"""
 """A condition that joins `inventory` and `judged`."""
+
+EARLIEST: Final = Order((("ends", TEXT), ("inventory", TEXT), ("device_no", NUMBER), ("software_no", NUMBER)))
+"""Those first whose support ended first."""
 
 
 class SupportNow:
@@ -36,8 +40,8 @@ class SupportNow:
         of_inventory = f"inventory = {literal(selection.inventory)}" if selection.inventory else ""
         self._condition = all_of([condition, of_inventory])
 
-    def totals(self, rows_max: int) -> dict[str, Any]:
-        """`open` now, on `openDevices`; `byProduct`, `byGroup`; and `rows`, those first whose support ended first."""
+    def totals(self, rows_max: int, after: Place | None = None) -> tuple[dict[str, Any], Listed]:
+        """`open` now, on `openDevices`; `byProduct`, `byGroup`; and a page of the records, in `EARLIEST` order."""
         # Each look at the inventory takes less than keeping what is out of support of ten million records would.
         found = self._open()
         ((records, devices),) = self._database.rows(
@@ -53,14 +57,34 @@ class SupportNow:
             """,
             self._parameters,
         )
-        keys, product = list(self._export.keys), list(self._export.product)
-        names = ("inventory", *(field.name for field in keys), *_SHOWN)
+        product = list(self._export.product)
+        totals = {
+            "open": records,
+            "openDevices": devices,
+            "byProduct": self._by([field.name for field in product], columns_of(product)),
+            "byGroup": self._by(["rbacGroupName"], "rbac_group_name"),
+        }
+        return totals, self._records(found, rows_max, after)
+
+    def _records(self, found: str, rows_max: int, after: Place | None) -> Listed:
+        """A page of what is out of support, which is found by these CTEs."""
+        names = ("inventory", *(field.name for field in self._export.keys), *_SHOWN)
         columns = ", ".join(self._export.column(name) for name in names[1:])
         # Places in the table are found without a look at every row.
+        beyond, end = EARLIEST.beyond(after)
         first = self._database.rows(
-            f"{found} SELECT place FROM open_now ORDER BY ends, place LIMIT {rows_max}", self._parameters
+            f"""
+            {found}
+            SELECT {EARLIEST.columns}, place
+            FROM open_now
+            WHERE {beyond}
+            ORDER BY {EARLIEST.columns}
+            LIMIT {rows_max + 1}
+            """,
+            self._parameters | end,
         )
-        places = ", ".join(str(place) for (place,) in first) or "NULL"
+        listed = EARLIEST.listed(("place",), first, rows_max)
+        places = ", ".join(str(row["place"]) for row in listed.rows) or "NULL"
         rows = self._database.rows(
             f"""
             SELECT inventory, {columns}
@@ -70,13 +94,7 @@ class SupportNow:
             ORDER BY list_position([{places}], place)
             """
         )
-        return {
-            "open": records,
-            "openDevices": devices,
-            "byProduct": self._by([field.name for field in product], columns_of(product)),
-            "byGroup": self._by(["rbacGroupName"], "rbac_group_name"),
-            "rows": [dict(zip(names, row, strict=True)) for row in rows],
-        }
+        return Listed([dict(zip(names, row, strict=True)) for row in rows], listed.end)
 
     def ending(self, days: int, rows_max: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         """The days after this one on which support ends, and the versions whose it is, the earliest first.
@@ -160,7 +178,7 @@ class SupportNow:
                 {remembered}
             ),
             open_now AS (
-                SELECT place, device_no, software_no, rbac_group_name, ends
+                SELECT place, inventory, device_no, software_no, rbac_group_name, ends
                 FROM ended
                 {"JOIN devices USING (device_no) JOIN software USING (software_no)" if self._parameters else ""}
                 WHERE {self._condition}

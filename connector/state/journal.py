@@ -206,9 +206,10 @@ class Journal:
         )
         return None if rows[0][0] is None else moment_of(rows[0][0])
 
-    def recent_snapshots(self, limit: int) -> list[StagedSnapshot]:
-        """The newest staged snapshots, newest first."""
-        return self.snapshots("true ORDER BY snapshot_no DESC LIMIT $1", [limit])
+    def recent_snapshots(self, limit: int, before: int | None = None) -> list[StagedSnapshot]:
+        """The newest staged snapshots, newest first; those before a number, where one is given."""
+        condition = "($2::BIGINT IS NULL OR snapshot_no < $2) ORDER BY snapshot_no DESC LIMIT $1"
+        return self.snapshots(condition, [limit, before])
 
     def numbered_snapshot(self, snapshot_no: int) -> StagedSnapshot | None:
         """The staged snapshot of that number; None where there is none, or its row has been retired."""

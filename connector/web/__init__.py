@@ -1,6 +1,7 @@
 """The console: pages about one state file, rendered on the server, on loopback. Needs the extra `console`.
 
 access     who may ask: token, cookie, hosts, sites; the headers of every response
+encryption TLS, and a certificate that is renewed
 visits     short reads of the state file, and what is known where a poll has it
 views      what a page says, as mappings; its JSON twin is the same
 rendering  pages as HTML, JSON and CSV

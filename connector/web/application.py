@@ -19,7 +19,7 @@ from connector.web.access import HEADERS, Access, Refusal
 from connector.web.decisions import Form, decide, read_values
 from connector.web.pages import HELD, HOME, PAGES, Page, read_page
 from connector.web.query import Query
-from connector.web.views.exposure import CSV_NAMES, exposure_rows
+from connector.web.views import exposure, past
 from connector.web.visits import Answer, Facts, Visits
 
 log = logger(__name__)
@@ -34,7 +34,11 @@ REQUESTS_MAX: Final = 16
 RETRY_SECONDS: Final = 5
 JSON: Final = ".json"
 STATIC: Final = {"console.css": "text/css", "icon.svg": "image/svg+xml"}
-EXPOSURE_CSV: Final = "/exposure.csv"
+CSV: Final = {
+    "/exposure.csv": (Page("Exposure", exposure.exposure_rows), exposure.CSV_NAMES),
+    "/inventory.csv": (Page("Inventory", past.inventory_rows), past.CSV_NAMES),
+}
+"""Spreadsheets by address: what reads their rows, and the names of their columns."""
 UNAUTHORIZED: Final = Refusal(
     HTTPStatus.UNAUTHORIZED,
     "this page needs the link that the console printed at its start",
@@ -124,8 +128,8 @@ class Application:
     async def _show(self, request: web.BaseRequest, tenant: str) -> web.Response:
         """A page for somebody who may see it."""
         query = Query({name: value for name, value in request.query.items() if name != "tenant"})
-        if request.path == EXPOSURE_CSV:
-            return await self._csv(tenant, query)
+        if request.path in CSV:
+            return await self._csv(request.path, tenant, query)
         if request.path == openapi.ADDRESS:
             return _json(openapi.document(self._access.origin))
         page = PAGES.get(request.path.removesuffix(JSON))
@@ -139,7 +143,12 @@ class Application:
         if request.path.endswith(JSON):
             return _json(answer.facts | {"as_of_time": answer.as_of, "busy": answer.busy})
         twin = rendering.address(f"{path}{JSON}", tenant=tenant, **query.values)
-        values = {"query": query.values, "answer": answer, "twin": twin, **answer.facts}
+        following = answer.facts.get("next")
+        turns = {
+            "first": _turned(path, tenant, query, "") if query.text("after") else "",
+            "next": _turned(path, tenant, query, following) if following else "",
+        }
+        values = {"query": query.values, "answer": answer, "twin": twin, "turns": turns, **answer.facts}
         return self._html(request, path.removeprefix("/"), page.title, values)
 
     async def _decide(self, request: web.BaseRequest) -> web.Response:
@@ -162,10 +171,11 @@ class Application:
         facts["outage"] = self._redactor.redact(facts["outage"])
         return self._html(request, "decided", facts["title"], {"query": {}, "answer": None, **facts})
 
-    async def _csv(self, tenant: str, query: Query) -> web.Response:
-        answer = await self._read(tenant, EXPOSURE_CSV, Page("Exposure", exposure_rows), query)
-        text = rendering.as_csv(CSV_NAMES, answer.facts["rows"])
-        name = f"exposure-{answer.as_of:%Y%m%dT%H%MZ}.csv"
+    async def _csv(self, path: str, tenant: str, query: Query) -> web.Response:
+        page, names = CSV[path]
+        answer = await self._read(tenant, path, page, query)
+        text = rendering.as_csv(names, answer.facts["rows"])
+        name = f"{path.removeprefix('/').removesuffix('.csv')}-{answer.as_of:%Y%m%dT%H%MZ}.csv"
         headers = {"Content-Disposition": f'attachment; filename="{name}"'}
         return web.Response(text=text, content_type="text/csv", charset="utf-8", headers=headers)
 
@@ -205,6 +215,7 @@ class Application:
             "title": title,
             "menu": menu,
             "twin": "",
+            "turns": {"first": "", "next": ""},
             "home": HOME,
             "allow_decisions": self._access.allow_decisions,
             "tenant": tenant,
@@ -245,6 +256,11 @@ class Application:
         title = "Busy" if busy else status.phrase
         values = {"text": text, "hint": hint, "busy": busy, "query": {}, "answer": None}
         return self._html(request, "error", title, values, status=status)
+
+
+def _turned(path: str, tenant: str, query: Query, after: str) -> str:
+    """The address of another page of a list: the first, where it is after nothing."""
+    return rendering.address(path, tenant=tenant, **(dict(query.values) | {"after": after}))
 
 
 def _json(value: dict[str, Any], status: int = 200) -> web.Response:

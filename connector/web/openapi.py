@@ -15,8 +15,9 @@ ADDRESS: Final = "/openapi.json"
 
 PARAMETERS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     "alert_type": ("a type of alert, in any case", {"type": "string"}),
+    "after": ("`next` of the page before: the rows that follow it", {"type": "string"}),
     "all": ("1: intervals that have ended too", {"type": "string"}),
-    "at": ("a time, a date or an age: the software as it was then", {"type": "string"}),
+    "at": ("a time, a date or an age: the inventory as it was then", {"type": "string"}),
     "decided_by": ("status or date: the rule that decided", {"type": "string"}),
     "device": ("a device's id or name, with * and ?", {"type": "string"}),
     "end_of_support": ("1: only what is out of support", {"type": "string"}),

@@ -17,7 +17,7 @@ from connector.web.views.feed import configuration, delivery
 from connector.web.views.fleet import device, devices, new, product, products
 from connector.web.views.held import held, held_tried
 from connector.web.views.overview import overview
-from connector.web.views.past import compare, polls
+from connector.web.views.past import compare, inventory, polls
 from connector.web.visits import Answer, Facts, Visit, Visits, VisitTooLong
 
 
@@ -32,6 +32,7 @@ class Page(NamedTuple):
         trial: what it says where there is time to try in a copy of the state what follows from a decision.
         parameters: what its address may ask for; `openapi` has them in words.
         answers: what its JSON has: a word for a value, or the names that each object of a list has.
+        listed: which list of the answer is walked page by page, by `next` and `after`.
     """
 
     title: str
@@ -41,6 +42,7 @@ class Page(NamedTuple):
     trial: Callable[[Visit, Query], Facts] | None = None
     parameters: tuple[str, ...] = ()
     answers: Mapping[str, str | tuple[str, ...]] = MappingProxyType({})
+    listed: str = ""
 
 
 HELD: Final = "/held"
@@ -89,17 +91,20 @@ PAGES: Final = {
         "Devices",
         devices,
         "Devices",
-        parameters=("q", "limit"),
+        listed="devices",
+        parameters=("q", "limit", "after"),
         answers={
             "devices": ("deviceId", "deviceName", "osPlatform", "rbacGroupName", "records", "outOfSupport"),
             "more": "flag",
+            "next": "text or null",
         },
     ),
     "/device": Page(
         "Device",
         device,
         within="/devices",
-        parameters=("id", "at", "limit"),
+        listed="timeline",
+        parameters=("id", "at", "limit", "after"),
         answers={
             "deviceId": "text",
             "deviceName": "text or null",
@@ -113,6 +118,7 @@ PAGES: Final = {
             "software": (*DEVICE, *SUBJECT, "isEndOfSupport"),
             "timeline": CHANGES,
             "more": "flag",
+            "next": "text or null",
             "alerts": ALERTS,
         },
     ),
@@ -120,17 +126,20 @@ PAGES: Final = {
         "Products",
         products,
         "Products",
-        parameters=("q", "limit"),
+        listed="products",
+        parameters=("q", "limit", "after"),
         answers={
             "products": ("softwareVendor", "softwareName", "versions", "devices", "outOfSupport"),
             "more": "flag",
+            "next": "text or null",
         },
     ),
     "/product": Page(
         "Product",
         product,
         within="/products",
-        parameters=("vendor", "name", "limit"),
+        listed="holders",
+        parameters=("vendor", "name", "limit", "after"),
         answers={
             "softwareVendor": "text",
             "softwareName": "text",
@@ -140,16 +149,43 @@ PAGES: Final = {
             "prevalence": ("day", "version", "devices"),
             "holders": (*DEVICE, "softwareVersion", "isEndOfSupport"),
             "more": "flag",
+            "next": "text or null",
+        },
+    ),
+    "/inventory": Page(
+        "Inventory",
+        inventory,
+        "Inventory",
+        listed="records",
+        parameters=("at", *OF_RECORDS, "end_of_support", "inventory", "limit", "after"),
+        answers={
+            "at": "time or null",
+            "as_of": "texts",
+            "known_since": "time or null",
+            "records": (
+                "inventory",
+                *DEVICE,
+                *SUBJECT,
+                "numberOfWeaknesses",
+                "endOfSupportStatus",
+                "endOfSupportDate",
+                "isEndOfSupport",
+            ),
+            "more": "flag",
+            "next": "text or null",
+            "inventories": "texts",
         },
     ),
     "/changes": Page(
         "Changes",
         changes,
         "Changes",
-        parameters=(*OF_CHANGES, "limit"),
+        listed="changes",
+        parameters=(*OF_CHANGES, "limit", "after"),
         answers={
             "changes": CHANGES,
             "more": "flag",
+            "next": "text or null",
             "limit": "number",
             "begins": "time or null",
             "cut": "flag",
@@ -169,6 +205,7 @@ PAGES: Final = {
         "Campaigns",
         campaigns,
         "Campaigns",
+        listed="campaigns",
         parameters=(
             "software",
             "group",
@@ -180,11 +217,13 @@ PAGES: Final = {
             "snapshot",
             "min_devices",
             "limit",
+            "after",
         ),
         answers={
             "snapshots": "texts",
             "campaigns": ("snapshot_id", "changeType", "reason", *SUBJECT, "previousVersion", "devices", "changes"),
             "more": "flag",
+            "next": "text or null",
             "in_none": "number",
             "devices_min": "number",
             "types": "texts",
@@ -195,10 +234,22 @@ PAGES: Final = {
         "Alerts",
         alerts,
         "Alerts",
-        parameters=(*OF_RECORDS, "since", "until", "alert_type", "severity", "decided_by", "standing", "limit"),
+        listed="alerts",
+        parameters=(
+            *OF_RECORDS,
+            "since",
+            "until",
+            "alert_type",
+            "severity",
+            "decided_by",
+            "standing",
+            "limit",
+            "after",
+        ),
         answers={
             "alerts": (*ALERTS, "standing"),
             "more": "flag",
+            "next": "text or null",
             "standings": "numbers by name",
             "openDevices": "number",
             "counts": ("standing", "alertType", "severity", "alerts"),
@@ -212,7 +263,8 @@ PAGES: Final = {
         "End-of-support exposure",
         exposure,
         "Exposure",
-        parameters=(*OF_RECORDS, "inventory", "older_than", "all", "limit"),
+        listed="intervals",
+        parameters=(*OF_RECORDS, "inventory", "older_than", "all", "limit", "after"),
         answers={
             "folded": "flag",
             "weight": "number",
@@ -226,6 +278,7 @@ PAGES: Final = {
             "begins": "times by name",
             "all": "flag",
             "more": "flag",
+            "next": "text or null",
             "today": "text",
             "endingDays": "number",
             "ending": ("day", "records", "devices", "products"),
@@ -236,26 +289,30 @@ PAGES: Final = {
         "New in the organisation",
         new,
         "New",
-        parameters=("since", "limit"),
+        listed="newcomers",
+        parameters=("since", "limit", "after"),
         answers={
             "since": "text",
             "newcomers": (*SUBJECT, "firstSeenAt", "isNewProduct", "devices", "sample"),
             "number": "number",
             "products": "number",
             "more": "flag",
+            "next": "text or null",
         },
     ),
     "/compare": Page(
         "Compare two days",
         compare,
         "Compare",
-        parameters=("from", "to", *OF_RECORDS, "inventory", "limit"),
+        listed="differences",
+        parameters=("from", "to", *OF_RECORDS, "inventory", "limit", "after"),
         answers={
             "known_since": "time or null",
             "pairs": ("from", "to"),
             "left_out": "texts",
             "differences": "list or null",
             "more": "flag",
+            "next": "text or null",
         },
     ),
     HELD: Page(
@@ -270,10 +327,12 @@ PAGES: Final = {
         "Polls",
         polls,
         "Polls",
-        parameters=("limit",),
+        listed="snapshots",
+        parameters=("limit", "after"),
         answers={
             "snapshots": (*COUNTS, "baseline", "records", "devices", "rejected", "hold_reason", "seconds", "sealed"),
             "more": "flag",
+            "next": "text or null",
             "groups": ("inventory", "rbacGroupName", "devices", "records"),
             "rejected": ("snapshot_id", "reason", "lines"),
         },
@@ -282,7 +341,8 @@ PAGES: Final = {
         "Delivery",
         delivery,
         "Delivery",
-        parameters=("limit",),
+        listed="snapshots",
+        parameters=("limit", "after"),
         answers={
             "topics": ("topic", "carries", "published", "turned_on_by"),
             "value_format": "text",
@@ -297,6 +357,7 @@ PAGES: Final = {
             "inventory_topic": "object or null",
             "snapshots": (*COUNTS, "sealed", "confirmed_at", "seconds"),
             "more": "flag",
+            "next": "text or null",
         },
     ),
     "/configuration": Page(

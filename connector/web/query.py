@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import binascii
+import json
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
+from connector.clock import milliseconds_of, moment_of
 from connector.errors import ConfigError
 from connector.history.filters import Filters, parse_time
+from connector.state.paging import KINDS, NUMBER, Place
 
 ROWS: Final = 200
 ROWS_MAX: Final = 1_000
-"""Rows of a page; whoever wants more has the command line, which streams."""
+"""Rows of a page; the next page has those beyond it."""
+NUMBER_MAX: Final = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +57,40 @@ class Query:
         """How many rows are asked for."""
         return self.number("limit", ROWS, ROWS_MAX)
 
+    def after(self, kinds: Sequence[str]) -> Place | None:
+        """The place where the page before ended, as `end_of_page` wrote it; None on the first page.
+
+        Raises:
+            ConfigError: no page of this list ended there.
+        """
+        text = self.text("after")
+        if not text:
+            return None
+        try:
+            values = json.loads(urlsafe_b64decode(text.encode() + b"=" * (-len(text) % 4)))
+        except (ValueError, RecursionError, binascii.Error):
+            values = None
+        if (
+            not isinstance(values, list)
+            or len(values) != len(kinds)
+            or not all(_is_of(kind, value) for kind, value in zip(kinds, values, strict=True))
+        ):
+            raise _no_page()
+        return tuple(values)
+
+    def since_the_first_page(self, after: Place | None, now: datetime) -> datetime:
+        """The time of the first page, which a place begins with where later pages have to be as of the same time.
+
+        Raises:
+            ConfigError: no page was shown then.
+        """
+        if after is None:
+            return now
+        milliseconds = int(after[0] or 0)
+        if not 0 < milliseconds <= milliseconds_of(now):
+            raise _no_page()
+        return moment_of(milliseconds)
+
     def time(self, name: str, now: datetime) -> datetime:
         """A time; a date stands for its end, and nothing for now.
 
@@ -78,3 +118,25 @@ class Query:
             inventory=self.text("inventory"),
             groups=words("group"),
         )
+
+
+def end_of_page(place: Place | None) -> str | None:
+    """A place as text that goes into an address: what `after` takes."""
+    if place is None:
+        return None
+    return urlsafe_b64encode(json.dumps(place, separators=(",", ":")).encode()).decode().rstrip("=")
+
+
+def _no_page() -> ConfigError:
+    return ConfigError("after: no page of this list ends there", hint="Begin again with its first page.")
+
+
+def _is_of(kind: str, value: object) -> bool:
+    """Whether a value that somebody sent is what a place has there."""
+    if value is None:
+        return True
+    if type(value) is not KINDS[kind]:
+        return False
+    if isinstance(value, str):
+        return value.isascii() or value.encode("utf-8", "replace").decode() == value
+    return kind != NUMBER or abs(int(value)) <= NUMBER_MAX  # type: ignore[call-overload]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -16,6 +15,7 @@ from connector.config import ConsoleConfig
 from connector.errors import ConfigError
 from connector.web.access import Access
 from connector.web.application import Application
+from connector.web.encryption import encryption_of
 from connector.web.visits import Visits
 
 START_SECONDS_MAX: Final = 30.0
@@ -45,7 +45,7 @@ class Console:
         named = {"": tenants} if isinstance(tenants, Assembly) else tenants
         self._settings = settings
         self._visits = {name: visits(assembly) for name, assembly in named.items()}
-        self._context = _encryption_of(settings)
+        self._context = encryption_of(settings)
         self.access: Access
         self._error: OSError | None = None
         self._ready = threading.Event()
@@ -97,27 +97,3 @@ class Console:
         await runner.cleanup()
         if application is not None:
             application.close()
-
-
-def _encryption_of(settings: ConsoleConfig) -> ssl.SSLContext | None:
-    """TLS with the configured certificate; None where there is none.
-
-    Raises:
-        ConfigError: certificate or key cannot be used.
-    """
-    certificate, key = settings.tls_certificate_path, settings.tls_key_path
-    if certificate is None:
-        return None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    try:
-        # Without a password: OpenSSL would ask for one on the terminal.
-        context.load_cert_chain(certificate, key, password="")
-    except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"console.tls_certificate_path and tls_key_path cannot be used: {error.strerror or error}"
-            if isinstance(error, OSError)
-            else f"console.tls_key_path cannot be used: {error}",
-            hint="Give a PEM file with the certificate and its chain, and one with its key, without a password.",
-        ) from error
-    return context

@@ -42,6 +42,18 @@ def test_a_tool_answers_what_its_page_says(visits: Visits) -> None:
     assert ended == [True, False]
 
 
+def test_a_list_is_walked_by_its_next_page(visits: Visits) -> None:
+    """`next` stands beside the facts, whole; a page without a list has none."""
+    tools = Tools({"": visits})
+    first = tools.call("changes", {"limit": 2}).body
+    second = tools.call("changes", {"limit": 2, "after": first["next"]}).body
+    both = tools.call("changes", {"limit": 4}).body["facts"]["changes"]
+    assert [*first["facts"]["changes"], *second["facts"]["changes"]] == both
+    assert "next" not in first["facts"]
+    assert tools.call("changes", {"limit": 200}).body["next"] is None
+    assert "next" not in tools.call("overview", {}).body
+
+
 @pytest.mark.parametrize(
     ("name", "arguments", "error", "hint"),
     [

@@ -43,7 +43,7 @@ def by_hand(alerts: list[dict[str, Any]]) -> dict[str, str]:
 
 def standings(state: StateFile) -> dict[str, str]:
     """How each alert of a file stands."""
-    return {alert["alertId"]: alert["standing"] for alert in newest(state, WantedAlerts(), 10**6)}
+    return {alert["alertId"]: alert["standing"] for alert in newest(state, WantedAlerts(), 10**6).rows}
 
 
 def test_an_alert_stands_until_its_version_is_gone(tmp_path: Path) -> None:
@@ -60,11 +60,11 @@ def test_an_alert_stands_until_its_version_is_gone(tmp_path: Path) -> None:
             bench.confirm_baseline()
         rows = [
             (row["deviceId"], row["alertType"], row["softwareVersion"], row["standing"])
-            for row in newest(bench.state, WantedAlerts(), 10)
+            for row in newest(bench.state, WantedAlerts(), 10).rows
         ]
         counted = count(bench.state, WantedAlerts())
         wanted = WantedAlerts(Filters(devices=("b",)).at(START), standings=("open",), severities=("medium",))
-        chosen = newest(bench.state, wanted, 10)
+        chosen = newest(bench.state, wanted, 10).rows
     assert rows == [
         ("a", "CLEARED", "9", "cleared"),
         ("a", "INSTALLED", "7", "cleared"),

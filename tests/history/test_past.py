@@ -43,6 +43,21 @@ def records_at(state: StateFile, moment: datetime) -> dict[Inventory, list[Recor
     }
 
 
+def walked(state: StateFile, moment: datetime, rows_max: int) -> list[Record]:
+    """The records at a time, page by page."""
+    past = Past(state)
+    (snapshot,) = past.at(moment)
+    records, after = [], None
+    while True:
+        listed = past.page(snapshot, EVERYTHING, rows_max, after)
+        records += listed.rows
+        if listed.end is None:
+            added = {"inventory", "isEndOfSupport"}
+            return [{name: value for name, value in row.items() if name not in added} for row in records]
+        assert len(listed.rows) == rows_max
+        after = listed.end
+
+
 def lived(bench: Bench, random: Random, snapshots: int) -> list[Noted]:
     """Some snapshots of an estate, with an approval now and then. Returns what was stored after each."""
     estate, noted = Estate(random), []
@@ -71,6 +86,7 @@ def test_any_generation_any_comparison_and_any_exposure_are_what_was_noted(
         past, now = Past(bench.state), noted[-1].at + timedelta(days=random.choice((0, 1, 40, 200)))
         for note in noted:
             assert records_at(bench.state, note.at) == {Inventory.CPE: note.records}
+            assert walked(bench.state, note.at, random.choice((1, 7, 500))) == note.records
         for _ in range(3):
             first, last = sorted(random.sample(range(len(noted)), 2))
             (earlier,), (later,) = past.at(noted[first].at), past.at(noted[last].at)

@@ -36,9 +36,9 @@ def test_it_agrees_with_the_fold_of_the_journal(seed: int, tmp_path: Path) -> No
             now = START + timedelta(hours=36)
             wanted = Wanted(filters.at(now), is_open=True)
             folded = Exposure(bench.state, now).summary(wanted)
-            totals = SupportNow(bench.state, wanted.selection, now.date()).totals(10**6)
+            totals, listed = SupportNow(bench.state, wanted.selection, now.date()).totals(10**6)
             assert (totals["open"], totals["openDevices"]) == (folded["open"], folded["openDevices"])
-            assert len(totals["rows"]) == totals["open"]
+            assert (len(listed.rows), listed.end) == (totals["open"], None)
             for name in ("byProduct", "byGroup"):
                 known = [
                     {key: value for key, value in row.items() if key not in {"fixed", "medianSecondsToFix"}}

@@ -117,6 +117,7 @@ FACTS = {
     "/device": ("software", "timeline", "alerts"),
     "/products": ("products",),
     "/product": ("versions", "holders"),
+    "/inventory": ("records",),
     "/changes": ("changes",),
     "/campaigns": ("campaigns",),
     "/exposure": ("intervals", "byProduct", "byGroup"),
@@ -149,6 +150,7 @@ def test_a_page_says_what_its_twin_says(client: Client, address: str) -> None:
     if path in {
         "/devices",
         "/products",
+        "/inventory",
         "/changes",
         "/new",
         "/compare",
@@ -193,6 +195,31 @@ def test_the_pages_tell_what_happened(client: Client) -> None:
     assert listed == {"softwareVendor": "v", "softwareName": "jre", "versions": 2, "devices": 2, "outOfSupport": 1}
     (found,) = client.ask("/devices.json?q=b.x").json["devices"]
     assert (found["deviceId"], found["records"], found["outOfSupport"]) == ("b", 1, 1)
+
+
+def test_the_whole_inventory_is_shown_as_it_was_at_a_time(client: Client) -> None:
+    """By device and product, with the filters of `inventory --at`; as CSV too."""
+
+    def records(query: str) -> list[tuple[str, str, str, bool]]:
+        rows = client.ask(f"/inventory.json?{query}").json["records"]
+        names = ("deviceId", "softwareName", "softwareVersion", "isEndOfSupport")
+        return [tuple(row[name] for name in names) for row in rows]
+
+    now = [("a", "jre", "8", False), ("a", "new", "1", False), ("b", "jre", "7", True)]
+    assert records("device=a") + records("device=b") == now
+    assert records("at=2026-11-23T15:00") == [("a", "jre", "7", True), ("b", "jre", "7", True)]
+    assert records("end_of_support=1&software=jre") == now[2:]
+    assert records("group=clinic&inventory=cpe") == [now[0], now[2]]
+    assert client.ask("/inventory.json?inventory=NON_CPE").status == 404
+    facts = client.ask("/inventory.json?at=2026-11-23T15:00").json
+    assert (facts["as_of"], facts["at"]) == (["cpe-20261123T140000Z"], "2026-11-23T15:00:00Z")
+    response = client.ask("/inventory.csv?at=2026-11-23T15:00")
+    rows = csv.DictReader(io.StringIO(response.text))
+    assert [(row["deviceId"], row["softwareVersion"], row["isEndOfSupport"]) for row in rows] == [
+        ("a", "7", "true"),
+        ("b", "7", "true"),
+    ]
+    assert response.headers["Content-Disposition"] == 'attachment; filename="inventory-20261124T0400Z.csv"'
 
 
 def test_a_stacked_chart_has_a_layer_for_each_version(client: Client) -> None:
@@ -422,6 +449,7 @@ def frame(facts: dict[str, Any]) -> dict[str, Any]:
         "title": "",
         "menu": [],
         "twin": "",
+        "turns": {"first": "", "next": ""},
         "tenant": "",
         "tenants": [],
         "allow_decisions": False,

@@ -15,6 +15,7 @@ import pytest
 import trustme
 from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
+from cryptography import x509
 
 from connector.config import ConsoleConfig
 from connector.errors import ConfigError
@@ -187,6 +188,43 @@ def test_with_a_certificate_it_talks_tls(tmp_path: Path, path: Path) -> None:
         response = connection.getresponse()
         connection.close()
     assert (origin, response.status, "Secure" in response.headers["Set-Cookie"]) == ("https://127.0.0.1", 303, True)
+
+
+def test_a_renewed_certificate_counts_without_a_restart(path: Path, tmp_path: Path) -> None:
+    """From the next connection on; while only one of the two files is new, the certificate before stays."""
+    chain, key = tmp_path / "chain.pem", tmp_path / "key.pem"
+    authority = trustme.CA()
+
+    def issue() -> trustme.LeafCert:
+        return authority.issue_cert("127.0.0.1")
+
+    def serial() -> int:
+        """Of the certificate that the console shows."""
+        context = ssl.create_default_context()
+        authority.configure_trust(context)
+        connection = http.client.HTTPSConnection("127.0.0.1", port, context=context, timeout=30)
+        connection.request("GET", "/static/icon.svg")
+        assert connection.getresponse().status == 200
+        shown = connection.sock.getpeercert(binary_form=True)
+        connection.close()
+        return x509.load_der_x509_certificate(bytes(shown or b"")).serial_number
+
+    def number(issued: trustme.LeafCert) -> int:
+        return x509.load_pem_x509_certificate(issued.cert_chain_pems[0].bytes()).serial_number
+
+    first, second = issue(), issue()
+    first.cert_chain_pems[0].write_to_path(chain)
+    first.private_key_pem.write_to_path(key)
+    settings = ConsoleConfig(listen="127.0.0.1:0", tls_certificate_path=chain, tls_key_path=key)
+    with assembly_of(path) as assembly, Console(assembly, settings) as console:
+        port = int(console.access.origin.rpartition(":")[2])
+        assert serial() == number(first)
+        second.cert_chain_pems[0].write_to_path(chain)
+        assert serial() == number(first)
+        second.private_key_pem.write_to_path(key)
+        assert serial() == number(second)
+        key.unlink()
+        assert serial() == number(second)
 
 
 def test_one_console_has_several_tenants(serve: Callable[..., Client], path: Path, tmp_path: Path) -> None:

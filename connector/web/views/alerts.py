@@ -6,9 +6,9 @@ from typing import Any, Final
 
 from connector.clock import moment_of
 from connector.errors import ConfigError
-from connector.history.alerts import STANDINGS, WantedAlerts, count, newest
+from connector.history.alerts import NEWEST, STANDINGS, WantedAlerts, count, newest
 from connector.model import AlertType
-from connector.web.query import Query
+from connector.web.query import Query, end_of_page
 from connector.web.visits import Facts, Visit
 
 SEVERITIES: Final = ("high", "medium", "low")
@@ -24,11 +24,12 @@ def alerts(visit: Visit, query: Query) -> Facts:
         rules=_choice(query, "decided_by", RULES),
         standings=_choice(query, "standing", STANDINGS),
     )
-    rows = newest(visit.state, wanted, query.rows_max + 1)
+    listed = newest(visit.state, wanted, query.rows_max, query.after(NEWEST.kinds))
     return {
         **count(visit.state, wanted),
-        "alerts": [alert_row(alert) for alert in rows[: query.rows_max]],
-        "more": len(rows) > query.rows_max,
+        "alerts": [alert_row(alert) for alert in listed.rows],
+        "more": listed.end is not None,
+        "next": end_of_page(listed.end),
         "types": list(AlertType),
         "severities": list(SEVERITIES),
         "rules": list(RULES),

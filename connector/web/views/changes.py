@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from connector.clock import moment_of
 from connector.history.explain import Setting
 from connector.history.explain import explain as explain_event
-from connector.history.query import History
+from connector.history.query import History, JournalCursor, Scope
 from connector.model import ChangeType, Inventory, Reason
-from connector.web.query import Query
+from connector.state.paging import NUMBER, Place
+from connector.web.query import Query, end_of_page
 from connector.web.visits import Facts, Visit
+
+JOURNAL: Final = (NUMBER, NUMBER)
+"""The kinds of a change's place: epoch and sequence."""
 
 
 def changes(visit: Visit, query: Query) -> Facts:
     """The newest changes that the filters admit."""
     history = History(visit.state)
     scope = history.narrow(query.filters().at(visit.now))
-    rows, more = history.read_newest(scope, query.rows_max)
+    rows, end = newest_changes(history, scope, query)
     return {
-        "changes": [change_row(change) for change in reversed(rows)],
-        "more": more,
+        "changes": [change_row(change) for change in rows],
+        "more": end is not None,
+        "next": end_of_page(end),
         "limit": query.rows_max,
         "begins": scope.beginning.observed_at if scope.beginning else None,
         "cut": scope.cut,
@@ -28,6 +33,15 @@ def changes(visit: Visit, query: Query) -> Facts:
         "reasons": [reason.value for reason in Reason],
         "inventories": [inventory.value for inventory in Inventory],
     }
+
+
+def newest_changes(history: History, scope: Scope, query: Query) -> tuple[list[dict[str, Any]], Place | None]:
+    """A page of changes, the newest first; and where it ends, unless it is the last."""
+    after = query.after(JOURNAL)
+    before = JournalCursor(int(after[0] or 0), int(after[1] or 0)) if after else None
+    rows, _ = history.read_newest(scope, query.rows_max + 1, before)
+    shown = rows[::-1][: query.rows_max]
+    return shown, (shown[-1]["epoch"], shown[-1]["sequence"]) if len(rows) > query.rows_max else None
 
 
 def explain(visit: Visit, query: Query) -> Facts:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from itertools import chain, islice
 from typing import Any, Final
 
-from connector.clock import moment_of
+from connector.clock import milliseconds_of, moment_of
 from connector.history.exposure import Exposure, Wanted
 from connector.history.filters import parse_time
-from connector.history.support_now import SupportNow
-from connector.web.query import Query
+from connector.history.support_now import EARLIEST, SupportNow
+from connector.state.paging import NUMBER, Listed, Place
+from connector.web.query import Query, end_of_page
 from connector.web.visits import Facts, Visit
 
 TOTALS_MAX: Final = 50
@@ -30,17 +32,24 @@ def exposure(visit: Visit, query: Query, *, fold_max: int = FOLD_MAX) -> Facts:
     Where there is too much to fold in the time of a visit, and neither a device nor a product is named, it is what the
     inventory has now that is shown: `folded` is false then, and how long each has lasted is not known.
     """
-    wanted, day = _wanted(visit, query), visit.now.date()
-    now = SupportNow(visit.state, wanted.selection, day)
-    exposures = Exposure(visit.state, visit.now)
-    is_narrow = bool(wanted.selection.devices or wanted.selection.software)
-    weight = _weight(visit)
-    facts = _folded(exposures, wanted, query) if is_narrow or weight <= fold_max else _unfolded(now, query)
+    selection, weight = query.filters().at(visit.now), _weight(visit)
+    is_folded = bool(selection.devices or selection.software) or weight <= fold_max
+    after = _after(visit, query, is_folded=is_folded)
+    moment = query.since_the_first_page(after, visit.now)
+    beyond = after[1:] if after else None
+    exposures, now = Exposure(visit.state, moment), SupportNow(visit.state, selection, moment.date())
+    if is_folded:
+        facts, listed = _folded(exposures, _wanted(moment, query), query.rows_max, beyond)
+    else:
+        facts, listed = _unfolded(now, query.rows_max, beyond)
     ending, versions = now.ending(ENDING_DAYS, TOTALS_MAX)
     return facts | {
+        "intervals": listed.rows,
+        "more": listed.end is not None,
+        "next": end_of_page((milliseconds_of(moment), *listed.end) if listed.end else None),
         "begins": exposures.begins,
         "weight": weight,
-        "today": str(day),
+        "today": str(moment.date()),
         "endingDays": ENDING_DAYS,
         "ending": ending,
         "endingVersions": versions,
@@ -48,10 +57,15 @@ def exposure(visit: Visit, query: Query, *, fold_max: int = FOLD_MAX) -> Facts:
     }
 
 
-def _folded(exposures: Exposure, wanted: Wanted, query: Query) -> Facts:
-    summary, longest = exposures.examine(wanted, query.rows_max + 1)
-    rows = [_with_times(row) for row in longest]
-    return {
+def _after(visit: Visit, query: Query, *, is_folded: bool) -> Place | None:
+    """Where the page before ended: when the first was shown, and the place in the list."""
+    order = Exposure(visit.state, visit.now).order if is_folded else EARLIEST
+    return query.after((NUMBER, *order.kinds))
+
+
+def _folded(exposures: Exposure, wanted: Wanted, rows_max: int, after: Place | None) -> tuple[Facts, Listed]:
+    summary, listed = exposures.examine(wanted, rows_max, after)
+    facts = {
         "folded": True,
         "open": summary["open"],
         "openDevices": summary["openDevices"],
@@ -59,15 +73,14 @@ def _folded(exposures: Exposure, wanted: Wanted, query: Query) -> Facts:
         "byProduct": summary["byProduct"][:TOTALS_MAX],
         "byGroup": summary["byGroup"][:TOTALS_MAX],
         "byWeek": summary["byWeek"],
-        "intervals": rows[: query.rows_max],
-        "more": len(rows) > query.rows_max,
     }
+    return facts, Listed([_with_times(row) for row in listed.rows], listed.end)
 
 
-def _unfolded(now: SupportNow, query: Query) -> Facts:
-    totals = now.totals(query.rows_max + 1)
+def _unfolded(now: SupportNow, rows_max: int, after: Place | None) -> tuple[Facts, Listed]:
+    totals, listed = now.totals(rows_max, after)
     unknown = {"since": None, "until": None, "ended": None, "seconds": None}
-    return {
+    facts = {
         "folded": False,
         "open": totals["open"],
         "openDevices": totals["openDevices"],
@@ -75,9 +88,8 @@ def _unfolded(now: SupportNow, query: Query) -> Facts:
         "byProduct": [row | NOT_FOLDED for row in totals["byProduct"][:TOTALS_MAX]],
         "byGroup": [row | NOT_FOLDED for row in totals["byGroup"][:TOTALS_MAX]],
         "byWeek": [],
-        "intervals": [row | unknown for row in totals["rows"][: query.rows_max]],
-        "more": len(totals["rows"]) > query.rows_max,
     }
+    return facts, Listed([row | unknown for row in listed.rows], listed.end)
 
 
 def _weight(visit: Visit) -> int:
@@ -87,16 +99,16 @@ def _weight(visit: Visit) -> int:
 
 def exposure_rows(visit: Visit, query: Query) -> Facts:
     """The intervals alone, for a spreadsheet."""
-    blocks = Exposure(visit.state, visit.now).intervals(_wanted(visit, query))
+    blocks = Exposure(visit.state, visit.now).intervals(_wanted(visit.now, query))
     return {"rows": [_with_times(row) for row in islice(chain.from_iterable(blocks), CSV_ROWS_MAX)]}
 
 
-def _wanted(visit: Visit, query: Query) -> Wanted:
+def _wanted(now: datetime, query: Query) -> Wanted:
     older = query.text("older_than")
     return Wanted(
-        query.filters().at(visit.now),
+        query.filters().at(now),
         is_open=not query.is_set("all"),
-        older_than=visit.now - parse_time(older, visit.now, option="older_than") if older else None,
+        older_than=now - parse_time(older, now, option="older_than") if older else None,
     )
 
 

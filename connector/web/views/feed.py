@@ -13,7 +13,8 @@ from connector.model import StagedSnapshot, Topic
 from connector.operations.check import check_interval, check_placeholders, published_topics
 from connector.redaction import Redactor
 from connector.staging.inventory_topic import Mirror
-from connector.web.query import Query
+from connector.web.query import Query, end_of_page
+from connector.web.views.past import SNAPSHOTS
 from connector.web.visits import Facts, Visit
 
 CARRIES: Final[dict[Topic, str]] = {
@@ -39,7 +40,9 @@ def delivery(visit: Visit, query: Query) -> Facts:
     position = journal.position()
     published = published_topics(visit.assembly)
     mirror = Mirror(visit.state.database, visit.state.export)
-    snapshots = journal.recent_snapshots(query.rows_max + 1)
+    after = query.after(SNAPSHOTS)
+    snapshots = journal.recent_snapshots(query.rows_max + 1, int(after[0] or 0) if after else None)
+    is_last = len(snapshots) <= query.rows_max
     return {
         "topics": [
             {
@@ -65,7 +68,8 @@ def delivery(visit: Visit, query: Query) -> Facts:
         "snapshots": [
             _sealed(visit, snapshot, position.published_snapshot) for snapshot in snapshots[: query.rows_max]
         ],
-        "more": len(snapshots) > query.rows_max,
+        "more": not is_last,
+        "next": None if is_last else end_of_page((snapshots[-2].snapshot_no,)),
     }
 
 

@@ -5,31 +5,36 @@ from __future__ import annotations
 from typing import Any, Final
 
 from connector.errors import ConfigError
-from connector.history.directory import find_devices, find_products, newest_alerts, who_has
+from connector.history.directory import DEVICES, HOLDERS, PRODUCTS, find_devices, find_products, newest_alerts, who_has
 from connector.history.filters import Selection, parse_time
 from connector.history.fleet import newcomers, prevalence
 from connector.history.past import Past
 from connector.history.query import History
-from connector.web.query import Query
+from connector.state.paging import NUMBER, TEXT, Listed, Place, cut
+from connector.web.query import Query, end_of_page
 from connector.web.views.alerts import alert_row
-from connector.web.views.changes import change_row
+from connector.web.views.changes import change_row, newest_changes
 from connector.web.visits import Facts, Visit
 
 SOFTWARE_MAX: Final = 2_000
 ALERTS_MAX: Final = 50
 DAYS: Final = 30
+NEWCOMERS: Final = (NUMBER, TEXT, TEXT, TEXT)
+"""The kinds of a new version's place: devices, vendor, name and version."""
 
 
 def devices(visit: Visit, query: Query) -> Facts:
     """Devices that match a text, those with most software out of support first."""
-    rows = find_devices(visit.state, query.text("q"), visit.now.date(), query.rows_max + 1)
-    return {"devices": rows[: query.rows_max], "more": len(rows) > query.rows_max}
+    after = query.after(DEVICES.kinds)
+    listed = find_devices(visit.state, query.text("q"), visit.now.date(), query.rows_max, after)
+    return {"devices": listed.rows} | _turn(listed)
 
 
 def products(visit: Visit, query: Query) -> Facts:
     """Products that match a text, those on most devices first."""
-    rows = find_products(visit.state, query.text("q"), visit.now.date(), query.rows_max + 1)
-    return {"products": rows[: query.rows_max], "more": len(rows) > query.rows_max}
+    after = query.after(PRODUCTS.kinds)
+    listed = find_products(visit.state, query.text("q"), visit.now.date(), query.rows_max, after)
+    return {"products": listed.rows} | _turn(listed)
 
 
 def device(visit: Visit, query: Query) -> Facts:
@@ -48,9 +53,9 @@ def device(visit: Visit, query: Query) -> Facts:
         if record["deviceId"] == device_id
     ]
     history = History(visit.state)
-    changes, more = history.read_newest(history.narrow(selection), query.rows_max)
+    changes, end = newest_changes(history, history.narrow(selection), query)
     # A name is a pattern that matches the names of others too.
-    timeline = [change_row(change) for change in reversed(changes) if change["deviceId"] == device_id]
+    timeline = [change_row(change) for change in changes if change["deviceId"] == device_id]
     facts = ("deviceName", "osPlatform", "rbacGroupName")
     shown = next(iter([*software[:1], *timeline[:1]]), dict[str, Any]())
     return {
@@ -63,7 +68,8 @@ def device(visit: Visit, query: Query) -> Facts:
         "out_of_support": sum(record["isEndOfSupport"] for record in software),
         "software": sorted(software[:SOFTWARE_MAX], key=lambda record: not record["isEndOfSupport"]),
         "timeline": timeline,
-        "more": more,
+        "more": end is not None,
+        "next": end_of_page(end),
         "alerts": [alert_row(alert) for alert in newest_alerts(visit.state, ALERTS_MAX, device_id)],
     }
 
@@ -79,7 +85,8 @@ def product(visit: Visit, query: Query) -> Facts:
         if (row["softwareVendor"] or "", row["softwareName"] or "") == (vendor, name)
     ]
     days = sorted({row["day"] for row in counted})
-    number, holders = who_has(visit.state, vendor, name, visit.now.date(), query.rows_max)
+    after = query.after(HOLDERS.kinds)
+    number, holders = who_has(visit.state, vendor, name, visit.now.date(), query.rows_max, after)
     versions: dict[str, dict[str, Any]] = {}
     for row in counted:
         version = row["softwareVersion"] or "(no version)"
@@ -97,19 +104,27 @@ def product(visit: Visit, query: Query) -> Facts:
             {"day": row["day"], "version": row["softwareVersion"] or "(no version)", "devices": row["devices"]}
             for row in counted
         ],
-        "holders": holders,
-        "more": len(holders) == query.rows_max,
-    }
+        "holders": holders.rows,
+    } | _turn(holders)
 
 
 def new(visit: Visit, query: Query) -> Facts:
     """What the organisation first had lately, the rarest first."""
     since = query.text("since") or f"{DAYS}d"
     rows = newcomers(visit.state, parse_time(since, visit.now, option="since"))
+    listed = cut(rows, _place_of_newcomer, query.rows_max, query.after(NEWCOMERS))
     return {
         "since": since,
-        "newcomers": rows[: query.rows_max],
+        "newcomers": listed.rows,
         "number": len(rows),
         "products": sum(row["isNewProduct"] for row in rows),
-        "more": len(rows) > query.rows_max,
-    }
+    } | _turn(listed)
+
+
+def _place_of_newcomer(row: dict[str, Any]) -> Place:
+    return row["devices"], row["softwareVendor"], row["softwareName"], row["softwareVersion"]
+
+
+def _turn(listed: Listed) -> Facts:
+    """Whether there are rows beyond a page, and what the next one is asked for with."""
+    return {"more": listed.end is not None, "next": end_of_page(listed.end)}
