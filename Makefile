@@ -17,7 +17,7 @@ PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo kafka test test-deploy test-spark deploy-tools release-check soak year fuzz mutate lint format bench schemas \
+.PHONY: help demo kafka test test-deploy test-spark deploy-tools release-check soak soak-spark year fuzz mutate lint format bench schemas \
 	sentinel pictures lock clean
 
 help: ## show this list
@@ -81,6 +81,9 @@ release-check: $(DEPLOY) ## build twice and compare; bill of materials, licences
 
 soak: $(DEV) ## kill polls for a long time (500 times, or KILLS=..., values as FORMAT=avro or json), and compare with the oracle
 	$(BIN)/python -m tests.support.soak $(KILLS) $(FORMAT)
+
+soak-spark: $(SPARK) ## the same with Spark as the engine (50 times, or KILLS=...): needs Java 17 and Maven
+	$(SCRATCH) $(BIN)/python -m tests.support.spark_soak $(KILLS)
 
 year: $(DEV) ## a year of polls of 500 devices, every alert compared with a list made from the snapshots alone
 	$(BIN)/python -m tests.support.year

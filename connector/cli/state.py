@@ -1,4 +1,4 @@
-"""The verbs of `state`: verify the state file, export it, begin a new epoch, rebuild a lost file."""
+"""The verbs of `state`: verify the state file, export and import it, begin a new epoch, rebuild a lost file."""
 
 from __future__ import annotations
 
@@ -9,16 +9,18 @@ import typer
 
 from connector.cli import output
 from connector.cli.options import Wait, Yes, show_checks
-from connector.operations import decisions
+from connector.operations import decisions, moving
 from connector.operations.decisions import WAIT_SECONDS
 from connector.operations.rebaseline import rebaseline_notice
 from connector.operations.verify import verify as verify_state
 from connector.poll.rebuild import NOTICE
 from connector.staging import maintenance
+from connector.state import portable
 from connector.wording import counted
 
 app = typer.Typer(
-    help="Verify the state file, export it, begin a new epoch, or rebuild a lost file.", no_args_is_help=True
+    help="Verify the state file, export or import it, begin a new epoch, or rebuild a lost file.",
+    no_args_is_help=True,
 )
 
 
@@ -36,12 +38,42 @@ def verify(
 @app.command("export")
 def export(
     context: typer.Context,
-    path: Annotated[Path, typer.Argument(help="A new file: .parquet, .ndjson or .csv.")],
+    path: Annotated[
+        Path,
+        typer.Argument(
+            help="A new file for the inventory, .parquet, .ndjson or .csv; a new folder for the whole state."
+        ),
+    ],
 ) -> None:
-    """Write the inventory to a file, one record per row."""
+    """Write the inventory to a file, one record per row; or the whole state to a folder, for `state import`."""
     with context.obj.assembly() as assembly, assembly.read_state() as state:
-        records = maintenance.export(state, path)
-    output.print_line(f"{counted(records, 'record')} written to {path}")
+        if path.suffix:
+            written = counted(maintenance.export(state, path), "record")
+        else:
+            written = _described(portable.write(state, path))
+    output.print_line(f"{written} written to {path}")
+
+
+@app.command("import")
+def import_(
+    context: typer.Context,
+    folder: Annotated[Path, typer.Argument(help="A folder that `state export` wrote.")],
+    offline: Annotated[bool, typer.Option("--offline", help="Do not ask Kafka for its checkpoint.")] = False,
+    yes: Yes = False,
+) -> None:
+    """Make the state file of an exported state, so that polls go on where it stopped, without an event."""
+    with context.obj.assembly() as assembly:
+        moving.check(assembly, folder)
+        output.print_notice(moving.NOTICE)
+        if not yes and not typer.confirm("Import the state?", err=True):
+            raise typer.Exit(1)
+        manifest = moving.import_state(assembly, folder, offline=offline)
+    output.print_line(f"{_described(manifest)} imported; poll as usual")
+
+
+def _described(manifest: portable.Manifest) -> str:
+    records = counted(manifest.tables["inventory"].rows, "record")
+    return f"{records} at epoch {manifest.epoch}, sequence {manifest.sequence:,}, snapshot {manifest.snapshot}"
 
 
 @app.command("rebaseline")

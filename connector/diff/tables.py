@@ -20,11 +20,19 @@ Relation = str
 
 @dataclass(frozen=True, slots=True)
 class Workspace:
-    """An open transaction of a state file, in which one inventory of an export is compared."""
+    """An open transaction of a state file, in which one inventory of an export is compared.
+
+    Attributes:
+        database: of the file.
+        export: what it holds.
+        inventory: which of its inventories.
+        scratch: whether nothing may be written anywhere but there: a dry run.
+    """
 
     database: Database
     export: Export
     inventory: Inventory
+    scratch: bool = False
 
     @property
     def stored(self) -> Relation:

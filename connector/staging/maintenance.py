@@ -80,7 +80,7 @@ def export(state: StateFile, path: Path) -> int:
     if path.suffix not in FORMATS:
         raise StateError(
             f"{path} does not end in .parquet, .ndjson or .csv",
-            hint="The end of the name says which format is written.",
+            hint="The end of the name says which format is written; a folder, for the whole state, has none.",
         )
     if path.exists() or path.is_symlink():
         raise StateError(f"{path} exists already", hint="Name a new file.")

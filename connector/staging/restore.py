@@ -1,4 +1,4 @@
-"""Restores a lost state file from what Kafka has: messages in, the last of each key out, and everything beside them.
+"""Restores a state file: from what Kafka has, messages in, the last of each key out; or from an exported state.
 
 The draft gets the file's name only once it is whole; a draft that a killed process left is thrown away. Reading the
 topics, and judging whether they have everything, is `rebuild`'s.
@@ -23,10 +23,12 @@ from connector.staging import audit, first_seen, rows, stage
 from connector.staging.alerts import calendar
 from connector.staging.inventory_topic import WHOLE, BackfillCursor, Mirror
 from connector.staging.stage import StagingRules
-from connector.state import file, meta
+from connector.state import file, meta, portable
 from connector.state.engine import Engine
+from connector.state.portable import Manifest
 from connector.state.schema import migrate
 from connector.state.sql import unnested
+from connector.state.state import StateFile
 
 AWAY_HINT: Final = "Move it away, with the files beside it, and run this again; keep it until a poll succeeds."
 
@@ -53,7 +55,35 @@ class Event(NamedTuple):
 
 @contextmanager
 def drafted(path: Path, options: Mapping[str, Any], export: Export) -> Iterator[Restoration]:
-    """An empty draft of a state file; it becomes the file if the block ends well.
+    """A draft of a state file that knows nothing yet; it becomes the file if the block ends well.
+
+    Raises:
+        StateError: there is a file already, or another process made one meanwhile.
+    """
+    with empty_draft(path, options) as database:
+        migrate(database, file.rebuilt_path(path), fresh=False)
+        yield Restoration(database, export)
+
+
+@contextmanager
+def imported(
+    path: Path, options: Mapping[str, Any], export: Export, folder: Path, manifest: Manifest
+) -> Iterator[StateFile]:
+    """A draft of a state file that is an exported state; it becomes the file if the block ends well.
+
+    Raises:
+        StateError: there is a file already, another process made one meanwhile, or the state does not add up.
+    """
+    with empty_draft(path, options) as database:
+        portable.load(database, path, folder, manifest)
+        if problems := audit.problems(database, export):
+            raise StateError(f"{folder} does not add up: {'; '.join(problems)}", hint=portable.DAMAGED_HINT)
+        yield StateFile(database, path, export=export)
+
+
+@contextmanager
+def empty_draft(path: Path, options: Mapping[str, Any]) -> Iterator[Engine]:
+    """A database without tables; it becomes the state file if the block ends well.
 
     Raises:
         StateError: there is a file already, or another process made one meanwhile.
@@ -67,8 +97,7 @@ def drafted(path: Path, options: Mapping[str, Any], export: Export) -> Iterator[
     database = Engine.open(draft, **options)
     try:
         try:
-            migrate(database, draft, fresh=False)
-            yield Restoration(database, export)
+            yield database
             database.checkpoint()
         finally:
             database.close()
@@ -83,7 +112,7 @@ def check_absent(path: Path) -> None:
     file.check_place(path)
     for name in (path, *file.log_paths(path)):
         if name.exists():
-            raise StateError(f"{name} exists: only a file that is lost is rebuilt", hint=AWAY_HINT)
+            raise StateError(f"{name} exists: only a file that is lost is rebuilt or imported", hint=AWAY_HINT)
 
 
 class Restoration:

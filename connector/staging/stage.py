@@ -167,7 +167,7 @@ def _files_of(snapshot: Snapshot, beside: Snapshot | None) -> list[Path]:
 
 def _stage(state: StateFile, snapshot: Snapshot, rules: StagingRules, context: StagingContext) -> StagedSnapshot:
     """The steps of `stage_snapshot`, inside its transaction."""
-    workspace = Workspace(state.database, state.export, snapshot.inventory)
+    workspace = Workspace(state.database, state.export, snapshot.inventory, scratch=state.scratch)
     position, previous = state.journal.position(), state.journal.latest_snapshot(snapshot.inventory)
     tracked = state.export.tracked(rules.ignore_fields)
     _check_tenant(state.database, rules.tenant_id)

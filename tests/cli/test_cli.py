@@ -115,6 +115,7 @@ def test_the_help_is_in_a_users_words(words: tuple[str, ...]) -> None:
 ARGUMENTS: dict[tuple[str, ...], list[str]] = {
     ("explain",): ["x" * 8],
     ("state", "export"): ["x.csv"],
+    ("state", "import"): ["x"],
     ("compare",): ["--from", "2026-01-01", "--to", "2026-01-02"],
     ("prevalence",): ["--software", "x"],
 }
@@ -367,6 +368,25 @@ def test_the_state_is_verified_and_exported(
     lines = (tmp_path / "inventory.ndjson").read_text(encoding="utf-8").splitlines()
     assert (verified.returncode, exported.returncode, len(lines)) == (0, 0, records)
     assert set(json.loads(lines[0])) >= {field.name for field in SOFTWARE.fields}
+
+
+def test_the_whole_state_is_exported_and_imported(
+    run: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    """Asked first, refused beside a state file; without the file it is there again, and the next poll finds nothing."""
+    records = json.loads(run("poll", "--json").stdout)["records"]
+    folder, state = tmp_path / "exported", tmp_path / "state.duckdb"
+    exported = run("state", "export", str(folder))
+    assert (exported.returncode, f"{records:,} records at epoch 1" in exported.stdout) == (0, True)
+    assert run("state", "import", str(folder), "--yes").returncode == 1
+    state.rename(tmp_path / "away")
+    assert run("state", "import", str(folder)).returncode == 1
+    assert not state.exists()
+    # A registry inside a process ends with it, and Kafka's checkpoint cannot be read by another one.
+    imported = run("state", "import", str(folder), "--yes", "--offline")
+    assert (imported.returncode, f"{records:,} records at epoch 1" in imported.stdout) == (0, True)
+    again = json.loads(run("poll", "--json").stdout)
+    assert (again["outcome"], again["records"], again["published"]) == ("unchanged", records, 0)
 
 
 def test_a_rebaseline_begins_a_new_epoch(run: Callable[..., subprocess.CompletedProcess[str]]) -> None:

@@ -141,11 +141,17 @@ class Bench:
         self.model.young = False
 
     def take(
-        self, snapshot: Snapshot, *, rejected: int = 0, keep: bool = True, rules: StagingRules | None = None
+        self,
+        snapshot: Snapshot,
+        *,
+        rejected: int = 0,
+        keep: bool = True,
+        rules: StagingRules | None = None,
+        state: StateFile | None = None,
     ) -> StagedSnapshot:
-        """Stage a snapshot, without a look at what comes of it."""
+        """Stage a snapshot, in another state file where one is given, without a look at what comes of it."""
         return stage_snapshot(
-            self.state,
+            state or self.state,
             snapshot,
             rules or staging_rules(self.rules),
             started_at=snapshot.generated_at + timedelta(minutes=1),
@@ -154,6 +160,14 @@ class Bench:
             keep=keep,
             comparer=self.comparer,
         )
+
+    def try_out(self, snapshot: Snapshot) -> StagedSnapshot:
+        """What a dry run finds: the file is closed meanwhile, and only read."""
+        self.state.close()
+        with StateFile.open(self.path, memory_limit_mib=256, threads=1, scratch=True) as scratch:
+            staged = self.take(snapshot, state=scratch, keep=False)
+        self.state = StateFile.open(self.path, memory_limit_mib=256, threads=1)
+        return staged
 
     def changes(self, staged: StagedSnapshot) -> list[Record]:
         """All changes of a staged snapshot."""

@@ -16,7 +16,13 @@ from typing import Any, Final
 from connector.diff.engines import Comparer
 from connector.diff.engines.duckdb import DuckDBComparer
 from connector.diff.engines.spark import SparkComparer
+from connector.diff.engines.spark.job import Table
 from connector.diff.engines.spark.session import open_session
+from connector.diff.scan import scan
+from connector.diff.tables import Difference, Workspace
+from connector.exports.fields import Field, columns_of
+from connector.exports.software import SOFTWARE
+from connector.model import Snapshot
 from tests.support.bench import Bench
 from tests.support.broker import Missing, java_command, unpacked
 from tests.support.estate import VALUES, Estate
@@ -91,14 +97,33 @@ def settings(folder: Path, *, master: str = "local[2]") -> dict[str, Any]:
     }
 
 
+def find_java() -> None:
+    """Let Spark find Java, in this process and in those that it starts.
+
+    Raises:
+        Missing: there is none.
+    """
+    java = Path(shutil.which("java") or java_command(JAVA)[0])
+    os.environ.setdefault("JAVA_HOME", str(java.resolve().parents[1]))
+
+
+def engine_table(folder: Path) -> dict[str, Any]:
+    """`[engine]` of a connector that compares on Spark, with its tables in a folder.
+
+    Raises:
+        Missing: no Java, or no Delta Lake.
+    """
+    find_java()
+    return {"name": "spark", "path": f"file:{folder / 'delta'}", "spark": settings(folder)}
+
+
 def session(folder: Path, *, master: str = "local[2]") -> Any:
     """A session of its own.
 
     Raises:
         Missing: no Java, or no Delta Lake.
     """
-    java = Path(shutil.which("java") or java_command(JAVA)[0])
-    os.environ.setdefault("JAVA_HOME", str(java.resolve().parents[1]))
+    find_java()
     spark = open_session(settings(folder, master=master))
     spark.sparkContext.setLogLevel("ERROR")
     return spark
@@ -123,3 +148,82 @@ class SparkBench(Bench):
         commits = sorted(path for path in folder.glob("*.json") if re.fullmatch(r"\d+\.json", path.name))
         lines = [json.loads(line) for path in commits for line in path.read_bytes().split(b"\n") if line]
         return [json.loads(line["commitInfo"]["userMetadata"]) for line in lines if "commitInfo" in line]
+
+    def dataset(self, version: int) -> list[bytes]:
+        """The change dataset of a version, read from the table: its lines in their order."""
+        path = f"file:{self.folder / 'delta' / 'cpe'}"
+        committed = self.spark.read.format("delta").option("versionAsOf", version).load(path)
+        return list(Table(self.spark, path, SOFTWARE)._lines(committed))
+
+
+class ExportingComparer:
+    """DuckDB's engine, with what each of its comparisons found as the lines of a change dataset.
+
+    Attributes:
+        datasets: one for each comparison, in the form and the order of Spark's.
+    """
+
+    def __init__(self) -> None:
+        self._comparer = DuckDBComparer()
+        self.datasets: list[list[bytes]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._comparer, name)
+
+    def compare(
+        self, workspace: Workspace, snapshot: Snapshot, *, tracked: Sequence[Field], known: Sequence[Field], folds: bool
+    ) -> Difference:
+        """As `Comparer.compare`. Records that continue another key are two lines of a dataset: it is made before."""
+        difference = self._comparer.compare(workspace, snapshot, tracked=tracked, known=known, folds=False)
+        rows = workspace.database.rows(_dataset(workspace, snapshot, difference))
+        self.datasets.append([_line(row, tracked) for row in rows])
+        if not folds:
+            return difference
+        return self._comparer.compare(workspace, snapshot, tracked=tracked, known=known, folds=True)
+
+
+def _dataset(workspace: Workspace, snapshot: Snapshot, difference: Difference) -> str:
+    """A SELECT of what differs, ordered by key: kind, values, number of lines, and the stored values."""
+    export = workspace.export
+    nothing = ", ".join(f"NULL AS {field.column}" for field in export.attributes)
+    return f"""
+        WITH counted AS (
+            SELECT {export.key_columns}, count(*) AS lines
+            FROM ({scan(export, snapshot.parts, export.keys)})
+            GROUP BY ALL
+        ),
+        differing AS (
+            SELECT if(previous_row IS NULL, 'added', 'changed') AS kind, {export.columns}, previous_row
+            FROM {difference.arrivals}
+            UNION ALL BY NAME
+            SELECT 'absent' AS kind, {export.key_columns}, {nothing}, previous_row
+            FROM {difference.absent}
+            JOIN devices USING (device_no)
+            JOIN software USING (software_no)
+        )
+        SELECT kind,
+               {columns_of(export.fields, of="d")},
+               lines,
+               d.previous_row IS NOT NULL,
+               {columns_of(export.attributes, of="s")}
+        FROM differing d
+        LEFT JOIN counted USING ({export.key_columns})
+        LEFT JOIN {workspace.stored} s USING (previous_row)
+        ORDER BY {columns_of(export.keys, of="d")}
+    """
+
+
+def _line(row: tuple[Any, ...], tracked: Sequence[Field]) -> bytes:
+    """One row of `_dataset` as JSON: compact, null where there is no value, as Spark writes it."""
+    kind, *values = row
+    fields, attributes = SOFTWARE.fields, SOFTWARE.attributes
+    after, (lines, is_stored), stored = values[: len(fields)], values[len(fields) :][:2], values[len(fields) + 2 :]
+    before = {field.name: value if field in tracked else None for field, value in zip(attributes, stored, strict=True)}
+    value = {
+        "kind": kind,
+        **{field.name: value for field, value in zip(fields, after, strict=True)},
+        "unreadable": None,
+        "lines": lines,
+        "before": before if is_stored else None,
+    }
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"

@@ -61,7 +61,7 @@ class Comparer(Protocol):
         """Find what differs. Writes no table of the state file other than `devices` and `software`.
 
         Args:
-            workspace: inside the staging transaction.
+            workspace: inside the staging transaction; in a `scratch` one, the engine keeps nothing anywhere else.
             snapshot: readable in one spelling a part (`scan.check_readable`).
             tracked: the attributes whose difference makes a change.
             known: those that were tracked when the inventory was last compared; others may be stale or unknown in it.

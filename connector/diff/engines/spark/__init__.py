@@ -7,7 +7,8 @@ and their records go to Spark as a small file. Where there is no such version (t
 since, another state file, a table that is gone) all records go to Spark as a file, which comes to the same.
 
 The version that is committed here becomes the previous one with the staging transaction, in `store_lines`. A process
-that dies between the two leaves a version that nothing names: the next poll compares with the one that is named.
+that dies between the two leaves a version that nothing names: the next poll compares with the one that is named. A dry
+run commits none.
 
 The inventory itself is still in the state file: a first snapshot is stored by DuckDB.
 """
@@ -78,6 +79,8 @@ class SparkComparer:
         self, workspace: Workspace, snapshot: Snapshot, *, tracked: Sequence[Field], known: Sequence[Field], folds: bool
     ) -> Difference:
         """As `Comparer.compare`."""
+        # What an attempt committed that failed later stands for nothing.
+        self._committed.pop(workspace.inventory, None)
         if not snapshot.lines:
             return self._first.compare(workspace, snapshot, tracked=tracked, known=known, folds=folds)
         if self._session is None:
@@ -113,22 +116,25 @@ class SparkComparer:
     ) -> Manifest:
         """Let Spark compare, from the version that the state file names where it can. The file is written."""
         named = _named_version(workspace, tracked)
-        path, version = folder / "changes.json", None
+        path, commits = folder / "changes.json", not workspace.scratch
+        compared: tuple[Manifest, int | None] | None = None
         if named is not None and table.has(named):
             try:
                 stored = _diverging_records(workspace, folder, named.number)
-                version = table.compare(snapshot, stored, path, tracked=tracked)
+                compared = table.compare(snapshot, stored, path, tracked=tracked, commits=commits)
             except SnapshotIncomplete:
                 raise
             except SnapshotError as error:
                 # Files of the version may be gone, as after a copy of the state file was brought back.
                 log.warning("comparing with the whole inventory instead", error=str(error), version=named.number)
                 path.unlink(missing_ok=True)
-        if version is None:
-            version = table.compare(snapshot, _all_records(workspace, folder), path, tracked=tracked)
-        self._committed[workspace.inventory] = version
-        manifest = version.manifest
-        log.info("Spark compared", version=version.number, **asdict(manifest))
+        if compared is None:
+            stored = _all_records(workspace, folder)
+            compared = table.compare(snapshot, stored, path, tracked=tracked, commits=commits)
+        manifest, number = compared
+        if number is not None:
+            self._committed[workspace.inventory] = Version(number, manifest)
+        log.info("Spark compared", version=number, **asdict(manifest))
         return manifest
 
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import reduce
 from pathlib import Path
@@ -116,8 +116,12 @@ class Table:
             rows = history.where(f"version = {version.number}").select("userMetadata").collect()
         return [row.userMetadata for row in rows] == [_metadata(version.manifest)]
 
-    def compare(self, snapshot: Snapshot, stored: Stored, path: Path, *, tracked: Sequence[Field]) -> Version:
-        """Compare parts with what is stored, write the change dataset to a file, and commit the version.
+    def compare(
+        self, snapshot: Snapshot, stored: Stored, path: Path, *, tracked: Sequence[Field], commits: bool
+    ) -> tuple[Manifest, int | None]:
+        """Compare parts with what is stored, write the change dataset to a file, and commit both where that is asked.
+
+        Returns what there is to say of the dataset, and the number of the version; None where none was committed.
 
         Raises:
             SourceMalformed: a line was refused.
@@ -130,21 +134,12 @@ class Table:
             compared = self._compared(self._current(snapshot.parts), self._previous(stored), tracked)
             compared = compared.persist(StorageLevel.MEMORY_AND_DISK)
             try:
-                counts = {
-                    row.kind: (row.records, row.lines)
-                    for row in compared.groupBy("kind")
-                    .agg(*_expressions("count(*) AS records", "sum(lines) AS lines"))
-                    .collect()
-                }
-                lines = sum(int(read or 0) for _, read in counts.values())
-                if lines != snapshot.lines:
-                    raise miscount(snapshot, read=lines)
+                number = _count(compared, snapshot)
                 longest, digest = self._write_changes(compared, path)
-                number = {kind: counts.get(kind, (0, 0))[0] for kind in ("same", "changed", "added", "absent")}
                 manifest = Manifest(
                     snapshot_id=snapshot.snapshot_id,
                     tracked=" ".join(field.name for field in tracked),
-                    lines=lines,
+                    lines=snapshot.lines,
                     records=number["same"] + number["changed"] + number["added"],
                     changed=number["changed"],
                     added=number["added"],
@@ -152,7 +147,7 @@ class Table:
                     longest=longest,
                     digest=digest,
                 )
-                return Version(self._commit(compared, manifest), manifest)
+                return manifest, self._commit(compared, manifest) if commits else None
             finally:
                 compared.unpersist()
 
@@ -235,20 +230,24 @@ class Table:
 
     def _write_changes(self, compared: Any, path: Path) -> tuple[int, str]:
         """Write the lines of the change dataset to a file. Returns the bytes of the longest, and their digest."""
+        digest, longest = hashlib.sha256(), 0
+        with private_files.translate_errors(path), private_files.create(path) as file:
+            for line in self._lines(compared):
+                longest = max(longest, len(line))
+                digest.update(line)
+                file.write(line)
+        return longest, digest.hexdigest()
+
+    def _lines(self, compared: Any) -> Iterator[bytes]:
+        """The lines of the change dataset, ordered by key: JSON, as bytes that depend on the records alone."""
         values = ", ".join(f"'{field.name}', {field.column}" for field in self._export.fields)
         line = (
             f"to_json(named_struct('kind', kind, {values}, 'unreadable', unreadable, 'lines', lines, 'before', before),"
             " map('ignoreNullFields', 'false')) AS line"
         )
         lines = compared.where("kind <> 'same'").orderBy(*self._keys).selectExpr(line)
-        digest, longest = hashlib.sha256(), 0
-        with private_files.translate_errors(path), private_files.create(path) as file:
-            for row in lines.toLocalIterator(prefetchPartitions=True):
-                text = row.line.encode() + b"\n"
-                longest = max(longest, len(text))
-                digest.update(text)
-                file.write(text)
-        return longest, digest.hexdigest()
+        for row in lines.toLocalIterator(prefetchPartitions=True):
+            yield row.line.encode() + b"\n"
 
     def _commit(self, compared: Any, manifest: Manifest) -> int:
         """Make it a version of the table. Returns its number."""
@@ -282,6 +281,16 @@ def local(path: Path) -> str:
 def manifest_of(values: Mapping[str, Any]) -> Manifest:
     """A manifest from what it was written as."""
     return Manifest(**values)
+
+
+def _count(compared: Any, snapshot: Snapshot) -> dict[str, int]:
+    """Records of each kind, once the lines that were read are those that were verified."""
+    sums = _expressions("count(*) AS records", "sum(lines) AS lines")
+    rows = compared.groupBy("kind").agg(*sums).collect()
+    lines = sum(int(row.lines or 0) for row in rows)
+    if lines != snapshot.lines:
+        raise miscount(snapshot, read=lines)
+    return dict.fromkeys(("same", "changed", "added", "absent"), 0) | {row.kind: row.records for row in rows}
 
 
 def _metadata(manifest: Manifest) -> str:
