@@ -209,6 +209,7 @@ def _assembly(
         "state": {"path": str(folder / "state.duckdb"), "memory_limit_mib": 512},
         "diff": {"baseline": "emit"},
         "guard": {"missing_device_snapshots": 1},
+        "campaigns": {"enabled": True, "min_devices": 2},
         "kafka": {"topic_prefix": PREFIX, "client": {"bootstrap.servers": cluster.bootstrap_servers}},
         "schema_registry": {"url": "mock://demo", "auto_register": True},
     }

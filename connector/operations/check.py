@@ -55,7 +55,7 @@ def check_everything(assembly: Assembly, file: Path) -> Iterator[Check]:
     yield from check_files(config, file)
     yield from check_interval(config)
     if not placeholders:
-        yield from failing_as_check("certificate", lambda: _check_certificate(config))
+        yield from failing_as_check("certificate", lambda: check_certificate(config))
         yield from failing_as_check("token", lambda: _check_token(assembly))
         yield from failing_as_check("api", lambda: [Check("api", fine=True, text=assembly.source.probe())])
     yield from failing_as_check("state", lambda: [_check_state(assembly)])
@@ -90,6 +90,14 @@ def check_interval(config: Config) -> Iterator[Check]:
             " hour: polls beyond that wait",
             hint=f"Set it to {least} or more; Defender generates a new export every few hours.",
         )
+
+
+def check_certificate(config: Config) -> Iterator[Check]:
+    """When the client certificate ends, where there is one. One that ends soon works, and fails no check."""
+    end = certificate_end(config.source)
+    if end is not None:
+        advice = "; renew it, and put the new one into the same file" if ends_soon(end) else ""
+        yield Check("certificate", fine=True, text=f"{describe_end(end)}{advice}")
 
 
 def check_files(config: Config, file: Path) -> Iterator[Check]:
@@ -194,14 +202,6 @@ def failing_as_check(name: str, question: Callable[[], Iterable[Check]], *, noun
             noun=noun,
             cause=cause if noun else "",
         )
-
-
-def _check_certificate(config: Config) -> Iterator[Check]:
-    """When the client certificate ends, where there is one. One that ends soon works, and fails no check."""
-    end = certificate_end(config.source)
-    if end is not None:
-        advice = "; renew it, and put the new one into the same file" if ends_soon(end) else ""
-        yield Check("certificate", fine=True, text=f"{describe_end(end)}{advice}")
 
 
 def _check_token(assembly: Assembly) -> Iterator[Check]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -182,6 +182,17 @@ def test_a_status_says_where_the_export_is_stale(
     """Beside the age of the data, and only there."""
     output.print_status(STATUS | {"age_seconds": {"CPE": 90_000}, "stale": stale})
     assert ("STALE" in " ".join(shown())) is is_marked
+
+
+@pytest.mark.parametrize(("days", "is_said"), [(5, True), (200, False)])
+def test_a_status_says_that_a_certificate_ends_soon(
+    shown: Callable[[], list[str]], days: int, *, is_said: bool
+) -> None:
+    """In how many days; one that is good for longer is not mentioned."""
+    end = datetime.now(UTC) + timedelta(days=days, hours=1)
+    output.print_status(STATUS | {"certificate_ends": end.isoformat()})
+    line = f"the client certificate ends on {end:%Y-%m-%d}, in {days} days: renew it"
+    assert (line in shown()) is is_said
 
 
 def test_the_last_snapshots_are_a_line_each(shown: Callable[[], list[str]]) -> None:

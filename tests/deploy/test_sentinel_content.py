@@ -15,7 +15,7 @@ from connector.model import Topic
 from tests.support.recorded import recorded
 from tests.support.sentinel import azure_models, content, deployable, workspace
 from tests.support.sentinel.checking import Question, Verdict, judge
-from tests.support.sentinel.tables import Road
+from tests.support.sentinel.tables import TABLES, Road
 from tests.support.sentinel.templates import ROOT
 from tests.support.sentinel.workspace import NOW, Row, Workspace
 
@@ -49,6 +49,12 @@ def verdicts(module_tool: Callable[[str], Path]) -> dict[str, Verdict]:
     """What Microsoft's parser says of each query."""
     asked = [question(name, text, content.known_tables()) for name, text in OTHERS.items()]
     return judge(asked, module_tool("kusto"))
+
+
+def played_over(name: str) -> Topic:
+    """The topic that a hunting query asks for."""
+    (topic,) = (topic for topic, table in TABLES.items() if table in HUNTING[name]["query"])
+    return topic
 
 
 def hunted(name: str, *changes: dict[str, Any]) -> list[Row]:
@@ -147,6 +153,26 @@ def test_downgrades_are_found_with_both_versions() -> None:
     assert len(rows) > 0
 
 
+def test_campaigns_are_found_those_on_most_devices_first() -> None:
+    """Those of the demo, each with its product, its versions and some of its devices."""
+    expected = [
+        (
+            campaign["campaignId"], campaign["devices"], campaign["previousVersion"] or "",
+            campaign["softwareVersion"] or "", campaign["sampleDeviceNames"],
+        )
+        for campaign in recorded().values[Topic.CAMPAIGNS]
+    ]  # fmt: skip
+    rows = hunted("campaigns")
+    columns = ("CampaignId", "Devices", "PreviousVersion", "SoftwareVersion", "SampleDeviceNames")
+    assert sorted(tuple(row[name] for name in columns) for row in rows) == sorted(expected)
+    assert [row["Devices"] for row in rows] == sorted((row["Devices"] for row in rows), reverse=True)
+    whole = {row["CampaignId"] for row in rows if not row["Product"]}
+    assert whole == {
+        campaign["campaignId"] for campaign in recorded().values[Topic.CAMPAIGNS] if not campaign["softwareName"]
+    }
+    assert len(rows) > 5
+
+
 def test_software_that_came_back_is_found_with_its_last_removal() -> None:
     """Removed twice and back twice: two rows; a removal that was no uninstallation is none."""
     days = [NOW - timedelta(days=number) for number in (9, 8, 6, 5, 3)]
@@ -170,11 +196,13 @@ def test_software_that_came_back_is_found_with_its_last_removal() -> None:
 
 @pytest.mark.parametrize("name", [name for name in HUNTING if name != "known-products"])
 def test_what_comes_twice_changes_no_hunting_query(name: str) -> None:
-    """Nor does a replay, which is how the past comes into a new workspace."""
-    changes = recorded().values[Topic.CHANGES]
+    """Nor does a replay, which is how the past comes into a new workspace; a campaign is never replayed."""
+    topic = played_over(name)
+    published = recorded().values[topic]
+    earlier = [value | {"replayed": True} if "replayed" in value else value for value in published]
     again = Workspace(content.functions())
-    again.ingest("logstash", Topic.CHANGES, [change | {"replayed": True} for change in changes], NOW)
-    again.ingest("logstash", Topic.CHANGES, changes, NOW)
+    again.ingest("logstash", topic, earlier, NOW)
+    again.ingest("logstash", topic, published, NOW)
     rows = again.query(HUNTING[name]["query"])
     assert sorted(map(repr, rows)) == sorted(map(repr, hunted(name)))
 
@@ -255,6 +283,7 @@ def test_every_panel_shows_something_of_the_demo() -> None:
         change["changeType"] != "BASELINE" for change in recorded().values[Topic.CHANGES]
     )
     assert len(shown["Newest alerts"]) == len(recorded().values[Topic.ALERTS])
+    assert len(shown["Campaigns on many devices"]) == min(len(recorded().values[Topic.CAMPAIGNS]), 50)
 
 
 def test_every_panel_has_a_title_and_the_time_of_the_workbook() -> None:

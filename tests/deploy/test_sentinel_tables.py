@@ -17,7 +17,7 @@ from azure.mgmt.loganalytics.models import ColumnTypeEnum
 from azure.mgmt.monitor.models import KnownColumnDefinitionType
 
 from connector.model import Topic
-from tests.support.recorded import TOPICS, recorded
+from tests.support.recorded import OPTIONAL, TOPICS, recorded
 from tests.support.sentinel import azure_models, logstash, tables, templates, workspace
 from tests.support.sentinel.checking import Question, as_kusto, judge
 from tests.support.sentinel.tables import TABLES, Road
@@ -134,7 +134,7 @@ def test_the_names_and_types_are_allowed(topic: Topic) -> None:
 def test_an_event_hub_has_a_rule_of_its_own_with_microsofts_stream() -> None:
     """A rule reads one event hub, by a stream whose name is given; it is joined to its hub, and may read it."""
     rules = resources("event-hub", "dataCollectionRules")
-    assert [list(rule["properties"]["streamDeclarations"]) for rule in rules] == [[tables.EVENT_HUB_STREAM]] * 3
+    assert [list(rule["properties"]["streamDeclarations"]) for rule in rules] == [[tables.EVENT_HUB_STREAM]] * 4
     joined = resources("event-hub", "dataCollectionRuleAssociations")
     for topic, rule, association, role in zip(
         TOPICS, rules, joined, resources("event-hub", "roleAssignments"), strict=True
@@ -144,6 +144,15 @@ def test_an_event_hub_has_a_rule_of_its_own_with_microsofts_stream() -> None:
         assert f"'.{topic.value}'" in association["scope"]
         assert association["scope"] == role["scope"]
         assert templates.HUB_RECEIVER in role["properties"]["roleDefinitionId"]
+        wanted = f"parameters('{topic.value}')"
+        assert all((wanted in one.get("condition", "")) == (topic in OPTIONAL) for one in (rule, role, association))
+        assert (f"if({wanted}" in role["properties"]["principalId"]) == (topic in OPTIONAL)
+
+
+def test_the_event_hub_of_an_optional_topic_is_asked_for() -> None:
+    """There is none unless the connector publishes it, and a rule for a hub that is missing fails the deployment."""
+    parameters = template("event-hub")["parameters"]
+    assert [parameters[topic.value]["defaultValue"] for topic in OPTIONAL] == [False] * len(OPTIONAL)
 
 
 # ---- the transforms
@@ -208,12 +217,16 @@ def test_every_message_of_the_demo_arrives_whole(road: Road, topic: Topic) -> No
 # ---- Logstash
 
 
-def test_logstash_reads_what_is_committed_of_the_three_topics() -> None:
-    """Topics by name, as a schema registry needs; and the topic's name chooses the stream."""
-    plugins = logstash.Reader((templates.FOLDER / "logstash.conf").read_text(encoding="utf-8")).plugins()
+def test_logstash_reads_what_is_committed_of_named_topics() -> None:
+    """By name, as a schema registry needs, the optional one on request; and the topic's name chooses the stream."""
+    text = (templates.FOLDER / "logstash.conf").read_text(encoding="utf-8")
+    plugins = logstash.Reader(text).plugins()
     (source,) = (plugin for plugin in plugins if plugin.section == "input")
     topics = {topic: topic.name_under("mde.software") for topic in TOPICS}
-    assert (source.name, source.settings["topics"]) == ("kafka", list(topics.values()))
+    always = [name for topic, name in topics.items() if topic not in OPTIONAL]
+    assert (source.name, source.settings["topics"]) == ("kafka", always)
+    (noted,) = re.findall(r"^ *# With \[campaigns\] enabled, .*$", text, re.MULTILINE)
+    assert [topics[topic] for topic in OPTIONAL if f'"{topics[topic]}"' not in noted] == []
     assert (source.settings["isolation_level"], source.settings["decorate_events"]) == ("read_committed", "basic")
     assert source.settings["codec"][0] == "json"
     assert source.settings.keys() & {"topics_pattern", "value_deserializer_class"} == set()

@@ -19,7 +19,7 @@ import pytest
 
 from connector import __version__
 from connector.model import Topic
-from tests.support.recorded import recorded
+from tests.support.recorded import OPTIONAL, recorded
 from tests.support.splunk import app, captured
 from tests.support.splunk.captured import Event, Spelling
 from tests.support.splunk.expressions import NOW, Row
@@ -29,6 +29,7 @@ INSTALLED = "MDE - Newly installed end-of-support software"
 REACHED = "MDE - Software reached end of support"
 NEW = "MDE - Software new to the organisation"
 HELD = "MDE - Records held for review"
+CAMPAIGN = "MDE - Campaign on many devices"
 GAPS = "MDE - Snapshot sealed with gaps"
 STALE = "MDE - Feed stale"
 TASKS = "MDE - Connect task failed"
@@ -108,7 +109,8 @@ def test_no_event_is_cut_off() -> None:
 
 def test_the_time_of_an_event_is_when_it_was_observed(spelling: Spelling) -> None:
     """Not when it was published: after an outage, and in a replay, much lies between the two."""
-    for topic, name in ((Topic.CHANGES, "observedAt"), (Topic.ALERTS, "observedAt"), (Topic.SNAPSHOTS, "finishedAt")):
+    times = {topic: "finishedAt" if topic is Topic.SNAPSHOTS else "observedAt" for topic in app.SOURCETYPES.values()}
+    for topic, name in times.items():
         value = next(value for value in published(topic) if value[name])
         late = captured.hec_event(topic, value, spelling) | {"time": NOW.timestamp() + 86_400}
         assert app.at_index_time(late)["_time"] == pytest.approx(value[name].timestamp(), abs=0.001)
@@ -226,7 +228,8 @@ def test_a_search_deduplicates_by_id_and_leaves_replays_out(name: str) -> None:
         return
     deduplicated = next(command for command in search.commands if command.name not in ("eval", "where"))
     assert deduplicated.name == "dedup"
-    assert re.search(r"\| dedup (entraTenantId )?(alertId|eventId|epoch snapshotId (status|id))\b", SEARCHES[name])
+    ids = "(alertId|eventId|campaignId|epoch snapshotId (status|id))"
+    assert re.search(rf"\| dedup (entraTenantId )?{ids}\b", SEARCHES[name])
     has_replays = set(search.filter.fields()) >= {"replayed"}
     assert has_replays == ("mde_changes" in SEARCHES[name] or "mde_alerts" in SEARCHES[name])
 
@@ -289,6 +292,28 @@ def test_new_products_are_found_once_and_not_in_the_baseline(spelling: Spelling)
         product for product, kind in products.items() if kind != "BASELINE"
     }
     assert (len(lookups["mde_products"]), over(NEW, events, lookups)) == (len(products), [])
+
+
+def test_a_campaign_on_many_devices_is_found_once(spelling: Spelling) -> None:
+    """From as many devices as the macro says; what only moved a count of weaknesses is for the dashboard."""
+    threshold = int(app.conf("macros")["mde_campaign_devices"]["definition"])
+    wide: dict[str, Any] = {"devices": threshold, "changeType": "CHANGED", "reason": "UPGRADED"}
+    events = [
+        event(Topic.CAMPAIGNS, spelling, campaignId="1", **wide, sampleDeviceNames=["pc-1", "Zürich"]),
+        event(Topic.CAMPAIGNS, spelling, campaignId="2", **wide | {"devices": threshold - 1}),
+        event(Topic.CAMPAIGNS, spelling, campaignId="3", **wide | {"reason": "ATTRIBUTES_CHANGED"}),
+    ]
+    (row,) = rows_of(CAMPAIGN, [*events, *events])
+    assert (row["campaignId"], row["devices"], row["sampleDevices"]) == ("1", threshold, '["pc-1","Zürich"]')
+    assert app.tags(app.at_search_time(events[0])) == set()
+
+
+def test_where_no_campaigns_are_published_nothing_is_missed(spelling: Spelling) -> None:
+    """Their topic is optional: every other search and panel finds what it finds with them."""
+    rows = captured.demo_rows(spelling)
+    without = [row for row in rows if row["sourcetype"] != "mde:software:campaign"]
+    changed = {name for name in SEARCHES if name != EXPOSURE and over(name, rows) != over(name, without)}
+    assert (changed, over(CAMPAIGN, without)) == ({"panel Campaigns"}, [])
 
 
 def test_held_removals_are_found(spelling: Spelling) -> None:
@@ -382,20 +407,24 @@ def test_the_panels_show_the_demo(spelling: Spelling) -> None:
     assert sum(row["count"] for row in shown["panel Changes"]) == sum(
         change["changeType"] != "BASELINE" for change in published(Topic.CHANGES)
     )
+    widest = sorted((campaign["devices"] for campaign in published(Topic.CAMPAIGNS)), reverse=True)
+    assert [row["devices"] for row in shown["panel Campaigns"]] == widest[:50]
 
 
 # ---- the roads
 
 
 def test_the_roads_feed_the_sourcetypes_of_the_app() -> None:
-    """Topic by topic, in the sink of Connect and in SOC4Kafka's file."""
-    sink = app.properties("connect-sink.properties")
-    topics, kinds, indexes = (sink[key].split(",") for key in ("topics", "splunk.sourcetypes", "splunk.indexes"))
-    assert dict(zip(topics, kinds, strict=True)) == {
-        topic.name_under("mde.software"): kind for kind, topic in app.SOURCETYPES.items()
-    }
-    assert {f"index={index}" for index in indexes} == {app.conf("macros")["mde_index"]["definition"]}
-    assert sink["splunk.sources"].split(",") == [f"kafka:{topic}" for topic in topics]
+    """Topic by topic in the sink of Connect, the optional one by the lines behind a comment mark."""
+    shipped = app.properties("connect-sink.properties")
+    for sink, left_out in ((shipped, OPTIONAL), (shipped | app.with_campaigns(), ())):
+        topics, kinds, indexes = (sink[key].split(",") for key in ("topics", "splunk.sourcetypes", "splunk.indexes"))
+        assert dict(zip(topics, kinds, strict=True)) == {
+            topic.name_under("mde.software"): kind for kind, topic in app.SOURCETYPES.items() if topic not in left_out
+        }
+        assert len(indexes) == len(topics)
+        assert {f"index={index}" for index in indexes} == {app.conf("macros")["mde_index"]["definition"]}
+        assert sink["splunk.sources"].split(",") == [f"kafka:{topic}" for topic in topics]
 
 
 def test_the_sink_reads_what_is_committed_of_named_topics_with_headers_as_text() -> None:
@@ -412,10 +441,13 @@ def test_the_sink_reads_what_is_committed_of_named_topics_with_headers_as_text()
 
 
 def test_soc4kafka_has_a_pipeline_for_each_topic() -> None:
-    """Its receivers, processors and exporters are all used, and named as the app wants them."""
+    """Named as the app wants them; that of the optional topic stands behind a comment mark. Every part is used then."""
     yaml = pytest.importorskip("yaml")
-    collector = yaml.safe_load((app.SPLUNK / "soc4kafka.yaml").read_text(encoding="utf-8"))
+    content = (app.SPLUNK / "soc4kafka.yaml").read_text(encoding="utf-8")
+    shipped = yaml.safe_load(content)["service"]["pipelines"]
+    collector = yaml.safe_load(content.replace("#logs/", "logs/"))
     pipelines = collector["service"]["pipelines"].values()
+    assert set(collector["service"]["pipelines"]) - set(shipped) == {f"logs/{topic.value}" for topic in OPTIONAL}
     roads = {}
     for pipeline in pipelines:
         (receiver,), (exporter,) = pipeline["receivers"], pipeline["exporters"]

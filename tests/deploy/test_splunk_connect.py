@@ -6,7 +6,6 @@ With MDE_TEST_SPLUNK_CONNECT=…/splunk-kafka-connect.jar the sink is Splunk's o
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -78,7 +77,10 @@ def road(
     published = publish(broker, registry_url, topic_prefix, tmp_path, spelling)
     abort(broker, names[Topic.CHANGES], b"what nobody may see")
     collector = connect.Collector()
-    changed = VALUES[spelling] | {
+    campaigns = {key: value.replace("mde.software", topic_prefix) for key, value in app.with_campaigns().items()}
+    changed = {
+        **VALUES[spelling],
+        **campaigns,
         "bootstrap.servers": broker.bootstrap_servers,
         "value.converter.schema.registry.url": registry_url,
         "splunk.hec.uri": collector.url,
@@ -92,11 +94,8 @@ def road(
 
 
 def test_json_takes_the_lines_of_the_file() -> None:
-    """What the sink's file has behind a comment mark is what the road of JSON values is tested with."""
-    commented = re.findall(
-        r"^#([a-z.]+)=(.*)$", (app.SPLUNK / "connect-sink.properties").read_text("utf-8"), re.MULTILINE
-    )
-    assert dict(commented) == VALUES["json"]
+    """What the sink's file has behind a comment mark is what is tested: for JSON values, and for the optional topic."""
+    assert app.alternatives("connect-sink.properties") == VALUES["json"] | app.with_campaigns()
 
 
 @pytest.mark.usefixtures("connect_libraries")
@@ -117,7 +116,8 @@ def test_what_arrives_is_what_the_searches_of_the_app_are_tested_with(road: Road
         for event in events:
             fields = json.loads(app.raw(event))
             assert event.get("host") == fields.get("deviceName")
-            assert event["fields"]["ce_id"].endswith(fields.get("alertId") or fields.get("eventId") or fields["status"])
+            own = next(fields[name] for name in ("alertId", "campaignId", "eventId", "status") if name in fields)
+            assert event["fields"]["ce_id"].endswith(own)
             assert event["fields"]["ce_type"].startswith("mde.software.")
     hold_searches(road)
     if road.spelling == "avro":

@@ -12,12 +12,12 @@ from connector.kafka.values.json import JsonValues
 from connector.model import Topic
 from tests.support.avro import load
 from tests.support.messages import make_messages
-from tests.support.records import ALERT, CHANGE, OBSERVED, RECORD, REPORT
+from tests.support.records import ALERT, CAMPAIGN, CHANGE, OBSERVED, RECORD, REPORT
 
 PLACE_MAX = 2_000
 """Bytes of JSON within which everything ends that a search may need: far less than Splunk's `extraction_cutoff`."""
 
-LONG = ["shortenedFields", "diskPaths", "registryPaths", "before"]
+LONG = ["shortenedFields", "diskPaths", "registryPaths", "before", "sampleDeviceIds", "sampleDeviceNames"]
 """What may be long, and is last: in this order."""
 
 FIRST = {
@@ -27,6 +27,7 @@ FIRST = {
     "end-of-support-alert": ["alertId", "alertType", "severity"],
     "snapshot-report": ["snapshotId", "previousSnapshotId", "entraTenantId", "inventory", "status"],
     "software-record": ["deviceId"],
+    "software-campaign": ["campaignId", "changeType", "reason", "devices", "changes", "isEndOfSupport"],
 }  # fmt: skip
 
 TEXTS: dict[str, Any] = {
@@ -64,17 +65,21 @@ def test_the_earlier_record_has_its_paths_last_too() -> None:
     assert [field["name"] for field in before["type"][1]["fields"]][-2:] == ["diskPaths", "registryPaths"]
 
 
-@pytest.mark.parametrize("topic", [Topic.CHANGES, Topic.ALERTS, Topic.INVENTORY, Topic.SNAPSHOTS])
+@pytest.mark.parametrize("topic", [topic for topic in Topic if topic is not Topic.CHECKPOINTS])
 def test_in_the_largest_message_every_field_but_the_long_ones_ends_early(topic: Topic) -> None:
     """20,000 paths before and after, and texts longer than any that was seen."""
     messages = make_messages(values=JsonValues())
     attributes = [name for name in RECORD if name not in ("deviceId", "softwareVendor", "softwareName")]
+    samples = {"sampleDeviceIds": ["a" * 40] * 10, "sampleDeviceNames": [TEXTS["deviceName"] * 2] * 10}
+    campaign = {name: LARGEST.get(name, value) for name, value in CAMPAIGN.items()} | samples
+    campaign |= {"changedFields": attributes, "previousVersion": TEXTS["softwareVersion"]}
     report = REPORT | {"previousSnapshotId": "p" * 60, "reason": "r" * 5_000, "generatedAt": OBSERVED}
     message = {
         Topic.CHANGES: messages.encode_change(CHANGE | LARGEST | {"before": LARGEST, "changedFields": attributes}),
         Topic.ALERTS: messages.encode_alert(ALERT | LARGEST | {"eventId": CHANGE["eventId"], "changeType": "CHANGED"}),
         Topic.INVENTORY: messages.encode_record(["CPE", *["k"] * 4], LARGEST),
         Topic.SNAPSHOTS: messages.encode_report(report),
+        Topic.CAMPAIGNS: messages.encode_campaign(campaign),
     }[topic]
     assert message.value is not None
     ends = ends_of(message.value)

@@ -7,10 +7,13 @@ from typing import Any
 import pytest
 from confluent_kafka.admin import ResourceType  # type: ignore[attr-defined]  # its documented place
 from confluent_kafka.schema_registry import SchemaRegistryClient
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from connector.assembly import Assembly
+from connector.clock import utc_now
 from connector.model import Check
 from connector.operations.check import (
+    check_certificate,
     check_everything,
     check_files,
     check_interval,
@@ -18,8 +21,10 @@ from connector.operations.check import (
     check_placeholders,
     check_schemas,
 )
+from connector.operations.status import read_status
 from connector.state.publisher_lock import RUN
 from tests.support.broker import LocalBroker
+from tests.support.certificates import certificate_of, pem_of
 from tests.support.configured import SECRET, config_of
 
 OPEN_MODES = [(0o666, 0o755), (0o602, 0o700), (0o600, 0o777)]
@@ -152,6 +157,26 @@ def test_an_interval_that_the_limits_of_the_api_do_not_allow_is_advised_against(
     assert [(check.fine, check.text) for check in checks] == (
         [(True, f"{advice}: polls beyond that wait")] if advice else []
     )
+
+
+@pytest.mark.parametrize(("days", "advice"), [(5, "; renew it, and put the new one into the same file"), (200, "")])
+def test_a_certificate_says_when_it_ends_and_one_that_ends_soon_is_advised_against(
+    days: int, advice: str, tmp_path: Path
+) -> None:
+    """In days, and it fails nothing: until then it works. `status` knows it too."""
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    certificate = certificate_of(key, days=days)
+    path = made(tmp_path / "client.pem", 0o600, 0o700)
+    path.write_bytes(pem_of(key, certificate))
+    config = config_of(
+        source={"auth": "certificate", "client_secret": None, "certificate_path": str(path)},
+        state={"path": str(tmp_path / "state.duckdb")},
+    )
+    (check,) = check_certificate(config)
+    end = certificate.not_valid_after_utc
+    assert (check.fine, check.text) == (True, f"ends on {end:%Y-%m-%d}, in {days - 1} days{advice}")
+    with Assembly(config) as assembly, assembly.open_state() as state:
+        assert read_status(assembly, state, at=utc_now())["certificate_ends"] == end.isoformat()
 
 
 def published_by(broker: LocalBroker, prefix: str, folder: Path, **kafka: Any) -> Assembly:

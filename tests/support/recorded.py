@@ -10,8 +10,11 @@ from connector.cli import demo
 from connector.model import Topic
 from tests.support.messages import values_on
 
-TOPICS: Final = (Topic.CHANGES, Topic.ALERTS, Topic.SNAPSHOTS)
+TOPICS: Final = (Topic.CHANGES, Topic.ALERTS, Topic.SNAPSHOTS, Topic.CAMPAIGNS)
 """The topics that SIEMs read."""
+
+OPTIONAL: Final = (Topic.CAMPAIGNS,)
+"""Those of them that are published on request only: what is shipped must work without them."""
 
 
 class Recorder(demo.Consumer):

@@ -27,6 +27,7 @@ def publish(
             "diff": {"baseline": "emit"},
             "guard": {"missing_device_snapshots": 1},
             "alerts": {"on_baseline": True},
+            "campaigns": {"enabled": True, "min_devices": 2},
             "kafka": {
                 "topic_prefix": prefix,
                 "value_format": value_format,

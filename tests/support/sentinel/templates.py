@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from connector.model import Topic
-from tests.support.recorded import TOPICS
+from tests.support.recorded import OPTIONAL, TOPICS
 from tests.support.sentinel.tables import (
     EVENT_HUB_STREAM,
     TABLES,
@@ -202,11 +202,21 @@ def hub_rule(topic: Topic) -> list[Json]:
         f"concat(parameters('topicPrefix'), '.{topic.value}'))"
     )
     endpoint = f"[resourceId('{ENDPOINTS}', parameters('dataCollectionEndpointName'))]"
-    joined = {"condition": "[not(empty(parameters('eventHubNamespace')))]", "dependsOn": [f"[{rule}]"]}
+    named = "not(empty(parameters('eventHubNamespace')))"
+    principal = f"reference({rule}, '{INSIGHTS_VERSION}', 'Full').identity.principalId"
+    made: Json = {}
+    if topic in OPTIONAL:
+        wanted = f"parameters('{topic.value}')"
+        # Azure evaluates a reference in a resource that is not deployed too.
+        made, named, principal = (
+            {"condition": f"[{wanted}]"}, f"and({wanted}, {named})", f"if({wanted}, {principal}, '')"
+        )  # fmt: skip
+    joined = {"condition": f"[{named}]", "dependsOn": [f"[{rule}]"]}
     return [
         {
             "type": RULES,
             "apiVersion": INSIGHTS_VERSION,
+            **made,
             "name": f"[{name}]",
             "location": "[parameters('location')]",
             "identity": {"type": "SystemAssigned"},
@@ -230,7 +240,7 @@ def hub_rule(topic: Topic) -> list[Json]:
         role(
             f"[{hub}]",
             HUB_RECEIVER,
-            f"[reference({rule}, '{INSIGHTS_VERSION}', 'Full').identity.principalId]",
+            f"[{principal}]",
             name=f"[guid({hub}, {rule}, '{HUB_RECEIVER}')]",
             **joined,
         ),
@@ -250,15 +260,20 @@ def event_hub() -> Json:
     return template(
         {
             **SHARED_PARAMETERS,
-            "dataCollectionRulePrefix": parameter("How the names of the three rules begin.", "mde-software"),
+            "dataCollectionRulePrefix": parameter("How the names of the rules begin.", "mde-software"),
             "dataCollectionEndpointName": parameter("Name of the data collection endpoint.", "mde-software"),
             "eventHubNamespace": parameter(
-                "Event Hubs namespace, in the resource group of the deployment; empty: give the three rules the role "
+                "Event Hubs namespace, in the resource group of the deployment; empty: give the rules the role "
                 "Azure Event Hubs Data Receiver and associate them yourself.",
                 "",
             ),
             "topicPrefix": parameter("kafka.topic_prefix of the connector.", "mde.software"),
             "consumerGroup": parameter("Consumer group that the rules read with, in each event hub.", "$Default"),
+            "campaigns": parameter(
+                "Whether the connector publishes campaigns ([campaigns] enabled): there is no event hub otherwise.",
+                default=False,
+                kind="bool",
+            ),
         },
         [
             *tables(),

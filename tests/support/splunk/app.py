@@ -26,6 +26,7 @@ SOURCETYPES: Final = {
     "mde:software:change": Topic.CHANGES,
     "mde:software:alert": Topic.ALERTS,
     "mde:software:snapshot": Topic.SNAPSHOTS,
+    "mde:software:campaign": Topic.CAMPAIGNS,
 }
 SPLUNKS_OWN: Final = {"_time", "_raw", "host", "source", "sourcetype", "index"}
 """Fields that every event has."""
@@ -68,6 +69,19 @@ def properties(name: str) -> dict[str, str]:
     """A file of Java properties beside the app."""
     lines = (SPLUNK / name).read_text(encoding="utf-8").splitlines()
     return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+
+
+def alternatives(name: str) -> dict[str, str]:
+    """The properties of such a file that stand behind a comment mark, for those who need them."""
+    content = (SPLUNK / name).read_text(encoding="utf-8")
+    return dict(re.findall(r"^#([a-z.]+)=(.*)$", content, re.MULTILINE))
+
+
+def with_campaigns() -> dict[str, str]:
+    """The lines of the sink's file that take the optional topic too."""
+    return {key: value for key, value in alternatives("connect-sink.properties").items() if "campaign" in value} | {
+        "splunk.indexes": alternatives("connect-sink.properties")["splunk.indexes"]
+    }
 
 
 def expanded(search: str) -> str:

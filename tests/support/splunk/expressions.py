@@ -282,10 +282,12 @@ def moved_time(value: Any, by: str) -> float | None:
 
 
 def json_value(content: Any, path: str) -> Any:
-    """The value at a path of a JSON text."""
+    """The value at a path of a JSON text: of an array or an object, its text."""
     value = json.loads(content)
     for name in path.split("."):
         value = value.get(name) if isinstance(value, dict) else None
+    if isinstance(value, list | dict):
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     return str(value).lower() if isinstance(value, bool) else value
 
 
