@@ -3,6 +3,8 @@
 Sets up structlog and the standard library's logging, which requests, urllib3, msal and librdkafka use. Every line,
 whoever wrote it, passes through one chain: labelled with the tenant whose thread wrote it, secrets removed, control
 characters made visible, sizes limited.
+
+structlog is imported with the first line that is written: a command that writes none does without.
 """
 
 from __future__ import annotations
@@ -15,17 +17,17 @@ import threading
 import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from datetime import UTC, datetime
+from functools import cached_property
 from types import TracebackType
-from typing import Any, Final, Literal, TextIO, cast, get_args
-
-import structlog
-from structlog.contextvars import bound_contextvars, merge_contextvars
-from structlog.stdlib import ProcessorFormatter
-from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
+from typing import TYPE_CHECKING, Any, Final, Literal, TextIO, cast, get_args
 
 from connector.errors import ConfigError, ConnectorError
 from connector.redaction import SECRET_CHARACTERS_MIN, JsonValue, Redactor
+
+if TYPE_CHECKING:
+    from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
 
 LogFormat = Literal["console", "json"]
 Level = Literal["debug", "info", "warning", "error"]
@@ -35,6 +37,7 @@ _HEAD: Final = ("timestamp", "level", "logger", "event")
 _COLOURS: Final = {"debug": "\x1b[2m", "info": "\x1b[32m", "warning": "\x1b[33m", "error": "\x1b[31m"}
 _DIM: Final = "\x1b[2m"
 _PLAIN: Final = "\x1b[0m"
+_TENANT: Final[ContextVar[str | None]] = ContextVar("tenant", default=None)
 
 logging.getLogger(_ROOT).addHandler(logging.NullHandler())
 
@@ -44,15 +47,51 @@ def logger(name: str) -> FilteringBoundLogger:
 
     Pass an exception as `error=error` or `exc_info=error`; one of ours is shown as message and hint.
     """
-    return cast(
-        "FilteringBoundLogger",
-        structlog.wrap_logger(
-            logging.getLogger(name),
-            processors=[structlog.stdlib.filter_by_level, ProcessorFormatter.wrap_for_formatter],
-            wrapper_class=structlog.make_filtering_bound_logger(logging.NOTSET),
-            cache_logger_on_first_use=True,
-        ),
-    )
+    return cast("FilteringBoundLogger", _LazyLogger(name))
+
+
+class _LazyLogger:
+    """The methods of structlog's logger, which is made with the first line that is not below the level."""
+
+    def __init__(self, name: str) -> None:
+        self._library = logging.getLogger(name)
+
+    def debug(self, event: str, **values: object) -> None:
+        """Log at `debug`."""
+        self._log("debug", event, values)
+
+    def info(self, event: str, **values: object) -> None:
+        """Log at `info`."""
+        self._log("info", event, values)
+
+    def warning(self, event: str, **values: object) -> None:
+        """Log at `warning`."""
+        self._log("warning", event, values)
+
+    def error(self, event: str, **values: object) -> None:
+        """Log at `error`."""
+        self._log("error", event, values)
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - what else structlog's logger has: `exception`, `bind`
+        return getattr(self._wrapped, name)
+
+    def _log(self, level: Level, event: str, values: dict[str, object]) -> None:
+        if self._library.isEnabledFor(getattr(logging, level.upper())):
+            getattr(self._wrapped, level)(event, **values)
+
+    @cached_property
+    def _wrapped(self) -> FilteringBoundLogger:
+        import structlog
+
+        return cast(
+            "FilteringBoundLogger",
+            structlog.wrap_logger(
+                self._library,
+                processors=[structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+                wrapper_class=structlog.make_filtering_bound_logger(logging.NOTSET),
+                cache_logger_on_first_use=True,
+            ),
+        )
 
 
 def configure(log_format: LogFormat, level: Level = "info", secrets: Iterable[str] = ()) -> None:
@@ -76,9 +115,9 @@ def configure(log_format: LogFormat, level: Level = "info", secrets: Iterable[st
     secrets = list(secrets)
     redactor = Redactor(secrets)
     render: Processor = _render_json if log_format == "json" else _Console(colours=_use_colours())
-    chain: list[Processor] = [merge_contextvars, _Explain(redactor, debug=level == "debug"), _Clean(redactor), render]
+    chain: list[Processor] = [_name_tenant, _Explain(redactor, debug=level == "debug"), _Clean(redactor), render]
     handler = _StderrHandler(redactor, is_json=log_format == "json")
-    handler.setFormatter(ProcessorFormatter(processors=chain, use_get_message=True))
+    handler.setFormatter(_LazyFormatter(chain))
     root = logging.getLogger()
     for previous in [handler for handler in root.handlers if isinstance(handler, _StderrHandler)]:
         root.removeHandler(previous)
@@ -99,8 +138,11 @@ def bind_tenant(tenant: str) -> Iterator[None]:
 
     This holds for a thread that it starts only if that runs in a copy of this thread's context.
     """
-    with bound_contextvars(tenant=tenant):
+    token = _TENANT.set(tenant)
+    try:
         yield
+    finally:
+        _TENANT.reset(token)
 
 
 def remove_secrets(value: object) -> JsonValue:
@@ -144,6 +186,30 @@ class _StderrHandler(logging.Handler):
             stream: TextIO = sys.stderr
             stream.write(text + "\n")
             stream.flush()
+
+
+class _LazyFormatter(logging.Formatter):
+    """structlog's formatter, made with the first line."""
+
+    def __init__(self, chain: list[Processor]) -> None:
+        super().__init__()
+        self._chain = chain
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Format one record."""
+        return self._wrapped.format(record)
+
+    @cached_property
+    def _wrapped(self) -> logging.Formatter:
+        from structlog.stdlib import ProcessorFormatter
+
+        return ProcessorFormatter(processors=self._chain, use_get_message=True)
+
+
+def _name_tenant(_logger: WrappedLogger, _name: str, event: EventDict) -> EventDict:
+    """Labels a line with the tenant whose thread wrote it."""
+    tenant = _TENANT.get()
+    return event if tenant is None else {"tenant": tenant, **event}
 
 
 class _Explain:

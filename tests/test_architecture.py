@@ -70,7 +70,7 @@ OWNERS = {
 NOT_FOR_THE_LIST_OF_VERBS = {*OWNERS} - {"rich", "typer"}
 """What `--help`, `--version` and shell completion must not import: they answer at once."""
 
-NOT_FOR_STATUS = {*OWNERS} - {"rich", "typer", "structlog", "pydantic", "pydantic_settings", "duckdb"}
+NOT_FOR_STATUS = {*OWNERS} - {"rich", "typer", "pydantic", "pydantic_settings", "duckdb"}
 """What a verb that reads the configuration and the state file must not import."""
 
 MODULES_MAX = 13
@@ -161,6 +161,17 @@ def _imported_by(*arguments: str, folder: Path, **environ: str) -> set[str]:
 def test_the_list_of_verbs_needs_none_of_the_libraries_behind_them(arguments: tuple[str, ...], tmp_path: Path) -> None:
     """Most of what a short command takes are imports, so a verb imports what it needs when it runs."""
     assert _imported_by(*arguments, folder=tmp_path) & NOT_FOR_THE_LIST_OF_VERBS == set()
+
+
+def test_help_is_drawn_without_what_it_never_draws(tmp_path: Path) -> None:
+    """Markdown and tracebacks are a third of the time that `--help` takes; whoever wants them later gets them."""
+    code = (
+        "import sys; from connector.cli import import_help; import_help(); print('markdown_it' in sys.modules);"
+        " from rich.markdown import Markdown; from rich.traceback import Traceback; print(Markdown and Traceback)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True,
+                          env={**os.environ, "PYTHONPATH": str(PACKAGE.parent)}).stdout  # fmt: skip
+    assert done.splitlines() == ["False", "<class 'rich.traceback.Traceback'>"]
 
 
 def test_a_verb_that_reads_the_state_file_needs_neither_kafka_nor_https(tmp_path: Path) -> None:

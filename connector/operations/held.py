@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 from connector.assembly import STATE_WAIT_SECONDS, Assembly
-from connector.clock import moment_of
 from connector.diff.guard import HoldReason
 from connector.errors import ConfigError
 from connector.history.filters import member
 from connector.model import Hold, Inventory
+from connector.operations.held_rows import as_row
 from connector.staging import derived, holds
 from connector.staging.holds import EVERYTHING, Choice
 from connector.staging.stage import StagingRules
 from connector.state import decisions, patterns
 from connector.state.state import StateFile
-from connector.wording import counted
-
-TYPES: Final = ("added", "removed", "changed")
 
 
 class Examined(NamedTuple):
@@ -33,11 +30,6 @@ class Examined(NamedTuple):
 
     holds: list[Hold]
     parts: list[dict[str, Any]]
-
-
-def list_held(state: StateFile) -> list[dict[str, Any]]:
-    """What `status --json` says is held: a row for each inventory, reason, field and snapshot since which it is."""
-    return [_as_row(hold) for hold in state.journal.holds()]
 
 
 def choose(
@@ -114,49 +106,13 @@ def measure(
 ) -> dict[str, Any]:
     """The row of a hold, as far as it is chosen, with the groups and devices that have the most of its removals."""
     if not hold.is_of_removals:
-        return _as_row(hold) | {"groups": None, "largest_groups": {}, "largest_devices": {}}
+        return as_row(hold) | {"groups": None, "largest_groups": {}, "largest_devices": {}}
     extent = holds.measure(state, hold.inventory, choice.of(hold), names_max=names_max)
     share = hold.share * extent.records / hold.records
-    return _as_row(replace(hold, records=extent.records, devices=extent.devices, share=share)) | {
+    return as_row(replace(hold, records=extent.records, devices=extent.devices, share=share)) | {
         "groups": extent.groups,
         "largest_groups": dict(extent.largest_groups),
         "largest_devices": dict(extent.largest_devices),
-    }
-
-
-def describe_approval(part: Mapping[str, Any]) -> str:
-    """What an approval publishes: `991 REMOVED and 320 alerts`."""
-    text = _counts(part["if_approved"])
-    if part["if_approved"]["alerts"] is not None:
-        return text
-    return f"{text}, as the next snapshot has it; alerts are not known yet"
-
-
-def describe_return(part: Mapping[str, Any]) -> str:
-    """What follows when the records, values or keys are as they were again."""
-    return f"{_counts(part['if_it_returns'])} after an approval; nothing without"
-
-
-def _counts(numbers: Mapping[str, int | None]) -> str:
-    """`991 REMOVED and 320 alerts`; None is a number that only the next snapshot tells."""
-    kinds = {kind.upper(): numbers[kind] for kind in TYPES if numbers[kind] != 0}
-    parts = [
-        f"an unknown number of {kind}" if number is None else f"{number:,} {kind}" for kind, number in kinds.items()
-    ]
-    parts += [counted(numbers["alerts"], "alert")] if numbers["alerts"] is not None else []
-    return " and ".join(parts)
-
-
-def _as_row(hold: Hold) -> dict[str, Any]:
-    return {
-        "inventory": hold.inventory.value,
-        "reason": hold.reason,
-        "field": hold.field,
-        "records": hold.records,
-        "devices": hold.devices,
-        "share": round(hold.share, 4),
-        "since_snapshot_id": hold.since_snapshot_id,
-        "since": moment_of(hold.since).isoformat(timespec="seconds"),
     }
 
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 from connector.assembly import Assembly
 from connector.errors import ConnectorError
 from connector.model import StagedSnapshot
-from connector.operations.held import list_held
+from connector.operations.held_rows import list_held
 from connector.poll import reports
 from connector.staging import unreadable
 from connector.staging.inventory_topic import Mirror

@@ -13,7 +13,7 @@ from urllib.parse import quote
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from connector.operations.held import describe_approval, describe_return
+from connector.operations.held_rows import describe_approval, describe_return
 from connector.redaction import escape
 from connector.web.charts import bars, calendar, stack
 from connector.wording import counted, not_a_formula, words

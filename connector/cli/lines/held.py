@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from rich.text import Text
 
-from connector.operations.held import describe_approval, describe_return
+from connector.operations.held_rows import describe_approval, describe_return
 from connector.redaction import escape
 from connector.wording import counted
 
