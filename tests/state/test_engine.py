@@ -244,6 +244,25 @@ def test_settings_that_could_reach_out_are_off(tmp_path: Path) -> None:
     assert "available" not in spill[1]
 
 
+# ---- statements
+
+
+def test_a_text_means_what_it_says_wherever_and_whenever_it_is_run_again(tmp_path: Path) -> None:
+    """Its statements are parsed once in a process: they see other files, other tables and other parameters."""
+    read = "SELECT i FROM t WHERE i > $least ORDER BY i"
+    seen = []
+    for name, kind in (("a", "INTEGER"), ("b", "DOUBLE")):
+        engine = Engine.open(tmp_path / name, memory_limit_mib=128, threads=1)
+        engine.rows(f"CREATE TABLE t (i {kind})")
+        engine.rows("INSERT INTO t VALUES (1); INSERT INTO t VALUES (2); INSERT INTO t VALUES ($1)", [3])
+        seen += [engine.rows(read, {"least": least}) for least in (0, 2)]
+        engine.rows("DROP TABLE t")
+        with pytest.raises(StateCorrupt, match="Table with name t does not exist"):
+            engine.rows(read, {"least": 0})
+        engine.close()
+    assert repr(seen) == "[[(1,), (2,), (3,)], [(3,)], [(1.0,), (2.0,), (3.0,)], [(3.0,)]]"
+
+
 # ---- transactions
 
 
