@@ -117,7 +117,9 @@ VERBS: Final = {
         "Let an AI agent read the state file over MCP: the console's pages as tools, on stdin and stdout. Read-only.",
     ),
     "held": Verb("held", "app", "Review what the guard holds: list, approve or discard it."),
-    "state": Verb("state", "app", "Verify the state file, export it, begin a new epoch, or rebuild a lost file."),
+    "state": Verb(
+        "state", "app", "Verify the state file, export or import it, begin a new epoch, or rebuild a lost file."
+    ),
     "schema": Verb("schema", "app", "Show the Avro schemas; register or check them in the schema registry."),
 }
 

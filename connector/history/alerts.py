@@ -12,9 +12,9 @@ from typing import Any, Final
 from connector.clock import milliseconds_of
 from connector.history.filters import Selection
 from connector.model import AlertType
-from connector.state import patterns
 from connector.state.journal import alert_columns
-from connector.state.paging import NUMBER, Listed, Order, Place
+from connector.state.lists import patterns
+from connector.state.lists.paging import NUMBER, Listed, Order, Place
 from connector.state.sql import literal
 from connector.state.state import StateFile
 

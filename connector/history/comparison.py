@@ -18,7 +18,7 @@ from connector.history.filters import Selection
 from connector.history.past import BLOCK_ROWS, Past, is_between, member, order_of_keys, states_of
 from connector.model import ChangeType, Inventory, Reason, StagedSnapshot
 from connector.staging import support
-from connector.state.paging import Place
+from connector.state.lists.paging import Place
 from connector.state.sql import literal
 from connector.state.state import StateFile
 

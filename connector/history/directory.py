@@ -9,10 +9,10 @@ from connector.exports.fields import Export, columns_of
 from connector.history.past import with_support
 from connector.history.support_now import PAIR, judged
 from connector.staging import support
-from connector.state import patterns
 from connector.state.journal import alert_columns
-from connector.state.paging import FLAG, NUMBER, TEXT, Listed, Order, Place
-from connector.state.patterns import Bound
+from connector.state.lists import patterns
+from connector.state.lists.paging import FLAG, NUMBER, TEXT, Listed, Order, Place
+from connector.state.lists.patterns import Bound
 from connector.state.state import StateFile
 
 DEVICES: Final = Order(

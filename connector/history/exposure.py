@@ -21,8 +21,8 @@ from connector.history.filters import Selection
 from connector.history.past import BLOCK_ROWS, Coverage, Past, member, records_at
 from connector.model import Reason
 from connector.staging import support
-from connector.state.paging import FLAG, NUMBER, TEXT, Listed, Order, Place
-from connector.state.patterns import all_of
+from connector.state.lists.paging import FLAG, NUMBER, TEXT, Listed, Order, Place
+from connector.state.lists.patterns import all_of
 from connector.state.sql import literal
 from connector.state.state import StateFile
 

@@ -15,8 +15,8 @@ from typing import Any, Final
 
 from connector.errors import ConfigError
 from connector.model import ChangeType, Inventory, Reason, StagedSnapshot
-from connector.state import patterns
-from connector.state.patterns import Bound
+from connector.state.lists import patterns
+from connector.state.lists.patterns import Bound
 
 UNITS: Final = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
 TIME_HINT: Final = (

@@ -18,7 +18,7 @@ from connector.exports.fields import Export, Field, columns_of
 from connector.history.filters import Selection
 from connector.model import ChangeType, Inventory, StagedSnapshot
 from connector.staging import support
-from connector.state.paging import TEXT, Listed, Order, Place
+from connector.state.lists.paging import TEXT, Listed, Order, Place
 from connector.state.sql import literal, stored_records
 from connector.state.state import StateFile
 

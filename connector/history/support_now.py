@@ -12,8 +12,8 @@ from typing import Any, Final
 from connector.exports.fields import columns_of
 from connector.history.filters import Selection
 from connector.staging import support
-from connector.state.paging import NUMBER, TEXT, Listed, Order, Place
-from connector.state.patterns import all_of
+from connector.state.lists.paging import NUMBER, TEXT, Listed, Order, Place
+from connector.state.lists.patterns import all_of
 from connector.state.sql import literal
 from connector.state.state import StateFile
 

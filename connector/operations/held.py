@@ -16,7 +16,8 @@ from connector.operations.held_rows import as_row
 from connector.staging import derived, holds
 from connector.staging.holds import EVERYTHING, Choice
 from connector.staging.stage import StagingRules
-from connector.state import decisions, patterns
+from connector.state import decisions
+from connector.state.lists import patterns
 from connector.state.state import StateFile
 
 

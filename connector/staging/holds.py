@@ -14,9 +14,9 @@ from connector.diff.doubts import Chosen
 from connector.diff.guard import HoldReason
 from connector.diff.tables import Relation, Workspace
 from connector.model import ChangeType, Hold, Inventory, Reason
-from connector.state import patterns
 from connector.state.decisions import DecidedPart
-from connector.state.patterns import Bound
+from connector.state.lists import patterns
+from connector.state.lists.patterns import Bound
 from connector.state.sql import literal
 from connector.state.state import StateFile
 

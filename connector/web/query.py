@@ -13,7 +13,7 @@ from typing import Final
 from connector.clock import milliseconds_of, moment_of
 from connector.errors import ConfigError
 from connector.history.filters import Filters, parse_time
-from connector.state.paging import KINDS, NUMBER, Place
+from connector.state.lists.paging import KINDS, NUMBER, Place
 
 ROWS: Final = 200
 ROWS_MAX: Final = 1_000

@@ -7,7 +7,7 @@ from typing import Any, Final
 from connector.errors import StateError
 from connector.history.campaigns import fold, without_keys
 from connector.model import ChangeType, Reason, StagedSnapshot
-from connector.state.paging import NUMBER
+from connector.state.lists.paging import NUMBER
 from connector.web.query import Query, end_of_page
 from connector.web.visits import Facts, Visit
 

@@ -9,7 +9,7 @@ from connector.history.explain import Setting
 from connector.history.explain import explain as explain_event
 from connector.history.query import History, JournalCursor, Scope
 from connector.model import ChangeType, Inventory, Reason
-from connector.state.paging import NUMBER, Place
+from connector.state.lists.paging import NUMBER, Place
 from connector.web.query import Query, end_of_page
 from connector.web.visits import Facts, Visit
 

@@ -10,7 +10,7 @@ from connector.clock import milliseconds_of, moment_of
 from connector.history.exposure import Exposure, Wanted
 from connector.history.filters import parse_time
 from connector.history.support_now import EARLIEST, SupportNow
-from connector.state.paging import NUMBER, Listed, Place
+from connector.state.lists.paging import NUMBER, Listed, Place
 from connector.web.query import Query, end_of_page
 from connector.web.visits import Facts, Visit
 

@@ -10,7 +10,7 @@ from connector.history.filters import Selection, parse_time
 from connector.history.fleet import newcomers, prevalence
 from connector.history.past import Past
 from connector.history.query import History
-from connector.state.paging import NUMBER, TEXT, Listed, Place, cut
+from connector.state.lists.paging import NUMBER, TEXT, Listed, Place, cut
 from connector.web.query import Query, end_of_page
 from connector.web.views.alerts import alert_row
 from connector.web.views.changes import change_row, newest_changes

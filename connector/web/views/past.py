@@ -21,7 +21,7 @@ from connector.history.directory import count_groups
 from connector.history.filters import Selection
 from connector.history.past import Past, order_of_keys
 from connector.model import Inventory, StagedSnapshot
-from connector.state.paging import NUMBER, TEXT, Place
+from connector.state.lists.paging import NUMBER, TEXT, Place
 from connector.web.query import Query, end_of_page
 from connector.web.views.held import WHY
 from connector.web.visits import Facts, Visit

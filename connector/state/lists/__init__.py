@@ -1,0 +1,1 @@
+"""What lists of rows have in common: the patterns that filter them, and their pages."""
