@@ -6,6 +6,7 @@ of what was therefore not proven; with MDE_TEST_REQUIRE_BROKER=1 it fails instea
 
 from __future__ import annotations
 
+import gc
 import io
 import os
 import time
@@ -145,8 +146,15 @@ class Consumed(NamedTuple):
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """A place for the real components."""
+    """A place for the real components. While tests are collected, nothing becomes garbage."""
     config.stash[COMPONENTS] = Components()
+    gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """What was imported and collected stays to the end: no test must look through it for garbage."""
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -177,6 +185,7 @@ def pytest_testnodedown(node: Any) -> None:
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     """End what was started, whatever became of the session."""
+    gc.unfreeze()
     for component in config.stash[COMPONENTS].started:
         component.close()
 
