@@ -69,6 +69,13 @@ class Command:
             time.sleep(POLL_SECONDS)
 
 
+@cache
+def modules_of_verbs() -> list[str]:
+    """All modules but the simulator's. A verb imports what it needs when it runs: every forked process would again."""
+    names = [module.name for module in pkgutil.walk_packages(connector.__path__, "connector.")]
+    return [name for name in names if not name.startswith(("connector.simulator", "connector.__main__"))]
+
+
 def start_command(
     *arguments: str, stdout: Path, stderr: Path, cwd: Path | None = None, environ: Mapping[str, str] | None = None
 ) -> Command:
@@ -128,10 +135,8 @@ def _serve() -> None:
     """Start a command, or say whether one has ended, for each line of standard input."""
     from connector.cli import main  # noqa: PLC0415 - in the server alone
 
-    for module in pkgutil.walk_packages(connector.__path__, "connector."):
-        # A verb imports what it needs when it runs, so that without this every command would do it again.
-        if not module.name.startswith(("connector.simulator", "connector.__main__")):
-            import_module(module.name)
+    for name in modules_of_verbs():
+        import_module(name)
     # A process must not look through what it has from here whenever it collects garbage.
     gc.collect()
     gc.freeze()
