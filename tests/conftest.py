@@ -6,12 +6,15 @@ of what was therefore not proven; with MDE_TEST_REQUIRE_BROKER=1 it fails instea
 
 from __future__ import annotations
 
+import gc
 import io
 import os
+import re
 import signal
 import time
 import uuid
 from collections.abc import Callable, Generator, Iterable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
@@ -146,18 +149,42 @@ class Consumed(NamedTuple):
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """A place for the real components."""
+    """A place for the real components. While tests are collected, nothing becomes garbage."""
     config.stash[COMPONENTS] = Components()
     # Under nohup it is ignored, and so it would be in the processes that tests start.
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """What was imported and collected stays to the end: no test must look through it for garbage."""
+    gc.freeze()
+    gc.enable()
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """The half that waits for Kafka imports no file without a test for it: most files have none."""
+    is_of_other_half = collection_path.name.startswith("test_") and not _names_real_fixture(collection_path)
+    return True if config.option.markexpr == "broker" and is_of_other_half else None
+
+
+@cache
+def _names_real_fixture(path: Path) -> bool:
+    return re.search(rf"\b({'|'.join(REAL_FIXTURES)})\b", path.read_text(encoding="utf-8")) is not None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A test that uses a real component is marked `broker`; those come last, so that quick failures show first."""
+    """A test that uses a real component is marked `broker`; those come last, so that quick failures show first.
+
+    Raises:
+        UsageError: its file does not name one, and would be passed over by `-m broker`.
+    """
     for item in items:
         wanted = REAL_FIXTURES & set(getattr(item, "fixturenames", ()))
         if wanted:
             item.add_marker("broker")
+        if item.get_closest_marker("broker") and not _names_real_fixture(item.path):
+            raise pytest.UsageError(f"{item.nodeid} needs {sorted(wanted)}: name one in its file")
         item.config.stash[COMPONENTS].registry_wanted |= "registry_url" in wanted
     items.sort(key=lambda item: item.get_closest_marker("broker") is not None)
 
@@ -180,6 +207,7 @@ def pytest_testnodedown(node: Any) -> None:
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     """End what was started, whatever became of the session."""
+    gc.unfreeze()
     for component in config.stash[COMPONENTS].started:
         component.close()
 

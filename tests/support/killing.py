@@ -25,6 +25,7 @@ from connector.service.metrics import Metrics
 from connector.service.polls import Polled, ServiceTiming
 from connector.service.service import Service
 from connector.staging.holds import Choice
+from tests.support.commands import modules_of_verbs
 from tests.support.watching import Order, Verb, WatchedAssembly
 
 SECONDS_MAX: Final = 600
@@ -93,7 +94,7 @@ class Child:
 
     def __init__(self, order: Order) -> None:
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload([__name__])
+        context.set_forkserver_preload([__name__, *modules_of_verbs()])
         self._connection, end = context.Pipe()
         self._process = context.Process(target=carry_out, args=(order, end), daemon=True)
         self._process.start()
