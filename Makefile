@@ -7,6 +7,7 @@ DEV    := $(VENV)/.installed-dev
 FUZZ   := $(VENV)/.installed-fuzz
 DEPLOY := $(VENV)/.installed-deploy
 SPARK  := $(VENV)/.installed-spark
+RIVALS := $(VENV)/.installed-rivals
 SPREAD := -n 2 --dist loadfile
 # A state file is synced at every commit, thousands of times in the tests; in memory, where 8 GiB of it are free, nothing waits for a disk.
 MEMORY := $(shell [ -w /dev/shm ] && df -Pk /dev/shm | awk 'END { if ($$4 >= 8388608) print "/dev/shm" }')
@@ -17,8 +18,8 @@ PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo kafka test test-deploy test-spark deploy-tools release-check soak soak-spark year fuzz mutate lint format bench schemas \
-	sentinel pictures lock clean
+.PHONY: help demo kafka test test-deploy test-spark deploy-tools release-check soak soak-spark year fuzz mutate lint format \
+	bench bench-rivals schemas sentinel pictures lock clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -48,6 +49,12 @@ $(DEPLOY): $(DEV) requirements-deploy.lock
 # Spark is half a gigabyte, and only its own engine asks for it.
 $(SPARK): $(DEV) requirements-spark.lock
 	$(PIP) --require-hashes -r requirements-spark.lock
+	@touch $@
+
+# What the benchmarks measure beside us brings another DuckDB: an environment of its own.
+$(RIVALS): $(DEV) requirements-bench.lock
+	$(PYTHON) -m venv --clear $(VENV)/rivals
+	$(VENV)/rivals/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bench.lock
 	@touch $@
 
 demo: $(RUN) ## see it work: simulator, in-process Kafka, an evolving fleet; no accounts, no Docker, no Java
@@ -103,8 +110,10 @@ format: $(DEV) ## let ruff lay out the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(DEV) ## speed and memory, as ratios side by side in one run
-	$(BIN)/python -m tests.benchmarks
+bench: $(DEV) ## whole polls and publishing beside zcat, and beside what make bench-rivals installed (BENCH="--records 50000")
+	$(BIN)/python -m tests.benchmarks $(BENCH)
+
+bench-rivals: $(RIVALS) ## install what the polls are compared with: pandas, Polars, orjson, dlt
 
 schemas: $(DEV) ## generate from the Avro schemas: the JSON Schemas in schemas/, the tables in deploy/sentinel
 	$(BIN)/python -m tests.support.json_schemas
@@ -127,6 +136,8 @@ lock: $(DEV) ## pin the newest dependencies that satisfy pyproject.toml, with ha
 		--no-header --group deploy --constraint requirements-dev.lock -o requirements-deploy.lock
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade --generate-hashes --no-emit-index-url \
 		--no-header --group splunk -o requirements-splunk.lock
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade --generate-hashes --no-emit-index-url \
+		--no-header --group bench -o requirements-bench.lock
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade --generate-hashes --no-emit-index-url \
 		--no-header --group spark --constraint requirements-dev.lock -o requirements-spark.lock
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade --generate-hashes --no-emit-index-url \

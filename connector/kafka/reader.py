@@ -165,8 +165,12 @@ class Reader:
                     return
         raise translate(KafkaError(KafkaError._TIMED_OUT), doing, self._events)  # noqa: SLF001 - its public name
 
-    def read_whole(self, topic: str, stop: threading.Event | None = None) -> Iterator[Incoming]:
+    def read_whole(
+        self, topic: str, stop: threading.Event | None = None, *, upto: Mapping[int, int] | None = None
+    ) -> Iterator[Incoming]:
         """Everything on a topic, with headers: each partition from its beginning to where it ends now.
+
+        With `upto`, to where it ended when `ends` was asked, if that is earlier.
 
         Messages that an open transaction holds back are waited for: once it is settled, they are part of the whole.
 
@@ -177,7 +181,7 @@ class Reader:
         """
         doing = f"reading {topic}"
         self._events.forget()
-        ends = self._ends(topic)
+        ends = self.ends(topic, upto)
         self._consumer.assign([TopicPartition(topic, number, OFFSET_BEGINNING) for number in ends])
         deadline = Deadline(STILL_SECONDS_MAX)
         while ends:
@@ -200,8 +204,11 @@ class Reader:
             if is_moving:
                 deadline = Deadline(STILL_SECONDS_MAX)
 
-    def _ends(self, topic: str) -> dict[int, int]:
-        """The offset after the last message, committed or not, of each partition that has any."""
+    def ends(self, topic: str, upto: Mapping[int, int] | None = None) -> dict[int, int]:
+        """The offset after the last message, committed or not, of each partition that has any; none beyond `upto`.
+
+        Raises as `read_whole`.
+        """
         doing, deadline = f"reading {topic}", Deadline(METADATA_SECONDS)
         partitions = self.partitions(topic, deadline)
         owned = {**OWNED, "isolation.level": "read_uncommitted"}
@@ -211,8 +218,9 @@ class Reader:
             for number in partitions:
                 partition = TopicPartition(topic, number)
                 first, last = consumer.get_watermark_offsets(partition, timeout=max(deadline.remaining(), CALL_SECONDS))
-                if last > first:
-                    ends[number] = last
+                end = last if upto is None else min(last, upto.get(number, 0))
+                if end > first:
+                    ends[number] = end
         except KafkaException as error:
             raise translate(error_of(error), doing, self._events) from error
         finally:

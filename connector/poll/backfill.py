@@ -1,7 +1,8 @@
 """Brings the compacted inventory topic in line with the inventory, in numbered steps.
 
     1. records   the whole inventory is published in bounded batches; the place is noted after each batch
-    2. stale     the keys of the topic are read; those that the inventory does not have get a tombstone
+    2. stale     the keys that the topic had before step 1 are read; those that the inventory does not have get a
+                 tombstone
     3. whole     a checkpoint says that the topic is the inventory from here on
 
 A backfill runs while nothing is pending, so that the inventory is what consumers know. It ends between two batches,
@@ -101,7 +102,7 @@ class Backfill:
         if checkpoint is None or mirror.whole:
             return 0
         published, ends = 0, time.monotonic() + self._seconds_max
-        cursor = mirror.cursor()
+        cursor = self._begin(mirror)
         log.info("the inventory topic is filled up", phase=cursor.phase, remaining=mirror.remaining())
         with closing(self._batches(state, mirror, cursor)) as batches:
             while cursor.phase == RECORDS and not self._ended(ends):
@@ -114,6 +115,15 @@ class Backfill:
             published += self._end_stale_keys(mirror, cursor, checkpoint, ends)
         log.info("inventory topic", published=published, phase=mirror.cursor().phase, remaining=mirror.remaining())
         return published
+
+    def _begin(self, mirror: Mirror) -> BackfillCursor:
+        """The cursor; before anything is published, with where the topic ends."""
+        cursor = mirror.cursor()
+        if cursor.phase == RECORDS and cursor.ends is None:
+            with self._open_reader() as reader:
+                cursor = replace(cursor, ends=tuple(reader.ends(self._topic).items()))
+            mirror.note(cursor)
+        return cursor
 
     def _batches(
         self, state: StateFile, mirror: Mirror, cursor: BackfillCursor
@@ -132,7 +142,7 @@ class Backfill:
         """Steps 2 and 3. Returns the number of tombstones."""
         published = 0
         try:
-            self._read_keys(mirror)
+            self._read_keys(mirror, cursor)
         except Stopped:
             return 0
         for keys in mirror.stale_keys(self._batch_records_max):
@@ -144,13 +154,14 @@ class Backfill:
         mirror.note(BackfillCursor(cursor.epoch, WHOLE))
         return published
 
-    def _read_keys(self, mirror: Mirror) -> None:
-        """Note every key that this tenant has on the topic."""
+    def _read_keys(self, mirror: Mirror, cursor: BackfillCursor) -> None:
+        """Note every key that this tenant has on the topic; where it is known, only those from before this backfill."""
         mirror.begin_topic_keys()
         source = self._messages.source
         block: list[TopicKey] = []
         with self._open_reader() as reader:
-            for incoming in reader.read_whole(self._topic, self._stop):
+            upto = None if cursor.ends is None else dict(cursor.ends)
+            for incoming in reader.read_whole(self._topic, self._stop, upto=upto):
                 key = key_of(incoming, mirror.key_parts) if incoming.headers.get("ce_source") == source else None
                 if key is not None:
                     block.append((key, incoming.partition, incoming.offset, incoming.value is not None))

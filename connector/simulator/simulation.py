@@ -81,6 +81,7 @@ class Simulator:
         certificate_thumbprint: hex SHA-256 of the only client certificate to accept.
         device_code_polls: how often a device-code client is asked to keep waiting.
         page_shape: where the JSON pages end.
+        exports: makes the exports of the fleet.
         port, storage_port: 0: a free port.
         clock: the time of tokens and signatures; the fleet has its own time.
         faults: what goes wrong; empty at first.
@@ -103,6 +104,7 @@ class Simulator:
     storage_certificate: Certificate = Certificate.VALID
     page_shape: PageShape = PageShape.FULL
     records_of_part_max: int = RECORDS_OF_PART_MAX
+    exports: Callable[..., Exports] = Exports
     port: int = 0
     storage_port: int = 0
     clock: Callable[[], datetime] = _now
@@ -230,7 +232,7 @@ class Simulator:
             device_code_polls=self.device_code_polls,
         )
         self.tokens = TokenAuthority(client, clock=self.clock)
-        self._exports = Exports(self.fleet, folder, records_of_part_max=self.records_of_part_max)
+        self._exports = self.exports(self.fleet, folder, records_of_part_max=self.records_of_part_max)
         storage = Storage(self._exports, self.tenant_id, clock=self.clock)
         limiter = RateLimiter(self.rate_limits, clock=time.monotonic)
         gate = Gate(self.tokens, limiter, frozenset({DEFENDER_AUDIENCE}))

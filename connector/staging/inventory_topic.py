@@ -17,7 +17,7 @@ from __future__ import annotations
 import json
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from connector.exports.fields import Export
@@ -45,13 +45,29 @@ TopicKey = tuple[RecordKey, int, int, bool]
 
 @dataclass(frozen=True, slots=True)
 class BackfillCursor:
-    """How far a backfill is. `inventory` and the two numbers are those of the last record published, in `RECORDS`."""
+    """How far a backfill is.
+
+    Attributes:
+        epoch, phase: as the module says.
+        inventory, device_no, software_no: of the last record published, in `RECORDS`.
+        ends: where each partition of the topic ended before this backfill published anything, as (partition, offset).
+            What is beyond is the inventory's, so that only what is below may be stale; None: not known.
+    """
 
     epoch: int
     phase: str = RECORDS
     inventory: str = ""
     device_no: int = 0
     software_no: int = 0
+    ends: tuple[tuple[int, int], ...] | None = None
+
+    def beyond(self, inventory: str, device_no: int = 0, software_no: int = 0) -> BackfillCursor:
+        """The cursor after a record."""
+        return replace(self, phase=RECORDS, inventory=inventory, device_no=device_no, software_no=software_no)
+
+    def enter(self, phase: str) -> BackfillCursor:
+        """The cursor at the beginning of a phase."""
+        return BackfillCursor(self.epoch, phase, ends=self.ends)
 
 
 class Mirror:
@@ -126,9 +142,9 @@ class Mirror:
             )
             if rows:
                 records = [dict(zip(names, row[2:], strict=True)) for row in rows]
-                beyond = BackfillCursor(cursor.epoch, RECORDS, inventory.value, rows[-1][0], rows[-1][1])
+                beyond = cursor.beyond(inventory.value, rows[-1][0], rows[-1][1])
                 return [(record_key(self._export, inventory, record), record) for record in records], beyond
-        return [], BackfillCursor(cursor.epoch, STALE)
+        return [], cursor.enter(STALE)
 
     def encoded_records(
         self, cursor: BackfillCursor, limit: int, encoder: RecordEncoder[Encoded]
@@ -144,7 +160,7 @@ class Mirror:
                     for batch, beyond in batches:
                         yield batch, beyond
                         cursor, is_more = beyond, True
-        yield [], BackfillCursor(cursor.epoch, STALE)
+        yield [], cursor.enter(STALE)
 
     def _encoded_window(
         self, inventory: Inventory, cursor: BackfillCursor, limit: int, encoder: RecordEncoder[Encoded]
@@ -189,7 +205,7 @@ class Mirror:
         """
         for block in self._database.blocks(statement, [*_bound(cursor, inventory), *constants], limit):
             messages = encode_block(block, lambda row: encoder.encode_row(inventory.value, row[3:]), read_others)
-            yield list(messages), BackfillCursor(cursor.epoch, RECORDS, inventory.value, block[-1][1], block[-1][2])
+            yield list(messages), cursor.beyond(inventory.value, block[-1][1], block[-1][2])
 
     # ---- what is stale on the topic
 
@@ -290,7 +306,9 @@ def fall_behind(database: Database, inventory: Inventory) -> None:
     if cursor is None:
         return
     if cursor.phase != RECORDS or cursor.inventory >= inventory.value:
-        _remember(database, BackfillCursor(cursor.epoch, RECORDS, inventory.value))
+        # A topic that was whole may have got stale since, if it is cut or filled by another.
+        known = cursor if cursor.phase != WHOLE else replace(cursor, ends=None)
+        _remember(database, known.beyond(inventory.value))
 
 
 def begin_epoch(database: Database, epoch: int) -> None:
@@ -309,7 +327,11 @@ def _bound(cursor: BackfillCursor, inventory: Inventory) -> list[object]:
 
 def _recall(database: Database) -> BackfillCursor | None:
     text = meta.recall(database, NAME)
-    return None if text is None else BackfillCursor(**json.loads(text))
+    if text is None:
+        return None
+    note = json.loads(text)
+    ends = note.get("ends")
+    return BackfillCursor(**{**note, "ends": None if ends is None else tuple((number, end) for number, end in ends)})
 
 
 def _remember(database: Database, cursor: BackfillCursor) -> None:

@@ -18,8 +18,7 @@ import duckdb
 
 from connector.exports.software import SOFTWARE
 from connector.state.state import StateFile
-from tests.benchmarks.measuring import measure, print_table
-from tests.benchmarks.poll import measure_command
+from tests.benchmarks.measuring import measure, measure_command, print_table
 
 PER_SNAPSHOT: Final = 10_000
 CHUNK: Final = 1_000_000

@@ -1,155 +1,273 @@
-"""Whole polls of a large estate, from the simulator's HTTPS to Kafka, beside the plain decompression of the same files.
+"""Whole polls of a large estate, from HTTPS to Kafka, beside the plain decompression of the same files.
 
-Every poll is a separate process, so that its CPU time and its peak of memory are the kernel's figures. Kafka is
-librdkafka's in-process cluster of this process; what brokers cost is not measured here.
+Every poll is the command that a user would type, in a process of its own, so that its CPU time and its peak of memory
+are the kernel's figures. Before each of them the yardstick is taken. What the broker and the server of the files take
+is not in the CPU seconds; of the clock it is, where all of them share a machine. Rivals (`rivals`) get the files of the
+last two snapshots that are one in a hundred apart.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import median
 from tempfile import TemporaryDirectory
-from typing import Any, Final, TextIO
+from typing import Any, Final
 
 from connector.kafka.mock import MockCluster
-from connector.model import Inventory, Method, Topic
-from connector.simulator import Fleet, Simulator
-from tests.benchmarks.measuring import print_table
+from connector.model import Topic
+from connector.simulator import Simulator
+from tests.benchmarks import rivals
+from tests.benchmarks.measuring import (
+    COLUMNS,
+    YARDSTICK,
+    CommandFailed,
+    Row,
+    measure_command,
+    measure_yardstick,
+    medians,
+    print_table,
+)
+from tests.benchmarks.serving import files_of, serve
+from tests.benchmarks.snapshots import Size, write_snapshot
+from tests.support.broker import Missing, session_broker, session_registry
 
-RECORDS_PER_DEVICE: Final = 96
-POLLS: Final = 4
-YARDSTICK: Final = "zcat | wc -l"
-UNPACK: Final = ("sh", "-c", 'zcat "$@" | wc -l', "sh")
-"""Followed by the files. Nothing is written, and both processes count."""
 PREFIX: Final = "bench"
-
-POLL: Final = """
-import json, sys
-from connector import config
-from connector.assembly import Assembly
-with Assembly(config.from_values(json.load(open(sys.argv[1])), {}, name="benchmark")) as assembly:
-    (result,) = assembly.pipeline.poll()
-    print(json.dumps(result.as_json()))
-"""
-FETCH: Final = """
-import json, sys
-from connector import config
-from connector.assembly import Assembly
-from connector.model import Inventory
-with Assembly(config.from_values(json.load(open(sys.argv[1])), {}, name="benchmark")) as assembly:
-    snapshot = assembly.source.fetch(Inventory.CPE, newer_than=None)
-    print(json.dumps([str(part.path) for part in snapshot.parts]))
-"""
+TOUCHED_MAX: Final = 100
+"""Records of each device, after which there is nothing left to touch."""
+RIVALS_PREFIX: Final = "rival: "
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """One measured process: seconds of wall clock and CPU, MiB at the peak, and what it said of itself."""
+class Options:
+    """What is measured.
 
-    name: str
-    wall_seconds: float
-    cpu_seconds: float
-    peak_mib: int
-    note: str
-
-
-def read_whole(out: TextIO) -> str:
-    """All that a process printed."""
-    return out.read()
-
-
-def measure_command(
-    name: str, arguments: list[str], note: str = "", *, read: Callable[[TextIO], str] = read_whole
-) -> tuple[Row, str]:
-    """Run a process to its end. Returns its figures, and what it printed, or what `read` makes of it.
-
-    What this process holds counts as the peak of those that it starts: where much is printed, `read` keeps little.
+    Attributes:
+        records: in a snapshot.
+        rounds: how often each step is measured.
+        churns: how many records in a hundred differ in a new generation; a tuple of rounds for each of them.
+        flavours: `files`, `json`.
+        rivals: the names of `rivals.RIVALS`.
+        rival_rounds: how often each of them is measured.
+        broker: `real`, or `mock` for librdkafka's in-process cluster.
+        memory_limit_mib: `state.memory_limit_mib`; 0: its default.
     """
-    began = time.perf_counter()
-    with TemporaryDirectory() as folder, (Path(folder) / "out").open("w+", encoding="utf-8") as out:
-        with subprocess.Popen(arguments, stdout=out) as process:
-            _, status, usage = os.wait4(process.pid, 0)
-            process.returncode = os.waitstatus_to_exitcode(status)
-        seconds = time.perf_counter() - began
-        out.seek(0)
-        printed = read(out)
-    if process.returncode:
-        raise SystemExit(f"{name} failed with exit code {process.returncode}")
-    return Row(name, seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss // 1024, note), printed
+
+    records: int = 1_000_000
+    rounds: int = 3
+    churns: tuple[int, ...] = (1, 0, 30)
+    flavours: tuple[str, ...] = ("files", "json")
+    rivals: tuple[str, ...] = field(default_factory=lambda: tuple(rivals.RIVALS))
+    rival_rounds: int = 3
+    broker: str = "real"
+    memory_limit_mib: int = 0
+
+    @property
+    def touched(self) -> list[int]:
+        """How far the fleet has come in each generation; see `snapshots`."""
+        steps = [0]
+        for churn in self.churns:
+            for _ in range(self.rounds):
+                steps.append(steps[-1] + churn)
+        if steps[-1] > TOUCHED_MAX:
+            raise SystemExit(f"{self.rounds} rounds of {self.churns} % touch more records than there are")
+        return steps
 
 
-def run(records: int) -> None:
-    """Measure, and print the table; every ratio is to `zcat` of the same files, the median of what ran in between."""
-    rows = list(measured(records))
-    yardsticks = [row for row in rows if row.name == YARDSTICK]
-    cpu_seconds, wall_seconds = (
-        median(getattr(row, name) for row in yardsticks) for name in ("cpu_seconds", "wall_seconds")
-    )
+def run(options: Options) -> None:
+    """Measure, and print the table; every ratio is to the `zcat` of the same files just before."""
+    notes: list[str] = []
+    with TemporaryDirectory(prefix="benchmark-") as name, open_kafka(Path(name), options.broker) as (kafka, origin):
+        rows = list(Polls(options, Path(name), kafka, notes).measured())
     print_table(
-        f"whole polls: about {records:,} records over HTTPS from the simulator, each in a separate process",
-        ("step", "CPU s", "clock s", "CPU x zcat", "clock x zcat", "peak MiB"),
-        [
-            (
-                row.name,
-                f"{row.cpu_seconds:.1f}",
-                f"{row.wall_seconds:.1f}",
-                f"{row.cpu_seconds / cpu_seconds:.2f}",
-                f"{row.wall_seconds / wall_seconds:.2f}",
-                row.peak_mib,
-            )
-            for row in rows
-        ],
+        f"{options.records:,} records, polled over HTTPS and published to {origin};"
+        f" state.memory_limit_mib {options.memory_limit_mib or 'at its default'}",
+        COLUMNS,
+        medians(rows),
     )
-    for row in rows:
-        if row.note:
-            print(f"{row.name}: {row.note}")
+    print("\n".join(notes), flush=True)
 
 
-def measured(records: int) -> Iterator[Row]:
-    """The rows: fetching alone, then a baseline and polls of some changes, with plain decompression in between."""
-    fleet = Fleet(seed=3, devices=max(records // RECORDS_PER_DEVICE, 5), start=datetime(2026, 1, 1, tzinfo=UTC))
-    topics = [topic.name_under(PREFIX) for topic in Topic]
-    with TemporaryDirectory() as name, MockCluster(topics) as cluster, Simulator(fleet) as simulator:
-        folder = Path(name)
-        simulator.prepare(Inventory.CPE, Method.FILES)
-        tables = _tables(simulator, cluster, folder)
-        config = folder / "poll.json"
-        apart = folder / "fetch.json"
-        config.write_text(json.dumps(tables), encoding="utf-8")
-        apart.write_text(json.dumps(tables | {"state": {"path": str(folder / "apart" / "s.duckdb")}}), encoding="utf-8")
-        row, printed = measure_command("fetch and verify", [sys.executable, "-c", FETCH, str(apart)])
+class Polls:
+    """The steps of one run.
+
+    Args:
+        options: what is measured.
+        folder: for everything that is written.
+        kafka: the tables of the configuration about Kafka and its registry.
+        notes: takes what is to be said below the table.
+        prefix: of the topics.
+
+    Attributes:
+        gzip_bytes: of the last snapshot.
+        state_bytes: of the state file after the last poll.
+    """
+
+    def __init__(
+        self, options: Options, folder: Path, kafka: dict[str, Any], notes: list[str], *, prefix: str = PREFIX
+    ) -> None:
+        self._options = options
+        self._folder = folder
+        self._kafka = kafka
+        self._notes = notes
+        self._prefix = prefix
+        self.gzip_bytes = self.state_bytes = 0
+        self._yardstick: Row | None = None
+        self._json_bytes = 0
+
+    def measured(self, *, short_verbs: bool = True) -> Iterator[Row]:
+        """All rows, in the order in which they are taken; with the verbs that take no time where they are wanted."""
+        options = self._options
+        touched = options.touched
+        with serve(Size.of(options.records), touched) as simulator:
+            tables = {flavour: self._tables(simulator, flavour, options.rounds - 1) for flavour in options.flavours}
+            for number in range(options.rounds):
+                for flavour in options.flavours:
+                    tables[flavour] = self._tables(simulator, flavour, number)
+                    yield from self._poll(simulator, f"first poll, {flavour}", tables[flavour])
+            generation = 0
+            for churn in options.churns:
+                for _ in range(options.rounds):
+                    simulator.advance()
+                    generation += 1
+                    for flavour in options.flavours:
+                        yield from self._poll(simulator, f"poll, {churn} % changed, {flavour}", tables[flavour])
+                if churn == 1 and short_verbs:
+                    yield from self._short_verbs(tables[options.flavours[0]])
+                    yield from self._rivals(simulator, touched[generation - 1])
+
+    def _poll(self, simulator: Simulator, name: str, config: Path) -> Iterator[Row]:
+        """The yardstick, and one poll."""
+        paths = files_of(simulator)
+        self._yardstick = measure_yardstick(paths)
+        yield self._yardstick
+        row, printed = self._measure(name, config, "poll", "--json")
+        result = json.loads(printed.splitlines()[-1])
+        stages = ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in result["stages"].items() if seconds >= 0.05)
+        changes = result["added"] + result["removed"] + result["changed"]
+        self.gzip_bytes = sum(path.stat().st_size for path in paths)
+        self.state_bytes = state = config.with_name("state.duckdb").stat().st_size
+        self._json_bytes = self._json_bytes or _unpacked_bytes(paths)
+        self._notes.append(
+            f"{name}: {result['records']:,} records, {changes:,} changes, {result['alerts']:,} alerts,"
+            f" {result['held']:,} held; {stages}; state file {state / 2**20:,.0f} MiB,"
+            f" {100 * state / self._json_bytes:.1f} % of the JSON"
+        )
         yield row
-        paths = json.loads(printed)
-        yield measure_command(YARDSTICK, [*UNPACK, *paths])[0]
-        for number in range(POLLS):
-            if number:
-                simulator.advance()
-            row, printed = measure_command(
-                "baseline" if not number else f"poll {number}", [sys.executable, "-c", POLL, str(config)]
-            )
-            yield _described(row, json.loads(printed), folder / "state.duckdb")
-            yield measure_command(YARDSTICK, [*UNPACK, *paths])[0]
+
+    def _short_verbs(self, config: Path) -> Iterator[Row]:
+        """A poll that finds nothing new, and verbs that only answer."""
+        for _ in range(self._options.rounds):
+            yield self._measure("poll, nothing new", config, "poll", "--json")[0]
+            yield self._measure("status", config, "status")[0]
+            yield self._measure("--help", config, "--help")[0]
+
+    def _rivals(self, simulator: Simulator, touched: int) -> Iterator[Row]:
+        """What a user would otherwise write, on the same files."""
+        if not self._options.rivals:
+            return
+        now = files_of(simulator)
+        before_folder = self._folder / "before"
+        before = [part.path for part in write_snapshot(before_folder, Size.of(self._options.records), touched).parts]
+        for name in self._options.rivals:
+            rival = rivals.RIVALS[name]
+            if missing := rival.missing():
+                self._notes.append(f"{RIVALS_PREFIX}{name}: MISSING: {missing}")
+                continue
+            for _ in range(self._options.rival_rounds):
+                self._yardstick = measure_yardstick(now)
+                yield self._yardstick
+                try:
+                    with TemporaryDirectory(dir=self._folder) as scratch:
+                        commands = rival.commands(Path(scratch), before, now)
+                        for command in commands[:-1]:
+                            measure_command(name, command)
+                        row, printed = measure_command(RIVALS_PREFIX + name, commands[-1], yardstick=self._yardstick)
+                except CommandFailed as failure:
+                    # Most often for want of memory.
+                    self._notes.append(f"{RIVALS_PREFIX}{name}: FAILED: {failure}")
+                    break
+                yield row
+                self._notes.append(f"{row.name}: {' '.join(printed.split())}")
+
+    def _measure(self, name: str, config: Path, *arguments: str) -> tuple[Row, str]:
+        command = [sys.executable, "-m", "connector", "--config", str(config), *arguments]
+        return measure_command(name, command, yardstick=self._yardstick)
+
+    def _tables(self, simulator: Simulator, flavour: str, number: int) -> Path:
+        """A configuration with a state file and topics of its own, which are created."""
+        folder = self._folder / f"{flavour}-{number}"
+        path = folder / "connector.toml"
+        if path.exists():
+            return path
+        folder.mkdir(mode=0o700)
+        kafka = self._kafka["kafka"] | {"topic_prefix": f"{self._prefix}.{flavour}.{number}"}
+        limit = self._options.memory_limit_mib
+        tables = {
+            "source": simulator.settings(method=flavour),
+            "state": {"path": str(folder / "state.duckdb")} | ({"memory_limit_mib": limit} if limit else {}),
+            **self._kafka,
+            "kafka": kafka,
+        }
+        path.write_text(as_toml(tables), encoding="utf-8")
+        path.chmod(0o600)
+        if self._options.broker == "real":
+            quiet = ("--log-level", "warning")
+            measure_command("setup", [sys.executable, "-m", "connector", *quiet, "--config", str(path), "setup"])
+        return path
 
 
-def _tables(simulator: Simulator, cluster: MockCluster, folder: Path) -> dict[str, Any]:
+def as_toml(tables: dict[str, dict[str, Any]]) -> str:
+    """Tables of a configuration as TOML."""
+    lines = []
+    for name, table in tables.items():
+        lines.append(f"[{name}]")
+        for key, value in table.items():
+            text = json.dumps(value)
+            if isinstance(value, dict):
+                items = (f"{json.dumps(inner)} = {json.dumps(inside)}" for inner, inside in value.items())
+                text = f"{{ {', '.join(items)} }}"
+            lines.append(f"{key} = {text}")
+    return "\n".join(lines) + "\n"
+
+
+@contextmanager
+def open_kafka(folder: Path, broker: str) -> Iterator[tuple[dict[str, Any], str]]:
+    """Tables of a configuration that reach a broker and a registry, and what they are."""
+    with ExitStack() as stack:
+        if broker == "real":
+            try:
+                kafka = session_broker(folder / "kafka")
+                stack.callback(kafka.close)
+                registry = session_registry(folder / "registry")
+                stack.callback(registry.close)
+                url = registry.url
+            except Missing as missing:
+                raise SystemExit(f"no real Kafka (--broker mock does without one): {missing}") from missing
+            tables = _tables_of(kafka.bootstrap_servers, url)
+            yield tables, kafka.origin
+            return
+        names = [
+            topic.name_under(f"{PREFIX}.{flavour}.{number}")
+            for topic in Topic
+            for flavour in ("files", "json")
+            for number in range(10)
+        ]
+        cluster = stack.enter_context(MockCluster(names))
+        yield _tables_of(cluster.bootstrap_servers, "mock://bench"), "librdkafka's in-process cluster, NO REAL BROKER"
+
+
+def _tables_of(bootstrap_servers: str, registry: str) -> dict[str, Any]:
     return {
-        "source": simulator.settings() | {"method": "files"},
-        "state": {"path": str(folder / "state.duckdb")},
-        "kafka": {"topic_prefix": PREFIX, "client": {"bootstrap.servers": cluster.bootstrap_servers}},
-        "schema_registry": {"url": "mock://bench", "auto_register": True},
+        "kafka": {"client": {"bootstrap.servers": bootstrap_servers}},
+        "schema_registry": {"url": registry, "auto_register": True},
     }
 
 
-def _described(row: Row, result: dict[str, Any], state: Path) -> Row:
-    stages = ", ".join(f"{name} {seconds:.1f}" for name, seconds in result["stages"].items() if seconds >= 0.05)
-    changes = result["added"] + result["removed"] + result["changed"]
-    note = f"{result['records']:,} records, {changes:,} changes; {stages}; state {state.stat().st_size >> 20} MiB"
-    return Row(row.name, row.wall_seconds, row.cpu_seconds, row.peak_mib, note)
+def _unpacked_bytes(paths: Sequence[Path]) -> int:
+    """The size of the JSON in some files."""
+    _, printed = measure_command(YARDSTICK, ["sh", "-c", 'zcat "$@" | wc -c', "sh", *map(str, paths)])
+    return int(printed)

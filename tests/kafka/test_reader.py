@@ -145,6 +145,25 @@ def test_a_topic_that_is_read_whole_is_waited_for_and_is_what_it_was_at_the_begi
             list(reader.read_whole(topic, stop))
 
 
+def test_a_topic_is_read_whole_up_to_where_it_ended_earlier(
+    broker: Broker, create_topic: Callable[..., str], topic_prefix: str
+) -> None:
+    """What came since is left out, also where nothing was there; an end beyond the topic's own is the topic's own."""
+    topic = create_topic(f"{topic_prefix}.inventory", partitions=2)
+    with _reader(broker) as reader:
+        assert reader.ends(topic) == {}
+        _publish(broker, topic, *[b"early"] * 4)
+        ends = reader.ends(topic)
+        _publish(broker, topic, *[b"late"] * 4)
+        assert [message.value for message in reader.read_whole(topic, upto=ends)] == [b"early"] * 4
+        assert list(reader.read_whole(topic, upto={})) == []
+        beyond = dict.fromkeys(range(2), 1_000_000)
+        assert sorted(message.value or b"" for message in reader.read_whole(topic, upto=beyond)) == [
+            *[b"early"] * 4,
+            *[b"late"] * 4,
+        ]
+
+
 def test_a_missing_topic_is_refused_with_how_to_create_it(broker: Broker, topic_prefix: str) -> None:
     """It is looked for a little while, in case it was just created, and no longer."""
     with _reader(broker) as reader, pytest.raises(SinkRejected, match="UNKNOWN_TOPIC_OR_PART") as refused:

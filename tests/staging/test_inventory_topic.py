@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from connector.model import Inventory, Topic
-from connector.staging.inventory_topic import Mirror
+from connector.staging.inventory_topic import BackfillCursor, Mirror, fall_behind
 from tests.conftest import consume_all
 from tests.support.broker import Broker
 from tests.support.mirroring import Tenant
@@ -125,6 +126,33 @@ def test_a_backfill_that_is_killed_at_any_batch_goes_on_and_ends_whole(tenant: T
     assert tenant.compacted() == tenant.stored()
     with tenant.process() as process, process.read_state() as state:
         assert Mirror(state.database, state.export).whole
+
+
+def test_what_a_backfill_has_published_itself_is_not_read_back(tenant: Tenant) -> None:
+    """It notes where the topic ended before; an interruption keeps that, and so does an addition without a change."""
+    tenant.topic_on = False
+    tenant.poll()
+    tenant.topic_on = True
+    tenant.fill_up(dies_at=1, after=True)
+    tenant.fill_up(dies_at=2, after=True)
+    with tenant.process() as process, process.open_state() as state:
+        mirror = Mirror(state.database, state.export)
+        begun = mirror.cursor()
+        with state.database.transaction():
+            fall_behind(state.database, Inventory.CPE)
+        assert (begun.phase, begun.ends) == ("records", ())
+        assert mirror.cursor() == BackfillCursor(begun.epoch, inventory="CPE", ends=())
+        assert process.backfill is not None
+        process.backfill._read_keys(mirror, begun)
+        assert state.database.number("SELECT count(*) FROM topic_keys") == 0
+        process.backfill._read_keys(mirror, replace(begun, ends=None))
+        assert state.database.number("SELECT count(*) FROM topic_keys") > 0
+    tenant.fill_up()
+    assert tenant.compacted() == tenant.stored()
+    with tenant.process() as process, process.open_state() as state:
+        with state.database.transaction():
+            fall_behind(state.database, Inventory.CPE)
+        assert Mirror(state.database, state.export).cursor() == BackfillCursor(begun.epoch, inventory="CPE")
 
 
 def test_keys_that_went_while_the_topic_was_off_or_in_an_earlier_epoch_are_ended(tenant: Tenant) -> None:
