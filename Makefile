@@ -17,7 +17,8 @@ PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo kafka test test-deploy test-spark deploy-tools release-check soak soak-spark year fuzz mutate lint format bench schemas \
+.PHONY: help demo kafka test test-deploy test-spark deploy-tools release-check soak soak-spark year fuzz mutate lint format bench \
+	bench-tenants bench-engines schemas \
 	sentinel pictures lock clean
 
 help: ## show this list
@@ -105,6 +106,12 @@ format: $(DEV) ## let ruff lay out the code
 
 bench: $(DEV) ## speed and memory, as ratios side by side in one run
 	$(BIN)/python -m tests.benchmarks
+
+bench-tenants: $(DEV) ## many tenants in one process (TENANTS=100 of RECORDS=100000 each): CPU, memory, threads, series of a round
+	$(BIN)/python -m tests.benchmarks.tenants --tenants $(or $(TENANTS),100) --records $(or $(RECORDS),100000)
+
+bench-engines: $(SPARK) ## Spark beside DuckDB on the same snapshots (RECORDS=2000000): needs Java 17 and Maven
+	$(BIN)/python -m tests.benchmarks.engines --records $(or $(RECORDS),2000000)
 
 schemas: $(DEV) ## generate from the Avro schemas: the JSON Schemas in schemas/, the tables in deploy/sentinel
 	$(BIN)/python -m tests.support.json_schemas
