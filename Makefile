@@ -19,7 +19,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help demo kafka test test-deploy test-spark deploy-tools release-check soak soak-spark year fuzz mutate lint format \
-	bench bench-rivals schemas sentinel pictures lock clean
+	bench bench-rivals bench-tenants bench-engines schemas sentinel pictures lock clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -114,6 +114,12 @@ bench: $(DEV) ## whole polls and publishing beside zcat, and beside what make be
 	$(BIN)/python -m tests.benchmarks $(BENCH)
 
 bench-rivals: $(RIVALS) ## install what the polls are compared with: pandas, Polars, orjson, dlt
+
+bench-tenants: $(DEV) ## many tenants in one process (TENANTS=100 of RECORDS=100000 each): CPU, memory, threads, series of a round
+	$(BIN)/python -m tests.benchmarks.tenants --tenants $(or $(TENANTS),100) --records $(or $(RECORDS),100000)
+
+bench-engines: $(SPARK) ## Spark beside DuckDB on the same snapshots (RECORDS=2000000): needs Java 17 and Maven
+	$(BIN)/python -m tests.benchmarks.engines --records $(or $(RECORDS),2000000)
 
 schemas: $(DEV) ## generate from the Avro schemas: the JSON Schemas in schemas/, the tables in deploy/sentinel
 	$(BIN)/python -m tests.support.json_schemas
