@@ -116,7 +116,7 @@ def print_check(check: Check) -> None:
 
 
 def print_poll(result: PollResult) -> None:
-    """The result of a poll, in three lines, and what waits after it; its steps only where the line has room for them."""
+    """The result of a poll, in three lines, and what waits after it; its steps where the line has room for them."""
     style = OUTCOME_STYLES[result.outcome]
     out.print(
         Text.assemble(
