@@ -116,7 +116,7 @@ def print_check(check: Check) -> None:
 
 
 def print_poll(result: PollResult) -> None:
-    """The result of a poll, in three lines, and what waits after it."""
+    """The result of a poll, in three lines, and what waits after it; its steps where the line has room for them."""
     style = OUTCOME_STYLES[result.outcome]
     out.print(
         Text.assemble(
@@ -127,8 +127,10 @@ def print_poll(result: PollResult) -> None:
     )
     if result.is_staged or result.outcome == "dry_run":
         out.print(Text("  ").append_text(counts(result)))
+    duration, published = f"  {result.duration_seconds:.1f} s", poll_lines.kafka_line(result)
     steps = ", ".join(f"{name} {seconds:.1f}" for name, seconds in result.stages.items())
-    out.print(Text(f"  {result.duration_seconds:.1f} s ({steps}); {poll_lines.kafka_line(result)}", style="dim"))
+    line = f"{duration} ({steps}); {published}"
+    out.print(Text(line if len(line) <= out.width else f"{duration}; {published}", style="dim"))
     if result.backfilled:
         out.print(Text(f"  {counted(result.backfilled, 'record')} added to the inventory topic", style="dim"))
     for line in (poll_lines.waiting_line(result), poll_lines.held_line(result)):

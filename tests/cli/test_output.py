@@ -137,6 +137,23 @@ def test_a_poll_is_shown_in_three_lines(shown: Callable[[], list[str]]) -> None:
     ]
 
 
+def test_the_steps_of_a_poll_are_left_out_of_a_narrow_terminal(shown: Callable[[], list[str]]) -> None:
+    """All five of a real poll, and what was published: one line, whatever the width."""
+    result = PollResult(
+        "published",
+        Inventory.CPE,
+        "cpe-20260105T060000Z",
+        1,
+        Counts(records=9_491, devices=100, added=103, alerts=3),
+        published=103,
+        duration_seconds=4.3,
+        stages={"recover": 0.4, "drain": 0.1, "fetch": 0.5, "stage": 2.4, "publish": 0.9},
+    )
+    output.print_poll(result)
+    steps = " (recover 0.4, drain 0.1, fetch 0.5, stage 2.4, publish 0.9)" if output.out.width == 140 else ""
+    assert shown()[2:] == [f"  4.3 s{steps}; 103 changes and 3 alerts published"]
+
+
 def test_json_is_one_line_whatever_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     """Machines get one object a line, times as ISO 8601 in UTC."""
     value = {"at": datetime(2026, 1, 5, 6, tzinfo=UTC), "text": "ü" * 300}

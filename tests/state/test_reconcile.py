@@ -225,6 +225,19 @@ def test_a_checkpoint_that_names_no_place_of_this_file_stops(
     assert type(raised.value) is StateError
 
 
+def test_a_checkpoint_whose_snapshot_is_gone_or_of_another_epoch_stops(bench: Bench) -> None:
+    """Neither happens to a file that nobody else has changed; it is no reason to publish, and none to break."""
+    there, sealed = places(bench)[-1], staged(bench)[-1]
+    bench.state.journal.confirm(there)
+    position = bench.state.journal.position()
+    others = {"as it is": sealed, "gone": None, "of another epoch": replace(sealed, epoch=sealed.epoch + 1)}
+    rows = {
+        name: standing(position, there, tenant_id=TENANT, sealed=other, unsealed=None, alert_upto=0)
+        for name, other in others.items()
+    }
+    assert rows == {"as it is": Standing.CURRENT, "gone": Standing.FOREIGN, "of another epoch": Standing.FOREIGN}
+
+
 def test_a_checkpoint_of_another_tenant_stops(bench: Bench) -> None:
     """Two tenants with one transactional id would take turns."""
     there = places(bench)[0]

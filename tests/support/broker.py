@@ -37,7 +37,7 @@ CACHE_VARIABLE: Final = "MDE_TEST_CACHE"
 KAFKA_JAVA: Final = 17
 REGISTRY_JAVA: Final = 21
 DOWNLOAD_SECONDS_MAX: Final = 900
-START_SECONDS_MAX: Final = 90
+START_SECONDS_MAX: Final = 240
 STOP_SECONDS_MAX: Final = 90
 START_ATTEMPTS_MAX: Final = 3
 LOG_LINES_SHOWN: Final = 80
@@ -217,7 +217,9 @@ class LocalBroker(Broker):
         )
         self._properties.write_text(text + self._settings, encoding="utf-8")
         tool = ("kafka.tools.StorageTool", "format", "-t", "bWRlLWludmVudG9yeS10ZQ", "-c", str(self._properties))
-        done = subprocess.run([*self._java, *tool], capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(
+            [*self._java, *tool], capture_output=True, text=True, timeout=START_SECONDS_MAX, check=False
+        )
         if done.returncode:
             raise Missing(f"Kafka's storage cannot be made: {done.stdout[-500:]}{done.stderr[-2000:]}")
 

@@ -56,7 +56,7 @@ def judge(questions: Iterable[Question], kusto: Path) -> dict[str, Verdict]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=280,
     )
     assert ran.returncode == 0, ran.stderr[-2000:]
     return {
