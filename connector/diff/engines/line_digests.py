@@ -30,9 +30,6 @@ BITS: Final = 128
 JOIN_ROWS_MAX: Final = 2_500_000
 """A hash table of so many digests takes some 100 MiB: so a comparison's memory does not grow with the estate."""
 
-SHARE_MASK: Final = 2**16 - 1
-"""The bits of a digest that say to which share it belongs."""
-
 CHUNK_LINES: Final = 4096
 BATCH_LINES: Final = 4 * 122_880
 """Parts of so many lines are read by one statement: planning one for each of many small parts would take longer."""
@@ -59,10 +56,8 @@ class LineDigests:
 
     def shares(self, stored: int) -> list[str]:
         """Conditions on `line_1`, each of which chooses a share of all digests; what has none is in the first share."""
-        shares = max(-(-stored // self.join_rows_max), 1)
-        return (
-            [f"coalesce(line_1 & {SHARE_MASK}, 0) % {shares} = {n}" for n in range(shares)] if shares > 1 else ["true"]
-        )
+        shares = 1 << max(-(-stored // self.join_rows_max) - 1, 0).bit_length()
+        return [f"(coalesce(line_1, 0) & {shares - 1}) = {n}" for n in range(shares)] if shares > 1 else ["true"]
 
     def tag(self, spelling: Spelling) -> Callable[[int, int], Halves]:
         """The same of two numbers."""
