@@ -15,6 +15,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from math import inf
 from pathlib import Path
 from statistics import median, quantiles
 from typing import Final
@@ -29,7 +31,7 @@ from connector.staging.stage import stage_snapshot
 from connector.state.state import StateFile
 from connector.web import Console
 from connector.web.pages import PAGES
-from connector.web.visits import PAUSE_SECONDS
+from connector.web.visits import PAUSE_SECONDS, Visits
 from tests.benchmarks.measuring import measure, print_table
 from tests.benchmarks.snapshots import Size, write_snapshot
 from tests.benchmarks.staging import PART_RECORDS, RULES, stage
@@ -73,7 +75,12 @@ def run(records: int, changes: int, *, rounds: int = ROUNDS) -> None:
             measure(stage, path, snapshot, MEMORY_LIMIT_MIB)
         measure(write_changes, path, changes)
         file_mib = path.stat().st_size >> 20
-        with assembly_of(path, NOW) as assembly, Console(assembly, ConsoleConfig(listen="127.0.0.1:0")) as console:
+        # Every answer is read: none is given again because it took long.
+        visits = partial(Visits, slow_seconds=inf)
+        with (
+            assembly_of(path, NOW) as assembly,
+            Console(assembly, ConsoleConfig(listen="127.0.0.1:0"), visits=visits) as console,
+        ):
             client = Client(console)
             addresses = addresses_of(client)
             alone = ask_for_all(client, addresses, rounds)
@@ -82,7 +89,7 @@ def run(records: int, changes: int, *, rounds: int = ROUNDS) -> None:
             poll = spawn.Process(target=poll_beside, args=(path, last))
             poll.start()
             began = time.monotonic()
-            beside = defaultdict(Times)
+            beside: defaultdict[str, Times] = defaultdict(Times)
             while poll.is_alive() or not beside:
                 ask_for_all(client, addresses, 1, beside, poll)
             seconds = time.monotonic() - began
