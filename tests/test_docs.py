@@ -107,7 +107,9 @@ def anchors(text: str) -> set[str]:
 def links(text: str) -> list[str]:
     """The targets of the links and pictures of a text, those of reference definitions included."""
     prose = re.sub(r"`[^`]+`", "``", FENCED.sub("", text))
-    return re.findall(r"\]\(([^)\s]+)\)", prose) + re.findall(r"^\[[^\]]+\]: (\S+)$", prose, re.MULTILINE)
+    pictures = re.findall(r'<(?:img|source)\b[^>]*\bsrc(?:set)?="([^"]+)"', prose)
+    references = re.findall(r"^\[[^\]]+\]: (\S+)$", prose, re.MULTILINE)
+    return re.findall(r"\]\(([^)\s]+)\)", prose) + references + pictures
 
 
 @pytest.mark.parametrize("name", [name for name in TEXTS if name != "CHANGELOG.md"])

@@ -1,7 +1,8 @@
 """Short reads of the state file, which a poll needs for itself.
 
 One visit at a time: it opens the file, reads what one page says, and closes it, within `SECONDS_MAX`. Between two
-visits is a pause, in which a poll that waits gets the file. Where a poll has it, the last known answer is given.
+visits is a pause, in which a poll that waits gets the file. Where a poll has it, the last known answer is given. What
+took long to read is given again while the file is as it was.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -25,6 +26,10 @@ WAIT_SECONDS: Final = 0.3
 PAUSE_SECONDS: Final = 0.25
 """A poll that waits for the file looks for it ten times a second."""
 ANSWERS_MAX: Final = 32
+SLOW_SECONDS: Final = 0.25
+"""What took longer to read is not read again while the file is as it was."""
+KEPT_SECONDS: Final = 300.0
+"""How long at most: ages and days go on, whatever the file has."""
 DECISION_WAIT_SECONDS: Final = 10.0
 KAFKA_SECONDS_MAX: Final = 20.0
 """How long an approval publishes, where no `run` does: what was not published by then, the next poll publishes."""
@@ -51,6 +56,19 @@ class Answer:
     busy: bool = False
 
 
+Stamp = tuple[tuple[int, int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What a page said: whether it took long to read, until when it may be given again, and what the file was."""
+
+    answer: Answer
+    is_slow: bool
+    until: float
+    stamp: Stamp
+
+
 class VisitTooLong(StateError):
     """A page could not be read in the time that a visit has."""
 
@@ -63,6 +81,7 @@ class Visits:
         pause_seconds: between two visits.
         seconds_max: for which a visit keeps the file.
         decision_wait_seconds: how long a decision waits for a poll to close the file; no page is read meanwhile.
+        slow_seconds: what took longer to read is given again while the file is as it was.
     """
 
     def __init__(
@@ -72,14 +91,16 @@ class Visits:
         pause_seconds: float = PAUSE_SECONDS,
         seconds_max: float = SECONDS_MAX,
         decision_wait_seconds: float = DECISION_WAIT_SECONDS,
+        slow_seconds: float = SLOW_SECONDS,
     ) -> None:
         self.decision_wait_seconds = decision_wait_seconds
         self.assembly = assembly
         self._pause_seconds = pause_seconds
         self._seconds_max = seconds_max
+        self._slow_seconds = slow_seconds
         self._lock = threading.Lock()
         self._free_at = 0.0
-        self._answers: OrderedDict[str, Answer] = OrderedDict()
+        self._answers: OrderedDict[str, _Known] = OrderedDict()
 
     def answer(self, address: str, view: Callable[[Visit], Facts], *, scratch: bool = False) -> Answer:
         """What a page says now, or what it said last where a poll has the file.
@@ -94,15 +115,21 @@ class Visits:
             VisitTooLong: it takes too long.
             ConnectorError: it cannot be said.
         """
+        with self._lock:  # whoever asks for the same page meanwhile waits here
+            known, stamp = self._answers.get(address), self._stamp()
+            if known and known.is_slow and known.stamp == stamp and time.monotonic() < known.until:
+                return known.answer
         with self._turn():
+            stamp = self._stamp()
             try:
-                answer = self._visit(view, scratch=scratch)
+                answer, seconds = self._visit(view, scratch=scratch)
             except StateLocked:
                 known = self._answers.get(address)
                 if known is None:
                     raise
-                return Answer(known.facts, known.as_of, busy=True)
-            self._answers[address] = answer
+                return Answer(known.answer.facts, known.answer.as_of, busy=True)
+            until = time.monotonic() + KEPT_SECONDS
+            self._answers[address] = _Known(answer, seconds > self._slow_seconds, until, stamp)
             self._answers.move_to_end(address)
             if len(self._answers) > ANSWERS_MAX:
                 self._answers.popitem(last=False)
@@ -133,11 +160,23 @@ class Visits:
             finally:
                 self._free_at = time.monotonic() + self._pause_seconds
 
-    def _visit(self, view: Callable[[Visit], Facts], *, scratch: bool) -> Answer:
+    def _visit(self, view: Callable[[Visit], Facts], *, scratch: bool) -> tuple[Answer, float]:
+        """What a page says, and how long it took to read, without the wait for the file."""
         now = self.assembly.clock()
         open_state = self.assembly.open_scratch if scratch else self.assembly.read_state
         with open_state(WAIT_SECONDS) as state, _limited(state, self._seconds_max):
-            return Answer(view(Visit(self.assembly, state, now)), now)
+            began = time.monotonic()
+            answer = Answer(view(Visit(self.assembly, state, now)), now)
+            return answer, time.monotonic() - began
+
+    def _stamp(self) -> Stamp:
+        """What tells the file from what it was: that of its log too, in which a change stands first."""
+        path, stamp = self.assembly.config.state.path, []
+        for part in (path, path.with_name(f"{path.name}.wal")):
+            with suppress(OSError):
+                status = part.stat()
+                stamp.append((status.st_ino, status.st_mtime_ns, status.st_size))
+        return tuple(stamp)
 
 
 @contextmanager

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
-from tests.benchmarks import curve, journal, poll, publishing, rivals, staging, values
+from tests.benchmarks import curve, journal, pages, poll, publishing, rivals, staging, values
 
-NAMES: Final = ("poll", "publishing", "journal", "staging", "values", "curve")
+NAMES: Final = ("poll", "publishing", "journal", "pages", "staging", "values", "curve")
 USUAL: Final = ("poll", "publishing")
 """What is measured where nothing is named."""
 QUICK_CHURNS: Final = (1,)
@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="files alone, 1 %% churn, each rival once")
     parser.add_argument("--broker", choices=("real", "mock"), default="real", help="Kafka of `poll` (default: real)")
     parser.add_argument("--memory-limit-mib", type=int, default=0, help="state.memory_limit_mib (default: its default)")
-    parser.add_argument("--changes", type=int, default=1_000_000, help="in the `journal` (default: 1,000,000)")
+    parser.add_argument("--changes", type=int, default=1_000_000, help="in `journal` and `pages` (default: 1,000,000)")
     parser.add_argument("--polls", type=int, default=10, help="until `staging` shows the state file (default: 10)")
     parser.add_argument("--sizes", default="1,10,30", help="of the `curve`, in millions of records (default: 1,10,30)")
     given = parser.parse_args()
@@ -60,6 +60,7 @@ def main() -> None:
         "poll": lambda: poll.run(options),
         "publishing": lambda: publishing.run(given.records),
         "journal": lambda: journal.run(given.changes),
+        "pages": lambda: pages.run(given.records, given.changes),
         "staging": lambda: staging.run(given.records, polls=given.polls),
         "values": lambda: values.run(given.records),
         "curve": lambda: curve.run([int(float(size) * 1e6) for size in given.sizes.split(",")], options),

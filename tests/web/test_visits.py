@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from connector.errors import StateError
+from connector.state.state import StateFile
 from connector.web.visits import Visit, Visits
 from tests.support.bench import Bench
 from tests.support.console import assembly_of, line
@@ -123,6 +124,25 @@ def test_what_is_remembered_is_limited(path: Path) -> None:
         assert visits.answer("/39", lambda _: {}).facts == {"number": 39}
         with pytest.raises(StateError, match=r"has .* open"):
             visits.answer("/0", lambda _: {})
+
+
+def test_what_took_long_is_read_once_while_the_file_is_as_it_was(path: Path) -> None:
+    """And again once the file has changed, or a decision was made; what is quick is read each time."""
+    slow, quick = Visits(assembly_of(path), pause_seconds=0.0, slow_seconds=-1.0), Visits(assembly_of(path))
+    calls: list[int] = []
+
+    def view(_: Visit) -> dict[str, Any]:
+        calls.append(1)
+        return {"call": len(calls)}
+
+    answers = [slow.answer(address, view).facts["call"] for address in ("/a", "/a", "/b", "/a")]
+    assert (answers, slow.answer("/a", view).busy) == ([1, 1, 2, 1], False)
+    with StateFile.open(path, memory_limit_mib=256) as state:
+        state.database.rows("INSERT INTO meta VALUES ('x', 'y')")
+    assert [slow.answer("/a", view).facts["call"] for _ in range(2)] == [3, 3]
+    slow.decide(lambda _: {})
+    assert slow.answer("/a", view).facts["call"] == 4
+    assert [quick.answer("/a", view).facts["call"] for _ in range(2)] == [5, 6]
 
 
 def test_many_requests_at_once_are_answered_or_asked_to_come_again(serve: Opens, path: Path) -> None:
