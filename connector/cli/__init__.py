@@ -7,6 +7,7 @@ none of the libraries behind them.
 
 from __future__ import annotations
 
+import gc
 import inspect
 import os
 import sys
@@ -27,6 +28,9 @@ from connector.cli.streams import open_streams
 from connector.errors import ConnectorError, fault_of
 
 PROGRAM: Final = "mde-inventory"
+
+GARBAGE_THRESHOLDS: Final = (50_000, 20, 20)
+"""Messages and headers are many objects that live for a moment: the collector of cycles looks at them less often."""
 
 
 class Verb(NamedTuple):
@@ -298,6 +302,7 @@ def before_verb(
 def main() -> None:
     """The command `mde-inventory`. Whatever a verb raises becomes a sentence, a hint and an exit code."""
     open_streams()
+    gc.set_threshold(*GARBAGE_THRESHOLDS)
     # pydantic would read the metadata of every installed package to find plugins for itself.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     exit_code = 0

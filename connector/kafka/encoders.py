@@ -230,8 +230,9 @@ def key_of_record(inventory: str, keys: Sequence[str]) -> str:
     return json.dumps([key_part(part) for part in (inventory, *keys)], ensure_ascii=False, separators=(",", ":"))
 
 
+@lru_cache(maxsize=4_096)
 def key_bytes(text: str) -> bytes:
-    """A text as part of a key, in bytes."""
+    """A text as part of a key, in bytes. Changes of a device follow each other, with the same texts."""
     raw = text.encode()
     return raw if len(raw) <= KEY_PART_BYTES_MAX else key_part(text).encode()
 

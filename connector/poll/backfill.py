@@ -253,9 +253,18 @@ class SnapshotRecords:
 def key_of(incoming: Incoming, parts: int) -> RecordKey | None:
     """Parse the key of a message on the inventory topic; None where the connector did not write it."""
     try:
-        key = json.loads((incoming.key or b"").decode())
+        text = (incoming.key or b"").decode()
+        plain = text[2:-2].split('","')
+        if len(plain) == parts and text.count('"') == 2 * parts and _is_plain(text):
+            return tuple(plain)
+        key = json.loads(text)
     except ValueError:
         return None
     if not isinstance(key, list) or len(key) != parts or not all(isinstance(part, str) for part in key):
         return None
     return tuple(key)
+
+
+def _is_plain(text: str) -> bool:
+    """Whether a list of texts in JSON begins and ends as we write it, with nothing in it that is escaped."""
+    return text[:2] == '["' and text[-2:] == '"]' and "\\" not in text and text.isprintable()

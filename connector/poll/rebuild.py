@@ -251,13 +251,13 @@ class Rebuild:
             key = key_of(incoming, 1 + len(self._export.keys))
             if key is None or incoming.key is None:
                 continue
-            cut = incoming.headers.get("ce_shortenedfields", b"").decode().split(",")
+            shortened = incoming.headers.get("ce_shortenedfields")
             yield Event(
                 incoming.key.decode(),
                 incoming.partition,
                 incoming.offset,
                 key[0],
-                not self._keys.isdisjoint(cut),
+                shortened is not None and not self._keys.isdisjoint(shortened.decode().split(",")),
                 None if incoming.value is None else self._messages.decode(incoming.value),
             )
 

@@ -6,9 +6,10 @@ topics, and judging whether they have everything, is `rebuild`'s.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -122,6 +123,10 @@ class Restoration:
         self._engine = database
         self._export = export
         self._added = 0
+        self._pick: Callable[[Mapping[str, Any]], tuple[Any, ...]] = itemgetter(
+            *(field.name for field in export.fields)
+        )
+        self._nothing = (None,) * len(export.fields)
         columns = ", ".join(f"{field.column} {COLUMN_TYPES[field.kind]}" for field in export.fields)
         database.rows(
             f"""
@@ -134,17 +139,27 @@ class Restoration:
 
     def add(self, events: Sequence[Event]) -> None:
         """Take some events in."""
-        records: list[Mapping[str, Any]] = [event.record or {} for event in events]
-        columns: list[list[Any]] = [
+        *facts, records = zip(*events, strict=True)
+        columns = [
             list(range(self._added, self._added + len(events))),
-            *([getattr(event, name) for event in events] for name in Event._fields[:-1]),
-            [event.record is not None for event in events],
-            *([record.get(field.name) for record in records] for field in self._export.fields),
+            *map(list, facts),
+            [record is not None for record in records],
+            *map(list, zip(*map(self._values, records), strict=True)),
         ]
         types = ("BIGINT", "VARCHAR", "INTEGER", "BIGINT", "VARCHAR", "BOOLEAN", "BOOLEAN")
         kinds = [*types, *(COLUMN_TYPES[field.kind] for field in self._export.fields)]
         self._engine.rows(f"INSERT INTO events SELECT {unnested(kinds)}", columns)
         self._added += len(events)
+
+    def _values(self, record: Mapping[str, Any] | None) -> tuple[Any, ...]:
+        """The values of a record in the order of the fields; NULL for what it does not have."""
+        if record is None:
+            return self._nothing
+        try:
+            return self._pick(record)
+        except KeyError:
+            # An earlier version did not know a field.
+            return tuple(record.get(field.name) for field in self._export.fields)
 
     def sequences(self) -> tuple[int, int, int]:
         """How many different sequences there are, the first and the last."""
