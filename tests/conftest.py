@@ -149,17 +149,21 @@ class Consumed(NamedTuple):
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """A place for the real components. While tests are collected, nothing becomes garbage."""
+    """A place for the real components."""
     config.stash[COMPONENTS] = Components()
     # Under nohup it is ignored, and so it would be in the processes that tests start.
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """What is imported and collected stays to the end: nobody looks for garbage in it, now or during a test."""
     gc.disable()
-
-
-def pytest_collection_finish() -> None:
-    """What was imported and collected stays to the end: no test must look through it for garbage."""
-    gc.freeze()
-    gc.enable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
