@@ -69,7 +69,9 @@ def run(records: int, masters: Sequence[str], threads: Sequence[int]) -> None:
             shutil.copy(folder / "baseline.duckdb", state)
             kind, _, setting = engine.partition(", ")
             master, number = (setting, 1) if kind == "Spark" else (None, int(setting.split()[0]))
-            rows += [Row(engine, *row) for row in measure(stage_all, state, snapshots[1:], master, number).result]
+            measured = [Row(engine, *row) for row in measure(stage_all, state, snapshots[1:], master, number).result]
+            print(*measured, sep="\n", flush=True)
+            rows += measured
             shutil.rmtree(folder / "spark", ignore_errors=True)
         print_table(
             f"engines: {records:,} records, {size.parts} gzip parts, memory_limit_mib {MEMORY_LIMIT_MIB},"
