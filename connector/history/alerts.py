@@ -7,6 +7,8 @@ takes one away. So an alert is open as long as no later one took its version awa
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import groupby
+from operator import itemgetter
 from typing import Any, Final
 
 from connector.clock import milliseconds_of
@@ -86,13 +88,12 @@ def newest(state: StateFile, wanted: WantedAlerts, rows_max: int, after: Place |
         """,
         parameters | place,
     )
-    shown = rows[:rows_max]
-    snapshots = {number: state.journal.numbered_snapshot(number) for number in {row[2] for row in shown}}
-    alerts = []
-    for _, _, number, stands, *row in shown:
-        snapshot = snapshots[number]
+    alerts: list[dict[str, Any]] = []
+    for number, group in groupby(rows[:rows_max], key=itemgetter(2)):
+        snapshot, of_snapshot = state.journal.numbered_snapshot(number), list(group)
         if snapshot is not None:
-            alerts += [alert | {"standing": stands} for alert in state.journal.as_alerts([tuple(row)], snapshot)]
+            known = state.journal.as_alerts((row[4:] for row in of_snapshot), snapshot)
+            alerts += [alert | {"standing": row[3]} for alert, row in zip(known, of_snapshot, strict=True)]
     return Listed(alerts, rows[rows_max - 1][:2] if len(rows) > rows_max else None)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from datetime import date
+from itertools import groupby
+from operator import itemgetter
 from typing import Any, Final
 
 from connector.exports.fields import Export, columns_of
@@ -172,10 +174,10 @@ def newest_alerts(state: StateFile, rows_max: int, device_id: str | None = None)
         {"device": device_id},
     )
     alerts: list[dict[str, Any]] = []
-    for row in rows:
-        snapshot = state.journal.numbered_snapshot(row[0])
+    for number, group in groupby(rows, key=itemgetter(0)):
+        snapshot = state.journal.numbered_snapshot(number)
         if snapshot is not None:
-            alerts += state.journal.as_alerts([row[1:]], snapshot)
+            alerts += state.journal.as_alerts((row[1:] for row in group), snapshot)
     return alerts
 
 

@@ -91,7 +91,7 @@ def try_decisions(
 ) -> Examined:
     """What is held of a choice, as `examine`, in a scratch state; `names_max` devices and groups are named of each."""
     standing, now = state.journal.holds(), assembly.clock()
-    for inventory in choice.inventories:
+    for inventory in choice.inventories if standing else ():
         # Alerts of the day are no consequence of a decision.
         derived.stage_due_alerts(state, inventory, assembly.rules, now=now)
     parts = []

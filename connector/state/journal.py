@@ -405,6 +405,13 @@ class Journal:
         noted = meta.recall(self._database, f"{_SEALED}{snapshot_no}")
         return None if noted is None else int(noted)
 
+    def confirmations(self) -> dict[int, int]:
+        """As `confirmed_at`, of every snapshot of which it is noted, by number."""
+        noted = self._database.rows(
+            "SELECT name, value FROM meta WHERE starts_with(name, $1) AND value IS NOT NULL", [_SEALED]
+        )
+        return {int(name.removeprefix(_SEALED)): int(value) for name, value in noted}
+
     # ---- age
 
     def has_retirable(self, *, older_than: datetime) -> bool:

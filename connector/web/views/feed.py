@@ -38,6 +38,7 @@ def delivery(visit: Visit, query: Query) -> Facts:
     """Topics, the last checkpoint, the backlog, and when Kafka confirmed each snapshot."""
     config, journal = visit.assembly.config, visit.state.journal
     position = journal.position()
+    confirmations = journal.confirmations()
     published = published_topics(visit.assembly)
     mirror = Mirror(visit.state.database, visit.state.export)
     after = query.after(SNAPSHOTS)
@@ -66,7 +67,8 @@ def delivery(visit: Visit, query: Query) -> Facts:
         if config.kafka.inventory_topic
         else None,
         "snapshots": [
-            _sealed(visit, snapshot, position.published_snapshot) for snapshot in snapshots[: query.rows_max]
+            _sealed(snapshot, position.published_snapshot, confirmations.get(snapshot.snapshot_no))
+            for snapshot in snapshots[: query.rows_max]
         ],
         "more": not is_last,
         "next": None if is_last else end_of_page((snapshots[-2].snapshot_no,)),
@@ -94,9 +96,8 @@ def configuration(visit: Visit, _query: Query) -> Facts:
     }
 
 
-def _sealed(visit: Visit, snapshot: StagedSnapshot, sealed: int) -> dict[str, Any]:
+def _sealed(snapshot: StagedSnapshot, sealed: int, confirmed: int | None) -> dict[str, Any]:
     """When Kafka confirmed a snapshot, and how long after it was staged; None where that is not noted."""
-    confirmed = visit.state.journal.confirmed_at(snapshot.snapshot_no)
     return snapshot.facts(SNAPSHOT_NAMES) | {
         "sealed": snapshot.snapshot_no <= sealed,
         "confirmed_at": None if confirmed is None else moment_of(confirmed),
