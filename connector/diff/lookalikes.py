@@ -9,9 +9,20 @@ Only what is new and what is absent is looked at, and nothing at all where one o
 
 from __future__ import annotations
 
+from typing import Final
+
 from connector.diff.tables import Relation, Workspace
 from connector.exports.fields import Export
 from connector.state.sql import literal, without_odd_blanks
+
+_NONE: Final = """
+    SELECT NULL::INTEGER AS device_no,
+           NULL::INTEGER AS software_no,
+           NULL::BIGINT AS previous_row,
+           NULL::INTEGER AS stored_device_no,
+           NULL::INTEGER AS stored_software_no
+    WHERE false
+"""
 
 
 def pair_lookalikes(workspace: Workspace, arrivals: Relation, absent: Relation) -> tuple[Relation, int]:
@@ -21,7 +32,8 @@ def pair_lookalikes(workspace: Workspace, arrivals: Relation, absent: Relation) 
     """
     export, alike = workspace.export, _columns(workspace.export)
     new = f"{arrivals} WHERE previous_row IS NULL"
-    is_either_empty = not (workspace.count(absent) and workspace.count(new))
+    if not (workspace.count(absent) and workspace.count(new)):
+        return workspace.make("lookalikes", _NONE), 0
     pairs = workspace.make(
         "lookalikes",
         f"""
@@ -42,7 +54,6 @@ def pair_lookalikes(workspace: Workspace, arrivals: Relation, absent: Relation) 
                gone.software_no AS stored_software_no
         FROM new
         JOIN gone USING ({alike}, place)
-        {"LIMIT 0" * is_either_empty}
         """,
     )
     return pairs, workspace.count(pairs)

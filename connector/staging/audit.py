@@ -38,11 +38,27 @@ def note(workspace: Workspace, *, removed: Relation, added: Relation) -> None:
     known = _contents(database, inventory)
     if known is None or known[0] != _maker(export):
         count(workspace)
-    (gone, minus), (come, plus) = _sum(database, export, removed), _sum(database, export, added)
-    _, records, total = _contents(database, inventory) or ("", 0, 0)
+        known = _contents(database, inventory)
+    _, records, total = known or ("", 0, 0)
+    moving = database.rows(
+        f"""
+        WITH moving AS (
+            SELECT -1 AS direction, {export.columns}
+            FROM {removed}
+            UNION ALL
+            SELECT 1, {export.columns}
+            FROM {added}
+        )
+        SELECT direction, count(*), sum({digest(export.fields)})
+        FROM moving
+        GROUP BY direction
+        """
+    )
+    records += sum(direction * number for direction, number, _ in moving)
+    total += sum(direction * digests for direction, _, digests in moving)
     database.rows(
         "UPDATE contents SET records = $1, total = $2 WHERE inventory = $3",
-        [records - gone + come, (total - minus + plus) % _MODULUS, inventory.value],
+        [records, total % _MODULUS, inventory.value],
     )
 
 
