@@ -42,7 +42,7 @@ def describe_approval(part: Mapping[str, Any]) -> str:
 
 def describe_return(part: Mapping[str, Any]) -> str:
     """What follows when the records, values or keys are as they were again."""
-    return f"{_counts(part['if_it_returns'])} after an approval; nothing without"
+    return f"{_counts(part['if_it_returns'])} after an approval; otherwise nothing"
 
 
 def _counts(numbers: Mapping[str, int | None]) -> str:

@@ -63,7 +63,7 @@ def _lights(visit: Visit, status: dict[str, Any], alerts: list[dict[str, Any]]) 
     yield _polls(status, visit.now)
     for hold in status["held"]:
         what = f"{counted(hold['records'], 'record')} on {counted(hold['devices'], 'device')} ({hold['share']:.1%})"
-        yield _light("Held", WARN, f"{hold['reason']}: {what}: {WHY[hold['reason']]}", "/held")
+        yield _light("Held", WARN, f"{what}: {WHY[hold['reason']]} ({hold['reason']})", "/held")
     if not status["held"]:
         yield _light("Held", GOOD, "nothing awaits a decision", "/held")
     pending = status["pending"]

@@ -41,7 +41,7 @@ def test_removals_are_shown_with_where_they_are_and_what_follows() -> None:
         "  groups        Workstations (900), (no group) (91)",
         "  devices       lt-sin-00059 (41), lt-sin-00012 (40) and 28 more",
         "  if approved   991 REMOVED and 320 alerts",
-        "  if it returns 991 ADDED and 1 alert after an approval; nothing without",
+        "  if it returns 991 ADDED and 1 alert after an approval; otherwise nothing",
     ]
 
 
@@ -68,7 +68,7 @@ def test_what_only_the_next_snapshot_tells_is_said_to_be_unknown(
     _, *lines = (line.plain for line in held.describe([PART | part]))
     assert lines == [
         f"  if approved   {approved}, as the next snapshot has it; alerts are not known yet",
-        f"  if undone     {undone} after an approval; nothing without",
+        f"  if undone     {undone} after an approval; otherwise nothing",
     ]
 
 
