@@ -151,8 +151,10 @@ class Consumed(NamedTuple):
 def pytest_configure(config: pytest.Config) -> None:
     """A place for the real components."""
     config.stash[COMPONENTS] = Components()
-    # Under nohup it is ignored, and so it would be in the processes that tests start.
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    # Under nohup, and in the background of a script, one of them is ignored, and so it would be in what tests start.
+    for number, handler in ((signal.SIGHUP, signal.SIG_DFL), (signal.SIGINT, signal.default_int_handler)):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, handler)
 
 
 @pytest.hookimpl(wrapper=True)
