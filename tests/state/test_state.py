@@ -16,6 +16,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import duckdb
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -234,8 +235,11 @@ def _die_at(moment: str, path: Path, snapshot: Snapshot) -> None:
     connection = engine._connection
 
     class Dying:
-        def execute(self, statement: str, parameters: Any = ()) -> Any:
-            if statement.lstrip().startswith(moment) or (moment in statement and " " in moment):
+        extract_statements = connection.extract_statements
+
+        def execute(self, statement: duckdb.Statement, parameters: Any = ()) -> Any:
+            text = statement.query
+            if text.lstrip().startswith(moment) or (moment in text and " " in moment):
                 os.kill(os.getpid(), signal.SIGKILL)
             return connection.execute(statement, parameters)
 

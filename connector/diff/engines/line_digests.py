@@ -91,8 +91,11 @@ def digested_scans(export: Export, parts: Sequence[Part], digests: LineDigests) 
     blank, in their order, and refuses a part of which that is not so. Where the two differ in length nevertheless, rows
     without a record, or without a digest, are left over.
     """
+    groups = spelled(export, parts)
+    if not groups:
+        return
     with temporary_folder(parts) as folder:
-        for spelling, group in spelled(export, parts).items():
+        for spelling, group in groups.items():
             lines, batch = 0, list[str]()
             for number, part in enumerate(group):
                 index = part.index or write_index(part, folder / f"{number}.lines")
