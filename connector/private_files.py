@@ -21,6 +21,8 @@ FOLDER_MODE: Final = 0o700
 FILE_MODE: Final = 0o600
 _NO_LINKS: Final = os.O_NOFOLLOW | os.O_CLOEXEC
 
+Stamp = tuple[int, int, int]
+
 
 def make_folder(path: Path) -> None:
     """Create a folder with mode 0700 if it is missing, and its parents with the default mode.
@@ -80,6 +82,20 @@ def is_readable_by_all(path: Path) -> bool:
     if os.statvfs(path).f_flag & os.ST_RDONLY:
         return False
     return bool(path.stat().st_mode & stat.S_IROTH and path.parent.stat().st_mode & stat.S_IXOTH)
+
+
+def stamps(*paths: Path) -> tuple[Stamp, ...]:
+    """What tells files from what they were, or from files that replaced them; those that are not there are left out."""
+    found = []
+    for path in paths:
+        with suppress(OSError):
+            found.append(stamp_of(path.stat()))
+    return tuple(found)
+
+
+def stamp_of(status: os.stat_result) -> Stamp:
+    """The same of one file."""
+    return status.st_ino, status.st_mtime_ns, status.st_size
 
 
 def replace(path: Path, content: bytes, *, durable: bool = False) -> None:

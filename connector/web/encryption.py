@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import ssl
-from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from connector.config import ConsoleConfig
 from connector.errors import ConfigError
+from connector.private_files import stamps
 from connector.telemetry import logger
 
 log = logger(__name__)
 
 HINT: Final = "Give a PEM file with the certificate and its chain, and one with its key, without a password."
-Stamp = tuple[tuple[int, int, int], ...]
 
 
 def encryption_of(settings: ConsoleConfig) -> ssl.SSLContext | None:
@@ -47,14 +46,15 @@ class Files:
 
     def __init__(self, certificate: Path, key: Path | None) -> None:
         self._certificate, self._key = certificate, key
-        self._stamp = self._look()
+        self._paths = tuple(filter(None, (certificate, key)))
+        self._stamps = stamps(*self._paths)
         self._context = self._load()
 
     def current(self) -> ssl.SSLContext:
         """With what the files have now; with what they had last, where one of them cannot be used."""
-        stamp = self._look()
-        if stamp != self._stamp:
-            self._stamp = stamp
+        now = stamps(*self._paths)
+        if now != self._stamps:
+            self._stamps = now
             try:
                 self._context = self._load()
             except ConfigError as error:
@@ -63,15 +63,6 @@ class Files:
             else:
                 log.info("the console's certificate was renewed", path=str(self._certificate))
         return self._context
-
-    def _look(self) -> Stamp:
-        """What tells a file from one that replaced it."""
-        stamp = []
-        for path in filter(None, (self._certificate, self._key)):
-            with suppress(OSError):
-                status = path.stat()
-                stamp.append((status.st_ino, status.st_mtime_ns, status.st_size))
-        return tuple(stamp)
 
     def _load(self) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

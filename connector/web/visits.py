@@ -11,13 +11,14 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
 from connector.assembly import Assembly
 from connector.errors import ConnectorError, StateError, StateLocked
+from connector.private_files import Stamp, stamps
 from connector.state.state import StateFile
 
 SECONDS_MAX: Final = 3.0
@@ -56,9 +57,6 @@ class Answer:
     busy: bool = False
 
 
-Stamp = tuple[tuple[int, int, int], ...]
-
-
 @dataclass(frozen=True, slots=True)
 class _Known:
     """What a page said: whether it took long to read, until when it may be given again, and what the file was."""
@@ -66,7 +64,7 @@ class _Known:
     answer: Answer
     is_slow: bool
     until: float
-    stamp: Stamp
+    stamp: tuple[Stamp, ...]
 
 
 class VisitTooLong(StateError):
@@ -169,14 +167,10 @@ class Visits:
             answer = Answer(view(Visit(self.assembly, state, now)), now)
             return answer, time.monotonic() - began
 
-    def _stamp(self) -> Stamp:
+    def _stamp(self) -> tuple[Stamp, ...]:
         """What tells the file from what it was: that of its log too, in which a change stands first."""
-        path, stamp = self.assembly.config.state.path, []
-        for part in (path, path.with_name(f"{path.name}.wal")):
-            with suppress(OSError):
-                status = part.stat()
-                stamp.append((status.st_ino, status.st_mtime_ns, status.st_size))
-        return tuple(stamp)
+        path = self.assembly.config.state.path
+        return stamps(path, path.with_name(f"{path.name}.wal"))
 
 
 @contextmanager

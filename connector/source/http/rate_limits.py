@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -132,7 +131,7 @@ class Limiter:
     def _read(self) -> dict[str, _Calls]:
         """The calls in the file, if it has changed since it was last read."""
         try:
-            stamp = _stamp_of(self._path.lstat())
+            stamp = private_files.stamp_of(self._path.lstat())
             if stamp == self._stamp:
                 return {}
             text = private_files.read(self._path, FILE_BYTES_MAX)
@@ -157,13 +156,9 @@ class Limiter:
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             private_files.replace(self._path, json.dumps(content).encode("ascii"))
-            self._stamp = _stamp_of(self._path.lstat())
+            self._stamp = private_files.stamp_of(self._path.lstat())
         except OSError as error:
             raise _unusable_file_error(self._path, error) from error
-
-
-def _stamp_of(status: os.stat_result) -> tuple[int, int, int]:
-    return status.st_ino, status.st_mtime_ns, status.st_size
 
 
 def _read_calls(value: dict[str, Any]) -> _Calls:
