@@ -32,7 +32,7 @@ class Page(NamedTuple):
         trial: what it says where there is time to try in a copy of the state what follows from a decision.
         parameters: what its address may ask for; `openapi` has them in words.
         answers: what its JSON has: a word for a value, or the names that each object of a list has.
-        listed: which list of the answer is walked page by page, by `next` and `after`.
+        listed: which list of the answer is walked page by page: it answers `next`, and takes that as `after`.
     """
 
     title: str
@@ -66,7 +66,18 @@ OF_CHANGES: Final = (
 )
 OF_RECORDS: Final = ("device", "software", "group")
 
-PAGES: Final = {
+TURN: Final = {"more": "flag", "next": "text or null"}
+"""What the answer of a list has that is walked page by page."""
+
+
+def _complete(page: Page) -> Page:
+    """A page with what all lists take and answer that are walked page by page."""
+    if not page.listed:
+        return page
+    return page._replace(parameters=(*page.parameters, "after"), answers={**page.answers, **TURN})
+
+
+_PAGES: Final = {
     "/overview": Page(
         "Overview",
         overview,
@@ -92,11 +103,9 @@ PAGES: Final = {
         devices,
         "Devices",
         listed="devices",
-        parameters=("q", "limit", "after"),
+        parameters=("q", "limit"),
         answers={
             "devices": ("deviceId", "deviceName", "osPlatform", "rbacGroupName", "records", "outOfSupport"),
-            "more": "flag",
-            "next": "text or null",
         },
     ),
     "/device": Page(
@@ -104,7 +113,7 @@ PAGES: Final = {
         device,
         within="/devices",
         listed="timeline",
-        parameters=("id", "at", "limit", "after"),
+        parameters=("id", "at", "limit"),
         answers={
             "deviceId": "text",
             "deviceName": "text or null",
@@ -117,8 +126,6 @@ PAGES: Final = {
             "out_of_support": "number",
             "software": (*DEVICE, *SUBJECT, "isEndOfSupport"),
             "timeline": CHANGES,
-            "more": "flag",
-            "next": "text or null",
             "alerts": ALERTS,
         },
     ),
@@ -127,11 +134,9 @@ PAGES: Final = {
         products,
         "Products",
         listed="products",
-        parameters=("q", "limit", "after"),
+        parameters=("q", "limit"),
         answers={
             "products": ("softwareVendor", "softwareName", "versions", "devices", "outOfSupport"),
-            "more": "flag",
-            "next": "text or null",
         },
     ),
     "/product": Page(
@@ -139,7 +144,7 @@ PAGES: Final = {
         product,
         within="/products",
         listed="holders",
-        parameters=("vendor", "name", "limit", "after"),
+        parameters=("vendor", "name", "limit"),
         answers={
             "softwareVendor": "text",
             "softwareName": "text",
@@ -148,8 +153,6 @@ PAGES: Final = {
             "days": "texts",
             "prevalence": ("day", "version", "devices"),
             "holders": (*DEVICE, "softwareVersion", "isEndOfSupport"),
-            "more": "flag",
-            "next": "text or null",
         },
     ),
     "/inventory": Page(
@@ -157,7 +160,7 @@ PAGES: Final = {
         inventory,
         "Inventory",
         listed="records",
-        parameters=("at", *OF_RECORDS, "end_of_support", "inventory", "limit", "after"),
+        parameters=("at", *OF_RECORDS, "end_of_support", "inventory", "limit"),
         answers={
             "at": "time or null",
             "as_of": "texts",
@@ -171,8 +174,6 @@ PAGES: Final = {
                 "endOfSupportDate",
                 "isEndOfSupport",
             ),
-            "more": "flag",
-            "next": "text or null",
             "inventories": "texts",
         },
     ),
@@ -181,11 +182,9 @@ PAGES: Final = {
         changes,
         "Changes",
         listed="changes",
-        parameters=(*OF_CHANGES, "limit", "after"),
+        parameters=(*OF_CHANGES, "limit"),
         answers={
             "changes": CHANGES,
-            "more": "flag",
-            "next": "text or null",
             "limit": "number",
             "begins": "time or null",
             "cut": "flag",
@@ -217,13 +216,10 @@ PAGES: Final = {
             "snapshot",
             "min_devices",
             "limit",
-            "after",
         ),
         answers={
             "snapshots": "texts",
             "campaigns": ("snapshot_id", "changeType", "reason", *SUBJECT, "previousVersion", "devices", "changes"),
-            "more": "flag",
-            "next": "text or null",
             "in_none": "number",
             "devices_min": "number",
             "types": "texts",
@@ -244,12 +240,9 @@ PAGES: Final = {
             "decided_by",
             "standing",
             "limit",
-            "after",
         ),
         answers={
             "alerts": (*ALERTS, "standing"),
-            "more": "flag",
-            "next": "text or null",
             "standings": "numbers by name",
             "openDevices": "number",
             "counts": ("standing", "alertType", "severity", "alerts"),
@@ -264,7 +257,7 @@ PAGES: Final = {
         exposure,
         "Exposure",
         listed="intervals",
-        parameters=(*OF_RECORDS, "inventory", "older_than", "all", "limit", "after"),
+        parameters=(*OF_RECORDS, "inventory", "older_than", "all", "limit"),
         answers={
             "folded": "flag",
             "weight": "number",
@@ -277,8 +270,6 @@ PAGES: Final = {
             "byWeek": ("week", "began", "fixed"),
             "begins": "times by name",
             "all": "flag",
-            "more": "flag",
-            "next": "text or null",
             "today": "text",
             "endingDays": "number",
             "ending": ("day", "records", "devices", "products"),
@@ -290,14 +281,12 @@ PAGES: Final = {
         new,
         "New",
         listed="newcomers",
-        parameters=("since", "limit", "after"),
+        parameters=("since", "limit"),
         answers={
             "since": "text",
             "newcomers": (*SUBJECT, "firstSeenAt", "isNewProduct", "devices", "sample"),
             "number": "number",
             "products": "number",
-            "more": "flag",
-            "next": "text or null",
         },
     ),
     "/compare": Page(
@@ -305,14 +294,12 @@ PAGES: Final = {
         compare,
         "Compare",
         listed="differences",
-        parameters=("from", "to", *OF_RECORDS, "inventory", "limit", "after"),
+        parameters=("from", "to", *OF_RECORDS, "inventory", "limit"),
         answers={
             "known_since": "time or null",
             "pairs": ("from", "to"),
             "left_out": "texts",
             "differences": "list or null",
-            "more": "flag",
-            "next": "text or null",
         },
     ),
     HELD: Page(
@@ -328,11 +315,9 @@ PAGES: Final = {
         polls,
         "Polls",
         listed="snapshots",
-        parameters=("limit", "after"),
+        parameters=("limit",),
         answers={
             "snapshots": (*COUNTS, "baseline", "records", "devices", "rejected", "hold_reason", "seconds", "sealed"),
-            "more": "flag",
-            "next": "text or null",
             "groups": ("inventory", "rbacGroupName", "devices", "records"),
             "rejected": ("snapshot_id", "reason", "lines"),
         },
@@ -342,7 +327,7 @@ PAGES: Final = {
         delivery,
         "Delivery",
         listed="snapshots",
-        parameters=("limit", "after"),
+        parameters=("limit",),
         answers={
             "topics": ("topic", "carries", "published", "turned_on_by"),
             "value_format": "text",
@@ -356,8 +341,6 @@ PAGES: Final = {
             "waiting": COUNTS,
             "inventory_topic": "object or null",
             "snapshots": (*COUNTS, "sealed", "confirmed_at", "seconds"),
-            "more": "flag",
-            "next": "text or null",
         },
     ),
     "/configuration": Page(
@@ -368,6 +351,7 @@ PAGES: Final = {
         answers={"settings": ("key", "value", "source"), "checks": ("name", "fine", "text", "hint")},
     ),
 }
+PAGES: Final = {path: _complete(page) for path, page in _PAGES.items()}
 HOME: Final = "/overview"
 
 

@@ -120,10 +120,13 @@ class Query:
         )
 
 
-def end_of_page(place: Place | None) -> str | None:
+def turn(end: Place | None) -> dict[str, str | bool | None]:
+    """Whether there are rows beyond a page that ends at a place, and what the next one is asked for with."""
+    return {"more": end is not None, "next": None if end is None else end_of_page(end)}
+
+
+def end_of_page(place: Place) -> str:
     """A place as text that goes into an address: what `after` takes."""
-    if place is None:
-        return None
     return urlsafe_b64encode(json.dumps(place, separators=(",", ":")).encode()).decode().rstrip("=")
 
 

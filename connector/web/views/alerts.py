@@ -8,7 +8,7 @@ from connector.clock import moment_of
 from connector.errors import ConfigError
 from connector.history.alerts import NEWEST, STANDINGS, WantedAlerts, count, newest
 from connector.model import AlertType
-from connector.web.query import Query, end_of_page
+from connector.web.query import Query, turn
 from connector.web.visits import Facts, Visit
 
 SEVERITIES: Final = ("high", "medium", "low")
@@ -28,8 +28,7 @@ def alerts(visit: Visit, query: Query) -> Facts:
     return {
         **count(visit.state, wanted),
         "alerts": [alert_row(alert) for alert in listed.rows],
-        "more": listed.end is not None,
-        "next": end_of_page(listed.end),
+        **turn(listed.end),
         "types": list(AlertType),
         "severities": list(SEVERITIES),
         "rules": list(RULES),

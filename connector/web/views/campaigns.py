@@ -8,7 +8,7 @@ from connector.errors import StateError
 from connector.history.campaigns import fold, without_keys
 from connector.model import ChangeType, Reason, StagedSnapshot
 from connector.state.lists.paging import NUMBER
-from connector.web.query import Query, end_of_page
+from connector.web.query import Query, turn
 from connector.web.visits import Facts, Visit
 
 SNAPSHOTS_FOLDED: Final = 8
@@ -40,8 +40,7 @@ def campaigns(visit: Visit, query: Query) -> Facts:
     return {
         "snapshots": [snapshot.snapshot_id for snapshot in known[:SNAPSHOTS_FOLDED]],
         "campaigns": rows[: query.rows_max],
-        "more": end is not None,
-        "next": end_of_page(end),
+        **turn(end),
         "in_none": left,
         "devices_min": devices_min,
         "types": [kind.value for kind in ChangeType],

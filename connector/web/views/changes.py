@@ -10,7 +10,7 @@ from connector.history.explain import explain as explain_event
 from connector.history.query import History, JournalCursor, Scope
 from connector.model import ChangeType, Inventory, Reason
 from connector.state.lists.paging import NUMBER, Place
-from connector.web.query import Query, end_of_page
+from connector.web.query import Query, turn
 from connector.web.visits import Facts, Visit
 
 JOURNAL: Final = (NUMBER, NUMBER)
@@ -24,8 +24,7 @@ def changes(visit: Visit, query: Query) -> Facts:
     rows, end = newest_changes(history, scope, query)
     return {
         "changes": [change_row(change) for change in rows],
-        "more": end is not None,
-        "next": end_of_page(end),
+        **turn(end),
         "limit": query.rows_max,
         "begins": scope.beginning.observed_at if scope.beginning else None,
         "cut": scope.cut,

@@ -11,7 +11,7 @@ from connector.history.exposure import Exposure, Wanted
 from connector.history.filters import parse_time
 from connector.history.support_now import EARLIEST, SupportNow
 from connector.state.lists.paging import NUMBER, Listed, Place
-from connector.web.query import Query, end_of_page
+from connector.web.query import Query, turn
 from connector.web.visits import Facts, Visit
 
 TOTALS_MAX: Final = 50
@@ -45,8 +45,7 @@ def exposure(visit: Visit, query: Query, *, fold_max: int = FOLD_MAX) -> Facts:
     ending, versions = now.ending(ENDING_DAYS, TOTALS_MAX)
     return facts | {
         "intervals": listed.rows,
-        "more": listed.end is not None,
-        "next": end_of_page((milliseconds_of(moment), *listed.end) if listed.end else None),
+        **turn((milliseconds_of(moment), *listed.end) if listed.end else None),
         "begins": exposures.begins,
         "weight": weight,
         "today": str(moment.date()),

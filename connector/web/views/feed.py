@@ -13,8 +13,8 @@ from connector.model import StagedSnapshot, Topic
 from connector.operations.check import check_interval, check_placeholders, published_topics
 from connector.redaction import Redactor
 from connector.staging.inventory_topic import Mirror
-from connector.web.query import Query, end_of_page
-from connector.web.views.past import SNAPSHOTS
+from connector.web.query import Query, turn
+from connector.web.views.past import read_snapshots
 from connector.web.visits import Facts, Visit
 
 CARRIES: Final[dict[Topic, str]] = {
@@ -41,9 +41,7 @@ def delivery(visit: Visit, query: Query) -> Facts:
     confirmations = journal.confirmations()
     published = published_topics(visit.assembly)
     mirror = Mirror(visit.state.database, visit.state.export)
-    after = query.after(SNAPSHOTS)
-    snapshots = journal.recent_snapshots(query.rows_max + 1, int(after[0] or 0) if after else None)
-    is_last = len(snapshots) <= query.rows_max
+    snapshots, end = read_snapshots(visit, query)
     return {
         "topics": [
             {
@@ -70,8 +68,7 @@ def delivery(visit: Visit, query: Query) -> Facts:
             _sealed(snapshot, position.published_snapshot, confirmations.get(snapshot.snapshot_no))
             for snapshot in snapshots[: query.rows_max]
         ],
-        "more": not is_last,
-        "next": None if is_last else end_of_page((snapshots[-2].snapshot_no,)),
+        **turn(end),
     }
 
 

@@ -10,8 +10,8 @@ from connector.history.filters import Selection, parse_time
 from connector.history.fleet import newcomers, prevalence
 from connector.history.past import Past
 from connector.history.query import History
-from connector.state.lists.paging import NUMBER, TEXT, Listed, Place, cut
-from connector.web.query import Query, end_of_page
+from connector.state.lists.paging import NUMBER, TEXT, Place, cut
+from connector.web.query import Query, turn
 from connector.web.views.alerts import alert_row
 from connector.web.views.changes import change_row, newest_changes
 from connector.web.visits import Facts, Visit
@@ -27,14 +27,14 @@ def devices(visit: Visit, query: Query) -> Facts:
     """Devices that match a text, those with most software out of support first."""
     after = query.after(DEVICES.kinds)
     listed = find_devices(visit.state, query.text("q"), visit.now.date(), query.rows_max, after)
-    return {"devices": listed.rows} | _turn(listed)
+    return {"devices": listed.rows} | turn(listed.end)
 
 
 def products(visit: Visit, query: Query) -> Facts:
     """Products that match a text, those on most devices first."""
     after = query.after(PRODUCTS.kinds)
     listed = find_products(visit.state, query.text("q"), visit.now.date(), query.rows_max, after)
-    return {"products": listed.rows} | _turn(listed)
+    return {"products": listed.rows} | turn(listed.end)
 
 
 def device(visit: Visit, query: Query) -> Facts:
@@ -68,8 +68,7 @@ def device(visit: Visit, query: Query) -> Facts:
         "out_of_support": sum(record["isEndOfSupport"] for record in software),
         "software": sorted(software[:SOFTWARE_MAX], key=lambda record: not record["isEndOfSupport"]),
         "timeline": timeline,
-        "more": end is not None,
-        "next": end_of_page(end),
+        **turn(end),
         "alerts": [alert_row(alert) for alert in newest_alerts(visit.state, ALERTS_MAX, device_id)],
     }
 
@@ -105,7 +104,7 @@ def product(visit: Visit, query: Query) -> Facts:
             for row in counted
         ],
         "holders": holders.rows,
-    } | _turn(holders)
+    } | turn(holders.end)
 
 
 def new(visit: Visit, query: Query) -> Facts:
@@ -118,13 +117,8 @@ def new(visit: Visit, query: Query) -> Facts:
         "newcomers": listed.rows,
         "number": len(rows),
         "products": sum(row["isNewProduct"] for row in rows),
-    } | _turn(listed)
+    } | turn(listed.end)
 
 
 def _place_of_newcomer(row: dict[str, Any]) -> Place:
     return row["devices"], row["softwareVendor"], row["softwareName"], row["softwareVersion"]
-
-
-def _turn(listed: Listed) -> Facts:
-    """Whether there are rows beyond a page, and what the next one is asked for with."""
-    return {"more": listed.end is not None, "next": end_of_page(listed.end)}

@@ -22,7 +22,7 @@ from connector.history.filters import Selection
 from connector.history.past import Past, order_of_keys
 from connector.model import Inventory, StagedSnapshot
 from connector.state.lists.paging import NUMBER, TEXT, Place
-from connector.web.query import Query, end_of_page
+from connector.web.query import Query, turn
 from connector.web.views.held import WHY
 from connector.web.visits import Facts, Visit
 
@@ -53,17 +53,21 @@ DIFFERENCE_NAMES: Final = (
 
 def polls(visit: Visit, query: Query) -> Facts:
     """Snapshots, the newest first, with their counts and why the guard began to hold something."""
-    after = query.after(SNAPSHOTS)
-    snapshots = visit.state.journal.recent_snapshots(query.rows_max + 1, int(after[0] or 0) if after else None)
-    is_last = len(snapshots) <= query.rows_max
+    snapshots, end = read_snapshots(visit, query)
     sealed = visit.state.journal.position().published_snapshot
     return {
         "snapshots": [_snapshot(snapshot, sealed) for snapshot in snapshots[: query.rows_max]],
-        "more": not is_last,
-        "next": None if is_last else end_of_page((snapshots[-2].snapshot_no,)),
+        **turn(end),
         "groups": count_groups(visit.state, GROUPS_MAX),
         "rejected": list(_rejected(visit.assembly.config.state.rejected_path, snapshots)),
     }
+
+
+def read_snapshots(visit: Visit, query: Query) -> tuple[list[StagedSnapshot], Place | None]:
+    """The snapshots of a page, the newest first, and one more where it is not the last; and where it ends then."""
+    after = query.after(SNAPSHOTS)
+    snapshots = visit.state.journal.recent_snapshots(query.rows_max + 1, int(after[0] or 0) if after else None)
+    return snapshots, (snapshots[-2].snapshot_no,) if len(snapshots) > query.rows_max else None
 
 
 class Begun(NamedTuple):
@@ -115,8 +119,7 @@ def compare(visit: Visit, query: Query) -> Facts:
         "pairs": [],
         "left_out": [],
         "differences": None,
-        "more": False,
-        "next": None,
+        **turn(None),
     }
     if not query.text("from") or not past.coverages:
         return facts
@@ -135,8 +138,7 @@ def compare(visit: Visit, query: Query) -> Facts:
         "pairs": [{"from": begin.snapshot_id, "to": end.snapshot_id} for begin, end in pairs.known],
         "left_out": [inventory.value for inventory in pairs.left_out],
         "differences": [_difference(row) for row in differences[: query.rows_max]],
-        "more": end is not None,
-        "next": end_of_page(end),
+        **turn(end),
     }
 
 
@@ -151,8 +153,7 @@ def inventory(visit: Visit, query: Query) -> Facts:
         "as_of": [snapshot.snapshot_id for snapshot in snapshots],
         "known_since": _known_since(past),
         "records": [{name: row[name] for name in RECORD_NAMES} for row in rows],
-        "more": end is not None,
-        "next": end_of_page(end),
+        **turn(end),
         "inventories": [inventory.value for inventory in Inventory],
     }
 
