@@ -29,7 +29,6 @@ class StagingContext:
         started_at: when the poll began.
         staged_at: when the changes are staged; becomes their `emittedAt`.
         rejected: lines of the snapshot that could not be read and were set aside.
-        stores: false for a dry run on an inventory that cannot be written.
         beside: a snapshot of the other inventory, fetched in the same poll and not staged yet.
         comparer: who compares the snapshot with the inventory.
     """
@@ -38,7 +37,6 @@ class StagingContext:
     staged_at: datetime
     comparer: Comparer
     rejected: int = 0
-    stores: bool = True
     beside: Snapshot | None = None
 
 

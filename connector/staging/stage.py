@@ -153,7 +153,7 @@ def stage_snapshot(  # noqa: PLR0913 - what a poll knows of a snapshot, each nam
         state.database.rows("CREATE TABLE IF NOT EXISTS memory.inventory AS SELECT * FROM inventory WHERE false")
     unread = max(rejected, snapshot.rejected)
     chosen = comparer or rules.comparer
-    context = StagingContext(started_at, now, chosen, unread, stores=not state.scratch, beside=beside)
+    context = StagingContext(started_at, now, chosen, unread, beside=beside)
     with state.transaction(keep=keep or state.scratch, reads=_files_of(snapshot, beside)):
         return _stage(state, snapshot, rules, context)
 
@@ -172,7 +172,7 @@ def _stage(state: StateFile, snapshot: Snapshot, rules: StagingRules, context: S
     tracked = state.export.tracked(rules.ignore_fields)
     _check_tenant(state.database, rules.tenant_id)
     check_readable(state.export, snapshot)
-    if context.stores:
+    if not workspace.scratch:
         refresh_digests(state.database, tracked)
     if previous is None:
         _check_baseline(snapshot, rules, rejected=context.rejected)
@@ -189,8 +189,8 @@ def _stage(state: StateFile, snapshot: Snapshot, rules: StagingRules, context: S
     note_lookalikes(workspace, outcome.difference.lookalikes, folds=rules.fold_lookalikes)
     counts = _count_changes(workspace, outcome)
     row = rows.snapshot_row(snapshot, previous, position, context, (outcome.difference, verdict, counts, stored))
-    row = _write(workspace, outcome, row, rules, tracked, stores=context.stores)
-    if context.stores and not row.baseline:
+    row = _write(workspace, outcome, row, rules, tracked)
+    if not (workspace.scratch or row.baseline):
         context.comparer.store_lines(workspace, snapshot, outcome.difference, tracked=tracked)
     return row
 
@@ -285,8 +285,6 @@ def _write(
     row: StagedSnapshot,
     rules: StagingRules,
     tracked: Sequence[Field],
-    *,
-    stores: bool,
 ) -> StagedSnapshot:
     """Write everything that the snapshot's changes come to. Returns its row."""
     database, arrivals = workspace.database, outcome.difference.arrivals
@@ -297,7 +295,7 @@ def _write(
     support.remember(workspace, outcome, moment_of(row.staged_at).date())
     if row.baseline:
         audit.count(workspace)
-    elif stores:
+    elif not workspace.scratch:
         rows.write_inventory(workspace, outcome)
     is_silent = not rules.emit_baseline and (row.baseline or outcome.completing is not None)
     if workspace.count(outcome.difference.quiet) or is_silent:
