@@ -6,8 +6,9 @@ takes one away. So an alert is open as long as no later one took its version awa
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
+from itertools import groupby, repeat
 from operator import itemgetter
 from typing import Any, Final
 
@@ -88,13 +89,18 @@ def newest(state: StateFile, wanted: WantedAlerts, rows_max: int, after: Place |
         """,
         parameters | place,
     )
-    alerts: list[dict[str, Any]] = []
-    for number, group in groupby(rows[:rows_max], key=itemgetter(2)):
-        snapshot, of_snapshot = state.journal.numbered_snapshot(number), list(group)
-        if snapshot is not None:
-            known = state.journal.as_alerts((row[4:] for row in of_snapshot), snapshot)
-            alerts += [alert | {"standing": row[3]} for alert, row in zip(known, of_snapshot, strict=True)]
+    known = read_alerts(state, [(number, columns) for _, _, number, _, *columns in rows[:rows_max]])
+    alerts = [alert | {"standing": row[3]} for alert, row in zip(known, rows, strict=False) if alert is not None]
     return Listed(alerts, rows[rows_max - 1][:2] if len(rows) > rows_max else None)
+
+
+def read_alerts(state: StateFile, rows: Iterable[tuple[int, Sequence[Any]]]) -> Iterator[dict[str, Any] | None]:
+    """What rows of alerts say, each the number of its snapshot and its columns; None where that was retired."""
+    for number, group in groupby(rows, key=itemgetter(0)):
+        snapshot, of_snapshot = state.journal.numbered_snapshot(number), [tuple(columns) for _, columns in group]
+        yield from (
+            repeat(None, len(of_snapshot)) if snapshot is None else state.journal.as_alerts(of_snapshot, snapshot)
+        )
 
 
 def count(state: StateFile, wanted: WantedAlerts) -> dict[str, Any]:

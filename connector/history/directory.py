@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from datetime import date
-from itertools import groupby
-from operator import itemgetter
 from typing import Any, Final
 
 from connector.exports.fields import Export, columns_of
+from connector.history.alerts import read_alerts
 from connector.history.past import with_support
 from connector.history.support_now import PAIR, judged
 from connector.staging import support
@@ -173,12 +172,8 @@ def newest_alerts(state: StateFile, rows_max: int, device_id: str | None = None)
         """,
         {"device": device_id},
     )
-    alerts: list[dict[str, Any]] = []
-    for number, group in groupby(rows, key=itemgetter(0)):
-        snapshot = state.journal.numbered_snapshot(number)
-        if snapshot is not None:
-            alerts += state.journal.as_alerts((row[1:] for row in group), snapshot)
-    return alerts
+    known = read_alerts(state, [(number, columns) for number, *columns in rows])
+    return [alert for alert in known if alert is not None]
 
 
 def _within(text: str) -> str:
