@@ -120,7 +120,7 @@ def _beside_index(records: str, index: Path, halves: tuple[str, str]) -> str:
 
 def write_index(part: Part, path: Path) -> Path:
     """Write the index of the lines of a part that has none. Returns its path."""
-    with private_files.create(path) as file:
+    with private_files.translate_errors(path), private_files.create(path) as file:
         packed.index_part(part, file)
     return path
 
