@@ -27,16 +27,13 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.hazmat.primitives.serialization import pkcs12
-from cryptography.x509.oid import NameOID
 
 from connector.errors import ConnectorError
 from connector.kafka.mock import MockCluster
 from connector.model import Inventory, Topic
 from connector.simulator import Endpoint, Fault, FaultKind, Fleet, Simulator
+from tests.support.certificates import certificate_of, pfx_of
 from tests.support.commands import Command, start_command
 from tests.support.fetching import START, open_bench
 from tests.support.raw_server import RawServer
@@ -326,19 +323,7 @@ def toml(tables: Mapping[str, Mapping[str, Any]]) -> str:
 def write_certificate(path: Path) -> None:
     """A PFX file with a key and a certificate, locked with the password to look for."""
     key = rsa.generate_private_key(65537, 2048)
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "connector")])
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(NOW - timedelta(days=1))
-        .not_valid_after(NOW + timedelta(days=1))
-        .sign(key, hashes.SHA256())
-    )
-    lock = serialization.BestAvailableEncryption(CERTIFICATE_PASSWORD.encode())
-    path.write_bytes(pkcs12.serialize_key_and_certificates(b"connector", key, certificate, None, lock))
+    path.write_bytes(pfx_of(key, certificate_of(key, days=1), password=CERTIFICATE_PASSWORD))
 
 
 def free_port() -> int:
